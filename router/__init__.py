@@ -1,0 +1,22 @@
+"""Decide who answers a chat request, and get the answer.
+
+One idea: if the backend speaks the caller's format, relay its bytes; if not, translate
+through one small set of events. A request makes these stops:
+
+    request.py        ChatRequest: the caller's JSON, untouched, and the fields we read
+    turns.py          what the human said, without what tools and agents wrapped around it
+    classifier.py     score(): 0-100 points from a table of signals (weights: lexicon.json)
+    privacy.py        what must not leave the machine
+    background.py     what a program asked for itself: titles, tags, probes
+    availability.py   who is up, and what the local model can do now
+    router.py         decide(), a pure function; Router.answer(), which tries the candidates
+    local_client.py   LocalBackend: relays to LM Studio or any OpenAI-compatible server
+    cloud_client.py   ClaudeBackend, GeminiBackend: SDK calls, streams, error mapping
+    embedded.py       the built-in model: a llama.cpp server on loopback
+    journal.py        every decision and its outcome
+    wire/             formats: pure functions, no I/O, no settings
+
+`backend.py` has the protocol between router.py and the backends, `events.py` what a model can
+say, `errors.py` every failure, `build.py` settings to a Router. Imports point down only and
+open nothing; an SDK is imported when its backend is first used.
+"""

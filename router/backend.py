@@ -1,0 +1,127 @@
+"""The protocol between the router and what answers: request in, unread reply out."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from router.errors import BackendBroken
+from router.events import Event, Usage
+from router.request import ChatRequest, Dialect
+
+Target = Literal["local", "cloud"]
+State = Literal["ready", "cold", "locked", "down", "unconfigured"]
+"""ready: answers now. cold: up, but the model must first be loaded. locked: up, but our key is
+wrong. down: does not answer. unconfigured: no key or switched off."""
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A model and what it can do now; None means the server does not say."""
+
+    id: str
+    loaded: bool | None = None
+    context_tokens: int | None = None
+    """Context length it is loaded with (of a cloud model: its input limit)."""
+    max_context_tokens: int | None = None
+    vision: bool | None = None
+    tools: bool | None = None
+    parallel: int | None = None
+    """Requests it can work on at a time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """One look at a backend. Never holds a key."""
+
+    state: State
+    model: Model | None = None
+    """The model that would answer; None where there is none or several to choose from."""
+    models: tuple[Model, ...] = ()
+    server: str = ""
+    """What kind of server: "lmstudio", "llama.cpp", "ollama", "vllm", "openai", "anthropic"…"""
+    latency_ms: float | None = None
+    detail: str = ""
+    """What is wrong and what to do about it, in one sentence; empty when nothing is."""
+
+    @property
+    def up(self) -> bool:
+        return self.state in ("ready", "cold")
+
+
+@dataclass(slots=True)
+class Relayed:
+    """An answer in the caller's own format, byte for byte.
+
+    `chunks`: whole SSE events (a stream), or pieces of one JSON document. `usage` is known once
+    the chunks are read to their end.
+    """
+
+    chunks: AsyncGenerator[bytes, None]
+    model: str
+    format: Dialect = "chat"
+    dropped: tuple[str, ...] = ()
+    usage: Usage | None = None
+
+    async def aclose(self) -> None:
+        await self.chunks.aclose()
+
+
+@dataclass(slots=True)
+class Translated:
+    """An answer as events, for the encoder of the caller's format."""
+
+    events: AsyncGenerator[Event, None]
+    model: str
+    dropped: tuple[str, ...] = ()
+    """Request fields that this backend could not honour."""
+
+    async def aclose(self) -> None:
+        await self.events.aclose()
+
+
+Reply = Relayed | Translated
+
+
+class Backend(Protocol):
+    """Something that answers. Implementations open connections lazily and import their SDK late."""
+
+    @property
+    def name(self) -> str:
+        """ "local", "embedded", "claude" or "gemini"."""
+
+    async def open(self, request: ChatRequest, model: str) -> Reply:
+        """Send the request; return once the answer has begun. Raises BackendError.
+
+        Cancelling closes the connection. The reply must be closed by whoever took it.
+        """
+
+    async def probe(self) -> Status:
+        """A cheap look, without spending tokens. Never raises."""
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+
+
+async def primed(events: AsyncGenerator[Event, None], backend: str) -> AsyncGenerator[Event, None]:
+    """Wait for the first event, so that a failure before it can still go elsewhere.
+
+    Raises BackendBroken when there is none, and whatever `events` raises.
+    """
+    try:
+        first = await anext(events)
+    except StopAsyncIteration:
+        raise BackendBroken(f"{backend} sent an empty answer.", backend=backend) from None
+    except asyncio.CancelledError:
+        await events.aclose()
+        raise
+    return _chained(first, events)
+
+
+async def _chained(first: Event, rest: AsyncGenerator[Event, None]) -> AsyncGenerator[Event, None]:
+    try:
+        yield first
+        async for item in rest:
+            yield item
+    finally:
+        await rest.aclose()

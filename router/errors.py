@@ -1,0 +1,198 @@
+"""Every failure this router can have, and what a caller is told about it.
+
+    RouterError                     500
+    ├─ InvalidRequest               400  the caller's body or header is wrong
+    ├─ Unauthorized                 401  the key the caller sent to us is wrong or missing
+    ├─ Forbidden                    403  this Host or Origin may not talk to us
+    ├─ UnknownRoute                 404  no such path
+    ├─ UnknownModel                 404  only GET /v1/models/{id}
+    ├─ MethodNotAllowed             405
+    ├─ Private                      409  must stay on this machine, but was forced to the cloud
+    ├─ TooLarge                     413  the body is over MAX_BODY_MB
+    ├─ NoBackend                    503  nothing can answer; says what to start or set
+    └─ BackendError                 502  a backend failed; `backend` names it
+       ├─ BackendUnreachable        503  refused, reset, no route, side down or not configured
+       ├─ BackendTimeout            504  connected, but silent for too long
+       ├─ BackendBusy               429  rate limited, overloaded or queue full
+       ├─ BackendUnfit              400  this one cannot do it, another may
+       ├─ BackendMisconfigured      502  our key or model name is wrong there
+       ├─ BackendBroken             502  answered, but with nothing usable (empty, cut, not JSON)
+       └─ BackendRejected           400  the request itself is at fault: final, nobody else is tried
+
+`retryable` says whether the next candidate is worth trying; only the router acts on it.
+"""
+
+from typing import ClassVar
+
+
+class RouterError(Exception):
+    """A failure with the HTTP status and the OpenAI error type and code it is reported with."""
+
+    status: int = 500
+    type: ClassVar[str] = "server_error"
+    code: str | None = None
+    retryable: ClassVar[bool] = False
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        param: str | None = None,
+        code: str | None = None,
+        status: int | None = None,
+        retry_after_s: float | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.param = param
+        self.retry_after_s = retry_after_s
+        if code is not None:
+            self.code = code
+        if status is not None:
+            self.status = status
+
+
+class InvalidRequest(RouterError):
+    """The caller's request is wrong; the message says which field and what is allowed."""
+
+    status = 400
+    type = "invalid_request_error"
+
+
+class Unauthorized(RouterError):
+    """The caller did not send ROUTER_API_KEY."""
+
+    status = 401
+    type = "invalid_request_error"
+    code = "invalid_api_key"
+
+
+class Forbidden(RouterError):
+    """The Host or Origin header is not one of ours (DNS rebinding, a foreign web page)."""
+
+    status = 403
+    type = "invalid_request_error"
+    code = "forbidden"
+
+
+class UnknownRoute(RouterError):
+    """No such path."""
+
+    status = 404
+    type = "invalid_request_error"
+    code = "unknown_url"
+
+
+class UnknownModel(RouterError):
+    """No such model id."""
+
+    status = 404
+    type = "invalid_request_error"
+    code = "model_not_found"
+
+
+class MethodNotAllowed(RouterError):
+    """The path exists, for another method."""
+
+    status = 405
+    type = "invalid_request_error"
+    code = "method_not_allowed"
+
+
+class Private(RouterError):
+    """The request holds something private, and was forced to the cloud."""
+
+    status = 409
+    type = "invalid_request_error"
+    code = "private"
+
+
+class TooLarge(RouterError):
+    """The body is larger than MAX_BODY_MB."""
+
+    status = 413
+    type = "invalid_request_error"
+    code = "request_too_large"
+
+
+class NoBackend(RouterError):
+    """Nothing can answer; the message says what to start or set."""
+
+    status = 503
+    code = "no_backend"
+
+
+class BackendError(RouterError):
+    """A backend failed. `backend` is its name: "local", "claude", "gemini", "embedded"."""
+
+    status = 502
+    type = "upstream_error"
+    code: str | None = "upstream_error"
+    retryable = True
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        backend: str,
+        param: str | None = None,
+        code: str | None = None,
+        status: int | None = None,
+        retry_after_s: float | None = None,
+    ) -> None:
+        super().__init__(
+            message, param=param, code=code, status=status, retry_after_s=retry_after_s
+        )
+        self.backend = backend
+
+
+class BackendUnreachable(BackendError):
+    """No connection: refused, reset, no route; or the side is down or not configured."""
+
+    status = 503
+    code = "upstream_unreachable"
+
+
+class BackendTimeout(BackendError):
+    """Connected, but silent for longer than a time limit allows."""
+
+    status = 504
+    code = "upstream_timeout"
+
+
+class BackendBusy(BackendError):
+    """Rate limited, overloaded, or its queue is full."""
+
+    status = 429
+    type = "rate_limit_error"
+    code = "upstream_busy"
+
+
+class BackendUnfit(BackendError):
+    """This backend cannot express the request; another may. `param` names the part."""
+
+    status = 400
+    type = "invalid_request_error"
+    code = "unsupported_by_backend"
+
+
+class BackendMisconfigured(BackendError):
+    """Our key or model name is wrong there; the message names the setting."""
+
+    type = "upstream_auth"
+    code = "upstream_auth"
+
+
+class BackendBroken(BackendError):
+    """It answered, but with nothing a caller could use: empty, cut off, or not in its format."""
+
+    code = "upstream_broken"
+
+
+class BackendRejected(BackendError):
+    """The request itself is at fault; every backend would say the same."""
+
+    status = 400
+    type = "invalid_request_error"
+    code = None
+    retryable = False

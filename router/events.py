@@ -1,0 +1,80 @@
+"""What a model can say, in our words: pure values that every wire format translates to and from."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+FinishReason = Literal["stop", "length", "tool_calls", "content_filter"]
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens of one answer.
+
+    `prompt_tokens` includes cache reads and writes, `completion_tokens` includes reasoning:
+    the detail fields are subsets, never to be added again.
+    """
+
+    prompt_tokens: int
+    completion_tokens: int
+    cached_tokens: int = 0
+    cache_write_tokens: int = 0
+    reasoning_tokens: int = 0
+
+    @property
+    def total_tokens(self) -> int:
+        return self.prompt_tokens + self.completion_tokens
+
+
+@dataclass(frozen=True, slots=True)
+class TextDelta:
+    """A piece of the visible answer."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReasoningDelta:
+    """A piece of the model's thinking, as far as it is shown."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class RefusalDelta:
+    """A piece of the explanation why the model refuses; the Finish is `content_filter`."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCallStart:
+    """A tool call begins. `index` counts tool calls from 0; exactly one start per index.
+
+    `extra` is opaque backend data (thinking blocks, thought signatures) that must come back to
+    the model that made it on the next turn, and to no other.
+    """
+
+    index: int
+    id: str
+    name: str
+    extra: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCallDelta:
+    """A fragment of a tool call's arguments; the fragments of one index join to valid JSON."""
+
+    index: int
+    arguments: str
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """The end: exactly one, last. `usage` is None where the backend did not say."""
+
+    reason: FinishReason
+    usage: Usage | None = None
+
+
+Event = TextDelta | ReasoningDelta | RefusalDelta | ToolCallStart | ToolCallDelta | Finish

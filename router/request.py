@@ -1,0 +1,196 @@
+"""A chat request: the caller's JSON untouched, and the fields we read of it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal
+
+import orjson
+
+from router.errors import InvalidRequest
+
+Dialect = Literal["chat", "responses", "messages"]
+ROLES: Final = frozenset({"system", "developer", "user", "assistant", "tool", "function"})
+
+# Rough, on the safe side for code and text that is not English; only gates read it.
+CHARS_PER_TOKEN: Final = 3.5
+BYTES_PER_TOKEN: Final = 4
+TOKENS_PER_IMAGE: Final = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class ChatRequest:
+    """One request in Chat Completions form. What we do not read we cannot break.
+
+    `body` is parsed once, never mutated; unknown fields are kept. A request that came in by
+    another door keeps that door's own body in `original`, so that a backend that speaks the same
+    dialect can be handed it as it came.
+    """
+
+    body: dict[str, Any]
+    dialect: Dialect = "chat"
+    original: dict[str, Any] | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    """Lower-case headers that belong to the dialect (anthropic-version, anthropic-beta)."""
+
+    @classmethod
+    def parse(cls, raw: bytes) -> "ChatRequest":
+        """Raises InvalidRequest, naming the field, on anything we could not route."""
+        return cls(checked(parse_json(raw)))
+
+    @property
+    def model(self) -> str:
+        return self.body.get("model") or ""
+
+    @property
+    def messages(self) -> list[dict[str, Any]]:
+        messages: list[dict[str, Any]] = self.body["messages"]
+        return messages
+
+    @property
+    def tools(self) -> list[dict[str, Any]]:
+        return self.body.get("tools") or []
+
+    @property
+    def stream(self) -> bool:
+        return self.body.get("stream") is True
+
+    @property
+    def include_usage(self) -> bool:
+        """Did the caller ask for the usage chunk at the end of the stream?"""
+        options = self.body.get("stream_options")
+        return isinstance(options, dict) and options.get("include_usage") is True
+
+    @property
+    def max_tokens(self) -> int | None:
+        """Tokens the caller allows for the answer; None where it does not say."""
+        limit = self.body.get("max_completion_tokens") or self.body.get("max_tokens")
+        return limit if isinstance(limit, int) else None
+
+
+def parse_json(raw: bytes) -> dict[str, Any]:
+    """Parse a request body that must be a JSON object.
+
+    Strict: NaN, invalid UTF-8, lone surrogates and nesting too deep to handle are refused.
+    """
+    try:
+        body = orjson.loads(raw)
+    except orjson.JSONDecodeError as error:
+        raise InvalidRequest(f"The body is not valid JSON: {error.msg}.") from None
+    if not isinstance(body, dict):
+        raise InvalidRequest("The body must be a JSON object.")
+    return body
+
+
+def checked(body: dict[str, Any]) -> dict[str, Any]:
+    """The chat body, if every field that we read has its type; raises InvalidRequest if not."""
+    messages = body.get("messages")
+    if not isinstance(messages, list) or not messages:
+        raise InvalidRequest(
+            "`messages` must be a list with at least one message.", param="messages"
+        )
+    for i, message in enumerate(messages):
+        _check_message(message, f"messages[{i}]")
+    model = body.get("model")
+    if model is not None and not isinstance(model, str):
+        raise InvalidRequest("`model` must be a string.", param="model")
+    stream = body.get("stream")
+    if stream is not None and not isinstance(stream, bool):
+        raise InvalidRequest("`stream` must be true or false.", param="stream")
+    _check_tools(body.get("tools"))
+    for name in ("max_tokens", "max_completion_tokens"):
+        limit = body.get(name)
+        if limit is not None and (type(limit) is not int or limit < 1):
+            raise InvalidRequest(f"`{name}` must be a whole number from 1.", param=name)
+    return body
+
+
+def _check_message(message: Any, where: str) -> None:
+    if not isinstance(message, dict):
+        raise InvalidRequest(f"`{where}` must be an object.", param=where)
+    role = message.get("role")
+    if not isinstance(role, str) or role not in ROLES:
+        allowed = ", ".join(sorted(ROLES))
+        raise InvalidRequest(f"`{where}.role` must be one of {allowed}.", param=f"{where}.role")
+    content = message.get("content")
+    if content is None or isinstance(content, str):
+        pass
+    elif isinstance(content, list):
+        for j, part in enumerate(content):
+            if not isinstance(part, dict) or not isinstance(part.get("type"), str):
+                spot = f"{where}.content[{j}]"
+                raise InvalidRequest(f"`{spot}` must be an object with a `type`.", param=spot)
+    else:
+        spot = f"{where}.content"
+        raise InvalidRequest(f"`{spot}` must be a string, a list of parts or null.", param=spot)
+    calls = message.get("tool_calls")
+    if calls is not None and not (
+        isinstance(calls, list) and all(isinstance(call, dict) for call in calls)
+    ):
+        spot = f"{where}.tool_calls"
+        raise InvalidRequest(f"`{spot}` must be a list of objects.", param=spot)
+
+
+def _check_tools(tools: Any) -> None:
+    if tools is None:
+        return
+    if not isinstance(tools, list):
+        raise InvalidRequest("`tools` must be a list.", param="tools")
+    for i, tool in enumerate(tools):
+        if not isinstance(tool, dict) or not isinstance(tool.get("type"), str):
+            spot = f"tools[{i}]"
+            raise InvalidRequest(f"`{spot}` must be an object with a `type`.", param=spot)
+        function = tool.get("function")
+        if tool["type"] == "function" and not (
+            isinstance(function, dict) and isinstance(function.get("name"), str)
+        ):
+            spot = f"tools[{i}].function.name"
+            raise InvalidRequest(f"`{spot}` must be a string.", param=spot)
+
+
+def text_of(content: Any) -> str:
+    """The text of a message's content, whichever of its shapes it has; parts joined by newlines."""
+    if isinstance(content, str):
+        return content
+    if not isinstance(content, list):
+        return ""
+    texts = (part.get("text") for part in content if part.get("type") in TEXT_PARTS)
+    return "\n".join(text for text in texts if isinstance(text, str))
+
+
+TEXT_PARTS: Final = frozenset({"text", "input_text", "output_text"})
+IMAGE_PARTS: Final = frozenset({"image_url", "input_image"})
+
+
+def has_images(request: ChatRequest) -> bool:
+    """Does any message carry a picture?"""
+    return any(
+        part.get("type") in IMAGE_PARTS
+        for message in request.messages
+        if isinstance(content := message.get("content"), list)
+        for part in content
+    )
+
+
+def estimate_tokens(text: str) -> int:
+    """Tokens of a text, without a tokenizer; errs on the high side."""
+    size = len(text)
+    if not text.isascii():
+        size_bytes = len(text.encode("utf-8", "surrogatepass"))
+        return int(max(size / CHARS_PER_TOKEN, size_bytes / BYTES_PER_TOKEN)) + 1
+    return int(size / CHARS_PER_TOKEN) + 1
+
+
+def size_tokens(request: ChatRequest) -> int:
+    """Tokens of everything the caller sends: all messages, tool calls, tools and pictures."""
+    total = 0
+    for message in request.messages:
+        content = message.get("content")
+        if isinstance(content, list):
+            for part in content:
+                total += TOKENS_PER_IMAGE if part.get("type") in IMAGE_PARTS else 0
+        total += estimate_tokens(text_of(content)) + 4
+        if calls := message.get("tool_calls"):
+            total += int(len(orjson.dumps(calls)) / CHARS_PER_TOKEN)
+    if request.tools:
+        total += int(len(orjson.dumps(request.tools)) / CHARS_PER_TOKEN)
+    return total
