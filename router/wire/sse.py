@@ -3,8 +3,11 @@
 Source: WHATWG HTML, "Server-sent events". Lines may end in LF, CRLF or CR.
 """
 
+import json
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
-from typing import Final
+from typing import Any, Final
+
+import orjson
 
 DONE: Final = b"data: [DONE]\n\n"
 _BLANK_LINES: Final = (b"\n\n", b"\r\n\r\n", b"\r\r")
@@ -47,6 +50,20 @@ def data_of(block: bytes) -> Iterator[bytes]:
         ]
         if lines:
             yield b"\n".join(lines)
+
+
+def event(data: Any, name: str = "") -> bytes:
+    """One event with this JSON as its data."""
+    head = f"event: {name}\n".encode() if name else b""
+    return b"%bdata: %b\n\n" % (head, json_of(data))
+
+
+def json_of(value: Any) -> bytes:
+    """JSON on one line. Half a character (a lone surrogate, as some backends send) becomes "?"."""
+    try:
+        return orjson.dumps(value)
+    except orjson.JSONEncodeError:
+        return json.dumps(value, ensure_ascii=False).encode("utf-8", "replace")
 
 
 def _end_of_last_event(data: bytes) -> int:

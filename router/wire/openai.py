@@ -1,0 +1,341 @@
+"""Chat Completions: the encoder of our events, and the decoder of a local server's answers.
+
+Source: OpenAI API reference, "Chat Completions"; `reasoning_content` and `reasoning` are what
+local servers (LM Studio, llama.cpp, Ollama, vLLM) add to it.
+"""
+
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Mapping
+from typing import Any, Final
+
+import orjson
+
+from router.errors import (
+    BackendBroken,
+    BackendBusy,
+    BackendError,
+    BackendRejected,
+    BackendUnfit,
+    InvalidRequest,
+    RouterError,
+)
+from router.events import (
+    Event,
+    Finish,
+    FinishReason,
+    ReasoningDelta,
+    RefusalDelta,
+    TextDelta,
+    ToolCallDelta,
+    ToolCallStart,
+    Usage,
+)
+from router.request import ChatRequest, checked, parse_json, text_of
+from router.wire import sse
+from router.wire.toolcalls import ToolCalls
+
+ID_PREFIX: Final = "chatcmpl-"
+KEEPALIVE: Final = b": keep-alive\n\n"
+
+
+def parse(raw: bytes, headers: Mapping[str, str] | None = None) -> ChatRequest:
+    """The request, untouched. Raises InvalidRequest, naming the field."""
+    body = parse_json(raw)
+    if "messages" not in body and "input" in body:
+        raise InvalidRequest(
+            "`messages` is missing. A body with `input` belongs to POST /v1/responses.",
+            param="messages",
+        )
+    return ChatRequest(checked(body))
+
+
+# --- events to Chat Completions -------------------------------------------------------------------
+
+
+async def stream(
+    events: AsyncIterator[Event], request: ChatRequest, model: str, answer_id: str, created: int
+) -> AsyncGenerator[bytes, None]:
+    """The answer as SSE: role, deltas, one finish, usage if the caller asked for it, [DONE].
+
+    A chunk is put together from bytes that are the same in every chunk and the JSON of its
+    delta: a token costs a microsecond or two.
+    """
+    start = b'data: {"id":%b,"object":"chat.completion.chunk","created":%d,"model":%b,' % (
+        orjson.dumps(answer_id),
+        created,
+        orjson.dumps(model),
+    )
+    usage_null = b',"usage":null' if request.include_usage else b""
+    before = start + b'"choices":[{"index":0,"delta":'
+    after = b',"logprobs":null,"finish_reason":null}]' + usage_null + b"}\n\n"
+    yield before + b'{"role":"assistant","content":"","refusal":null}' + after
+    async for event in events:
+        if isinstance(event, Finish):
+            yield b'%b{},"logprobs":null,"finish_reason":"%b"}]%b}\n\n' % (
+                before,
+                event.reason.encode(),
+                usage_null,
+            )
+            if request.include_usage and event.usage:
+                yield b'%b"choices":[],"usage":%b}\n\n' % (
+                    start,
+                    orjson.dumps(usage_body(event.usage)),
+                )
+            yield sse.DONE
+            return
+        yield before + _delta(event) + after
+
+
+def _delta(event: Event) -> bytes:
+    match event:
+        case TextDelta(text):
+            return b'{"content":%b}' % sse.json_of(text)
+        case ReasoningDelta(text):
+            return b'{"reasoning_content":%b}' % sse.json_of(text)
+        case ToolCallDelta(index, arguments):
+            return b'{"tool_calls":[{"index":%d,"function":{"arguments":%b}}]}' % (
+                index,
+                sse.json_of(arguments),
+            )
+        case ToolCallStart(index, id, name):
+            function = {"name": name, "arguments": ""}
+            call = {"index": index, "id": id, "type": "function", "function": function}
+            return sse.json_of({"tool_calls": [call]})
+        case RefusalDelta(text):
+            return b'{"refusal":%b}' % sse.json_of(text)
+        case _:
+            raise TypeError(f"not a delta: {event!r}")
+
+
+async def complete(
+    events: AsyncIterator[Event], request: ChatRequest, model: str, answer_id: str, created: int
+) -> dict[str, Any]:
+    """The answer as one JSON object."""
+    text, reasoning, refusal = [], [], []
+    calls: dict[int, dict[str, Any]] = {}
+    arguments: dict[int, list[str]] = {}
+    finish = Finish("stop")
+    async for event in events:
+        match event:
+            case TextDelta(piece):
+                text.append(piece)
+            case ReasoningDelta(piece):
+                reasoning.append(piece)
+            case RefusalDelta(piece):
+                refusal.append(piece)
+            case ToolCallStart(index, id, name):
+                calls[index] = {"id": id, "type": "function", "function": {"name": name}}
+                arguments[index] = []
+            case ToolCallDelta(index, piece):
+                arguments[index].append(piece)
+            case Finish():
+                finish = event
+    for index, call in calls.items():
+        call["function"]["arguments"] = "".join(arguments[index])
+    message: dict[str, Any] = {
+        "role": "assistant",
+        "content": "".join(text) if text or not (calls or refusal) else None,
+        "refusal": "".join(refusal) or None,
+    }
+    if reasoning:
+        message["reasoning_content"] = "".join(reasoning)
+    if calls:
+        message["tool_calls"] = list(calls.values())
+    choice = {
+        "index": 0,
+        "message": message,
+        "logprobs": None,
+        "finish_reason": finish.reason,
+    }
+    body = {
+        "id": answer_id,
+        "object": "chat.completion",
+        "created": created,
+        "model": model,
+        "choices": [choice],
+    }
+    if finish.usage:
+        body["usage"] = usage_body(finish.usage)
+    return body
+
+
+def usage_body(usage: Usage) -> dict[str, Any]:
+    """OpenAI's usage object."""
+    return {
+        "prompt_tokens": usage.prompt_tokens,
+        "completion_tokens": usage.completion_tokens,
+        "total_tokens": usage.total_tokens,
+        "prompt_tokens_details": {
+            "cached_tokens": usage.cached_tokens,
+            "cache_write_tokens": usage.cache_write_tokens,
+        },
+        "completion_tokens_details": {"reasoning_tokens": usage.reasoning_tokens},
+    }
+
+
+def error_body(error: RouterError) -> dict[str, Any]:
+    return {
+        "error": {
+            "message": error.message,
+            "type": error.type,
+            "param": error.param,
+            "code": error.code,
+        }
+    }
+
+
+def error_event(error: RouterError) -> bytes:
+    """A failure in mid-stream. It is the last event: there is no finish and no [DONE]."""
+    return sse.event(error_body(error))
+
+
+# --- Chat Completions to events -------------------------------------------------------------------
+
+
+async def decode(
+    blocks: AsyncIterator[bytes], backend: str = "local"
+) -> AsyncGenerator[Event, None]:
+    """Turn a chat stream, cut into blocks of whole SSE events, into our events.
+
+    Takes what local servers make of the format: tool calls without index or id, whole or in
+    pieces, their names repeated; "stop" after a tool call; usage in the last choice's chunk or
+    in its own. Raises BackendError for an error in the stream, BackendBroken for one that is
+    not JSON or ends without saying why.
+    """
+    answer = _Answer(backend)
+    async for block in blocks:
+        for data in sse.data_of(block):
+            if data == b"[DONE]":
+                break
+            for event in answer.read(_loads(data, backend), "delta"):
+                yield event
+        else:
+            continue
+        break
+    for event in answer.end():
+        yield event
+
+
+def decode_complete(body: Mapping[str, Any], backend: str = "local") -> list[Event]:
+    """The events of an answer that came as one JSON object. Raises like `decode`."""
+    answer = _Answer(backend)
+    return [*answer.read(body, "message"), *answer.end()]
+
+
+def _failure(error: Any, backend: str) -> BackendError:
+    """The error inside an answer, in either of its two shapes: text, or an object."""
+    fields = error if isinstance(error, dict) else {"message": error}
+    message = fields.get("message")
+    if not isinstance(message, str) or not message:
+        message = f"{backend} reported an error without a message."
+    kind, code = (str(fields.get(name)) for name in ("type", "code"))
+    if {kind, code} & {"context_length_exceeded", "exceed_context_size_error"}:
+        return BackendUnfit(message, backend=backend, code="context_length_exceeded")
+    if {kind, code} & {
+        "429",
+        "503",
+        "529",
+        "rate_limit_error",
+        "overloaded_error",
+        "unavailable_error",
+    }:
+        return BackendBusy(message, backend=backend)
+    if {kind, code} & {"400", "422", "invalid_request_error"}:
+        return BackendRejected(message, backend=backend)
+    return BackendBroken(message, backend=backend)
+
+
+class _Answer:
+    """What has been read of one answer."""
+
+    def __init__(self, backend: str) -> None:
+        self.backend = backend
+        self.reason: str | None = None
+        self.usage: Usage | None = None
+        self.calls = ToolCalls(backend)
+
+    def read(self, body: Mapping[str, Any], key: str) -> Iterator[Event]:
+        """The events of one chunk ("delta") or of a whole answer ("message")."""
+        if error := body.get("error"):
+            raise _failure(error, self.backend)
+        if usage := body.get("usage"):
+            self.usage = usage_of(usage)
+        try:
+            choice = next((c for c in body.get("choices") or () if not c.get("index")), None)
+            if choice is None:
+                return
+            if said := choice.get(key):
+                yield from self._said(said)
+            self.reason = choice.get("finish_reason") or self.reason
+        except (AttributeError, TypeError) as error:
+            raise BackendBroken(
+                f"{self.backend} sent an answer that is not in the Chat Completions format.",
+                backend=self.backend,
+            ) from error
+
+    def _said(self, said: Mapping[str, Any]) -> Iterator[Event]:
+        # Some servers send both names for the same words.
+        if reasoning := said.get("reasoning_content") or said.get("reasoning"):
+            yield ReasoningDelta(text_of(reasoning))
+        if content := text_of(said.get("content")):
+            yield TextDelta(content)
+        if refusal := said.get("refusal"):
+            yield RefusalDelta(text_of(refusal))
+        pieces: Iterable[Mapping[str, Any]] = said.get("tool_calls") or ()
+        if function := said.get("function_call"):
+            pieces = [{"index": 0, "function": function}]
+        for piece in pieces:
+            yield from self.calls.read(piece)
+
+    def end(self) -> Iterator[Event]:
+        if self.reason is None:
+            raise BackendBroken(
+                f"{self.backend} broke off its answer in the middle.", backend=self.backend
+            )
+        if self.reason == "error":
+            raise BackendBroken(
+                f"{self.backend} ended its answer with an error.", backend=self.backend
+            )
+        yield from self.calls.end()
+        reason = _FINISH.get(self.reason, "stop")
+        if reason in ("stop", "tool_calls"):
+            reason = "tool_calls" if self.calls else "stop"
+        yield Finish(reason, self.usage)
+
+
+_FINISH: Final[dict[str, FinishReason]] = {
+    "length": "length",
+    "max_tokens": "length",
+    "content_filter": "content_filter",
+}
+
+
+def usage_of(usage: Any) -> Usage | None:
+    """Usage as a chat server reports it; None where it is not there."""
+    if not isinstance(usage, dict):
+        return None
+    prompt, completion = (
+        usage.get("prompt_tokens_details") or {},
+        usage.get("completion_tokens_details") or {},
+    )
+    return Usage(
+        prompt_tokens=_count(usage, "prompt_tokens"),
+        completion_tokens=_count(usage, "completion_tokens"),
+        cached_tokens=_count(prompt, "cached_tokens"),
+        cache_write_tokens=_count(prompt, "cache_write_tokens"),
+        reasoning_tokens=_count(completion, "reasoning_tokens"),
+    )
+
+
+def _count(counts: Any, name: str) -> int:
+    count = counts.get(name) if isinstance(counts, dict) else None
+    return count if isinstance(count, int) else 0
+
+
+def _loads(data: bytes, backend: str) -> dict[str, Any]:
+    try:
+        body = orjson.loads(data)
+    except orjson.JSONDecodeError:
+        body = None
+    if not isinstance(body, dict):
+        raise BackendBroken(f"{backend} sent something that is not JSON.", backend=backend)
+    return body
