@@ -1,32 +1,15 @@
-"""What calls to any cloud have in common: time limits, and failures told in our words.
-
-The clients map by SDK exception type, status and code first; here is what an HTTP status or a
-broken connection means whichever cloud it came from.
-"""
+"""What calls to any cloud have in common: time limits, and what a broken connection means."""
 
 import asyncio
-import email.utils
-import re
-import time
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass
-from typing import Final
 
 from router.errors import (
     BackendBroken,
-    BackendBusy,
     BackendError,
     BackendMisconfigured,
-    BackendRejected,
     BackendTimeout,
     BackendUnreachable,
-)
-
-CONTEXT_LENGTH: Final = "context_length_exceeded"
-"""The code that clients look for to shorten a conversation."""
-
-_KEY_SHAPES: Final = re.compile(
-    r"sk-[\w-]{8,}|AIza[\w-]{16,}|(?i:bearer)\s+[\w.~+/=-]{8,}|(?<=[?&]key=)[^&\s\"']+"
 )
 
 
@@ -57,39 +40,6 @@ async def paced(
             f"{backend} stopped in the middle of its answer: nothing for {idle_s:g} s.",
             backend=backend,
         ) from None
-
-
-def status_failure(
-    status: int,
-    message: str,
-    *,
-    backend: str,
-    param: str | None = None,
-    code: str | None = None,
-    retry_after_s: float | None = None,
-) -> BackendError:
-    """The failure that an HTTP error status stands for. `message` is the provider's own, cleaned."""
-    match status:
-        case 401 | 402 | 403 | 404:
-            return BackendMisconfigured(message, backend=backend, code=code)
-        case 408 | 504:
-            return BackendTimeout(message, backend=backend, code=code)
-        case 429:
-            return BackendBusy(message, backend=backend, code=code, retry_after_s=retry_after_s)
-        case 503 | 529:
-            return BackendBusy(
-                message, backend=backend, code=code, status=503, retry_after_s=retry_after_s
-            )
-        case 413:
-            return BackendRejected(
-                message, backend=backend, param=param, code=code or "request_too_large", status=413
-            )
-        case 409 | 425 | 499:
-            return BackendError(message, backend=backend, code=code)
-        case _ if 400 <= status < 500:
-            return BackendRejected(message, backend=backend, param=param, code=code)
-        case _:
-            return BackendError(message, backend=backend, code=code, retry_after_s=retry_after_s)
 
 
 def connection_errors() -> tuple[type[Exception], ...]:
@@ -127,27 +77,3 @@ def connection_failure(error: Exception, *, backend: str) -> BackendError:
             return BackendBroken(f"{backend} sent what cannot be read.", backend=backend)
         case _:
             return BackendUnreachable(f"{backend} could not be reached.", backend=backend)
-
-
-def retry_after_s(headers: Mapping[str, str], now: float | None = None) -> float | None:
-    """Seconds to wait as a Retry-After header says, in seconds or as a date; None without one.
-
-    `now`: seconds since the epoch.
-    """
-    value = headers.get("retry-after", "").strip()
-    try:
-        return max(0.0, float(value)) if value else None
-    except ValueError:
-        pass
-    try:
-        then = email.utils.parsedate_to_datetime(value).timestamp()
-    except ValueError:
-        return None
-    return max(0.0, then - (time.time() if now is None else now))
-
-
-def cleaned(message: str, secrets: Iterable[str] = ()) -> str:
-    """A provider's message without our keys, and without anything else in the shape of a key."""
-    for secret in secrets:
-        message = message.replace(secret, "…")
-    return _KEY_SHAPES.sub("…", message)

@@ -1,8 +1,8 @@
 """The cloud backends. Importing them opens nothing; an SDK is imported when first used.
 
 `claude_client.py` and `gemini_client.py` hold the calls, `wire/claude.py` and `wire/gemini.py`
-the formats, `cloud_calls.py` what both calls have in common (time limits, failures), `vault.py`
-the opaque data that must come back to the model that made it.
+the formats, `cloud_calls.py` and `failures.py` what both have in common, `vault.py` the opaque
+data that must come back to the model that made it.
 """
 
 from router.claude_client import ClaudeBackend
