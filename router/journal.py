@@ -1,0 +1,272 @@
+"""Every decision and its outcome, kept on disk without a request ever waiting for it.
+
+`add()` only appends; a thread commits what came in within 200 ms. When the disk is full, read-only
+or gone, one warning says so, the last records stay in memory, and it is tried again later.
+"""
+
+import hashlib
+import logging
+import queue
+import secrets
+import sqlite3
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import platformdirs
+
+from router.journal_file import JournalFile
+from router.record import Attempt, Feedback, Outcome, Record
+
+__all__ = ["Attempt", "Feedback", "Journal", "Outcome", "Record", "journal_path"]
+
+log = logging.getLogger("router.journal")
+
+BATCH_S: Final = 0.1
+RETRY_S: Final = 30.0
+LOOK_S: Final = 15.0
+"""How old the knowledge may be of what other processes have spent."""
+TIDY_S: Final = 3600.0
+MEMORY: Final = 500
+"""Records kept in memory."""
+BACKLOG: Final = 5_000
+"""Records that wait for a broken disk; then the oldest are given up."""
+REPEAT_S: Final = 600.0
+"""The same question asked again of the cloud within this time: the local answer was not enough."""
+DAY_S: Final = 86_400
+
+
+def journal_path(setting: str | None) -> Path | None:
+    """Where JOURNAL_PATH says; unset: the user's data folder; `off`: None, memory only."""
+    if setting is None:
+        return platformdirs.user_data_path("llm-router", appauthor=False) / "journal.db"
+    return None if setting == "off" else Path(setting).expanduser()
+
+
+class Verdict(NamedTuple):
+    """Feedback on a request that may be on disk already."""
+
+    feedback: Feedback
+    source: str
+    id: str
+
+
+class _Spent(NamedTuple):
+    since: float
+    """The midnight that the day began with."""
+    usd: float
+    """On disk, by every process."""
+    written: float
+    """Of what this process added to `Journal._cost_usd`, how much is in `usd`."""
+
+
+class Journal:
+    """Takes a record when its request has ended; answers what was.
+
+    `add`, `spent_today_usd` and `hashed` are for the event loop; what reads the file (`recent`,
+    `feedback`, `file.rows`) takes milliseconds and may be called from any thread.
+    """
+
+    def __init__(
+        self,
+        path: Path | None = None,
+        days: int = 90,
+        prompts: bool = False,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.file = JournalFile(path)
+        self.trouble = ""
+        """Why nothing can be written, in one sentence; empty while all is well."""
+        self._days = days
+        self._prompts = prompts
+        self._clock = clock
+        self._salt = secrets.token_bytes(16)
+        self._recent: deque[Record] = deque(maxlen=MEMORY)
+        self._asked: dict[str, Record] = {}
+        self._cost_usd = 0.0
+        self._written = 0.0
+        self._spent = _Spent(0.0, 0.0, 0.0)
+        self._queue: queue.SimpleQueue[Record | Verdict | threading.Event] = queue.SimpleQueue()
+        self._hurry = threading.Event()
+        self._closing = False
+        self._looked = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def add(self, record: Record) -> None:
+        """Keep it. Costs microseconds; never raises because of the disk."""
+        if record.private or not self._prompts:
+            record.prompt = None
+        if record.cost_usd:
+            self._cost_usd += record.cost_usd
+        if record.question:
+            self._notice_repeat(record)
+        self._recent.append(record)
+        if self._queue.qsize() < BACKLOG:
+            self._queue.put(record)
+        if self._thread is None:
+            self._start()
+
+    def hashed(self, text: str) -> str:
+        """A short hash that only this process can make, to notice what was said before."""
+        raw = text.encode("utf-8", "surrogatepass")
+        return hashlib.blake2b(raw, key=self._salt, digest_size=8).hexdigest()
+
+    def feedback(self, request_id: str, feedback: Feedback, source: str = "caller") -> bool:
+        """Say how good an answer was. False when there is no such request."""
+        known = False
+        for record in list(self._recent):
+            if record.id == request_id:
+                record.feedback, record.feedback_source = feedback, source
+                known = True
+        if not known:
+            try:
+                known = bool(self.file.rows("SELECT 1 FROM requests WHERE id = ?", request_id))
+            except sqlite3.Error:
+                return False
+        if known:
+            self._queue.put(Verdict(feedback, source, request_id))
+            if self._thread is None:
+                self._start()
+        return known
+
+    def recent(self, n: int = 50) -> list[Record]:
+        """The last `n`, newest first: what is on disk, and what is not there yet."""
+        found = {record.id: record for record in list(self._recent)[-n:]}
+        try:
+            for record in self.file.records("ORDER BY time DESC LIMIT ?", n):
+                found.setdefault(record.id, record)
+        except sqlite3.Error:
+            pass
+        return sorted(found.values(), key=lambda record: record.time, reverse=True)[:n]
+
+    def spent_today_usd(self) -> float:
+        """What the cloud has cost since local midnight, other processes included."""
+        if self._thread is None:
+            self._start()
+            self._looked.wait(timeout=1)  # once: what was spent before this process began
+        since = _midnight(self._clock())
+        if self._spent.since != since:
+            self._spent = _Spent(since, 0.0, self._cost_usd)
+        return self._spent.usd + self._cost_usd - self._spent.written
+
+    def flush(self, timeout_s: float = 5) -> bool:
+        """Wait until everything added so far was written, or was tried to be."""
+        if self._thread is None:
+            return True
+        done = threading.Event()
+        self._queue.put(done)
+        self._hurry.set()
+        return done.wait(timeout_s)
+
+    def close(self) -> None:
+        """Write what is left and close the file."""
+        self._closing = True
+        if self.flush() and self._thread is not None:
+            self._thread.join()
+            self._thread = None
+        self.file.close()
+        self._closing = False
+
+    def _notice_repeat(self, record: Record) -> None:
+        earlier = self._asked.pop(record.question, None)
+        if record.target == "local" and not record.forced:
+            self._asked[record.question] = record
+            if len(self._asked) > MEMORY:
+                del self._asked[next(iter(self._asked))]
+        elif (
+            record.forced
+            and record.target == "cloud"
+            and earlier is not None
+            and earlier.feedback is None
+            and record.time - earlier.time < REPEAT_S
+        ):
+            earlier.feedback, earlier.feedback_source = "bad", "repeat"
+            self._queue.put(Verdict("bad", "repeat", earlier.id))
+
+    def _start(self) -> None:
+        self._thread = threading.Thread(target=self._write, name="journal", daemon=True)
+        self._thread.start()
+
+    def _write(self) -> None:
+        """The thread: gather for a moment, commit, tidy up now and then."""
+        backlog: deque[Record | Verdict] = deque(maxlen=BACKLOG)
+        self._look()
+        tidied, looked, retry_at = -TIDY_S, time.monotonic(), 0.0
+        while not self._closing or not self._queue.empty():
+            waiting = self._gather(backlog)
+            now = time.monotonic()
+            if backlog and (now >= retry_at or self._closing):
+                retry_at = 0.0 if self._committed(backlog) else now + RETRY_S
+            if now - looked >= LOOK_S:
+                looked = now
+                self._look()
+            if now - tidied >= TIDY_S and not retry_at:
+                tidied = now
+                self._forget()
+            for done in waiting:
+                done.set()
+
+    def _gather(self, backlog: deque[Record | Verdict]) -> list[threading.Event]:
+        waiting: list[threading.Event] = []
+        try:
+            entry = self._queue.get(timeout=LOOK_S)
+            self._hurry.wait(BATCH_S)
+            self._hurry.clear()
+            while True:
+                if isinstance(entry, threading.Event):
+                    waiting.append(entry)
+                else:
+                    backlog.append(entry)
+                entry = self._queue.get_nowait()
+        except queue.Empty:
+            return waiting
+
+    def _committed(self, backlog: deque[Record | Verdict]) -> bool:
+        records = [entry for entry in backlog if isinstance(entry, Record)]
+        try:
+            self.file.write(records, [entry for entry in backlog if isinstance(entry, Verdict)])
+        except (sqlite3.Error, OSError) as error:
+            self._complain(error)
+            self.file.close()
+            return False
+        if self.trouble:
+            log.warning("The journal is written again: %s", self.file.path)
+            self.trouble = ""
+        backlog.clear()
+        self._written += sum(record.cost_usd or 0 for record in records)
+        return True
+
+    def _look(self) -> None:
+        """Read what was spent today; on failure the last known figure stands."""
+        try:
+            if self.file.path is not None:
+                since, sql = _midnight(self._clock()), "SELECT total(cost_usd) FROM requests WHERE"
+                usd = self.file.rows(f"{sql} time >= ?", since)[0][0]
+                self._spent = _Spent(since, usd, self._written)
+        except sqlite3.Error:
+            pass
+        finally:
+            self._looked.set()
+
+    def _forget(self) -> None:
+        try:
+            self.file.forget(before=self._clock() - self._days * DAY_S)
+        except (sqlite3.Error, OSError) as error:
+            self._complain(error)
+
+    def _complain(self, error: Exception) -> None:
+        if not self.trouble:
+            self.trouble = (
+                f"The journal cannot be written ({self.file.path}: {error}). Requests go on; "
+                "make room, or set JOURNAL_PATH to a place that can be written, or to off."
+            )
+            log.warning("%s", self.trouble)
+
+
+def _midnight(now: float) -> float:
+    day = datetime.fromtimestamp(now)
+    return day.replace(hour=0, minute=0, second=0, microsecond=0).timestamp()

@@ -1,0 +1,82 @@
+"""One request as the journal keeps it: what was asked, who answered, why, and what it took."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from router.backend import Target
+from router.events import Usage
+from router.request import Dialect
+
+Outcome = Literal["done", "failed", "left"]
+"""left: the caller hung up before the answer ended."""
+Feedback = Literal["good", "bad"]
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """A candidate that was tried and did not answer. `message` is short and free of keys."""
+
+    backend: str
+    model: str
+    error: str
+    """The class of the failure: "BackendTimeout"…"""
+    message: str = ""
+    ms: float = 0
+
+
+@dataclass(slots=True)
+class Record:
+    """One request. Filled in while it runs; given to `Journal.add` once, when it has ended.
+
+    Texts that identify a person are not in it: `conversation` and `question` are keyed hashes
+    (`Journal.hashed`), `prompt` survives only where prompts are journalled and nothing is private.
+    """
+
+    id: str
+    time: float
+    """When it began, in seconds since 1970."""
+    dialect: Dialect = "chat"
+    asked_model: str = ""
+    user_agent: str = ""
+
+    target: Target | None = None
+    """None when nobody answered."""
+    backend: str = ""
+    model: str = ""
+    score: float = 0
+    confidence: float = 0
+    threshold: float = 50
+    signals: dict[str, float] = field(default_factory=dict)
+    gates: tuple[str, ...] = ()
+    reason: str = ""
+    attempts: tuple[Attempt, ...] = ()
+    stream: bool = False
+    fallback: bool = False
+    forced: bool = False
+    private: bool = False
+
+    first_byte_ms: float | None = None
+    total_ms: float | None = None
+    usage: Usage | None = None
+    cost_usd: float | None = None
+    """0 for a local answer; None when the price is unknown."""
+    saved_usd: float | None = None
+    """Of a local answer: an estimate of what the cloud would have cost; None when unknown."""
+    outcome: Outcome = "done"
+    status: int = 200
+    error: str = ""
+
+    conversation: str = ""
+    question: str = ""
+    prompt: str | None = None
+    feedback: Feedback | None = None
+    feedback_source: str = ""
+    """ "caller", "chat", or "repeat": the same question was asked again, of the cloud."""
+
+    @property
+    def tokens_per_s(self) -> float | None:
+        """How fast the answer came once it had begun."""
+        if self.usage is None or self.total_ms is None or self.first_byte_ms is None:
+            return None
+        took_s = (self.total_ms - self.first_byte_ms) / 1000
+        return self.usage.completion_tokens / took_s if took_s > 0.01 else None
