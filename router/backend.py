@@ -16,6 +16,19 @@ wrong. down: does not answer. unconfigured: no key or switched off."""
 
 
 @dataclass(frozen=True, slots=True)
+class TimeLimits:
+    """How long a backend may take, in seconds."""
+
+    connect_s: float = 2
+    first_byte_s: float = 300
+    """From the request to the first byte of the answer; a local model may have to load."""
+    idle_s: float = 120
+    """Between two pieces of an answer."""
+    total_s: float = 3600
+    """For the whole answer."""
+
+
+@dataclass(frozen=True, slots=True)
 class Model:
     """A model and what it can do now; None means the server does not say."""
 

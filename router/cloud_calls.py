@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
-from dataclasses import dataclass
 
 from router.errors import (
     BackendBroken,
@@ -11,17 +10,6 @@ from router.errors import (
     BackendTimeout,
     BackendUnreachable,
 )
-
-
-@dataclass(frozen=True, slots=True)
-class TimeLimits:
-    """How long a cloud may take, in seconds."""
-
-    connect_s: float
-    first_byte_s: float
-    """From the request to the first byte of the answer."""
-    idle_s: float
-    """Between two pieces of an answer."""
 
 
 async def paced(
