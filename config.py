@@ -4,18 +4,34 @@ Values come from the environment, else from the `.env` file beside this module, 
 defaults here. An empty value counts as unset. The environment is read here and nowhere else.
 """
 
+import re
 import sys
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 ENV_FILE = Path(__file__).with_name(".env")
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
-Url = Annotated[str, Field(pattern=r"^https?://[^\s/]+", examples=["http://localhost:1234/v1"])]
+
+
+def _http_address(value: str) -> str:
+    if re.match(r"https?://[^\s/]+", value) is None:
+        raise ValueError("an address that starts with http:// or https://")
+    return value
+
+
+Url = Annotated[str, AfterValidator(_http_address)]
 CommaList = Annotated[tuple[str, ...], NoDecode]
 
 
@@ -42,7 +58,7 @@ class Settings(BaseSettings):
     """The model to ask it for."""
     local_api_key: SecretStr | None = None
     """Bearer token, if the local server wants one."""
-    local_concurrency: Annotated[int, Field(ge=1, le=10_000)] | None = None
+    local_concurrency: Annotated[int | None, Field(ge=1, le=10_000, examples=[4])] = None
     """Requests the local server gets at a time; default: what it reports, else no limit."""
     local_queue: Annotated[int, Field(ge=0, le=10_000, examples=[8])] = 8
     """Requests that may wait for it; more go to the cloud (`local_busy`)."""
@@ -56,13 +72,13 @@ class Settings(BaseSettings):
     """Unset, it is the one whose key is set."""
     anthropic_api_key: SecretStr | None = None
     anthropic_model: str = "claude-sonnet-4-6"
-    anthropic_base_url: Url | None = None
+    anthropic_base_url: Annotated[Url | None, Field(examples=["https://api.anthropic.com"])] = None
     gemini_api_key: SecretStr | None = None
     gemini_model: str = "gemini-2.0-flash"
-    gemini_base_url: Url | None = None
+    gemini_base_url: Annotated[Url | None, Field(examples=["https://proxy.example/gemini"])] = None
     cloud_max_tokens: Annotated[int, Field(ge=1, le=1_000_000, examples=[8192])] = 8192
     """Tokens of an answer when the caller sets no limit and the backend needs one (Claude)."""
-    cloud_budget_usd_per_day: Annotated[float, Field(ge=0, examples=[5.0])] | None = None
+    cloud_budget_usd_per_day: Annotated[float | None, Field(ge=0, examples=[5])] = None
     """When spent, prompts that would go to the cloud stay local until midnight (`budget`)."""
 
     # Deciding
@@ -182,11 +198,8 @@ def _one_line(error: ValidationError) -> str:
         return rule
     name = str(first["loc"][0])
     field = Settings.model_fields[name]
-    examples = [
-        *(field.examples or ()),
-        *(getattr(m, "examples", None) or () for m in field.metadata),
-    ]
-    example = next((e for e in examples if e not in ((), None)), field.default)
-    if isinstance(example, list):
-        example = example[0]
-    return f"{name.upper()}: {rule[0].lower()}{rule[1:]} (for example {name.upper()}={example})"
+    example = field.examples[0] if field.examples else field.default
+    if isinstance(example, bool):
+        example = str(example).lower()
+    rule = rule.removeprefix("Input should be ").partition(", unable to ")[0]
+    return f"{name.upper()} must be {rule} (for example {name.upper()}={example})"

@@ -1,0 +1,163 @@
+"""Settings: where they come from, what a wrong one says, and that .env.example lists them all."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import config
+from config import Settings, SettingsError, load_settings
+
+EXAMPLE = Path(config.__file__).with_name(".env.example")
+CANARY = "sk-canary-4711"
+
+
+@pytest.fixture(autouse=True)
+def _nothing_set(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Neither the environment nor a .env file of whoever runs the tests counts."""
+    for name in Settings.model_fields:
+        monkeypatch.delenv(name.upper(), raising=False)
+    monkeypatch.setitem(Settings.model_config, "env_file", tmp_path / ".env")
+
+
+def example_lines() -> dict[str, str]:
+    return dict(re.findall(r"^#([A-Z_]+)=(.*)$", EXAMPLE.read_text(), flags=re.MULTILINE))
+
+
+def as_written(value: object) -> str:
+    """A default as one writes it in a .env file."""
+    if value is None or value == ():
+        return ""
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def test_env_example_lists_every_setting_with_its_default_in_order() -> None:
+    defaults = {
+        name.upper(): as_written(field.default) for name, field in Settings.model_fields.items()
+    }
+    assert list(example_lines().items()) == list(defaults.items())
+
+
+def test_env_example_with_every_line_in_force_changes_nothing(tmp_path: Path) -> None:
+    env = tmp_path / "all.env"
+    env.write_text(re.sub(r"^#([A-Z_]+=)", r"\1", EXAMPLE.read_text(), flags=re.MULTILINE))
+    assert load_settings(_env_file=env) == load_settings()
+
+
+def test_the_environment_wins_over_the_file(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / ".env").write_text("LOCAL_MODEL=of-the-file\nSERVER_PORT=9001\n")
+    monkeypatch.setenv("LOCAL_MODEL", "of-the-environment")
+    settings = load_settings()
+    assert (settings.local_model, settings.server_port) == ("of-the-environment", 9001)
+
+
+def test_an_empty_value_counts_as_unset(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in Settings.model_fields:
+        monkeypatch.setenv(name.upper(), "")
+    assert load_settings() == Settings.model_construct()
+
+
+def test_lists_are_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ALLOWED_HOSTS", "box.lan, 10.0.0.7 ,,")
+    assert load_settings().allowed_hosts == ("box.lan", "10.0.0.7")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "rule", "example"),
+    [
+        ("SERVER_PORT", "http", "integer", "SERVER_PORT=8080"),
+        ("SERVER_PORT", "70000", "65535", "SERVER_PORT=8080"),
+        ("COMPLEXITY_THRESHOLD", "101", "100", "COMPLEXITY_THRESHOLD=50"),
+        (
+            "LOCAL_BASE_URL",
+            "localhost:1234",
+            "http:// or https://",
+            "LOCAL_BASE_URL=http://localhost:1234/v1",
+        ),
+        ("CLOUD_PROVIDER", "openai", "'anthropic' or 'gemini'", "CLOUD_PROVIDER=anthropic"),
+        ("ANTHROPIC_BASE_URL", "nowhere", "http:// or https://", "ANTHROPIC_BASE_URL=http"),
+        ("LOG_DECISIONS", "perhaps", "boolean", "LOG_DECISIONS=true"),
+        ("CLOUD_BUDGET_USD_PER_DAY", "-1", "0", "CLOUD_BUDGET_USD_PER_DAY=5"),
+        ("LOCAL_CONCURRENCY", "0", "1", "LOCAL_CONCURRENCY=4"),
+        ("CONNECT_TIMEOUT_S", "0", "0", "CONNECT_TIMEOUT_S=2"),
+        ("JOURNAL_DAYS", "0", "1", "JOURNAL_DAYS=90"),
+    ],
+)
+def test_a_wrong_value_says_the_variable_the_rule_and_an_example_in_one_line(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, rule: str, example: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(SettingsError) as caught:
+        load_settings()
+    line = str(caught.value)
+    assert line.startswith(f"{name} must be ")
+    assert rule in line
+    assert example in line
+    assert "None" not in line
+    assert "\n" not in line
+
+
+def test_listening_beyond_loopback_needs_a_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SERVER_HOST", "0.0.0.0")
+    with pytest.raises(SettingsError, match="set ROUTER_API_KEY"):
+        load_settings()
+    monkeypatch.setenv("ROUTER_API_KEY", CANARY)
+    assert load_settings().server_host == "0.0.0.0"
+
+
+@pytest.mark.parametrize(
+    ("given", "provider", "configured"),
+    [
+        ({}, "anthropic", False),
+        ({"ANTHROPIC_API_KEY": "a"}, "anthropic", True),
+        ({"GEMINI_API_KEY": "g"}, "gemini", True),
+        ({"ANTHROPIC_API_KEY": "a", "GEMINI_API_KEY": "g"}, "anthropic", True),
+        ({"CLOUD_PROVIDER": "gemini", "ANTHROPIC_API_KEY": "a"}, "gemini", False),
+        ({"CLOUD_PROVIDER": "anthropic", "GEMINI_API_KEY": "g"}, "anthropic", False),
+    ],
+)
+def test_the_cloud_is_the_one_named_else_the_one_with_a_key(
+    monkeypatch: pytest.MonkeyPatch, given: dict[str, str], provider: str, configured: bool
+) -> None:
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    settings = load_settings()
+    assert (settings.provider, settings.cloud_configured) == (provider, configured)
+
+
+def test_no_key_is_ever_printed(monkeypatch: pytest.MonkeyPatch) -> None:
+    keys = ("LOCAL_API_KEY", "ANTHROPIC_API_KEY", "GEMINI_API_KEY", "ROUTER_API_KEY")
+    for name in keys:
+        monkeypatch.setenv(name, CANARY)
+    settings = load_settings()
+    assert settings.secrets == (CANARY,) * len(keys)
+    assert CANARY not in f"{settings} {settings!r} {settings.model_dump()}"
+    assert CANARY not in settings.model_dump_json()
+
+
+def test_a_key_in_the_wrong_place_is_not_printed(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("SERVER_PORT", "LOCAL_BASE_URL", "CLOUD_PROVIDER"):
+        monkeypatch.setenv(name, CANARY)
+        with pytest.raises(SettingsError) as caught:
+            load_settings()
+        assert CANARY not in str(caught.value)
+        monkeypatch.delenv(name)
+
+
+def test_a_command_with_a_wrong_setting_ends_with_status_2_and_one_line(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", "import config; config.settings_or_exit()"],
+        cwd=EXAMPLE.parent,
+        env={"SERVER_PORT": "many", "SYSTEMROOT": ""},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr.count("\n") == 1
+    assert done.stderr.startswith("SERVER_PORT must be ")
