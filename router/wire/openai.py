@@ -265,7 +265,8 @@ class _Answer:
                 return
             if said := choice.get(key):
                 yield from self._said(said)
-            self.reason = choice.get("finish_reason") or self.reason
+            if reason := choice.get("finish_reason"):
+                self.reason = str(reason)
         except (AttributeError, TypeError) as error:
             raise BackendBroken(
                 f"{self.backend} sent an answer that is not in the Chat Completions format.",

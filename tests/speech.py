@@ -1,0 +1,83 @@
+"""What a model may say, for property tests: random answers, and what a caller should hear."""
+
+from dataclasses import dataclass, field
+
+from hypothesis import strategies as st
+
+from router.events import (
+    Event,
+    Finish,
+    FinishReason,
+    ReasoningDelta,
+    RefusalDelta,
+    TextDelta,
+    ToolCallDelta,
+    ToolCallStart,
+    Usage,
+)
+
+words = st.text(max_size=8) | st.sampled_from(['"', "\n\ndata: [DONE]\n\n", "\u2028", "\\", "😀"])
+counts = st.integers(0, 10**7)
+usages = st.builds(Usage, counts, counts, counts, counts, counts)
+
+
+@dataclass(slots=True)
+class Heard:
+    """An answer put together."""
+
+    text: str = ""
+    reasoning: str = ""
+    refusal: str = ""
+    calls: list[tuple[str, str, str]] = field(default_factory=list)
+    """id, name, arguments"""
+    reason: FinishReason | None = None
+    usage: Usage | None = None
+
+
+def heard(events: list[Event]) -> Heard:
+    whole = Heard()
+    for event in events:
+        match event:
+            case TextDelta(text):
+                whole.text += text
+            case ReasoningDelta(text):
+                whole.reasoning += text
+            case RefusalDelta(text):
+                whole.refusal += text
+            case ToolCallStart(index, id, name):
+                assert index == len(whole.calls)
+                whole.calls.append((id, name, ""))
+            case ToolCallDelta(index, arguments):
+                id, name, before = whole.calls[index]
+                whole.calls[index] = (id, name, before + arguments)
+            case Finish(reason, usage):
+                assert whole.reason is None
+                whole.reason, whole.usage = reason, usage
+    return whole
+
+
+@st.composite
+def answers(draw: st.DrawFn) -> list[Event]:
+    """Any sequence of events that keeps the rules of `router.events`."""
+    events: list[Event] = []
+    calls = 0
+    for kind in draw(st.lists(st.sampled_from(["text", "reasoning", "refusal", "start", "args"]))):
+        match kind:
+            case "text":
+                events.append(TextDelta(draw(words)))
+            case "reasoning":
+                events.append(ReasoningDelta(draw(words)))
+            case "refusal":
+                events.append(RefusalDelta(draw(words)))
+            case "start":
+                events.append(
+                    ToolCallStart(calls, f"call_{calls}", draw(st.text("abc_", min_size=1)))
+                )
+                calls += 1
+            case "args" if calls:
+                index = draw(st.integers(0, calls - 1))
+                events.append(ToolCallDelta(index, draw(words)))
+    reason: FinishReason = draw(
+        st.sampled_from(["tool_calls" if calls else "stop", "length", "content_filter"])
+    )
+    return [*events, Finish(reason, draw(st.none() | usages))]
