@@ -51,7 +51,7 @@ class EmbeddedServer:
     """
 
     def __init__(self, model: str = "auto", *, restart_after_s: float = 0.5) -> None:
-        self.unavailable_reason = ""
+        self.path, self.unavailable_reason = _find(model)
         self.base_url: str | None = None
         """Of the OpenAI-compatible API, with its /v1; None while there is nobody to answer."""
         self.pid: int | None = None
@@ -59,12 +59,11 @@ class EmbeddedServer:
         self._restart_after_s = restart_after_s
         self._settled = asyncio.Event()
         self._supervisor: asyncio.Task[None] | None = None
-        self._path, self.unavailable_reason = _find(model)
 
     @property
     def model_id(self) -> str:
         """The name it answers to: that of its file."""
-        return self._path.stem
+        return self.path.stem
 
     async def start(self) -> None:
         """Start in the background; returns at once. Does nothing when started or unavailable."""
@@ -94,7 +93,7 @@ class EmbeddedServer:
                 pause_s = self._restart_after_s
             failed_starts = 0 if was_ready else failed_starts + 1
             if failed_starts == MAX_FAILED_STARTS:
-                self.unavailable_reason = f"{self._path} does not start: {complaint}"
+                self.unavailable_reason = f"{self.path} does not start: {complaint}"
                 log.error("%s", self.unavailable_reason)
                 self._settled.set()
                 return
@@ -105,15 +104,18 @@ class EmbeddedServer:
     async def _run_once(self) -> tuple[bool, str]:
         """Run one child to its end: did it become ready, and what did it say last?"""
         temperature = BUILT_IN_TEMPERATURE if self.built_in else USUAL_TEMPERATURE
-        child = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "router.embedded", str(self._path), str(temperature)),
-            cwd=ROOT,
-            # Threads of llama.cpp that wait by spinning crawl on a machine that is busy.
-            env=os.environ | {"OMP_WAIT_POLICY": "passive"},
-            stdin=PIPE,
-            stdout=PIPE,
-            stderr=PIPE,
-        )
+        try:
+            child = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", "router.embedded", str(self.path), str(temperature)),
+                cwd=ROOT,
+                # Threads of llama.cpp that wait by spinning crawl on a machine that is busy.
+                env=os.environ | {"OMP_WAIT_POLICY": "passive"},
+                stdin=PIPE,
+                stdout=PIPE,
+                stderr=PIPE,
+            )
+        except OSError as error:
+            return False, str(error)
         assert child.stdout
         assert child.stderr
         last_words = asyncio.create_task(_last_line(child.stderr))
