@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, Protocol, TypeVar
 
 from router.errors import BackendBroken
 from router.events import Event, Usage
@@ -116,22 +116,25 @@ class Backend(Protocol):
         """Close the connections."""
 
 
-async def primed(events: AsyncGenerator[Event, None], backend: str) -> AsyncGenerator[Event, None]:
-    """Wait for the first event, so that a failure before it can still go elsewhere.
+Item = TypeVar("Item", Event, bytes)
 
-    Raises BackendBroken when there is none, and whatever `events` raises.
+
+async def primed(items: AsyncGenerator[Item, None], backend: str) -> AsyncGenerator[Item, None]:
+    """Wait for the first item, so that a failure before it can still go elsewhere.
+
+    Raises BackendBroken when there is none, and whatever `items` raises.
     """
     try:
-        first = await anext(events)
+        first = await anext(items)
     except StopAsyncIteration:
         raise BackendBroken(f"{backend} sent an empty answer.", backend=backend) from None
     except asyncio.CancelledError:
-        await events.aclose()
+        await items.aclose()
         raise
-    return _chained(first, events)
+    return _chained(first, items)
 
 
-async def _chained(first: Event, rest: AsyncGenerator[Event, None]) -> AsyncGenerator[Event, None]:
+async def _chained(first: Item, rest: AsyncGenerator[Item, None]) -> AsyncGenerator[Item, None]:
     try:
         yield first
         async for item in rest:

@@ -1,0 +1,302 @@
+"""Claude's Messages API: a chat request to its parameters; its stream to events (`decode`).
+
+Source: Anthropic API reference, "Messages", version 2026-10-21; OpenAI API reference, "Chat
+Completions".
+"""
+
+import hashlib
+import re
+from collections.abc import Mapping
+from typing import Any, Final
+
+import orjson
+
+from router.request import ChatRequest
+from router.wire.claude_model import EFFORTS, Abilities, model_names
+from router.wire.claude_parts import Block, unfit
+from router.wire.claude_relay import Tally, passed_on
+from router.wire.claude_schema import expressible, input_schema, strict_schema
+from router.wire.claude_stream import NO_SUCH_MODEL, decode, failure, usage_of
+from router.wire.claude_turns import Recall, Turns, tool_name
+
+__all__ = [
+    "NO_SUCH_MODEL",
+    "UNKNOWN",
+    "Tally",
+    "decode",
+    "encode",
+    "failure",
+    "forgetting",
+    "model_names",
+    "passed_on",
+    "renamed_tools",
+    "usage_of",
+]
+
+UNKNOWN: Final = Abilities()
+_READ: Final = frozenset(
+    [
+        "model",
+        "messages",
+        "stream",
+        "stream_options",
+        "max_tokens",
+        "max_completion_tokens",
+        "stop",
+        "tools",
+        "tool_choice",
+        "parallel_tool_calls",
+        "response_format",
+        "reasoning_effort",
+        "user",
+        "safety_identifier",
+        "n",
+        "modalities",
+        "functions",
+        "function_call",
+    ]
+)
+# What a field says when it says nothing: leaving it out changes nothing, so nobody is told.
+_NOTHING: Final[Mapping[str, Any]] = {
+    "temperature": 1,
+    "top_p": 1,
+    "frequency_penalty": 0,
+    "presence_penalty": 0,
+    "logit_bias": {},
+    "logprobs": False,
+    "top_logprobs": 0,
+    "store": False,
+    "metadata": {},
+    "service_tier": "auto",
+    "verbosity": "medium",
+}
+_FIELD_NAME: Final = re.compile(r"[\w.-]{1,64}", re.ASCII)
+_OPAQUE: Final = re.compile(r"(?=.*[a-zA-Z])[\w-]{1,256}", re.ASCII)
+
+
+def encode(
+    request: ChatRequest,
+    model: str,
+    *,
+    max_tokens: int,
+    abilities: Abilities = UNKNOWN,
+    recall: Recall | None = None,
+) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """The parameters of a streamed Messages request, and the fields that were left out.
+
+    `max_tokens` counts where the caller sets no limit. Raises BackendUnfit, naming the part, for
+    what Claude cannot express. The same conversation, longer by a turn, begins with the same
+    bytes: that is what prompt caching lives on.
+    """
+    body = request.body
+    _check(body)
+    dropped = [
+        name
+        for name, value in body.items()
+        if name not in _READ
+        and value is not None
+        and _NOTHING.get(name, ...) != value
+        and _FIELD_NAME.fullmatch(name)
+    ]
+    effort, thinking = _effort(body.get("reasoning_effort"), abilities)
+    if body.get("reasoning_effort") is not None and effort is None and thinking is None:
+        dropped.append("reasoning_effort")
+    if recall is None or thinking == {"type": "disabled"}:
+        recall = forgetting
+    turns = Turns(abilities, recall)
+    for i, message in enumerate(request.messages):
+        turns.add(message, f"messages[{i}]")
+        if message.get("name") and message["role"] != "function":
+            dropped.append("messages.name")
+    messages = turns.finished()
+    if not messages:
+        raise unfit("There is no text in the messages, and Claude needs some.", "messages")
+
+    tools, choice, demand = _tools(request, turns, abilities, dropped)
+    output, instruction = _format(body.get("response_format"), abilities)
+    if demand:
+        last = messages[-1]
+        messages[-1] = last | {"content": [*last["content"], {"type": "text", "text": demand}]}
+    if instruction:
+        turns.system.append({"type": "text", "text": instruction})
+    if choice.get("type") in ("any", "tool") and thinking and thinking["type"] == "adaptive":
+        thinking = None  # a forced choice is refused while thinking; the choice means more
+    limit = request.max_tokens or max_tokens
+    stop = _stop(body.get("stop"), dropped)
+    output |= {"effort": effort} if effort else {}
+    optional: dict[str, Any] = {
+        "system": turns.system,
+        "tools": tools,
+        "tool_choice": choice,
+        "stop_sequences": stop,
+        "output_config": output,
+        "thinking": thinking,
+        "metadata": _metadata(body),
+        "cache_control": None if _marked(turns.system, messages) else {"type": "ephemeral"},
+    }
+    params = {
+        "model": model,
+        "max_tokens": min(limit, abilities.max_tokens or limit),
+        **{name: value for name, value in optional.items() if value},
+        "messages": messages,
+        "stream": True,
+    }
+    return params, tuple(dict.fromkeys(dropped))
+
+
+def renamed_tools(request: ChatRequest) -> dict[str, str]:
+    """Tools whose names Claude would refuse: our name for each, and the caller's."""
+    names = (tool["function"]["name"] for tool in request.tools if "function" in tool)
+    return {ours: name for name in names if (ours := tool_name(name)) != name}
+
+
+def forgetting(call_id: str) -> None:
+    """A recall that has kept nothing."""
+
+
+def _check(body: Mapping[str, Any]) -> None:
+    if body.get("n") not in (None, 1):
+        raise unfit("Claude gives one answer at a time: `n` must be 1.", "n")
+    modalities = body.get("modalities")
+    if isinstance(modalities, list) and "audio" in modalities:
+        raise unfit("Claude cannot speak: `modalities` must be text only.", "modalities")
+    if body.get("functions"):
+        raise unfit("`functions` is not supported any more: use `tools`.", "functions")
+
+
+def _tools(
+    request: ChatRequest, turns: Turns, abilities: Abilities, dropped: list[str]
+) -> tuple[list[Block], dict[str, Any], str]:
+    """Tools, tool choice, and what to tell a model that cannot be forced."""
+    tools = [_tool(tool, i, abilities, dropped) for i, tool in enumerate(request.tools)]
+    if not tools:
+        # Claude wants the tools of a history defined, also where none may be called any more.
+        tools = [{"name": name, "input_schema": {"type": "object"}} for name in turns.tools_used]
+        return tools, {"type": "none"} if tools else {}, ""
+    wanted, names = _choice(request.body.get("tool_choice"))
+    if names is not None:
+        tools = [tool for tool in tools if tool["name"] in names] or tools
+    demand = ""
+    choice: dict[str, Any] = {}
+    if wanted in ("any", "tool") and abilities.forced_choice is False:
+        which = "one of your tools" if wanted == "any" else f"the tool `{(names or [''])[0]}`"
+        demand = f"Call {which} now; do not answer with text alone."
+        wanted = "auto"
+    elif wanted == "tool":
+        choice = {"name": (names or [""])[0]}
+    single = request.body.get("parallel_tool_calls") is False and wanted != "none"
+    if wanted != "auto" or single:
+        choice = {"type": wanted, **choice}
+    if single:
+        choice["disable_parallel_tool_use"] = True
+    return tools, choice, demand
+
+
+def _tool(tool: dict[str, Any], i: int, abilities: Abilities, dropped: list[str]) -> Block:
+    if tool["type"] != "function":
+        kind = tool["type"]
+        raise unfit(f"Claude has no tool of type {kind!r}: use functions.", f"tools[{i}].type")
+    function = tool["function"]
+    schema = input_schema(function.get("parameters"))
+    made: Block = {"name": tool_name(function["name"])}
+    if isinstance(description := function.get("description"), str) and description:
+        made["description"] = description
+    if function.get("strict") is True:
+        if abilities.structured is not False and expressible(schema):
+            schema = strict_schema(schema)
+            made["strict"] = True
+        else:
+            dropped.append("tools.strict")
+    made["input_schema"] = schema
+    if isinstance(mark := tool.get("cache_control"), dict):
+        made["cache_control"] = mark
+    return made
+
+
+def _choice(choice: Any) -> tuple[str, list[str] | None]:
+    """Claude's word for a tool choice, and the names of the tools it is about (None: all)."""
+    match choice:
+        case None | "auto":
+            return "auto", None
+        case "none":
+            return "none", None
+        case "required":
+            return "any", None
+        case {"type": "function", "function": {"name": str(name)}}:
+            return "tool", [tool_name(name)]
+        case {"type": "allowed_tools", "allowed_tools": {"mode": mode, "tools": [*allowed]}}:
+            names = [
+                tool_name(tool["function"]["name"])
+                for tool in allowed
+                if isinstance(tool, dict)
+                and isinstance(function := tool.get("function"), dict)
+                and isinstance(function.get("name"), str)
+            ]
+            return "any" if mode == "required" else "auto", names
+        case _:
+            raise unfit("Claude has no such tool choice.", "tool_choice")
+
+
+def _format(wanted: Any, abilities: Abilities) -> tuple[dict[str, Any], str]:
+    """The output format, or what to tell the model where there is none for it."""
+    match wanted:
+        case None | {"type": "text"}:
+            return {}, ""
+        case {"type": "json_schema", "json_schema": {"schema": dict(schema)} as about}:
+            if isinstance(about.get("description"), str):
+                schema = {"description": about["description"], **schema}
+            if abilities.structured is not False and expressible(schema):
+                return {"format": {"type": "json_schema", "schema": strict_schema(schema)}}, ""
+            return {}, f"{_JSON_ONLY} It must match this JSON Schema:\n{_dumped(schema)}"
+        case {"type": "json_object" | "json_schema"}:
+            return {}, _JSON_ONLY
+        case _:
+            raise unfit("Claude has no such response format.", "response_format.type")
+
+
+_JSON_ONLY: Final = (
+    "Answer with one JSON object and nothing else: no words around it and no code fence."
+)
+
+
+def _dumped(value: Any) -> str:
+    return orjson.dumps(value).decode()
+
+
+def _effort(wanted: Any, abilities: Abilities) -> tuple[str | None, dict[str, Any] | None]:
+    """Effort level and thinking. Thoughts are shown wherever the model has any."""
+    shown = {"type": "adaptive", "display": "summarized"}
+    always = shown if abilities.thinking_off is False else None
+    if wanted in ("none", "minimal"):
+        if abilities.thinking_off:
+            return None, {"type": "disabled"}
+        return abilities.nearest_effort("low"), always
+    if wanted in EFFORTS:
+        thinking = shown if abilities.adaptive_thinking else always
+        return abilities.nearest_effort(wanted), thinking
+    return None, always
+
+
+def _stop(stop: Any, dropped: list[str]) -> list[str]:
+    given = [stop] if isinstance(stop, str) else stop if isinstance(stop, list) else []
+    kept = [text for text in given if isinstance(text, str) and text.strip()]
+    if len(kept) < len(given):
+        dropped.append("stop")  # Claude refuses sequences of white space
+    return kept
+
+
+def _metadata(body: Mapping[str, Any]) -> dict[str, str]:
+    """Whose request it is. Claude refuses names, addresses and numbers of people: a digest then."""
+    user = body.get("user") or body.get("safety_identifier")
+    if not isinstance(user, str):
+        return {}
+    if not _OPAQUE.fullmatch(user):
+        user = hashlib.sha256(user.encode("utf-8", "surrogatepass")).hexdigest()
+    return {"user_id": user}
+
+
+def _marked(system: list[Block], messages: list[dict[str, Any]]) -> bool:
+    """Did the caller set cache marks of its own? Ours would be one too many then."""
+    return any("cache_control" in block for block in system) or any(
+        "cache_control" in block for turn in messages for block in turn["content"]
+    )

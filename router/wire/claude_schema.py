@@ -1,0 +1,149 @@
+"""JSON Schemas in the subset that Claude takes.
+
+Source: Anthropic API reference, "Structured outputs" and "Tool use"; the anthropic SDK's own
+`transform_schema` follows the same rules for schemas made by pydantic.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Final, TypeGuard
+
+import orjson
+
+Schema = dict[str, Any]
+
+_FORMATS: Final = frozenset(
+    ["date-time", "time", "date", "duration", "email", "hostname", "uri", "ipv4", "ipv6", "uuid"]
+)
+_MAX_DEPTH: Final = 100
+
+
+def input_schema(parameters: Any) -> Schema:
+    """The schema of a tool's input: an object at the top, without alternatives there.
+
+    What the alternatives demand in common stays demanded; each one's properties stay known.
+    """
+    if not isinstance(parameters, Mapping):
+        return {"type": "object", "properties": {}}
+    schema = dict(parameters)
+    for name in ("allOf", "anyOf", "oneOf"):
+        branches = schema.pop(name, None)
+        if isinstance(branches, list):
+            _merge(schema, [b for b in branches if isinstance(b, Mapping)], every=name == "allOf")
+    schema["type"] = "object"
+    schema.setdefault("properties", {})
+    return schema
+
+
+def _merge(schema: Schema, branches: list[Mapping[str, Any]], *, every: bool) -> None:
+    properties: Schema = {}
+    demanded: list[set[str]] = []
+    for branch in branches:
+        known = branch.get("properties")
+        properties |= known if isinstance(known, Mapping) else {}
+        required = branch.get("required")
+        demanded.append(
+            {n for n in required if isinstance(n, str)} if _is_list(required) else set()
+        )
+    own = schema.get("properties")
+    schema["properties"] = properties | (dict(own) if isinstance(own, Mapping) else {})
+    if demanded:
+        common = set.union(*demanded) if every else set.intersection(*demanded)
+        required = schema.get("required")
+        have = [n for n in required if isinstance(n, str)] if _is_list(required) else []
+        if names := have + sorted(common - set(have)):
+            schema["required"] = names
+
+
+def expressible(schema: Any, depth: int = 0) -> bool:
+    """Can structured outputs keep what the schema means?
+
+    Maps with free keys and schemas that allow anything cannot be had: every object is closed.
+    """
+    if not isinstance(schema, Mapping) or depth > _MAX_DEPTH:
+        return False
+    if "$ref" in schema:
+        return isinstance(schema["$ref"], str) and schema["$ref"].startswith("#")
+    if schema.get("additionalProperties", False) is not False or "patternProperties" in schema:
+        return False
+    if schema.get("type") == "object" and not {"properties", "additionalProperties"} & set(schema):
+        return False
+    if not any(k in schema for k in ("type", "anyOf", "oneOf", "allOf", "enum", "const")):
+        return False
+    return all(expressible(sub, depth + 1) for sub in _subschemas(schema))
+
+
+def _subschemas(schema: Mapping[str, Any]) -> list[Any]:
+    found: list[Any] = []
+    for name in ("$defs", "definitions", "properties"):
+        if isinstance(group := schema.get(name), Mapping):
+            found.extend(group.values())
+    for name in ("anyOf", "oneOf", "allOf"):
+        if _is_list(group := schema.get(name)):
+            found.extend(group)
+    if "items" in schema:
+        found.append(schema["items"])
+    return found
+
+
+def strict_schema(schema: Mapping[str, Any]) -> Schema:
+    """The schema in the subset of structured outputs.
+
+    Objects are closed; limits that the grammar does not know go into the description, where the
+    model at least reads them. Expects an `expressible` schema.
+    """
+    rest = dict(schema)
+    out: Schema = {}
+    for name in ("$defs", "definitions"):
+        if isinstance(group := rest.pop(name, None), Mapping):
+            out[name] = {key: strict_schema(sub) for key, sub in group.items()}
+    if (ref := rest.pop("$ref", None)) is not None:
+        out["$ref"] = ref
+        return out
+    for name in ("$schema", "$id", "$comment", "additionalProperties"):
+        rest.pop(name, None)
+    kinds = rest.pop("type", None)
+    if _is_list(kinds):
+        return out | _alternatives(kinds, rest)
+    for name, ours in (("anyOf", "anyOf"), ("oneOf", "anyOf"), ("allOf", "allOf")):
+        if _is_list(group := rest.pop(name, None)) and ours not in out:
+            out[ours] = [strict_schema(sub) for sub in group]
+    literal = "enum" in rest or "const" in rest
+    out |= {name: rest.pop(name) for name in ("enum", "const") if name in rest}
+    if kinds is not None and not literal and "anyOf" not in out and "allOf" not in out:
+        out["type"] = kinds
+    out |= {name: rest.pop(name) for name in ("description", "title") if name in rest}
+    if kinds == "object":
+        known = rest.pop("properties", None) or {}
+        out["properties"] = {key: strict_schema(sub) for key, sub in known.items()}
+        out["additionalProperties"] = False
+        if _is_list(required := rest.pop("required", None)):
+            out["required"] = [name for name in required if name in known]
+    elif kinds == "array":
+        if "items" in rest:
+            out["items"] = strict_schema(rest.pop("items"))
+        if rest.get("minItems") in (0, 1):
+            out["minItems"] = rest.pop("minItems")
+    elif kinds == "string" and rest.get("format") in _FORMATS:
+        out["format"] = rest.pop("format")
+    if rest:
+        limits = orjson.dumps(rest).decode()
+        told = out.get("description")
+        out["description"] = f"{told}\n\n{limits}" if isinstance(told, str) and told else limits
+    return out
+
+
+def _alternatives(kinds: list[Any], rest: Schema) -> Schema:
+    """`"type": ["string", "null"]` as the alternatives that it is short for."""
+    told = {name: rest.pop(name) for name in ("description", "title") if name in rest}
+    if "enum" in rest or "const" in rest:
+        return told | strict_schema(rest)
+    return told | {
+        "anyOf": [
+            {"type": "null"} if kind == "null" else strict_schema({"type": kind, **rest})
+            for kind in kinds
+        ]
+    }
+
+
+def _is_list(value: Any) -> TypeGuard[list[Any]]:
+    return isinstance(value, list)

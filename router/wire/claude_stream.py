@@ -1,0 +1,278 @@
+"""Claude's answer, a stream of server-sent events, to our events; and its errors to ours.
+
+Source: Anthropic API reference, "Streaming messages", "Errors", "Handling stop reasons".
+"""
+
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from typing import Any, Final
+
+import orjson
+
+from router.errors import BackendBroken, BackendError, BackendMisconfigured
+from router.events import (
+    Event,
+    Finish,
+    FinishReason,
+    ReasoningDelta,
+    RefusalDelta,
+    TextDelta,
+    ToolCallDelta,
+    ToolCallStart,
+    Usage,
+)
+from router.failures import CONTEXT_LENGTH, status_failure
+from router.wire import sse
+
+BACKEND: Final = "claude"
+
+FINISH: Final[Mapping[str, FinishReason]] = {
+    "end_turn": "stop",
+    "stop_sequence": "stop",
+    "pause_turn": "stop",  # only where Anthropic runs tools itself, which we never ask for
+    "max_tokens": "length",
+    "model_context_window_exceeded": "length",
+    "tool_use": "tool_calls",
+    "refusal": "content_filter",
+}
+NO_SUCH_MODEL: Final = "upstream_model"
+"""Our code for a model name that Claude does not know."""
+
+# An error inside a stream has no HTTP status of its own.
+_STATUS: Final[Mapping[str, int]] = {
+    "invalid_request_error": 400,
+    "authentication_error": 401,
+    "billing_error": 402,
+    "permission_error": 403,
+    "not_found_error": 404,
+    "conflict_error": 409,
+    "request_too_large": 413,
+    "rate_limit_error": 429,
+    "api_error": 500,
+    "timeout_error": 504,
+    "overloaded_error": 529,
+}
+# Failures of the account that come with other statuses as well.
+_BILLING_CODES: Final = frozenset(
+    [
+        "contract_spend_limit_reached",
+        "enforced_spend_limit_reached",
+        "organization_on_hold",
+        "linked_organization_spend_limit_reached",
+        "linked_organization_billing_unavailable",
+        "user_profile_billing_not_authorized",
+        "user_profile_not_billable",
+    ]
+)
+# Where there is no code, only prose. Lower case.
+_TOO_LONG: Final = ("prompt is too long", "exceed context limit", "context window")
+_NO_CREDIT: Final = "credit balance is too low"
+
+
+def failure(
+    error: Mapping[str, Any], status: int | None = None, retry_after_s: float | None = None
+) -> BackendError:
+    """What Claude's error object means: by code and type first, then status, words last."""
+    message = _text(error, "message") or "Claude reported an error without a message."
+    kind = _text(error, "type")
+    details = error.get("details")
+    code = _text(details, "error_code") if isinstance(details, Mapping) else ""
+    if status is None or status < 400:
+        status = _STATUS.get(kind, 500)
+    if code in _BILLING_CODES or status == 402 or _NO_CREDIT in message.lower():
+        return BackendMisconfigured(
+            f"Claude's billing refused the request: {message} Check the plan and credit of the "
+            "account that ANTHROPIC_API_KEY belongs to.",
+            backend=BACKEND,
+            code="upstream_billing",
+        )
+    if status in (401, 403):
+        return BackendMisconfigured(
+            f"Claude refused our key: {message} Check ANTHROPIC_API_KEY.", backend=BACKEND
+        )
+    if status == 404:
+        return BackendMisconfigured(
+            f"Claude has no such model or address: {message} Check ANTHROPIC_MODEL.",
+            backend=BACKEND,
+            code=NO_SUCH_MODEL,
+        )
+    if status in (400, 413) and any(phrase in message.lower() for phrase in _TOO_LONG):
+        return status_failure(400, message, backend=BACKEND, param="messages", code=CONTEXT_LENGTH)
+    return status_failure(
+        status, message, backend=BACKEND, code=code or None, retry_after_s=retry_after_s
+    )
+
+
+async def decode(
+    blocks: AsyncIterator[bytes], tool_names: Mapping[str, str] | None = None
+) -> AsyncGenerator[Event, None]:
+    """Turn a Claude message stream, cut into whole SSE events, into our events.
+
+    In: message_start, (block start, delta*, stop)*, message_delta, message_stop; ping, error.
+    Out: deltas in order, then one Finish. Tool `index` counts tool calls (Claude counts blocks).
+    `tool_names`: the caller's name for each tool that had to be renamed. Unknown events and blocks
+    are passed over. Raises the failure that an error event stands for, and BackendBroken when the
+    stream ends before its message does or is no such stream.
+    """
+    message = _Message(tool_names or {})
+    async for block in blocks:
+        for data in sse.data_of(block):
+            try:
+                events = message.read(orjson.loads(data))
+            except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError):
+                raise _broken("Claude sent an event that cannot be read.") from None
+            for event in events:
+                yield event
+            if message.ended:
+                return
+    raise _broken("Claude's answer broke off before its end.")
+
+
+def _broken(message: str) -> BackendBroken:
+    return BackendBroken(message, backend=BACKEND)
+
+
+class _Message:
+    """One message as it comes in: what must be remembered between its events."""
+
+    def __init__(self, tool_names: Mapping[str, str]) -> None:
+        self.ended = False
+        self._tool_names = tool_names
+        self._usage: dict[str, Any] = {}
+        self._stop_reason: str | None = None
+        self._refusal = ""
+        self._block: dict[str, Any] = {}  # the one that is being written
+        self._pieces: list[str] = []  # of its text, thought or signature
+        self._before: list[dict[str, Any]] = []  # whole blocks since the last tool call
+        self._calls = 0
+
+    def read(self, event: dict[str, Any]) -> tuple[Event, ...]:
+        match event["type"]:
+            case "content_block_delta":
+                return self._delta(event["delta"])
+            case "content_block_start":
+                return self._start(event["content_block"])
+            case "content_block_stop":
+                return self._stop()
+            case "message_start":
+                self._usage |= event["message"].get("usage") or {}
+            case "message_delta":
+                self._end(event)
+            case "message_stop":
+                self.ended = True
+                finish = Finish(self._reason(), usage_of(self._usage))
+                return (RefusalDelta(self._refusal), finish) if self._refusal else (finish,)
+            case "error":
+                raise failure(event["error"])
+        return ()
+
+    def _delta(self, delta: dict[str, Any]) -> tuple[Event, ...]:
+        match delta["type"]:
+            case "text_delta":
+                self._pieces.append(text := delta["text"])
+                return (TextDelta(text),)
+            case "input_json_delta" if fragment := delta["partial_json"]:
+                self._pieces.append(fragment)
+                return (ToolCallDelta(self._calls - 1, fragment),) if self._in_call else ()
+            case "thinking_delta":
+                self._pieces.append(thought := delta["thinking"])
+                return (ReasoningDelta(thought),)
+            case "signature_delta":
+                self._block["signature"] = self._block.get("signature", "") + delta["signature"]
+            case "citations_delta":
+                self._block.setdefault("citations", []).append(delta["citation"])
+        return ()
+
+    @property
+    def _in_call(self) -> bool:
+        return bool(self._block["type"] == "tool_use")
+
+    def _start(self, block: dict[str, Any]) -> tuple[Event, ...]:
+        self._block, self._pieces = dict(block), []
+        match block["type"]:
+            case "text":
+                # Claude thought between two texts: keep them apart.
+                apart = len(self._before) > 1 and self._before[-1]["type"] != "text"
+                gap = (TextDelta("\n\n"),) if apart and self._has_text() else ()
+                return (*gap, TextDelta(block["text"])) if block["text"] else gap
+            case "thinking" if block["thinking"]:
+                return (ReasoningDelta(block["thinking"]),)
+            case "tool_use":
+                name = self._tool_names.get(block["name"], block["name"])
+                extra = {"before": self._before} if self._before else None
+                self._before = []
+                self._calls += 1
+                return (ToolCallStart(self._calls - 1, block["id"], name, extra),)
+        return ()
+
+    def _has_text(self) -> bool:
+        return any(block["type"] == "text" for block in self._before)
+
+    def _stop(self) -> tuple[Event, ...]:
+        block = self._block
+        written = "".join(self._pieces)
+        match block["type"]:
+            case "tool_use" if not written:  # the whole input stands in the start event, often {}
+                arguments = orjson.dumps(block.get("input") or {}).decode()
+                return (ToolCallDelta(self._calls - 1, arguments),)
+            case "text":
+                sources = _sources(block.get("citations") or [])
+                if text := block["text"] + written:
+                    self._before.append({"type": "text", "text": text})
+                return (TextDelta(sources),) if sources else ()
+            case "thinking":
+                self._before.append(block | {"thinking": block["thinking"] + written})
+            case "redacted_thinking":
+                self._before.append(block)
+        return ()
+
+    def _end(self, event: dict[str, Any]) -> None:
+        delta = event["delta"]
+        self._stop_reason = delta.get("stop_reason") or self._stop_reason
+        if self._stop_reason == "refusal":
+            details = delta.get("stop_details") or {}
+            self._refusal = _text(details, "explanation") or "Claude declined to answer."
+        told = event.get("usage") or {}
+        self._usage |= {name: value for name, value in told.items() if value is not None}
+
+    def _reason(self) -> FinishReason:
+        if self._stop_reason is None:
+            return "tool_calls" if self._calls else "stop"
+        return FINISH.get(self._stop_reason, "stop")
+
+
+def usage_of(told: Mapping[str, Any]) -> Usage | None:
+    """Claude's token counts in our terms: its input_tokens leave out what the cache had."""
+    if not isinstance(told.get("output_tokens"), int):
+        return None
+    cached = told.get("cache_read_input_tokens") or 0
+    written = told.get("cache_creation_input_tokens") or 0
+    details = told.get("output_tokens_details") or {}
+    return Usage(
+        prompt_tokens=(told.get("input_tokens") or 0) + cached + written,
+        completion_tokens=told["output_tokens"],
+        cached_tokens=cached,
+        cache_write_tokens=written,
+        reasoning_tokens=details.get("thinking_tokens") or 0,
+    )
+
+
+def _sources(citations: list[dict[str, Any]]) -> str:
+    """Citations as text, each source once: ` [title](address)` or ` [title, p. 3-4]`."""
+    seen: dict[str, None] = {}
+    for citation in citations:
+        title = citation.get("document_title") or citation.get("title") or citation.get("source")
+        url = citation.get("url")
+        first, past = citation.get("start_page_number"), citation.get("end_page_number")
+        if url:
+            seen[f" [{title or url}]({url})"] = None
+        elif isinstance(first, int) and isinstance(past, int):  # `past` is the page after
+            pages = f"p. {first}" if past <= first + 1 else f"p. {first}-{past - 1}"
+            seen[f" [{title or 'document'}, {pages}]"] = None
+        elif title:
+            seen[f" [{title}]"] = None
+    return "".join(seen)
+
+
+def _text(holder: Mapping[str, Any], name: str) -> str:
+    value = holder.get(name)
+    return value if isinstance(value, str) else ""
