@@ -77,6 +77,7 @@ class Journal:
         days: int = 90,
         prompts: bool = False,
         clock: Callable[[], float] = time.time,
+        retry_s: float = RETRY_S,
     ) -> None:
         self.file = JournalFile(path)
         self.trouble = ""
@@ -84,12 +85,13 @@ class Journal:
         self._days = days
         self._prompts = prompts
         self._clock = clock
+        self._retry_s = retry_s
         self._salt = secrets.token_bytes(16)
         self._recent: deque[Record] = deque(maxlen=MEMORY)
         self._asked: dict[str, Record] = {}
         self._cost_usd = 0.0
         self._written = 0.0
-        self._spent = _Spent(0.0, 0.0, 0.0)
+        self._spent = _Spent(_midnight(clock()), 0.0, 0.0)
         self._queue: queue.SimpleQueue[Record | Verdict | threading.Event] = queue.SimpleQueue()
         self._hurry = threading.Event()
         self._closing = False
@@ -145,9 +147,10 @@ class Journal:
 
     def spent_today_usd(self) -> float:
         """What the cloud has cost since local midnight, other processes included."""
-        if self._thread is None:
-            self._start()
-            self._looked.wait(timeout=1)  # once: what was spent before this process began
+        if not self._looked.is_set():  # once: what was spent before this process began
+            if self._thread is None:
+                self._start()
+            self._looked.wait(timeout=1)
         since = _midnight(self._clock())
         if self._spent.since != since:
             self._spent = _Spent(since, 0.0, self._cost_usd)
@@ -200,7 +203,7 @@ class Journal:
             waiting = self._gather(backlog)
             now = time.monotonic()
             if backlog and (now >= retry_at or self._closing):
-                retry_at = 0.0 if self._committed(backlog) else now + RETRY_S
+                retry_at = 0.0 if self._committed(backlog) else now + self._retry_s
             if now - looked >= LOOK_S:
                 looked = now
                 self._look()
