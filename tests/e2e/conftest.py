@@ -1,38 +1,42 @@
 """Real parts for the end-to-end tests."""
 
-import os
-import subprocess
-import sys
+import shutil
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from router.embedded import BUILT_IN_TEMPERATURE, ROOT, EmbeddedServer
+from router.embedded import ROOT, EmbeddedServer
+from tests.e2e.processes import llama
 
 
 @pytest.fixture(scope="session")
-def embedded() -> EmbeddedServer:
-    """The built-in model, not started."""
-    server = EmbeddedServer("auto")
-    if server.unavailable_reason:
-        pytest.skip(server.unavailable_reason)
-    return server
+def model_file() -> Path:
+    """The built-in model."""
+    embedded = EmbeddedServer("auto")
+    if embedded.unavailable_reason:
+        pytest.skip(embedded.unavailable_reason)
+    return embedded.path
 
 
 @pytest.fixture(scope="session")
-def model_url(embedded: EmbeddedServer) -> Iterator[str]:
-    """Address of a llama.cpp server with the built-in model, without /v1; one for all tests."""
-    with subprocess.Popen(
-        [sys.executable, "-m", "router.embedded", str(embedded.path), str(BUILT_IN_TEMPERATURE)],
-        cwd=ROOT,
-        env=os.environ | {"OMP_WAIT_POLICY": "passive"},
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as child:
-        assert child.stdout is not None
-        address = child.stdout.readline().strip()
-        assert address, "the embedded model did not start"
-        yield address
-        assert child.stdin is not None
-        child.stdin.close()
+def model_url(model_file: Path) -> Iterator[str]:
+    """A llama.cpp server with the built-in model, without /v1: one for all tests.
+
+    It speaks Chat Completions, and Anthropic's Messages as a stand-in for Claude.
+    """
+    with llama(model_file) as running:
+        yield running.url
+
+
+@pytest.fixture(scope="session")
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the programs, so that a developer's own .env has no part in the tests."""
+    folder = tmp_path_factory.mktemp("checkout")
+    for program in ROOT.glob("*.py"):
+        shutil.copy(program, folder)
+    for package in ("router", "web"):
+        shutil.copytree(
+            ROOT / package, folder / package, ignore=shutil.ignore_patterns("__pycache__")
+        )
+    return folder
