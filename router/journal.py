@@ -13,7 +13,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -37,7 +37,14 @@ BACKLOG: Final = 5_000
 """Records that wait for a broken disk; then the oldest are given up."""
 REPEAT_S: Final = 600.0
 """The same question asked again of the cloud within this time: the local answer was not enough."""
+PROMPT_CHARS: Final = 20_000
+"""Of a longer prompt the beginning is kept."""
 DAY_S: Final = 86_400
+UNSTORABLE: Final = (
+    *(OverflowError, TypeError, ValueError),
+    *(sqlite3.InterfaceError, sqlite3.ProgrammingError),
+)
+"""What SQLite says of a value that it has no type for: a count that a server made up, say."""
 
 
 def journal_path(setting: str | None) -> Path | None:
@@ -56,8 +63,8 @@ class Verdict(NamedTuple):
 
 
 class _Spent(NamedTuple):
-    since: float
-    """The midnight that the day began with."""
+    until: float
+    """The midnight that ends the day."""
     usd: float
     """On disk, by every process."""
     written: float
@@ -91,7 +98,7 @@ class Journal:
         self._asked: dict[str, Record] = {}
         self._cost_usd = 0.0
         self._written = 0.0
-        self._spent = _Spent(_midnight(clock()), 0.0, 0.0)
+        self._spent = _Spent(_day(clock())[1], 0.0, 0.0)
         self._queue: queue.SimpleQueue[Record | Verdict | threading.Event] = queue.SimpleQueue()
         self._hurry = threading.Event()
         self._closing = False
@@ -102,7 +109,10 @@ class Journal:
         """Keep it. Costs microseconds; never raises because of the disk."""
         if record.private or not self._prompts:
             record.prompt = None
+        elif record.prompt is not None:
+            record.prompt = record.prompt[:PROMPT_CHARS]
         if record.cost_usd:
+            self._turn_day(record.time)
             self._cost_usd += record.cost_usd
         if record.question:
             self._notice_repeat(record)
@@ -151,9 +161,7 @@ class Journal:
             if self._thread is None:
                 self._start()
             self._looked.wait(timeout=1)
-        since = _midnight(self._clock())
-        if self._spent.since != since:
-            self._spent = _Spent(since, 0.0, self._cost_usd)
+        self._turn_day(self._clock())
         return self._spent.usd + self._cost_usd - self._spent.written
 
     def flush(self, timeout_s: float = 5) -> bool:
@@ -173,6 +181,10 @@ class Journal:
             self._thread = None
         self.file.close()
         self._closing = False
+
+    def _turn_day(self, now: float) -> None:
+        if now >= self._spent.until:
+            self._spent = _Spent(_day(now)[1], 0.0, self._cost_usd)
 
     def _notice_repeat(self, record: Record) -> None:
         earlier = self._asked.pop(record.question, None)
@@ -232,9 +244,16 @@ class Journal:
         records = [entry for entry in backlog if isinstance(entry, Record)]
         try:
             self.file.write(records, [entry for entry in backlog if isinstance(entry, Verdict)])
+        except UNSTORABLE as error:
+            if len(backlog) == 1:
+                log.warning("A record cannot be journalled: %s", error)
+            else:  # one of them is at fault
+                for entry in backlog:
+                    self._committed(deque([entry]))
+            backlog.clear()
+            return True
         except (sqlite3.Error, OSError) as error:
             self._complain(error)
-            self.file.close()
             return False
         if self.trouble:
             log.warning("The journal is written again: %s", self.file.path)
@@ -247,9 +266,9 @@ class Journal:
         """Read what was spent today; on failure the last known figure stands."""
         try:
             if self.file.path is not None:
-                since, sql = _midnight(self._clock()), "SELECT total(cost_usd) FROM requests WHERE"
-                usd = self.file.rows(f"{sql} time >= ?", since)[0][0]
-                self._spent = _Spent(since, usd, self._written)
+                since, until = _day(self._clock())
+                sql = "SELECT total(cost_usd) FROM requests WHERE time >= ?"
+                self._spent = _Spent(until, self.file.rows(sql, since)[0][0], self._written)
         except sqlite3.Error:
             pass
         finally:
@@ -268,8 +287,10 @@ class Journal:
                 "make room, or set JOURNAL_PATH to a place that can be written, or to off."
             )
             log.warning("%s", self.trouble)
+        self.file.close()
 
 
-def _midnight(now: float) -> float:
-    day = datetime.fromtimestamp(now)
-    return day.replace(hour=0, minute=0, second=0, microsecond=0).timestamp()
+def _day(now: float) -> tuple[float, float]:
+    """The local midnights before and after."""
+    midnight = datetime.fromtimestamp(now).replace(hour=0, minute=0, second=0, microsecond=0)
+    return midnight.timestamp(), (midnight + timedelta(days=1)).timestamp()

@@ -120,6 +120,25 @@ def test_texts_that_are_not_unicode_are_kept_readable(journal: Journal) -> None:
     assert "plain" in stored
 
 
+def test_a_record_that_cannot_be_stored_takes_no_other_with_it(
+    journal: Journal, caplog: pytest.LogCaptureFixture
+) -> None:
+    journal.add(record("before"))
+    journal.add(record("absurd", usage=Usage(10**30, 1)))
+    journal.add(record("after"))
+    journal.flush()
+    assert [r.id for r in journal.file.records("")] == ["before", "after"]
+    assert "cannot be journalled" in caplog.text
+    assert journal.trouble == ""
+
+
+def test_of_a_very_long_prompt_the_beginning_is_kept(tmp_path: Path) -> None:
+    journal = Journal(None, prompts=True)
+    journal.add(record(prompt="x" * 1_000_000))
+    assert journal.recent()[0].prompt == "x" * 20_000
+    journal.close()
+
+
 def test_recent_is_newest_first_and_spans_restarts_and_what_is_not_yet_written(path: Path) -> None:
     before = Journal(path)
     for i in range(3):
