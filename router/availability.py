@@ -1,0 +1,179 @@
+"""Who is up: what was last seen of a backend, and whether to leave it alone for a while."""
+
+import asyncio
+import random
+import time
+from collections.abc import Callable
+from typing import Final
+
+from router.backend import Backend, Status
+from router.errors import (
+    BackendBroken,
+    BackendBusy,
+    BackendError,
+    BackendMisconfigured,
+    BackendTimeout,
+    BackendUnreachable,
+)
+
+Clock = Callable[[], float]
+
+FIRST_PAUSE_S: Final = 1.0
+LONGEST_PAUSE_S: Final = 60.0
+LONGEST_RETRY_AFTER_S: Final = 600.0
+"""A Retry-After beyond it is cut: a backend must not switch itself off for a day."""
+BLAMED: Final = (
+    BackendUnreachable,
+    BackendTimeout,
+    BackendBusy,
+    BackendBroken,
+    BackendMisconfigured,
+)
+"""Failures that say something of the backend, not of the request."""
+
+
+class Breaker:
+    """Leaves a failing backend alone for a growing, bounded, jittered while.
+
+    When the while is over one request is let through as a trial: its success closes the breaker,
+    its failure doubles the pause. `now` is in seconds of any steady clock.
+    """
+
+    def __init__(self, random_: Callable[[], float] = random.random) -> None:
+        self._random = random_
+        self._failures = 0
+        self._until = 0.0
+        self._trial_until = 0.0
+
+    def blocks(self, now: float) -> bool:
+        """Would a request that starts now be kept away? Does not start the trial."""
+        return self._failures > 0 and (now < self._until or now < self._trial_until)
+
+    def enter(self, now: float, longest_s: float) -> None:
+        """A request goes to the backend now. After a pause it is the trial: for as long as it
+        may take, at most `longest_s`, nobody else is let through."""
+        if self._failures:
+            self._trial_until = now + longest_s
+
+    def success(self) -> None:
+        self._failures = 0
+        self._trial_until = 0.0
+
+    def released(self) -> None:
+        """The request ended without saying anything of the backend."""
+        self._trial_until = 0.0
+
+    def failure(self, now: float, retry_after_s: float | None = None) -> None:
+        if now < self._until and retry_after_s is None:
+            self._trial_until = 0.0
+            return  # one of a burst that was already under way: counted once
+        self._failures += 1
+        pause = min(FIRST_PAUSE_S * 2 ** min(self._failures - 1, 16), LONGEST_PAUSE_S)
+        pause *= 0.5 + self._random()
+        if retry_after_s is not None:
+            pause = max(pause, min(retry_after_s, LONGEST_RETRY_AFTER_S))
+        self._until = now + pause
+        self._trial_until = 0.0
+
+    def state(self, now: float) -> str:
+        """ "closed", "open" or "half-open", for people and metrics."""
+        if not self._failures:
+            return "closed"
+        return "open" if now < self._until else "half-open"
+
+    def retry_in_s(self, now: float) -> float:
+        return max(0.0, self._until - now) if self._failures else 0.0
+
+
+class Watch:
+    """What was last seen of one backend: a TTL cache with one probe at a time.
+
+    A side that is down is probed again in the background until it is back, so nobody waits for it.
+    """
+
+    def __init__(
+        self, backend: Backend, ttl_s: float, clock: Clock = time.monotonic, *, again: bool = True
+    ) -> None:
+        self.backend = backend
+        self.breaker = Breaker()
+        self._ttl_s = ttl_s
+        self._clock = clock
+        self._again = again
+        self._status: Status | None = None
+        self._seen_at = float("-inf")
+        self._probe: asyncio.Task[Status] | None = None
+        self._vigil: asyncio.Task[None] | None = None
+
+    @property
+    def last(self) -> Status | None:
+        """The last look, however old."""
+        return self._status
+
+    @property
+    def blocked(self) -> bool:
+        return self.breaker.blocks(self._clock())
+
+    @property
+    def breaker_state(self) -> str:
+        return self.breaker.state(self._clock())
+
+    @property
+    def age_s(self) -> float | None:
+        """Seconds since the last look."""
+        return None if self._status is None else self._clock() - self._seen_at
+
+    async def status(self) -> Status:
+        """The last look; the first caller waits for one, an old one is renewed in the background."""
+        if self._status is None:
+            return await self.look()
+        if self._clock() - self._seen_at > self._ttl_s:
+            self._begin()
+        return self._status
+
+    async def look(self) -> Status:
+        """Probe now, or join the probe that is under way."""
+        return await asyncio.shield(self._begin())
+
+    def failed(self, error: BackendError) -> None:
+        """A request failed there."""
+        if not isinstance(error, BLAMED):
+            self.breaker.released()
+            return
+        self.breaker.failure(self._clock(), error.retry_after_s)
+        self._begin()
+
+    def entered(self, longest_s: float) -> None:
+        self.breaker.enter(self._clock(), longest_s)
+
+    def answered(self) -> None:
+        self.breaker.success()
+
+    def left(self) -> None:
+        """The caller left before the backend had said anything."""
+        self.breaker.released()
+
+    async def aclose(self) -> None:
+        for task in (self._vigil, self._probe):
+            if task is not None:
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
+
+    def _begin(self) -> "asyncio.Task[Status]":
+        if self._probe is None or self._probe.done():
+            self._probe = asyncio.create_task(self._look())
+        return self._probe
+
+    async def _look(self) -> Status:
+        before = self._status
+        status = await self.backend.probe()
+        self._status, self._seen_at = status, self._clock()
+        if status.up and before is not None and not before.up:
+            self.breaker.success()  # it is back: no need to wait out the pause
+        if status.state == "down" and self._again and (self._vigil is None or self._vigil.done()):
+            self._vigil = asyncio.create_task(self._until_back())
+        return status
+
+    async def _until_back(self) -> None:
+        while self._status is not None and self._status.state == "down":
+            await asyncio.sleep(self._ttl_s)
+            await self.look()

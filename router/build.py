@@ -1,0 +1,177 @@
+"""Settings to a Router with its backends: the one place that knows all of them."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+from config import ENV_FILE, Settings
+from router.backend import Backend, TimeLimits
+from router.cloud_client import ClaudeBackend, GeminiBackend
+from router.decision import Policy
+from router.embedded import EmbeddedServer
+from router.embedded_client import EmbeddedBackend
+from router.journal import Journal, journal_path
+from router.ledger import Ledger
+from router.local_client import LocalBackend
+from router.metrics import Metrics, SideState
+from router.prices import Prices
+from router.privacy import PrivacyScanner
+from router.redact import redact
+from router.router import Router
+
+log = logging.getLogger("router")
+
+CLOUD_CONNECT_FACTOR = 5
+"""A cloud is farther away than a local server."""
+
+
+@dataclass(frozen=True, slots=True)
+class Assembly:
+    """A router and what keeps its books; `start` and `aclose` it."""
+
+    settings: Settings
+    router: Router
+    ledger: Ledger
+
+    @property
+    def redact(self) -> Callable[[str], str]:
+        """Takes keys, ours and whatever looks like one, out of a text."""
+        return partial(redact, secrets=self.settings.secrets)
+
+    async def start(self) -> None:
+        """Look at both sides, say what was found, and get ready what the first request needs."""
+        router = self.router
+        local, _ = await router.sides()
+        if not local.status.up and router.embedded_name and not router.cloud_name:
+            embedded = router.backends[router.embedded_name]
+            assert isinstance(embedded, EmbeddedBackend)
+            await embedded.start()
+            await embedded.server.ready()
+            await router.watches[router.embedded_name].look()
+        for side in await router.sides():
+            model = side.status.model.id if side.status.model else "no model"
+            log.info(
+                "%s: %s", side.target, f"{side.backend} {model}" if side.usable else side.why_not
+            )
+        cloud = router.backends.get(router.cloud_name)
+        if isinstance(cloud, ClaudeBackend | GeminiBackend):
+            await cloud.warm()
+        await asyncio.to_thread(self.ledger.prices.warm)
+
+    async def aclose(self) -> None:
+        await self.router.aclose()
+        await asyncio.to_thread(self.ledger.journal.close)
+
+
+def assemble(settings: Settings) -> Assembly:
+    """Everything, from the settings. Opens nothing; raises ValueError on an unusable pattern."""
+    journal = Journal(
+        journal_path(settings.journal_path), settings.journal_days, settings.journal_prompts
+    )
+    router = build_router(settings, journal)
+    cloud_model = cloud_model_of(settings) if settings.cloud_configured else None
+    ledger = Ledger(
+        journal,
+        Prices(settings.prices or {}, cloud_model),
+        Metrics(partial(_side_states, router)),
+        threshold=settings.complexity_threshold,
+        log_decisions=settings.log_decisions,
+        redact=partial(redact, secrets=settings.secrets),
+    )
+    return Assembly(settings, router, ledger)
+
+
+def build_router(settings: Settings, journal: Journal | None = None) -> Router:
+    """The router alone. `journal` tells what today has cost, for CLOUD_BUDGET_USD_PER_DAY."""
+    limits = TimeLimits(
+        settings.connect_timeout_s,
+        settings.first_byte_timeout_s,
+        settings.idle_timeout_s,
+        settings.total_timeout_s,
+    )
+    local_key = settings.local_api_key
+    local = LocalBackend(
+        settings.local_base_url,
+        settings.local_model,
+        api_key=local_key.get_secret_value() if local_key else None,
+        limits=limits,
+    )
+    embedded = None
+    if settings.embedded_model != "off":
+        embedded = EmbeddedBackend(EmbeddedServer(settings.embedded_model), limits)
+    scanner = None
+    if settings.privacy == "on":
+        scanner = PrivacyScanner((ENV_FILE, *settings.private_files), settings.private_patterns)
+    budget = settings.cloud_budget_usd_per_day
+
+    def broke() -> bool:
+        return budget is not None and journal is not None and journal.spent_today_usd() >= budget
+
+    return Router(
+        local,
+        _cloud(settings, limits),
+        embedded,
+        policy=Policy(
+            settings.complexity_threshold,
+            settings.max_local_tokens,
+            settings.unsure_target,
+            settings.cold_local,
+        ),
+        scanner=scanner,
+        status_ttl_s=settings.status_ttl_s,
+        commit_hold_s=settings.commit_hold_s,
+        first_byte_timeout_s=settings.first_byte_timeout_s,
+        local_concurrency=settings.local_concurrency,
+        local_queue=settings.local_queue,
+        budget_spent=broke,
+    )
+
+
+def cloud_model_of(settings: Settings) -> str:
+    """The model that the cloud side answers with."""
+    return settings.gemini_model if settings.provider == "gemini" else settings.anthropic_model
+
+
+def _cloud(settings: Settings, limits: TimeLimits) -> Backend | None:
+    if not settings.cloud_configured:
+        return None
+    far = TimeLimits(
+        limits.connect_s * CLOUD_CONNECT_FACTOR,
+        limits.first_byte_s,
+        limits.idle_s,
+        limits.total_s,
+    )
+    if settings.provider == "gemini":
+        assert settings.gemini_api_key is not None
+        return GeminiBackend(
+            settings.gemini_api_key.get_secret_value(),
+            settings.gemini_model,
+            base_url=settings.gemini_base_url,
+            limits=far,
+        )
+    assert settings.anthropic_api_key is not None
+    return ClaudeBackend(
+        settings.anthropic_api_key.get_secret_value(),
+        settings.anthropic_model,
+        max_tokens=settings.cloud_max_tokens,
+        base_url=settings.anthropic_base_url,
+        limits=far,
+    )
+
+
+def _side_states(router: Router) -> list[SideState]:
+    states = []
+    for name, watch in router.watches.items():
+        slots = router.slots.get(name)
+        states.append(
+            SideState(
+                name,
+                up=watch.last is not None and watch.last.up,
+                breaker_open=watch.breaker_state != "closed",
+                running=slots.busy if slots else 0,
+                waiting=slots.waiting if slots else 0,
+            )
+        )
+    return states

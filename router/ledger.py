@@ -1,0 +1,159 @@
+"""The ledger: what became of a request, told once to the journal, the metrics and the log."""
+
+import logging
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+
+from router.decision import Decision
+from router.errors import RouterError
+from router.events import Event, Finish
+from router.journal import Journal
+from router.metrics import Metrics
+from router.prices import Prices
+from router.record import Attempt, Record
+from router.request import ChatRequest, Dialect, text_of
+from router.router import Call
+
+log = logging.getLogger("router")
+
+FALLBACKS = frozenset({"local_down", "cloud_down", "cloud_unconfigured", "escalated"})
+QUESTION_CHARS = 4000
+
+
+class Entry:
+    """One request, from its arrival to its end."""
+
+    def __init__(self, id: str, dialect: Dialect = "chat", *, user_agent: str = "") -> None:
+        self.id = id
+        self.record = Record(id, time.time(), dialect, user_agent=user_agent[:200])
+        self.request: ChatRequest | None = None
+        self.decision: Decision | None = None
+        self._began = time.perf_counter()
+
+    def asked(self, request: ChatRequest) -> None:
+        self.request = request
+        self.record.asked_model = request.model[:200]
+        self.record.stream = request.stream
+
+    def decided(self, decision: Decision) -> None:
+        self.decision = decision
+
+    def opened(self) -> None:
+        """The answer has begun."""
+        self.record.first_byte_ms = self._elapsed_ms()
+
+    async def noting(self, events: AsyncIterator[Event]) -> AsyncGenerator[Event, None]:
+        """The events, as they are; the usage in the last one is kept."""
+        async for event in events:
+            if isinstance(event, Finish):
+                self.record.usage = event.usage
+            yield event
+
+    def left(self) -> None:
+        """The caller hung up."""
+        self.record.outcome = "left"
+        self.record.status = 499
+
+    def failed(self, error: RouterError) -> None:
+        self.record.outcome = "failed"
+        self.record.status = error.status
+        self.record.error = type(error).__name__
+
+    def ended(self) -> None:
+        self.record.total_ms = self._elapsed_ms()
+
+    def _elapsed_ms(self) -> float:
+        return (time.perf_counter() - self._began) * 1000
+
+
+class Ledger:
+    """Takes an entry when its request has ended. Microseconds; never fails the request."""
+
+    def __init__(
+        self,
+        journal: Journal,
+        prices: Prices,
+        metrics: Metrics,
+        *,
+        threshold: float,
+        log_decisions: bool,
+        redact: Callable[[str], str],
+    ) -> None:
+        self.journal = journal
+        self.prices = prices
+        self.metrics = metrics
+        self._threshold = threshold
+        self._log_decisions = log_decisions
+        self._redact = redact
+
+    def end(self, entry: Entry, call: Call | None) -> None:
+        """Write it down; `call` is None when nobody was asked."""
+        entry.ended()
+        record = entry.record
+        if entry.request is None:
+            return  # not a request that could be routed
+        record.threshold = self._threshold
+        if entry.decision is not None:
+            self._fill_in(record, entry.decision, call)
+        self._identify(record, entry.request)
+        self.prices.price(record)
+        self.journal.add(record)
+        self.metrics.observe(record)
+        if self._log_decisions:
+            log.info("%s", _line(record))
+
+    def _fill_in(self, record: Record, decision: Decision, call: Call | None) -> None:
+        score = decision.score
+        record.score, record.confidence = score.total, score.confidence
+        record.signals = dict(score.signals)
+        record.gates = decision.gates
+        record.forced = decision.forced
+        record.private = decision.private is not None
+        record.reason = decision.reason
+        candidate = decision.first
+        if call is not None:
+            candidate = call.candidate
+            record.reason = call.reason
+            record.attempts = tuple(
+                Attempt(
+                    attempt.candidate.backend,
+                    attempt.candidate.model,
+                    type(attempt.error).__name__,
+                    self._redact(attempt.error.message)[:200],
+                    attempt.ms,
+                )
+                for attempt in call.attempts
+            )
+            if call.usage is not None:
+                record.usage = call.usage
+        record.fallback = decision.would_fall_back or record.reason in FALLBACKS
+        record.target = candidate.target
+        record.backend = candidate.backend
+        record.model = candidate.model
+
+    def _identify(self, record: Record, request: ChatRequest) -> None:
+        said = [m for m in request.messages if m["role"] == "user"]
+        if not said:
+            return
+        first, last = (text_of(m.get("content")) for m in (said[0], said[-1]))
+        record.conversation = self.journal.hashed(first[:QUESTION_CHARS])
+        record.question = self.journal.hashed(last[:QUESTION_CHARS])
+        record.prompt = last
+
+
+def _line(record: Record) -> str:
+    """The log line of a request: score, target, model, reason, times and tokens."""
+    usage = record.usage
+    parts = [
+        f"score={record.score:.0f}",
+        f"target={record.target or '-'}",
+        f"model={record.model or '-'}",
+        f"reason={record.reason or '-'}",
+        f"first_byte_ms={record.first_byte_ms:.0f}" if record.first_byte_ms is not None else "",
+        f"total_ms={record.total_ms:.0f}" if record.total_ms is not None else "",
+        f"tokens={usage.prompt_tokens}+{usage.completion_tokens}" if usage else "",
+        record.outcome if record.outcome != "done" else "",
+        record.error,
+        f"id={record.id}",
+    ]
+    return " ".join(part for part in parts if part)

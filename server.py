@@ -1,0 +1,258 @@
+"""The HTTP door: an OpenAI-compatible server that sends each request to the right side.
+
+`python server.py` starts it. `create_app(settings)` is the ASGI app: the gate (web/gate.py) and,
+behind it, the doors of the three dialects (web/door.py) and the FastAPI routes below.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import aclosing, asynccontextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+import uvicorn
+from fastapi import FastAPI, Request
+from fastapi.responses import HTMLResponse, JSONResponse, Response, StreamingResponse
+from fastapi_offline import FastAPIOffline
+from starlette.exceptions import HTTPException
+
+from config import Settings, settings_or_exit
+from router.build import Assembly, assemble
+from router.errors import InvalidRequest, MethodNotAllowed, RouterError, UnknownModel, UnknownRoute
+from router.metrics import CONTENT_TYPE_LATEST
+from router.redact import RedactingFilter
+from router.request import ChatRequest, checked, parse_json
+from router.wire import messages, openai, responses
+from web import describe, views
+from web.asgi import App, Receive, Scope, Send, read_body
+from web.door import Door
+from web.gate import Gate
+
+log = logging.getLogger("router")
+PAGE = Path(__file__).with_name("web") / "page.html"
+
+
+class ThroughDoor(Response):
+    """An answer that a door gives by itself."""
+
+    def __init__(self, door: Door) -> None:
+        self.door = door
+        self.background = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self.door(scope, receive, send)
+
+
+class ClosingStream(StreamingResponse):
+    """A stream whose source is closed however it ends; Starlette alone leaves it open."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async with aclosing(self.body_iterator):  # type: ignore[type-var]
+            await super().__call__(scope, receive, send)
+
+
+def create_app(settings: Settings, assembly: Assembly | None = None) -> App:
+    """The server as an ASGI app. `assembly` is given by tests; else built from the settings."""
+    parts = assembly or assemble(settings)
+    router, ledger = parts.router, parts.ledger
+    redact = parts.redact
+    max_body_bytes = int(settings.max_body_mb * 2**20)
+
+    def door(wire: Any, dialect: Literal["chat", "responses", "messages"]) -> Door:
+        return Door(
+            wire,
+            dialect,
+            router,
+            ledger,
+            max_body_bytes=max_body_bytes,
+            keepalive_after_s=settings.keepalive_after_s,
+            redact=redact,
+        )
+
+    doors = {
+        "/v1/chat/completions": door(openai, "chat"),
+        "/v1/responses": door(responses, "responses"),
+        "/v1/messages": door(messages, "messages"),
+    }
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        starting = asyncio.create_task(parts.start())
+        yield
+        for open_door in doors.values():
+            await open_door.drained()
+        starting.cancel()
+        await parts.aclose()
+
+    app = FastAPIOffline(
+        title="llm-router",
+        description="Sends easy prompts to your local model and hard ones to the cloud.",
+        version="0.1.0",
+        redoc_url=None,
+        lifespan=lifespan,
+    )
+
+    # --- the three dialects: the gate hands these to their doors directly -------------------------
+
+    @app.post("/v1/chat/completions", **describe.door("chat"))
+    async def chat_completions() -> Response:
+        """OpenAI Chat Completions. Answered by the side that the prompt needs."""
+        return ThroughDoor(doors["/v1/chat/completions"])
+
+    @app.post("/v1/responses", **describe.door("responses"))
+    async def create_response() -> Response:
+        """OpenAI Responses."""
+        return ThroughDoor(doors["/v1/responses"])
+
+    @app.post("/v1/messages", **describe.door("messages"))
+    async def create_message() -> Response:
+        """Anthropic Messages."""
+        return ThroughDoor(doors["/v1/messages"])
+
+    @app.post("/v1/messages/count_tokens", **describe.count_tokens())
+    async def count_tokens(request: Request) -> Response:
+        """An estimate of the tokens of a Messages request."""
+        body = parse_json(await read_body(request.scope, request.receive, max_body_bytes))
+        return JSONResponse({"input_tokens": messages.count_tokens(body)})
+
+    async def relayed(path: str, request: Request) -> Response:
+        raw = await read_body(request.scope, request.receive, max_body_bytes)
+        status, content_type, chunks = await router.local.relay(path, parse_json(raw))
+        return ClosingStream(chunks, status, media_type=content_type)
+
+    # --- relayed to the local server as they are --------------------------------------------------
+
+    @app.post("/v1/completions", **describe.relayed({"prompt": "Once"}, ["prompt"]))
+    async def completions(request: Request) -> Response:
+        """Text completions, by the local server."""
+        return await relayed("/completions", request)
+
+    @app.post("/v1/embeddings", **describe.relayed({"input": "text"}, ["input"]))
+    async def embeddings(request: Request) -> Response:
+        """Embeddings, by the local server; they never go to a cloud."""
+        return await relayed("/embeddings", request)
+
+    # --- what there is, and what would happen -----------------------------------------------------
+
+    @app.get("/v1/models", responses=describe.answers(None, "The models."))
+    async def list_models(request: Request) -> Response:
+        """`auto`, `local`, `cloud`, and each side's models."""
+        return JSONResponse(await views.model_list(router, _dialect(request)))
+
+    @app.get("/v1/models/{model_id:path}", responses=describe.answers(None, "The model."))
+    async def get_model(model_id: str, request: Request) -> Response:
+        """One of them."""
+        listed = await views.model_list(router, _dialect(request))
+        for row in listed["data"]:
+            if row["id"] == model_id:
+                return JSONResponse(row)
+        raise UnknownModel(f"There is no model {model_id[:200]!r}; GET /v1/models lists them.")
+
+    @app.post("/classify", **describe.classify())
+    async def classify(request: Request) -> Response:
+        """Where a prompt or a chat body would go, and why. No model is called."""
+        body = parse_json(await read_body(request.scope, request.receive, max_body_bytes))
+        if "messages" not in body:
+            if not isinstance(body.get("prompt"), str):
+                raise InvalidRequest("Send `prompt`, a string, or `messages`.", param="prompt")
+            body = {**body, "messages": [{"role": "user", "content": body["prompt"]}]}
+        chat = ChatRequest(checked(body))
+        decision = await router.decide(chat, request.headers.get("x-force-route"))
+        return JSONResponse(views.classified(decision, router.policy))
+
+    # --- for people and monitors ------------------------------------------------------------------
+
+    @app.get("/health", responses=describe.answers(None, "Alive; and what each side can do now."))
+    async def health() -> Response:
+        """Alive, and each side: up, model, latency of the last look, what is wrong."""
+        return JSONResponse(await views.health(router))
+
+    @app.get("/info", responses=describe.answers(None, "The settings that matter."))
+    async def info() -> Response:
+        """What it is set to."""
+        return JSONResponse(await views.info(router, public(settings)))
+
+    @app.get("/", response_class=HTMLResponse, include_in_schema=False)
+    async def page() -> Response:
+        return HTMLResponse(PAGE.read_text("utf-8"))
+
+    @app.get("/metrics", responses=describe.answers(None, "Prometheus text format."))
+    async def metrics() -> Response:
+        """For Prometheus."""
+        return Response(ledger.metrics.text(), media_type=CONTENT_TYPE_LATEST)
+
+    # --- failures ---------------------------------------------------------------------------------
+
+    @app.exception_handler(RouterError)
+    async def router_error(_: Request, error: RouterError) -> Response:
+        error.message = redact(error.message)
+        headers = {"x-should-retry": "false"}
+        if error.retry_after_s is not None:
+            headers["retry-after"] = str(max(1, round(error.retry_after_s)))
+        return JSONResponse(openai.error_body(error), error.status, headers)
+
+    @app.exception_handler(HTTPException)
+    async def http_error(request: Request, error: HTTPException) -> Response:
+        path, method = request.url.path[:200], request.method
+        if error.status_code == 405:
+            known: RouterError = MethodNotAllowed(f"{path} does not take {method}.")
+        elif error.status_code == 404:
+            known = UnknownRoute(f"There is no {path}. GET /docs lists what there is.")
+        else:
+            known = RouterError(str(error.detail), status=error.status_code)
+        return JSONResponse(openai.error_body(known), known.status, error.headers)
+
+    hosts = [*settings.allowed_hosts, settings.server_host]
+    key = settings.router_api_key
+    return Gate(
+        app,
+        doors,
+        api_key=key.get_secret_value() if key else None,
+        allowed_hosts=hosts,
+        cors_origins=settings.cors_origins,
+    )
+
+
+def public(settings: Settings) -> dict[str, Any]:
+    """The settings that a caller may see."""
+    return {
+        "threshold": settings.complexity_threshold,
+        "max_local_tokens": settings.max_local_tokens,
+        "cloud_provider": settings.provider,
+        "local_base_url": settings.local_base_url,
+        "privacy": settings.privacy,
+        "journal_prompts": settings.journal_prompts,
+        "needs_key": settings.router_api_key is not None,
+    }
+
+
+def _dialect(request: Request) -> str:
+    """Anthropic's clients announce themselves on every request."""
+    return "messages" if "anthropic-version" in request.headers else "chat"
+
+
+def main() -> None:
+    """Start the server, or say in one line why not."""
+    settings = settings_or_exit()
+    handler = logging.StreamHandler()
+    handler.addFilter(RedactingFilter(settings.secrets))
+    logging.basicConfig(
+        level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", handlers=[handler]
+    )
+    for chatty in ("httpx2", "httpcore2", "google_genai", "uvicorn"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
+    config = uvicorn.Config(
+        create_app(settings),
+        host=settings.server_host,
+        port=settings.server_port,
+        access_log=False,
+        log_config=None,
+        server_header=False,
+        timeout_graceful_shutdown=int(settings.shutdown_grace_s),
+    )
+    uvicorn.Server(config).run()
+
+
+if __name__ == "__main__":
+    main()

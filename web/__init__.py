@@ -1,0 +1,1 @@
+"""The HTTP pieces: plain ASGI, no framework. server.py puts them together."""

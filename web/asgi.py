@@ -1,0 +1,93 @@
+"""The ASGI contract on one page, and what every door does with it: read a body, send an answer."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from typing import Any, Final
+
+import orjson
+
+from router.errors import InvalidRequest, RouterError, TooLarge
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+Headers = list[tuple[bytes, bytes]]
+
+BODY_PAUSE_S: Final = 30.0
+"""How long a caller may pause while it sends its body."""
+JSON: Final = (b"content-type", b"application/json")
+
+
+class CallerLeft(Exception):
+    """The caller hung up while it was still sending."""
+
+
+def header(scope: Scope, name: bytes) -> str:
+    """A request header's value; empty where there is none. `name` in lower case."""
+    for key, value in scope["headers"]:
+        if key == name:
+            return str(value.decode("latin-1"))
+    return ""
+
+
+async def read_body(scope: Scope, receive: Receive, limit_bytes: int) -> bytes:
+    """The whole body. Refused as soon as it is known to be too large.
+
+    Raises TooLarge, InvalidRequest (408) when the caller stops sending, CallerLeft.
+    """
+    announced = header(scope, b"content-length")
+    if announced.isdecimal() and int(announced) > limit_bytes:
+        raise _too_large(limit_bytes)
+    pieces: list[bytes] = []
+    size = 0
+    while True:
+        try:
+            async with asyncio.timeout(BODY_PAUSE_S):
+                message = await receive()
+        except TimeoutError:
+            raise InvalidRequest(
+                f"The body stopped coming for {BODY_PAUSE_S:g} seconds.", status=408
+            ) from None
+        if message["type"] == "http.disconnect":
+            raise CallerLeft
+        pieces.append(message.get("body", b""))
+        size += len(pieces[-1])
+        if size > limit_bytes:
+            raise _too_large(limit_bytes)
+        if not message.get("more_body"):
+            return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+
+def _too_large(limit_bytes: int) -> TooLarge:
+    limit_mb = limit_bytes / 2**20
+    return TooLarge(f"The body is larger than {limit_mb:g} MB (MAX_BODY_MB).")
+
+
+async def send_whole(
+    send: Send, status: int, body: bytes, headers: Iterable[tuple[bytes, bytes]] = (JSON,)
+) -> None:
+    """One answer in one piece."""
+    length = (b"content-length", str(len(body)).encode())
+    await send({"type": "http.response.start", "status": status, "headers": [*headers, length]})
+    await send({"type": "http.response.body", "body": body})
+
+
+async def send_error(
+    send: Send,
+    error: RouterError,
+    body: dict[str, Any],
+    headers: Iterable[tuple[bytes, bytes]] = (),
+) -> None:
+    """A failure, in the shape of the caller's dialect.
+
+    The openai and anthropic clients retry some statuses by themselves; whatever could be tried
+    has been tried, so they are told not to.
+    """
+    extra: Headers = [JSON, *headers, (b"x-should-retry", b"false")]
+    if error.retry_after_s is not None:
+        extra.append((b"retry-after", str(max(1, round(error.retry_after_s))).encode()))
+    if error.status in (408, 413):
+        extra.append((b"connection", b"close"))
+    await send_whole(send, error.status, orjson.dumps(body), extra)

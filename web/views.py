@@ -1,0 +1,111 @@
+"""What the small GET routes and /classify say, as JSON objects."""
+
+from typing import Any
+
+from router.backend import Model
+from router.decision import Decision, Policy, Side
+from router.embedded_client import NOTICE
+from router.router import Router
+
+Json = dict[str, Any]
+
+
+async def health(router: Router) -> Json:
+    """Is it alive, and what can each side do now? Costs no request and no token."""
+    local, cloud = await router.sides()
+    return {
+        "status": "ok" if local.usable or cloud.usable else "degraded",
+        "local": side(local, router),
+        "cloud": side(cloud, router),
+        "notice": notice(local),
+    }
+
+
+async def info(router: Router, settings: Json) -> Json:
+    """What it is set to, for people and for the page."""
+    local, cloud = await router.sides()
+    return {
+        "name": "llm-router",
+        **settings,
+        "notice": notice(local),
+        "local": side(local, router),
+        "cloud": side(cloud, router),
+    }
+
+
+def notice(local: Side) -> str | None:
+    """What a person should know before judging an answer."""
+    return NOTICE if local.backend == "embedded" else None
+
+
+def side(side: Side, router: Router) -> Json:
+    """One side as it was last seen. Times in milliseconds, lengths in tokens."""
+    status = side.status
+    watch = router.watches.get(side.backend)
+    slots = router.slots.get(side.backend)
+    return {
+        "up": side.usable,
+        "state": status.state,
+        "backend": side.backend,
+        "server": status.server,
+        "model": status.model.id if status.model else None,
+        "can": _can(status.model) if status.model else None,
+        "models": [model.id for model in status.models],
+        "latency_ms": status.latency_ms,
+        "seen_s_ago": watch.age_s if watch else None,
+        "detail": "" if side.usable else side.why_not,
+        "breaker": watch.breaker_state if watch else "closed",
+        "running": slots.busy if slots else None,
+        "waiting": slots.waiting if slots else None,
+        "limit": slots.limit if slots else None,
+    }
+
+
+def _can(model: Model) -> Json:
+    return {
+        "loaded": model.loaded,
+        "context_tokens": model.context_tokens,
+        "max_context_tokens": model.max_context_tokens,
+        "vision": model.vision,
+        "tools": model.tools,
+    }
+
+
+def classified(decision: Decision, policy: Policy) -> Json:
+    """A decision, without calling a model."""
+    score = decision.score
+    return {
+        "score": round(score.total, 1),
+        "threshold": policy.threshold,
+        "target": decision.first.target,
+        "model": decision.first.model,
+        "reason": decision.reason,
+        "signals": {name: round(points, 1) for name, points in score.signals.items()},
+        "tokens": score.tokens,
+        "confidence": round(score.confidence, 2),
+        "gates": list(decision.gates),
+        "private": decision.private,
+        "candidates": [
+            {"target": c.target, "backend": c.backend, "model": c.model}
+            for c in decision.candidates
+        ],
+        "would_fall_back": decision.would_fall_back,
+    }
+
+
+async def model_list(router: Router, dialect: str) -> Json:
+    """Every name that `model` can have, in the shape of the caller's dialect."""
+    named = await router.models()
+    rows = [_model(name, "llm-router", dialect) for name in ("auto", "local", "cloud")]
+    rows += [_model(name, target, dialect) for name, target in named.items()]
+    if dialect == "messages":
+        first, last = rows[0]["id"], rows[-1]["id"]
+        return {"data": rows, "has_more": False, "first_id": first, "last_id": last}
+    return {"object": "list", "data": rows}
+
+
+def _model(name: str, owner: str, dialect: str) -> Json:
+    if dialect == "messages":
+        created = "2026-01-01T00:00:00Z"
+        return {"type": "model", "id": name, "display_name": name, "created_at": created}
+    return {"id": name, "object": "model", "created": 1767225600, "owned_by": owner}
