@@ -31,6 +31,8 @@ class ChatRequest:
     original: dict[str, Any] | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
     """Lower-case headers that belong to the dialect (anthropic-version, anthropic-beta)."""
+    dropped: tuple[str, ...] = ()
+    """What the original asks for and `body` cannot say: built-in tools, knobs of that dialect."""
 
     @classmethod
     def parse(cls, raw: bytes) -> "ChatRequest":

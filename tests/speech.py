@@ -1,5 +1,6 @@
 """What a model may say, for property tests: random answers, and what a caller should hear."""
 
+import json
 from dataclasses import dataclass, field
 
 from hypothesis import strategies as st
@@ -56,12 +57,17 @@ def heard(events: list[Event]) -> Heard:
     return whole
 
 
+arguments = st.dictionaries(st.text("ab", max_size=2), words | counts, max_size=2).map(
+    lambda value: json.dumps(value, ensure_ascii=False)
+)
+
+
 @st.composite
 def answers(draw: st.DrawFn) -> list[Event]:
-    """Any sequence of events that keeps the rules of `router.events`."""
+    """Any sequence of events that keeps the rules of `router.events`; calls may interleave."""
     events: list[Event] = []
-    calls = 0
-    for kind in draw(st.lists(st.sampled_from(["text", "reasoning", "refusal", "start", "args"]))):
+    to_come: list[str] = []
+    for kind in draw(st.lists(st.sampled_from(["text", "reasoning", "refusal", "call", "more"]))):
         match kind:
             case "text":
                 events.append(TextDelta(draw(words)))
@@ -69,15 +75,19 @@ def answers(draw: st.DrawFn) -> list[Event]:
                 events.append(ReasoningDelta(draw(words)))
             case "refusal":
                 events.append(RefusalDelta(draw(words)))
-            case "start":
-                events.append(
-                    ToolCallStart(calls, f"call_{calls}", draw(st.text("abc_", min_size=1)))
-                )
-                calls += 1
-            case "args" if calls:
-                index = draw(st.integers(0, calls - 1))
-                events.append(ToolCallDelta(index, draw(words)))
+            case "call":
+                index = len(to_come)
+                name = draw(st.text("abc_", min_size=1, max_size=5))
+                events.append(ToolCallStart(index, f"call_{index}", name))
+                to_come.append(draw(arguments))
+            case "more" if to_come:
+                index = draw(st.integers(0, len(to_come) - 1))
+                size = draw(st.integers(0, len(to_come[index])))
+                events.append(ToolCallDelta(index, to_come[index][:size]))
+                to_come[index] = to_come[index][size:]
     reason: FinishReason = draw(
-        st.sampled_from(["tool_calls" if calls else "stop", "length", "content_filter"])
+        st.sampled_from(["tool_calls" if to_come else "stop", "length", "content_filter"])
     )
+    if reason == "tool_calls":
+        events += [ToolCallDelta(index, rest) for index, rest in enumerate(to_come)]
     return [*events, Finish(reason, draw(st.none() | usages))]

@@ -1,0 +1,36 @@
+"""Reading a request body's fields: the value, or an InvalidRequest that names the field."""
+
+from typing import Any, Final, TypeVar
+
+from router.errors import InvalidRequest
+
+T = TypeVar("T")
+_KINDS: Final = {
+    str: "a string",
+    dict: "an object",
+    list: "a list",
+    bool: "true or false",
+    int: "a whole number",
+}
+
+
+def invalid(where: str, rule: str) -> InvalidRequest:
+    return InvalidRequest(f"`{where}` {rule}.", param=where)
+
+
+def need(value: Any, kind: type[T], where: str) -> T:
+    """The value, if it is of this kind."""
+    if type(value) is not kind:
+        raise invalid(where, f"must be {_KINDS[kind]}")
+    return value
+
+
+def have(value: Any, kind: type[T], where: str) -> T | None:
+    """The value, if it is of this kind or not there (missing or null)."""
+    return None if value is None else need(value, kind, where)
+
+
+def objects(value: Any, where: str) -> list[dict[str, Any]]:
+    """A list of objects; an empty one where there is none."""
+    items: list[Any] = have(value, list, where) or []
+    return [need(item, dict, f"{where}[{i}]") for i, item in enumerate(items)]
