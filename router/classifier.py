@@ -1,0 +1,168 @@
+"""How much model a request needs: 0 to 100 points, from five signals and the conversation.
+
+The points come from `lexicon.json`: which words and counts go with prompts that small models fail,
+learned from measured answers. Here is only how they add up. Pure: the same messages give the same
+score, whatever system prompt, tools or tool results stand around them.
+"""
+
+from bisect import bisect_right
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import exp
+from types import MappingProxyType
+from typing import Any, Final
+
+from router import followups
+from router.lexicon import Lexicon, load
+from router.reading import Reading, read
+from router.request import ChatRequest
+from router.turns import Turn, human_turns
+
+UNSURE_BELOW: Final = 0.2
+"""Confidence under which a score is no reason for anything."""
+EARLIER_CHARS: Final = 1_000
+"""How much of each earlier turn is read again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Signal:
+    """One row of the score: the counts it adds up, and the range its points are kept in."""
+
+    name: str
+    low: float
+    high: float
+    counts: tuple[str, ...]
+    meaning: str
+
+
+SIGNALS: Final = (
+    Signal(
+        "token_count", 0, 25,
+        ("length", "sentence", "payload"),
+        "long prompts are more likely complex; a pasted document counts little",
+    ),
+    Signal(
+        "complex_keywords", 0, 50,
+        ("hard_words", "hard", "expert", "long_words", "rare_words", "uncommon_words"),
+        "words that go with prompts small models fail: implement, design, debug, prove, analyze",
+    ),
+    Signal(
+        "simple_keywords", -15, 0,
+        ("easy_words", "easy"),
+        "words that go with prompts they manage: summarize, translate, fix grammar, what is",
+    ),
+    Signal(
+        "structure", 0, 25,
+        (
+            "numbers", "choices", "numeric_choices", "maths", "latex", "code", "calls",
+            "identifiers", "fences", "lists", "tables", "json", "questions", "error",
+        ),
+        "code blocks, tables, JSON, formulas, several questions",
+    ),
+    Signal(
+        "reasoning_cues", 0, 20,
+        ("condition", "logic", "constraint", "comparison", "why", "quantity", "sequence"),
+        "first ... then, however, on the other hand, must, if, why",
+    ),
+)  # fmt: skip
+"""To add a signal: a row here, its counts in `reading.COUNTS`, and `tools/train_lexicon.py`."""
+
+CONVERSATION: Final = "conversation"
+"""The row beside the five: what a short turn inherits from the turns before it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """What a request's last human turn needs, and why."""
+
+    total: float
+    """0 to 100: the signals' sum, clamped."""
+    signals: Mapping[str, float]
+    """Points of the five signals and of the conversation."""
+    confidence: float
+    """0 to 1: how much there was to go by. No evidence is not the same as easy."""
+    tokens: int
+    """Estimated size of the human's turn, pasted text included."""
+
+    @property
+    def score(self) -> float:
+        return self.total
+
+    @property
+    def unsure(self) -> bool:
+        """Was there nothing to go by?"""
+        return self.confidence < UNSURE_BELOW
+
+
+def score(request: ChatRequest) -> Score:
+    """Score a request by what the human said."""
+    return score_messages(request.messages)
+
+
+def score_messages(messages: Sequence[Mapping[str, Any]], tools: object = None) -> Score:
+    """Score chat messages; `tools` is accepted and, like all that is not the human's, ignored."""
+    turns = human_turns(messages)
+    if not turns:
+        return Score(0.0, MappingProxyType(dict.fromkeys((*_NAMES, CONVERSATION), 0.0)), 0.0, 0)
+    lexicon = load()
+    need, known = _need_of(turns[:-1], lexicon)
+    turn = turns[-1]
+    reading = read(turn.text, lexicon)
+    points = own_points(reading, lexicon)
+    own = _clamped(sum(points.values()))
+    added = 0.0
+    if need is not None:
+        easy = reading.asks_easy
+        added = round(followups.points(turn.text, own, reading.n_words, easy, need), 2)
+    points[CONVERSATION] = added
+    confidence = _confidence(reading)
+    if added > 0:
+        confidence = max(confidence, known)
+    return Score(
+        total=round(_clamped(sum(points.values())), 2),
+        signals=MappingProxyType(points),
+        confidence=round(confidence, 3),
+        tokens=turn.tokens,
+    )
+
+
+def own_points(reading: Reading, lexicon: Lexicon) -> dict[str, float]:
+    """Points of the five signals for one turn by itself."""
+    counts, tables = reading.counts, lexicon.tables
+    points = {}
+    for signal in SIGNALS:
+        total = 0.0
+        for name in signal.counts:
+            table = tables[name]
+            total += table.points[bisect_right(table.edges, counts[name])]
+        points[signal.name] = round(min(max(total, signal.low), signal.high), 2)
+    return points
+
+
+def _need_of(turns: Sequence[Turn], lexicon: Lexicon) -> tuple[float | None, float]:
+    """The need that earlier turns leave behind (None without any), and how sure that is."""
+    need: float | None = None
+    known = 0.0
+    for turn in turns:
+        text = turn.text
+        if len(text) > EARLIER_CHARS:
+            text = text[: EARLIER_CHARS * 3 // 4] + "\n\n" + text[-EARLIER_CHARS // 4 :]
+        reading = read(text, lexicon)
+        total = own = _clamped(sum(own_points(reading, lexicon).values()))
+        if need is not None:
+            total += followups.points(text, own, reading.n_words, reading.asks_easy, need)
+        need = followups.need_after(text, total, reading.n_words, need or 0.0)
+        known = max(known * followups.FADE, _confidence(reading))
+    return need, known
+
+
+def _confidence(reading: Reading) -> float:
+    """How much there is to go by: cues count in full, words with a tendency for a quarter."""
+    return 1 - exp(-(len(reading.cues) + len(reading.known) / 4 + reading.forms) / 2)
+
+
+def _clamped(total: float) -> float:
+    return min(max(total, 0.0), 100.0)
+
+
+_NAMES: Final = tuple(signal.name for signal in SIGNALS)

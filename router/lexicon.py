@@ -1,0 +1,84 @@
+"""The scorer's weights: words, cues and the points of each count, read from `lexicon.json`.
+
+The file is data, made by `tools/train_lexicon.py`; nothing in it is code. A user can train one on
+prompts of their own and put it in its place.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, Final
+
+FILE: Final = Path(__file__).with_name("lexicon.json")
+VERSION: Final = 1
+
+Cue = tuple[str, float]
+"""The count that a cue belongs to, and its strength there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Points of one count: `points[i]` from `edges[i - 1]` on; `points` is one longer."""
+
+    edges: tuple[float, ...]
+    points: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Lexicon:
+    """Everything learned or written down about words, and what each count is worth."""
+
+    weights: Mapping[str, float]
+    """Word to tendency: above 0 where small models fall short, below 0 where they do well."""
+    pivot: float
+    """The joint tendency of a prompt's words from which they count as hard."""
+    common: frozenset[str]
+    """The commonest English words."""
+    cues: Mapping[str, tuple[Cue, ...]]
+    """Words written down by hand."""
+    pairs: Mapping[tuple[str, str], tuple[Cue, ...]]
+    """Two words next to each other."""
+    stems: Mapping[str, tuple[Cue, ...]]
+    """Beginnings of words, for languages that inflect."""
+    tables: Mapping[str, Table]
+
+
+@cache
+def load(path: Path = FILE) -> Lexicon:
+    """Read a lexicon file; raises ValueError when it was made for another version."""
+    data: dict[str, Any] = json.loads(path.read_bytes())
+    if data.get("version") != VERSION:
+        raise ValueError(f"{path.name} has version {data.get('version')}, not {VERSION}: train it")
+    return from_data(data)
+
+
+def from_data(data: Mapping[str, Any]) -> Lexicon:
+    """The lexicon in the form that the scorer looks things up in."""
+    words = data["words"].split()
+    step = data["step"]
+    cues: dict[str, list[Cue]] = {}
+    pairs: dict[tuple[str, str], list[Cue]] = {}
+    stems: dict[str, list[Cue]] = {}
+    for group, strength, entries in data["cues"]:
+        for entry in entries.split():
+            if entry.endswith("*"):
+                stems.setdefault(entry[:-1], []).append((group, strength))
+            elif "_" in entry:
+                first, second = entry.split("_")
+                pairs.setdefault((first, second), []).append((group, strength))
+            else:
+                cues.setdefault(entry, []).append((group, strength))
+    return Lexicon(
+        weights={word: value * step for word, value in zip(words, data["weights"], strict=True)},
+        pivot=data["pivot"],
+        common=frozenset(words[: data["common"]]),
+        cues={key: tuple(value) for key, value in cues.items()},
+        pairs={key: tuple(value) for key, value in pairs.items()},
+        stems={key: tuple(value) for key, value in stems.items()},
+        tables={
+            name: Table(tuple(edges), tuple(points))
+            for name, (edges, points) in data["tables"].items()
+        },
+    )

@@ -1,0 +1,226 @@
+"""Reading one human turn: which words, cues and forms are in it, counted for the scorer.
+
+A pasted document is told apart from the instruction about it: the instruction is counted in full,
+the document by its size alone. What is quoted ("what does 'implement' mean") is text, not a
+request, and its words do not count.
+
+Everything is bounded and linear: at most `HEAD` + `TAIL` characters are looked at, no pattern has
+a nested quantifier or an open `.*`, and words are looked up in tables, never searched for.
+"""
+
+import re
+from dataclasses import dataclass
+from math import log, sqrt
+from typing import Final
+
+from router.lexicon import Lexicon
+
+HEAD: Final = 2_000
+TAIL: Final = 1_000
+LONG: Final = 2_500
+"""Characters from which a text is taken for an instruction with a document."""
+ASK: Final = 700
+"""Characters of the longest paragraph that is taken for an instruction."""
+
+COUNTS: Final = {
+    "length": 1, "sentence": 1, "payload": 1,
+    "hard_words": 1, "hard": 1, "expert": 1, "long_words": 1, "rare_words": 1,
+    "uncommon_words": 1, "easy_words": -1, "easy": -1,
+    "numbers": 1, "choices": 1, "numeric_choices": 1, "maths": 1, "latex": 1, "code": 1,
+    "calls": 1, "identifiers": 1, "fences": 1, "lists": 1, "tables": 1, "json": 1,
+    "questions": 1, "error": 1,
+    "condition": 1, "logic": 1, "constraint": 1, "comparison": 1, "why": 1, "quantity": 1,
+    "sequence": 1,
+}  # fmt: skip
+"""What is counted, and whether more of it speaks for a hard prompt (1) or an easy one (-1)."""
+
+_WORD: Final = re.compile(r"[^\W\d_]+(?:['\u2019-][^\W\d_]+)*")
+_NO_SPACES: Final = re.compile("[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\u0e00-\u0e7f]+")
+_NUMBER: Final = re.compile(r"\d[\d.,]*")
+_MATHS: Final = re.compile(
+    "[=+*/^<>%|~\u00b1\u00b2\u00b3\u00d7\u00f7\u03b1-\u03c9\u2070-\u209f\u2190-\u22ff]"
+)
+_LATEX: Final = re.compile(r"\\[a-zA-Z]+")
+_CODE: Final = re.compile(r"[{}();\[\]]")
+_CALL: Final = re.compile(r"[A-Za-z0-9_]\(")
+_IDENTIFIER: Final = re.compile(r"[a-z]_[a-z]|[a-z][A-Z]")
+_ITEM: Final = re.compile(r"^[ \t]{0,8}(?:[-*\u2022]|\d{1,3}[.)])[ \t]", re.MULTILINE)
+_CHOICE: Final = re.compile(r"^[ \t]{0,8}\(?[A-J][.):][ \t]", re.MULTILINE)
+_NUMERIC_CHOICE: Final = re.compile(
+    r"^[ \t]{0,8}\(?[A-J][.):][ \t][^\n0-9]{0,40}\d[^\n]{0,200}", re.MULTILINE
+)
+_ROW: Final = re.compile(r"^[ \t]{0,8}\|", re.MULTILINE)
+_KEY: Final = re.compile(r'["\']\s{0,3}:')
+_SENTENCE: Final = re.compile(r"[.!?\n\u3002\uff01\uff1f]+")
+_BLANK: Final = re.compile(r"\n[ \t]{0,8}\n")
+_QUOTED: Final = re.compile(
+    "(?<![\\w])'[^'\n]{1,400}'(?!\\w)|\"[^\"\n]{1,400}\"|\u201c[^\u201d\n]{1,400}\u201d"
+    "|\u2018[^\u2019\n]{1,400}\u2019|\u00ab[^\u00bb\n]{1,400}\u00bb|\u300c[^\u300d\n]{1,400}\u300d"
+)
+
+# Where most words are not in the lexicon (other languages), being rare or long says nothing.
+_TYPICAL: Final = {"long_words": 0.08, "rare_words": 0.06, "uncommon_words": 0.4}
+_STEM_LENGTHS: Final = (4, 5, 6, 7, 8)
+
+
+@dataclass(slots=True)
+class Reading:
+    """What was found in one turn."""
+
+    counts: dict[str, float]
+    words: set[str]
+    """Distinct words of the instruction, lower-case; in text without spaces, pairs of signs."""
+    cues: list[tuple[str, str, float]]
+    """(word, count, strength) of every cue found."""
+    known: list[str]
+    """The words that the lexicon has a tendency for."""
+    n_words: int
+    forms: float
+    """How much structure there is: the sum of the log counts."""
+
+    @property
+    def asks_easy(self) -> bool:
+        """Does it ask for something easy, and for nothing hard?"""
+        counts = self.counts
+        return counts["easy"] >= 1 and counts["hard"] + counts["expert"] < counts["easy"]
+
+
+def read(text: str, lexicon: Lexicon) -> Reading:
+    """Count everything that the signals are made of."""
+    ask, payload = split(text)
+    bare = ask
+    if "'" in ask or '"' in ask or not ask.isascii():
+        bare = _QUOTED.sub(" ", ask)
+    low = bare.lower().replace("\u2019", "'")
+    words = _WORD.findall(low)
+    n_words = len(words)
+    distinct = set(words)
+    weights = lexicon.weights
+    known = [word for word in distinct if word in weights]
+    cues = _cues(words, distinct, known, low, lexicon)
+    counts = dict.fromkeys(COUNTS, 0.0)
+    for _, name, strength in cues:
+        counts[name] += strength
+
+    size = len(ask)
+    spaceless = 0
+    if not low.isascii():
+        spaceless = sum(map(len, _NO_SPACES.findall(low)))
+        n_words += spaceless // 2
+    counts["length"] = log(1 + (size + 3 * spaceless) / 4)
+    counts["payload"] = log(1 + len(payload) / 4)
+    if n_words:
+        sentences = len(_SENTENCE.findall(ask.strip(" .!?\n"))) + 1
+        counts["sentence"] = min(n_words / sentences, 60.0)
+        if 2 * len(known) >= len(distinct) > 0:
+            counts["long_words"] = sum([len(word) > 8 for word in words]) / len(words)
+            counts["rare_words"] = 1 - len(known) / len(distinct)
+            counts["uncommon_words"] = 1 - len(distinct & lexicon.common) / len(distinct)
+        else:
+            counts.update(_TYPICAL)
+    lexical = sum([weights[word] for word in known]) / sqrt(len(distinct)) if known else 0.0
+    above = lexical - lexicon.pivot
+    counts["hard_words" if above > 0 else "easy_words"] = abs(above)
+    forms = _structure(ask, counts)
+    return Reading(
+        counts=counts,
+        words=distinct,
+        cues=cues,
+        known=known,
+        n_words=n_words,
+        forms=forms,
+    )
+
+
+def _cues(
+    words: list[str], distinct: set[str], known: list[str], low: str, lexicon: Lexicon
+) -> list[tuple[str, str, float]]:
+    """Every cue in a text, each once."""
+    found = [
+        (word, name, strength)
+        for word in distinct & lexicon.cues.keys()
+        for name, strength in lexicon.cues[word]
+    ]
+    pairs = lexicon.pairs
+    found += [
+        (" ".join(pair), name, strength)
+        for pair in set(zip(words, words[1:], strict=False)) & pairs.keys()
+        for name, strength in pairs[pair]
+    ]
+    if len(known) < 0.7 * len(distinct):
+        stems = lexicon.stems
+        for word in distinct.difference(known):
+            for length in _STEM_LENGTHS:
+                if cue := stems.get(word[:length]):
+                    found += [(word, name, strength) for name, strength in cue]
+                    break
+    if not low.isascii():
+        signs = {run[i : i + 2] for run in _NO_SPACES.findall(low) for i in range(len(run) - 1)}
+        found += [
+            (pair, name, strength)
+            for pair in signs & lexicon.cues.keys() - distinct
+            for name, strength in lexicon.cues[pair]
+        ]
+    return found
+
+
+def _structure(text: str, counts: dict[str, float]) -> float:
+    """Count the forms in a text: log counts, so that the tenth bracket adds little."""
+    before = sum(counts.values())
+    counts["questions"] = log(1 + text.count("?") + text.count("\uff1f"))
+    numbers = len(_NUMBER.findall(text))
+    if "\n" in text and (choices := len(_CHOICE.findall(text))) > 1:
+        counts["choices"] = log(1 + choices)
+        numeric = _NUMERIC_CHOICE.findall(text)
+        counts["numeric_choices"] = log(1 + len(numeric))
+        numbers -= sum([len(_NUMBER.findall(line)) for line in numeric])
+    counts["numbers"] = log(1 + numbers)
+    counts["maths"] = log(1 + len(_MATHS.findall(text)))
+    if "\\" in text:
+        counts["latex"] = log(1 + len(_LATEX.findall(text)))
+    code = len(_CODE.findall(text))
+    counts["code"] = log(1 + code)
+    if code:
+        counts["calls"] = log(1 + len(_CALL.findall(text)))
+    counts["identifiers"] = log(1 + len(_IDENTIFIER.findall(text)))
+    if "\n" in text:
+        counts["lists"] = log(1 + len(_ITEM.findall(text)))
+        if "|" in text:
+            counts["tables"] = log(1 + len(_ROW.findall(text)))
+    if ":" in text and code:
+        counts["json"] = log(1 + len(_KEY.findall(text)))
+    if "```" in text:
+        counts["fences"] = log(1 + text.count("```"))
+    return sum(counts.values()) - before
+
+
+def split(text: str) -> tuple[str, str]:
+    """A turn's instruction and what was pasted with it; the latter is cut to what is read."""
+    if len(text) <= LONG:
+        return _split_task(text)
+    head, tail = text[:HEAD], text[-TAIL:]
+    first = _first_paragraph(head)
+    last = _last_paragraph(tail)
+    asks = [part for part in (first, last) if part]
+    if not asks:
+        return head[:ASK] + "\n" + tail[-ASK // 2 :], text
+    return "\n".join(asks), text
+
+
+def _split_task(text: str) -> tuple[str, str]:
+    return text, ""
+
+
+def _first_paragraph(head: str) -> str:
+    found = _BLANK.search(head)
+    if found and found.start() <= ASK:
+        return head[: found.start()]
+    return ""
+
+
+def _last_paragraph(tail: str) -> str:
+    cut = tail.rfind("\n\n")
+    last = tail[cut:].strip() if cut >= 0 else ""
+    if 0 < len(last) <= ASK and "```" not in last and ("?" in last or len(last) < 300):
+        return last
+    return ""
