@@ -6,5 +6,6 @@ data that must come back to the model that made it.
 """
 
 from router.claude_client import ClaudeBackend
+from router.gemini_client import GeminiBackend
 
-__all__ = ["ClaudeBackend"]
+__all__ = ["ClaudeBackend", "GeminiBackend"]

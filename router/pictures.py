@@ -1,0 +1,132 @@
+"""Pictures from the web, for backends that want them inside the request.
+
+The address is the caller's, so it must lead to nothing but the public internet: every socket is
+vetted when it is opened, whatever a name resolves to and wherever a redirect leads.
+"""
+
+import asyncio
+import ipaddress
+import re
+import socket
+from collections.abc import Callable, Iterable
+from typing import Any, Final, NamedTuple
+
+import aiohttp
+
+MAX_BYTES: Final = 20 * 2**20
+MAX_PICTURES: Final = 50
+"""In one request."""
+MAX_REDIRECTS: Final = 3
+TIMEOUT_S: Final = 10.0
+"""For one picture, from the name's resolution to its last byte."""
+
+_NAT64: Final = ipaddress.ip_network("64:ff9b::/96")
+_MIME: Final = re.compile(r"image/[\w.+-]+", re.ASCII)
+
+
+class Picture(NamedTuple):
+    """A picture and what it says it is."""
+
+    data: bytes
+    mime_type: str
+
+
+class PictureError(Exception):
+    """A picture that cannot be had. `url` is the caller's; the message does not repeat it."""
+
+    def __init__(self, message: str, url: str) -> None:
+        super().__init__(message)
+        self.url = url
+
+
+def is_public(address: str) -> bool:
+    """Is this IP address on the public internet, also behind every way to wrap an IPv4 address?"""
+    ip = ipaddress.ip_address(address.partition("%")[0])
+    if isinstance(ip, ipaddress.IPv6Address):
+        wrapped = ip.ipv4_mapped or ip.sixtofour or (ip.teredo[1] if ip.teredo else None)
+        if ip in _NAT64:
+            wrapped = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
+        if wrapped is not None:
+            return is_public(str(wrapped))
+    return ip.is_global and not (ip.is_multicast or ip.is_reserved)
+
+
+class Pictures:
+    """Fetches pictures. Opens nothing until the first one."""
+
+    def __init__(
+        self,
+        *,
+        max_bytes: int = MAX_BYTES,
+        timeout_s: float = TIMEOUT_S,
+        allowed: Callable[[str], bool] = is_public,
+    ) -> None:
+        self._max_bytes = max_bytes
+        self._timeout_s = timeout_s
+        self._allowed = allowed
+
+    async def fetch(self, urls: Iterable[str]) -> dict[str, Picture]:
+        """All of them, at the same time. Raises PictureError for the first that cannot be had."""
+        wanted = list(dict.fromkeys(urls))
+        if not wanted:
+            return {}
+        if len(wanted) > MAX_PICTURES:
+            raise PictureError(f"More than {MAX_PICTURES} pictures to fetch.", wanted[MAX_PICTURES])
+        # No cookies, no proxy, no credentials from the environment: a stranger's request.
+        async with aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=8, socket_factory=self._vetted_socket),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            timeout=aiohttp.ClientTimeout(total=self._timeout_s),
+            headers={"Accept": "image/*", "Accept-Encoding": "identity"},
+            auto_decompress=False,
+            trust_env=False,
+        ) as session:
+            try:
+                async with asyncio.TaskGroup() as group:
+                    tasks = [group.create_task(self._fetch(session, url)) for url in wanted]
+            except* PictureError as failed:
+                raise failed.exceptions[0] from None
+        return dict(zip(wanted, (task.result() for task in tasks), strict=True))
+
+    async def _fetch(self, session: aiohttp.ClientSession, url: str) -> Picture:
+        try:
+            async with session.get(url, max_redirects=MAX_REDIRECTS) as answer:
+                return await self._read(answer, url)
+        except TimeoutError:
+            message = f"took longer than {self._timeout_s:g} s"
+        except aiohttp.TooManyRedirects:
+            message = f"redirects more than {MAX_REDIRECTS} times"
+        except aiohttp.InvalidURL:
+            message = "has no address that is a URL"
+        except aiohttp.ClientConnectorError as error:
+            refused = isinstance(error.os_error, _NotPublic)
+            message = str(error.os_error) if refused else "could not be reached"
+        except (aiohttp.ClientError, OSError, ValueError):
+            message = "could not be fetched"
+        raise PictureError(f"The picture {message}.", url)
+
+    async def _read(self, answer: aiohttp.ClientResponse, url: str) -> Picture:
+        if answer.status != 200:
+            raise PictureError(f"The picture's server answered with {answer.status}.", url)
+        mime_type = answer.content_type.lower()
+        if not _MIME.fullmatch(mime_type):
+            raise PictureError(f"The picture is no picture but {mime_type!r}.", url)
+        if answer.headers.get("Content-Encoding", "identity") != "identity":
+            raise PictureError("The picture is compressed, which nobody asked for.", url)
+        data = bytearray()
+        async for chunk in answer.content.iter_any():
+            data += chunk
+            if len(data) > self._max_bytes:
+                raise PictureError(f"The picture is over {self._max_bytes} bytes.", url)
+        return Picture(bytes(data), mime_type)
+
+    def _vetted_socket(self, info: tuple[Any, ...]) -> socket.socket:
+        """A socket for one resolved address: what is vetted here is what is connected to."""
+        family, kind, protocol, _, address = info
+        if not self._allowed(address[0]):
+            raise _NotPublic("is not on the public internet")
+        return socket.socket(family, kind, protocol)
+
+
+class _NotPublic(OSError):
+    """An address that is refused before anything is sent to it."""

@@ -1,0 +1,324 @@
+"""How Gemini is told to answer: sampling, thinking, output format, tools and their choice.
+
+Everything here becomes `generationConfig`, `tools` and `toolConfig` of a request. Names and ranges
+are those of the Gemini API reference and the google-genai SDK's types.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Any, Final
+
+import orjson
+
+from router.errors import BackendUnfit, InvalidRequest
+from router.request import ChatRequest
+from router.wire.gemini_errors import NAME
+from router.wire.gemini_schema import TooDeep, cleaned, strictest
+
+_KNOBS: Final = {
+    "temperature": "temperature",
+    "top_p": "topP",
+    "top_k": "topK",
+    "presence_penalty": "presencePenalty",
+    "frequency_penalty": "frequencyPenalty",
+}
+_PENALTIES: Final = ("presence_penalty", "frequency_penalty")
+"""Some models refuse any penalty: zero is not sent, and a second attempt does without."""
+
+_READ: Final = frozenset(
+    {
+        *("model", "messages", "stream", "stream_options", "max_tokens", "max_completion_tokens"),
+        *("stop", "seed", "tools", "tool_choice", "response_format", "reasoning_effort"),
+        *_KNOBS,
+    }
+)
+_NEUTRAL: Final[Mapping[str, tuple[Any, ...]]] = {
+    "n": (1,),
+    "logprobs": (False,),
+    "top_logprobs": (0,),
+    "parallel_tool_calls": (True,),
+    "modalities": (["text"],),
+    "store": (False,),
+    "service_tier": ("auto", "default"),
+}
+"""Values that ask for nothing; empty lists and objects ask for nothing either."""
+
+_UNFIT: Final = ("functions", "function_call", "audio")
+_LEVELS: Final = {
+    "none": "MINIMAL",
+    "minimal": "MINIMAL",
+    "low": "LOW",
+    "medium": "MEDIUM",
+    "high": "HIGH",
+    "xhigh": "XHIGH",
+    "max": "XHIGH",
+}
+_BUDGETS: Final = {
+    "none": 0,
+    "minimal": 512,
+    "low": 1024,
+    "medium": 8192,
+    "high": 24_576,
+    "xhigh": 24_576,
+    "max": 24_576,
+}
+"""Thinking tokens for Gemini 2.5: the same steps as Google's own OpenAI endpoint."""
+
+_LEAST_PRO_BUDGET: Final = 128
+_FORMATS: Final = ("text", "json_object", "json_schema")
+_TOOL_NAME: Final = re.compile(r"[A-Za-z_][\w.:-]{0,127}", re.ASCII)
+_MODEL: Final = re.compile(r"gemini-(?:(\d+)(?:\.(\d+))?|(?:pro|flash|flash-lite)-latest)")
+_NOT_THINKING: Final = re.compile(r"image|tts|audio|live|embedding")
+_NEWEST: Final = (99, 0)
+_INT32: Final = 2**31
+
+
+def version_of(model: str) -> tuple[int, int] | None:
+    """The version in a Gemini model's name; aliases have the newest, other models none."""
+    if (found := _MODEL.search(model)) is None:
+        return None
+    return (int(found[1]), int(found[2] or 0)) if found[1] else _NEWEST
+
+
+def dropped_fields(body: Mapping[str, Any]) -> list[str]:
+    """The fields of a chat body that Gemini has nothing for; raises BackendUnfit if one matters."""
+    for name in _UNFIT:
+        if body.get(name):
+            raise _unfit(f"Gemini has no `{name}` in a chat.", name)
+    if (n := body.get("n")) is not None and n != 1:
+        raise _unfit("Gemini answers a chat once; `n` must be 1.", "n")
+    modalities = body.get("modalities")
+    if isinstance(modalities, list) and any(each != "text" for each in modalities):
+        raise _unfit("Gemini answers chats with text only.", "modalities")
+    return [
+        name
+        for name, value in body.items()
+        if name not in _READ
+        and value not in (None, [], {}, "")
+        and value not in _NEUTRAL.get(name, ())
+    ]
+
+
+def generation_config(
+    request: ChatRequest, model: str, strict: bool
+) -> tuple[dict[str, Any], list[str]]:
+    """`generationConfig`, and the fields that this model cannot honour."""
+    body = request.body
+    config: dict[str, Any] = {}
+    dropped: list[str] = []
+    for name, theirs in _KNOBS.items():
+        value = body.get(name)
+        if value is None or (name in _PENALTIES and value == 0):
+            continue
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise InvalidRequest(f"`{name}` must be a number.", param=name)
+        if strict and name in _PENALTIES:
+            dropped.append(name)
+        else:
+            config[theirs] = value
+    if (limit := request.max_tokens) is not None:
+        config["maxOutputTokens"] = limit
+    if (seed := body.get("seed")) is not None:
+        if type(seed) is not int:
+            raise InvalidRequest("`seed` must be a whole number.", param="seed")
+        config["seed"] = seed if -_INT32 <= seed < _INT32 else seed % _INT32
+    if stop := body.get("stop"):
+        config["stopSequences"] = _stop_sequences(stop)
+    config |= _thinking(request, model, strict, dropped)
+    config |= _output(request, model, strict, dropped)
+    return config, dropped
+
+
+def json_instruction(request: ChatRequest, model: str) -> str:
+    """What to tell a model that takes no output format next to tools; empty for one that does."""
+    form = _json_format(request)
+    if form is None or not _only_tells(request, model):
+        return ""
+    if (schema := _json_schema(form)) is None:
+        return "Give the final answer as one JSON object, with no text around it."
+    said = orjson.dumps(schema).decode()
+    return f"Give the final answer as JSON, with no text around it, that fits this schema: {said}"
+
+
+def tools_and_choice(request: ChatRequest, strict: bool) -> tuple[dict[str, Any], dict[str, str]]:
+    """`tools` and `toolConfig`; and sent names to the caller's, where they differ."""
+    if not request.tools:
+        if request.body.get("tool_choice") not in (None, "none", "auto"):
+            raise InvalidRequest("`tool_choice` needs `tools` to choose from.", param="tool_choice")
+        return {}, {}
+    names = [_function(tool, i)["name"] for i, tool in enumerate(request.tools)]
+    sent = {name: sent_name(name) for name in names}
+    allowed, mode = _choice(request.body.get("tool_choice"), names)
+    declarations = [
+        _declaration(tool["function"], i, strict)
+        for i, tool in enumerate(request.tools)
+        if mode == "ANY" or allowed is None or tool["function"]["name"] in allowed
+    ]
+    if mode == "AUTO" and not strict and any(t["function"].get("strict") for t in request.tools):
+        mode = "VALIDATED"
+    calling: dict[str, Any] = {"mode": mode}
+    if mode == "ANY" and allowed is not None:
+        calling["allowedFunctionNames"] = [sent[name] for name in names if name in allowed]
+    out = {
+        "tools": [{"functionDeclarations": declarations}],
+        "toolConfig": {"functionCallingConfig": calling},
+    }
+    return out, {theirs: name for name, theirs in sent.items() if theirs != name}
+
+
+def sent_name(name: str) -> str:
+    """A tool's name as Gemini takes it: it may not begin with a digit or hold other signs."""
+    if _TOOL_NAME.fullmatch(name):
+        return name
+    return "_" + re.sub(r"[^\w.:-]", "_", name, flags=re.ASCII)[:127]
+
+
+def _stop_sequences(stop: Any) -> list[str]:
+    sequences = [stop] if isinstance(stop, str) else stop
+    if not isinstance(sequences, list) or not all(isinstance(each, str) for each in sequences):
+        raise InvalidRequest("`stop` must be a string or a list of strings.", param="stop")
+    return [each for each in sequences if each]
+
+
+def _thinking(request: ChatRequest, model: str, strict: bool, dropped: list[str]) -> dict[str, Any]:
+    effort = request.body.get("reasoning_effort")
+    if effort is not None and effort not in _LEVELS:
+        allowed = ", ".join(_LEVELS)
+        raise InvalidRequest(
+            f"`reasoning_effort` must be one of {allowed}.", param="reasoning_effort"
+        )
+    version = version_of(model)
+    if version is None or version < (2, 5) or _NOT_THINKING.search(model):
+        if effort is not None:
+            dropped.append("reasoning_effort")
+        return {}
+    pro = "pro" in model
+    thinking: dict[str, Any] = {}
+    if effort is not None and version >= (3, 0):
+        thinking["thinkingLevel"] = _level(effort, version, pro, strict)
+    elif effort is not None:
+        least = _LEAST_PRO_BUDGET if pro else 0
+        thinking["thinkingBudget"] = max(_BUDGETS[effort], least)
+    off_by_default = version < (3, 0) and "lite" in model
+    thinks = thinking.get("thinkingBudget") != 0 and (effort is not None or not off_by_default)
+    if thinks and not strict:  # asking for thoughts where there are none is refused
+        thinking["includeThoughts"] = True
+    return {"thinkingConfig": thinking} if thinking else {}
+
+
+def _level(effort: str, version: tuple[int, int], pro: bool, strict: bool) -> str:
+    level = _LEVELS[effort]
+    if strict:  # the two that every model has
+        return "LOW" if level in ("MINIMAL", "LOW") else "HIGH"
+    if level == "MINIMAL" and (pro or version >= (3, 8)):
+        return "LOW"
+    if level == "MEDIUM" and pro and version < (3, 1):
+        return "HIGH"
+    return level
+
+
+def _output(request: ChatRequest, model: str, strict: bool, dropped: list[str]) -> dict[str, Any]:
+    if (form := _json_format(request)) is None:
+        return {}
+    schema = _json_schema(form)
+    if _only_tells(request, model):
+        dropped.append("response_format")
+        return {}
+    out: dict[str, Any] = {"responseMimeType": "application/json"}
+    if schema is not None:
+        field = "responseSchema" if strict else "responseJsonSchema"
+        out[field] = _schema(schema, strict, "response_format.json_schema.schema")
+    return out
+
+
+def _json_format(request: ChatRequest) -> Mapping[str, Any] | None:
+    """The response format, where it asks for JSON."""
+    form = request.body.get("response_format")
+    if form is None:
+        return None
+    if not isinstance(form, Mapping) or form.get("type") not in _FORMATS:
+        raise InvalidRequest(
+            f"`response_format.type` must be one of {', '.join(_FORMATS)}.", param="response_format"
+        )
+    return None if form["type"] == "text" else form
+
+
+def _json_schema(form: Mapping[str, Any]) -> Any:
+    """The schema that a response format asks for; None where any JSON will do."""
+    if form["type"] == "json_object":
+        return None
+    described = form.get("json_schema")
+    if not isinstance(described, Mapping):
+        raise InvalidRequest(
+            "`response_format.json_schema` must be an object with a `schema`.",
+            param="response_format.json_schema",
+        )
+    return described.get("schema")
+
+
+def _only_tells(request: ChatRequest, model: str) -> bool:
+    """Before Gemini 3 an output format next to tools is refused; the wish is put into words."""
+    return bool(request.tools) and (version_of(model) or (0, 0)) < (3, 0)
+
+
+def _function(tool: Mapping[str, Any], i: int) -> Mapping[str, Any]:
+    if tool["type"] != "function":
+        raise _unfit(f"Gemini has no tools of type {tool['type']!r} in a chat.", f"tools[{i}]")
+    function: Mapping[str, Any] = tool["function"]
+    if not function["name"]:
+        raise InvalidRequest(
+            f"`tools[{i}].function.name` must not be empty.", param=f"tools[{i}].function.name"
+        )
+    return function
+
+
+def _declaration(function: Mapping[str, Any], i: int, strict: bool) -> dict[str, Any]:
+    declaration: dict[str, Any] = {"name": sent_name(function["name"])}
+    if isinstance(description := function.get("description"), str) and description:
+        declaration["description"] = description
+    parameters = function.get("parameters")
+    if not isinstance(parameters, Mapping):
+        return declaration
+    # An object without properties is refused; a function without parameters has none.
+    schema = _schema({**parameters, "type": "object"}, strict, f"tools[{i}].function.parameters")
+    if any(schema.get(key) for key in ("properties", "additionalProperties", "$ref", "anyOf")):
+        declaration["parameters" if strict else "parametersJsonSchema"] = schema
+    return declaration
+
+
+def _schema(schema: Any, strict: bool, where: str) -> dict[str, Any]:
+    try:
+        return strictest(schema) if strict else cleaned(schema)
+    except TooDeep:
+        raise _unfit(f"`{where}` is nested too deep for Gemini.", where) from None
+
+
+def _choice(choice: Any, names: list[str]) -> tuple[frozenset[str] | None, str]:
+    """The tools that may be called (None: all), and the mode."""
+    match choice:
+        case None | "auto":
+            return None, "AUTO"
+        case "none":
+            return None, "NONE"
+        case "required":
+            return None, "ANY"
+        case {"type": "function", "function": {"name": str(name)}} if name in names:
+            return frozenset((name,)), "ANY"
+        case {"type": "allowed_tools", "allowed_tools": {"tools": list(tools), **rest}}:
+            allowed = frozenset(
+                tool["function"]["name"]
+                for tool in tools
+                if isinstance(tool, Mapping)
+                and isinstance(function := tool.get("function"), Mapping)
+                and function.get("name") in names
+            )
+            if allowed:
+                return allowed, "ANY" if rest.get("mode") == "required" else "AUTO"
+    raise InvalidRequest(
+        "`tool_choice` must be none, auto, required, or name functions that are in `tools`.",
+        param="tool_choice",
+    )
+
+
+def _unfit(message: str, param: str) -> BackendUnfit:
+    return BackendUnfit(message, backend=NAME, param=param)

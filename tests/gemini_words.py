@@ -1,0 +1,128 @@
+"""Chat and Gemini messages in short, and the google-genai SDK as the judge of them."""
+
+import base64
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import orjson
+from google import genai
+from google.genai import types
+from hypothesis import strategies as st
+
+from router.request import ChatRequest, checked
+from router.wire.gemini import encode
+
+NEW = "gemini-3.8-flash"
+RECORDINGS = Path(__file__).with_name("recordings") / "gemini"
+PNG = base64.b64encode(b"\x89PNG\r\n\x1a\n").decode()
+PDF = base64.b64encode(b"%PDF-1.7\xff").decode()
+
+
+def body_of(*messages: dict[str, Any], model: str = NEW, **fields: Any) -> dict[str, Any]:
+    return encode(request_of(*messages, **fields), model).body
+
+
+def request_of(*messages: dict[str, Any], **fields: Any) -> ChatRequest:
+    return ChatRequest(
+        checked({"messages": list(messages) or [user("Hi")], **fields}),
+    )
+
+
+def user(content: Any) -> dict[str, Any]:
+    return {"role": "user", "content": content}
+
+
+def assistant(content: Any = None, *calls: tuple[str, str, str]) -> dict[str, Any]:
+    message: dict[str, Any] = {"role": "assistant", "content": content}
+    if calls:
+        message["tool_calls"] = [
+            {"id": id, "type": "function", "function": {"name": name, "arguments": arguments}}
+            for id, name, arguments in calls
+        ]
+    return message
+
+
+def result(id: str, content: Any) -> dict[str, Any]:
+    return {"role": "tool", "tool_call_id": id, "content": content}
+
+
+def function(name: str = "f", **fields: Any) -> dict[str, Any]:
+    return {"type": "function", "function": {"name": name, **fields}}
+
+
+def turn(role: str, *parts: dict[str, Any]) -> dict[str, Any]:
+    return {"role": role, "parts": list(parts)}
+
+
+def text(said: str) -> dict[str, Any]:
+    return {"text": said}
+
+
+def call(id: str, name: str, args: Any, signature: str | None = None) -> dict[str, Any]:
+    part: dict[str, Any] = {"functionCall": {"id": id, "name": name, "args": args}}
+    return part | ({"thoughtSignature": signature} if signature else {})
+
+
+def answer(id: str, name: str, **response: Any) -> dict[str, Any]:
+    return {"functionResponse": {"id": id, "name": name, "response": response}}
+
+
+_FIELDS: dict[str, type[types.Content | types.Tool | types.ToolConfig]] = {
+    "contents": types.Content,
+    "systemInstruction": types.Content,
+    "tools": types.Tool,
+    "toolConfig": types.ToolConfig,
+}
+
+
+def assert_sdk_would_send(body: dict[str, Any]) -> None:
+    """The SDK, asked for the same in its own types, which are strict, sends the same."""
+    typed = {name: _typed(name, value) for name, value in body.items()}
+    config = {"system_instruction": typed.get("systemInstruction")}
+    config |= {"tools": typed.get("tools"), "tool_config": typed.get("toolConfig")}
+    config |= orjson.loads(orjson.dumps(body.get("generationConfig", {})))
+    sent = orjson.loads(sent_by_sdk(typed["contents"], config))
+    for name in body.keys() - {"generationConfig"}:
+        if name == "systemInstruction":  # the SDK gives it a role, which the API ignores
+            sent[name].pop("role", None)
+        assert _typed(name, sent[name]) == typed[name]
+    ours = types.GenerationConfig.model_validate(body.get("generationConfig", {}))
+    assert types.GenerationConfig.model_validate(sent.get("generationConfig", {})) == ours
+
+
+def _typed(name: str, value: Any) -> Any:
+    if name not in _FIELDS:
+        return value
+    if isinstance(value, list):
+        return [_FIELDS[name].model_validate_json(orjson.dumps(each)) for each in value]
+    return _FIELDS[name].model_validate_json(orjson.dumps(value))
+
+
+def sent_by_sdk(contents: Any, config: Any) -> bytes:
+    bodies: list[bytes] = []
+
+    def take(request: httpx2.Request) -> httpx2.Response:
+        bodies.append(request.content)
+        return httpx2.Response(200, json={})
+
+    with sdk(take) as client:
+        client.models.generate_content(model=NEW, contents=contents, config=config)
+    return bodies[0]
+
+
+def sdk(answering: Callable[[httpx2.Request], httpx2.Response]) -> genai.Client:
+    http = httpx2.Client(transport=httpx2.MockTransport(answering))
+    return genai.Client(
+        enterprise=False, api_key="unused", http_options=types.HttpOptions(httpx_client=http)
+    )
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers(-5, 5) | st.text(max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3)
+    ),
+    max_leaves=8,
+)
