@@ -27,7 +27,6 @@ SHAPES: Final[tuple[KeyShape, ...]] = (
     KeyShape("OpenAI API key", "sk-svcacct-", DIGIT + r"[A-Za-z0-9_-]{24,}"),
     KeyShape("OpenAI API key", "sk-admin-", DIGIT + r"[A-Za-z0-9_-]{24,}"),
     KeyShape("OpenRouter API key", "sk-or-v1-", r"[0-9a-f]{32,}"),
-    KeyShape("LM Studio API token", "sk-lm-", r"[A-Za-z0-9]{8}:[A-Za-z0-9]{16,}"),
     KeyShape("API key (sk-...)", "sk-", DIGIT + r"[A-Za-z0-9]{32,}"),
     KeyShape("OpenAI API key", "sk-", r"[A-Za-z0-9_-]{0,40}[A-Za-z0-9]{20}T3BlbkFJ[A-Za-z0-9]{20}"),
     KeyShape("Google API key", "AIza", r"[0-9A-Za-z_-]{35}" + END),

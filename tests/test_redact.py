@@ -96,10 +96,10 @@ def test_a_secret_within_a_longer_one_leaves_nothing_of_it() -> None:
 def test_no_text_takes_long(shape: object) -> None:
     start = getattr(shape, "start", "")
     for filler in (start, "a", "1", "-", "a1-", f"{start}a", f"{start}a1.", f"{start}-----"):
-        text = start + filler * (100_000 // len(filler))
+        text = start + filler * (30_000 // len(filler))
         began = time.perf_counter()
         redact(text)
-        assert time.perf_counter() - began < 1.5
+        assert time.perf_counter() - began < 1
 
 
 @pytest.fixture

@@ -1,0 +1,282 @@
+"""What must not leave the machine: the user's own secrets, well-known keys, the user's words.
+
+One scan over the JSON of a whole request, tool results included. Found are
+
+- values of 16 characters or more of variables named *KEY, *TOKEN, *SECRET or *PASSWORD in the
+  user's `.env` files, wherever in the text they stand; held as keyed hashes, so that no secret
+  of a file is kept in memory for longer than it takes to read the file;
+- keys of well-known shapes, where a word begins (keyshapes.py);
+- the user's own words and patterns (words.py).
+
+Not found: what is encoded (base64, percent signs), cut in pieces, or within the data of a picture
+or file (an unbroken run of 512 or more base64 characters), which is skipped.
+"""
+
+import hashlib
+import logging
+import os
+import re
+import secrets
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import orjson
+from dotenv import dotenv_values
+
+from router.keyshapes import PEM, SHAPES, KeyShape
+from router.words import Words
+
+log = logging.getLogger("router")
+
+SHORTEST_SECRET: Final = 16
+LOOK_AGAIN_S: Final = 2.0
+"""How often the files are looked at for changes, at most."""
+
+_NAMED_AS_SECRET: Final = re.compile(r"(?i)(?:KEY|TOKEN|SECRET|PASSWORD)$")
+_FILLER: Final = re.compile(r"\$\{?\w+\}?|<.*>|(.)\1{5,}.*")
+"""No secrets: a reference to another variable, `<your key>`, `xxxxxxxxxxxx`."""
+
+_TOKEN_BYTES: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-"
+_MASK: Final = bytes(ord("x") if byte in _TOKEN_BYTES else ord(" ") for byte in range(256))
+_LONG: Final = b"x" * SHORTEST_SECRET
+_DATA: Final = re.compile(rb"[A-Za-z0-9+/]{512,}+={0,2}")
+_BACKSLASH: Final = ord("\\")
+_DOT: Final = ord(".")
+_MOST_SPELLINGS: Final = 3
+
+Run = tuple[int, int]
+"""Where a run of 16 or more letters, digits, `_` and `-` begins and ends: all that can be a key."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Secret:
+    """A secret that cannot be read back: where to look for it, and how to know it.
+
+    `anchor` is four bytes of it, at `offset`; the hash is of its whole `size` bytes.
+    """
+
+    rule: str
+    anchor: bytes
+    offset: int
+    size: int
+    digest: bytes
+    in_run: bool
+    """The anchor is within a run, so that looking through the runs is enough."""
+
+
+class PrivacyScanner:
+    """Says whether a request must stay here, and by which rule. Raises ValueError on a bad pattern.
+
+    `files`: `.env` files; one that does not exist (yet) is none. `patterns`: PRIVATE_PATTERNS.
+    """
+
+    def __init__(
+        self,
+        files: Iterable[str | Path] = (),
+        patterns: Iterable[str] = (),
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._words = Words(patterns)
+        self._hash_key = secrets.token_bytes(16)
+        self._files = [_SecretFile(Path(file).expanduser(), self._hash_key) for file in files]
+        self._clock = clock
+        self._look_at = clock()
+
+    def scan(self, body: bytes) -> str | None:
+        """The name of the first rule that the JSON text breaks, never what broke it; else None."""
+        body = _canonical(body)
+        runs, data = _runs(body)
+        return self._own_secret(body, runs) or _known_key(body, runs) or self._word(body, data)
+
+    def _own_secret(self, body: bytes, runs: list[Run]) -> str | None:
+        now = self._clock()
+        if now >= self._look_at:
+            self._look_at = now + LOOK_AGAIN_S
+            for file in self._files:
+                file.refresh()
+        own = [secret for file in self._files for secret in file.secrets]
+        if not own:
+            return None
+        in_runs = b" ".join([body[start:end] for start, end in runs])
+        for secret in own:
+            if secret.anchor in (in_runs if secret.in_run else body) and self._holds(body, secret):
+                return secret.rule
+        return None
+
+    def _holds(self, body: bytes, secret: _Secret) -> bool:
+        at = body.find(secret.anchor)
+        while at >= 0:
+            start = at - secret.offset
+            if start >= 0 and _digest(body[start : start + secret.size], self._hash_key) == (
+                secret.digest
+            ):
+                return True
+            at = body.find(secret.anchor, at + 1)
+        return False
+
+    def _word(self, body: bytes, data: list[Run]) -> str | None:
+        if not self._words:
+            return None
+        text = b" ".join(_outside(body, data)).decode("utf-8", "replace")
+        number = self._words.find(text)
+        # By its number: the word itself would be as private in the log.
+        return None if number is None else f"entry {number} of PRIVATE_PATTERNS"
+
+
+class _SecretFile:
+    """The secrets of one `.env` file, read again when it changes."""
+
+    def __init__(self, path: Path, hash_key: bytes) -> None:
+        self.secrets: list[_Secret] = []
+        self._path = path
+        self._hash_key = hash_key
+        self._seen: tuple[int, int] | None = None
+        self._complaint = ""
+
+    def refresh(self) -> None:
+        """What is known stays known when the file cannot be read: rather too careful than not."""
+        try:
+            stat = self._path.stat()
+            seen = (stat.st_mtime_ns, stat.st_size)
+            if seen == self._seen:
+                return
+            self._seen = seen
+            if self._path.is_dir():
+                raise IsADirectoryError
+            values = dotenv_values(self._path, interpolate=False, encoding="utf-8")
+        except FileNotFoundError:
+            # Without a .env the settings come from the environment: nothing is wrong.
+            if self._path.name != ".env":
+                self._complain("there is no such file")
+            return
+        except (OSError, UnicodeDecodeError) as error:
+            self._complain(f"it cannot be read ({type(error).__name__})")
+            return
+        self._complaint = ""
+        self.secrets = [
+            secret
+            for name, value in values.items()
+            if value and _NAMED_AS_SECRET.search(name) and _is_secret(value)
+            for secret in self._hashed(f"value of {name} in {self._path.name}", value)
+        ]
+
+    def _complain(self, complaint: str) -> None:
+        if complaint != self._complaint:
+            self._complaint = complaint
+            log.warning("No secrets of %s are looked for: %s.", self._path, complaint)
+
+    def _hashed(self, rule: str, value: str) -> Iterator[_Secret]:
+        for spelling in _spellings(value):
+            runs, _ = _runs(spelling)
+            # In a run if there is one: there are few of them in a text, and much else.
+            start, end = max(runs, key=lambda run: run[1] - run[0], default=(0, len(spelling)))
+            offset = max(range(start, end - 3), key=lambda i: _rarity(spelling[i : i + 4]))
+            anchor = spelling[offset : offset + 4]
+            digest = _digest(spelling, self._hash_key)
+            yield _Secret(rule, anchor, offset, len(spelling), digest, bool(runs))
+
+
+def _is_secret(value: str) -> bool:
+    if len(value) < SHORTEST_SECRET or _FILLER.fullmatch(value):
+        return False
+    # `SSL_KEY=/etc/ssl/server.key` names a file; that name is in every listing of the folder.
+    return not (value[0] in "/.~" and os.path.exists(os.path.expanduser(value)))
+
+
+def _spellings(value: str) -> set[bytes]:
+    """How a value is written in JSON, in JSON within JSON (arguments of tools), and plainly."""
+    found, spelling = set(), value
+    for _ in range(_MOST_SPELLINGS):
+        found.add(spelling.encode())
+        spelling = orjson.dumps(spelling).decode()[1:-1]
+    return found
+
+
+def _rarity(piece: bytes) -> int:
+    """How unlikely a piece is to be found in ordinary text."""
+    return sum(0 if 97 <= byte <= 122 else 1 for byte in piece) + len(set(piece))
+
+
+def _digest(piece: bytes, key: bytes) -> bytes:
+    return hashlib.blake2b(piece, digest_size=16, key=key).digest()
+
+
+def _canonical(body: bytes) -> bytes:
+    """The same JSON with nothing escaped that need not be."""
+    if b"\\u" not in body and b"\\/" not in body:
+        return body
+    try:
+        return orjson.dumps(orjson.loads(body))
+    except orjson.JSONDecodeError:
+        return body
+
+
+def _runs(body: bytes) -> tuple[list[Run], list[Run]]:
+    """Where keys can be, and where the data of pictures and files is."""
+    mask = body.translate(_MASK)
+    find = mask.find
+    runs: list[Run] = []
+    data: list[Run] = []
+    start = find(_LONG)
+    while start >= 0:
+        end = find(b" ", start)
+        if end < 0:
+            end = len(mask)
+        elif body[end] in b"+/" and (match := _DATA.match(body, start)):
+            end = match.end()
+            data.append((start, end))
+            start = find(_LONG, end)
+            continue
+        runs.append((start, end))
+        start = find(_LONG, end)
+    return runs, data
+
+
+def _outside(body: bytes, gaps: list[Run]) -> Iterator[bytes]:
+    done = 0
+    for start, end in gaps:
+        yield body[done:start]
+        done = end
+    yield body[done:]
+
+
+Shapes = dict[bytes, tuple[tuple[str, re.Pattern[bytes]], ...]]
+
+
+def _by_beginning(keys: Callable[[KeyShape], bytes | None]) -> Shapes:
+    table: defaultdict[bytes, tuple[tuple[str, re.Pattern[bytes]], ...]] = defaultdict(tuple)
+    for shape in SHAPES:
+        key = keys(shape)
+        if key is not None:
+            pattern = re.compile(re.escape(shape.start).encode() + shape.rest.encode())
+            table[key] += ((shape.name, pattern),)
+    return dict(table)
+
+
+# A key is at the beginning of a run, but for those with a dot in their literal beginning.
+_AT_RUN: Final = _by_beginning(lambda s: None if "." in s.start else s.start[:3].encode())
+_BEFORE_RUN: Final = _by_beginning(lambda s: s.start.encode()[-3:] if "." in s.start else None)
+_PEM: Final = re.compile((PEM.start + PEM.rest).encode())
+
+
+def _known_key(body: bytes, runs: list[Run]) -> str | None:
+    for start, _ in runs:
+        before = body[start - 1]
+        if before == _BACKSLASH:
+            start += 1  # the n of an escaped line break is not part of the word
+        elif before == _DOT and (shapes := _BEFORE_RUN.get(body[start - 3 : start])):
+            for name, pattern in shapes:
+                if pattern.search(body, max(0, start - 8), start + 200):
+                    return name
+        if shapes := _AT_RUN.get(body[start : start + 3]):
+            for name, pattern in shapes:
+                if pattern.match(body, start):
+                    return name
+    if b"PRIVATE KEY" in body and _PEM.search(body):
+        return PEM.name
+    return None
