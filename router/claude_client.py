@@ -25,7 +25,8 @@ from router.errors import (
     BackendUnreachable,
 )
 from router.events import Event, ToolCallStart, Usage
-from router.failures import CONTEXT_LENGTH, cleaned, retry_after_s
+from router.failures import CONTEXT_LENGTH, retry_after_s
+from router.redact import redact
 from router.request import ChatRequest
 from router.vault import Vault
 from router.wire import claude, sse
@@ -274,7 +275,7 @@ class ClaudeBackend:
         return claude.failure(told, status, retry_after_s(error.response.headers))
 
     def _cleaned(self, message: str) -> str:
-        return cleaned(message, (self._api_key,) if self._api_key else ())
+        return redact(message, (self._api_key,) if self._api_key else ())
 
     # What the model accepts
 

@@ -173,17 +173,19 @@ def _tools(
         # Claude wants the tools of a history defined, also where none may be called any more.
         tools = [{"name": name, "input_schema": {"type": "object"}} for name in turns.tools_used]
         return tools, {"type": "none"} if tools else {}, ""
-    wanted, names = _choice(request.body.get("tool_choice"))
-    if names is not None:
-        tools = [tool for tool in tools if tool["name"] in names] or tools
+    wanted, name, allowed = _choice(request.body.get("tool_choice"))
+    if allowed is not None:
+        tools = [tool for tool in tools if tool["name"] in allowed]
+    if not tools or (name and name not in {tool["name"] for tool in tools}):
+        raise unfit("`tool_choice` names a tool that is not among `tools`.", "tool_choice")
     demand = ""
     choice: dict[str, Any] = {}
     if wanted in ("any", "tool") and abilities.forced_choice is False:
-        which = "one of your tools" if wanted == "any" else f"the tool `{(names or [''])[0]}`"
+        which = f"the tool `{name}`" if name else "one of your tools"
         demand = f"Call {which} now; do not answer with text alone."
         wanted = "auto"
-    elif wanted == "tool":
-        choice = {"name": (names or [""])[0]}
+    elif name:
+        choice = {"name": name}
     single = request.body.get("parallel_tool_calls") is False and wanted != "none"
     if wanted != "auto" or single:
         choice = {"type": wanted, **choice}
@@ -213,17 +215,17 @@ def _tool(tool: dict[str, Any], i: int, abilities: Abilities, dropped: list[str]
     return made
 
 
-def _choice(choice: Any) -> tuple[str, list[str] | None]:
-    """Claude's word for a tool choice, and the names of the tools it is about (None: all)."""
+def _choice(choice: Any) -> tuple[str, str, list[str] | None]:
+    """Claude's word for a tool choice, the tool that is forced, those that are allowed (or all)."""
     match choice:
         case None | "auto":
-            return "auto", None
+            return "auto", "", None
         case "none":
-            return "none", None
+            return "none", "", None
         case "required":
-            return "any", None
-        case {"type": "function", "function": {"name": str(name)}}:
-            return "tool", [tool_name(name)]
+            return "any", "", None
+        case {"type": "function", "function": {"name": str(name)}} if name:
+            return "tool", tool_name(name), None
         case {"type": "allowed_tools", "allowed_tools": {"mode": mode, "tools": [*allowed]}}:
             names = [
                 tool_name(tool["function"]["name"])
@@ -232,7 +234,7 @@ def _choice(choice: Any) -> tuple[str, list[str] | None]:
                 and isinstance(function := tool.get("function"), dict)
                 and isinstance(function.get("name"), str)
             ]
-            return "any" if mode == "required" else "auto", names
+            return "any" if mode == "required" else "auto", "", names
         case _:
             raise unfit("Claude has no such tool choice.", "tool_choice")
 

@@ -79,7 +79,7 @@ def _picture(url: str, where: str, abilities: Abilities) -> Block:
 
 def _picture_block(media_type: str, data: str, where: str) -> Block:
     seen = next((kind for start, kind in _MAGIC.items() if data.startswith(start)), None)
-    if data.startswith("UklGR") and data[10:16].endswith(("V0VC", "XRUJ", "dFQl")):
+    if data.startswith("UklGR") and data[12:16] == "RUJQ":  # RIFF, four bytes, (W)EBP
         seen = PICTURES[3]
     kind = seen or {"image/jpg": "image/jpeg"}.get(media_type, media_type)
     if kind not in PICTURES:

@@ -115,6 +115,8 @@ class Turns:
         if message.get("audio") and not message.get("content"):
             raise unfit("Claude cannot read what was only spoken.", f"{where}.audio")
         text = blocks(message.get("content"), where, self._abilities)
+        if any(block["type"] != "text" for block in text):
+            raise unfit("Claude takes only text in an assistant message.", where)
         if isinstance(refusal := message.get("refusal"), str):
             text += text_block(refusal)
         calls = [self._call(call) for call in message.get("tool_calls") or ()]
