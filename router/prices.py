@@ -41,7 +41,7 @@ class Prices:
     `cloud_model` is what local answers are compared with; None: with nothing.
     """
 
-    overrides: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    overrides: Mapping[str, Mapping[str, float]] | None = None
     cloud_model: str | None = None
     clock: Callable[[], float] = time.time
     _rates: dict[str, tuple[Rates, ...] | None] = field(default_factory=dict)
@@ -58,7 +58,7 @@ class Prices:
         if day != self._day:
             self._rates, self._day = {}, day
         if model not in self._rates:
-            own = self.overrides.get(model)
+            own = (self.overrides or {}).get(model)
             self._rates[model] = _overridden(own) if own else _listed(model, self.clock())
         return self._rates[model]
 

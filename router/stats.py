@@ -1,4 +1,4 @@
-"""What the journal says, as JSON for the page and for scripts.
+"""What the journal says, as JSON for the page and for scripts; and what people say of answers.
 
 All times are seconds since 1970 or, in `*_ms`, milliseconds; money is USD, and null where a price
 is not known. `saved_usd` is an estimate (see `Prices.saved_usd`).
@@ -10,6 +10,7 @@ import time
 from statistics import median, quantiles
 from typing import Any, Final
 
+from router.errors import InvalidRequest
 from router.journal import DAY_S, Journal, Record
 
 SPEED_SAMPLE: Final = 2_000
@@ -116,6 +117,28 @@ def decisions_json(journal: Journal, limit: int = 50) -> dict[str, Any]:
     """
     records = journal.recent(min(max(limit, 1), MOST_DECISIONS))
     return {"decisions": [_decision_json(record) for record in records]}
+
+
+def feedback_json(journal: Journal, body: dict[str, Any]) -> dict[str, Any]:
+    """Take `{"request_id", "feedback": "good" | "bad"}`; the id is an answer's X-Request-Id.
+
+    Raises InvalidRequest, with status 404 when there is no such request.
+    """
+    request_id, feedback = body.get("request_id"), body.get("feedback")
+    if not isinstance(request_id, str) or not request_id:
+        raise InvalidRequest(
+            "`request_id` must be the X-Request-Id of an answer.", param="request_id"
+        )
+    if feedback not in ("good", "bad"):
+        raise InvalidRequest("`feedback` must be `good` or `bad`.", param="feedback")
+    if not journal.feedback(request_id, feedback):
+        raise InvalidRequest(
+            f"There is no request {request_id[:100]!r} in the journal.",
+            param="request_id",
+            code="request_not_found",
+            status=404,
+        )
+    return {"request_id": request_id, "feedback": feedback}
 
 
 def _decision_json(record: Record) -> dict[str, Any]:

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from router.errors import InvalidRequest
 from router.events import Usage
 from router.journal import DAY_S, Attempt, Journal, Record
-from router.stats import decisions_json, stats_json
+from router.stats import decisions_json, feedback_json, stats_json
 
 NOON = 1_800_014_400.0
 
@@ -173,3 +174,31 @@ def test_decisions_are_the_newest_first_with_all_that_explains_them(journal: Jou
     assert second["prompt"] is None
     assert second.keys() & {"conversation", "question"} == set()
     assert len(decisions_json(journal, 1)["decisions"]) == 1
+
+
+def test_feedback_is_kept_and_shown(journal: Journal) -> None:
+    filled(journal, record("r"))
+    said = {"request_id": "r", "feedback": "bad"}
+    assert feedback_json(journal, said) == said
+    journal.flush()
+    assert stats_json(journal, 7, NOON)["totals"]["bad"] == 1
+    assert decisions_json(journal)["decisions"][0]["feedback_source"] == "caller"
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "param"),
+    [
+        ({}, 400, "request_id"),
+        ({"request_id": 7, "feedback": "good"}, 400, "request_id"),
+        ({"request_id": "r", "feedback": "great"}, 400, "feedback"),
+        ({"request_id": "r", "feedback": ["good"]}, 400, "feedback"),
+        ({"request_id": "unheard of", "feedback": "good"}, 404, "request_id"),
+    ],
+)
+def test_feedback_that_makes_no_sense_is_refused(
+    journal: Journal, body: dict[str, object], status: int, param: str
+) -> None:
+    filled(journal, record("r"))
+    with pytest.raises(InvalidRequest) as caught:
+        feedback_json(journal, body)
+    assert (caught.value.status, caught.value.param) == (status, param)
