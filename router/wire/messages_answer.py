@@ -4,24 +4,14 @@ Source: Anthropic API reference, "Messages" and "Streaming messages".
 """
 
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
-from dataclasses import dataclass, field
 from typing import Any, Final
 
 import orjson
 
-from router.events import (
-    Event,
-    Finish,
-    FinishReason,
-    ReasoningDelta,
-    RefusalDelta,
-    TextDelta,
-    ToolCallDelta,
-    ToolCallStart,
-    Usage,
-)
+from router.events import Event, Finish, FinishReason, ReasoningDelta, RefusalDelta, Usage
 from router.request import ChatRequest, size_tokens
 from router.wire import sse
+from router.wire.blocks import Block, Blocks, Kind, Step
 
 _STOP: Final[dict[FinishReason, str]] = {
     "stop": "end_turn",
@@ -41,170 +31,101 @@ async def stream(
     """
     estimate = Usage(size_tokens(request), 0)
     yield _event({"type": "message_start", "message": _message(answer_id, model, [], estimate)})
-    blocks = _Blocks()
-    refusal = ""
-    thoughts = _wants_thoughts(request)
+    answer = _Answer(request)
+    before = b""
     async for event in events:
-        match event:
-            case Finish():
-                for piece in blocks.end():
-                    yield piece
-                delta = _ending(event, refusal) | {"container": None}
-                counts = _counts(event.usage or estimate)
-                yield _event({"type": "message_delta", "delta": delta, "usage": counts})
-                yield _event({"type": "message_stop"})
-                return
-            case RefusalDelta(text):
-                refusal += text
-            case ReasoningDelta() if not thoughts:
-                pass
-            case _:
-                for piece in blocks.add(event):
-                    yield piece
+        for step, block, words in answer.add(event):
+            if step == "more":
+                yield b"%b%b}}\n\n" % (before, sse.json_of(words))
+            elif step == "begin":
+                before = _before_words(block)
+                start = {"index": block.index, "content_block": _empty(block)}
+                yield _event({"type": "content_block_start"} | start)
+            else:
+                yield _event({"type": "content_block_stop", "index": block.index})
+        if isinstance(event, Finish):
+            delta = _ending(event, answer.refusal) | {"container": None}
+            counts = _counts(event.usage or estimate)
+            yield _event({"type": "message_delta", "delta": delta, "usage": counts})
+            yield _event({"type": "message_stop"})
 
 
 async def complete(
     events: AsyncIterator[Event], request: ChatRequest, model: str, answer_id: str, created: int
 ) -> dict[str, Any]:
     """The answer as one message; its blocks are those of the stream."""
-    blocks = _Blocks()
-    refusal = ""
+    answer = _Answer(request)
     finish = Finish("stop")
-    thoughts = _wants_thoughts(request)
     async for event in events:
-        match event:
-            case Finish():
-                finish = event
-            case RefusalDelta(text):
-                refusal += text
-            case ReasoningDelta() if not thoughts:
-                pass
-            case _:
-                for _ in blocks.add(event):
-                    pass
-    for _ in blocks.end():
-        pass
-    content = [block.whole() for block in blocks.closed]
+        for _ in answer.add(event):
+            pass
+        if isinstance(event, Finish):
+            finish = event
     usage = finish.usage or Usage(size_tokens(request), 0)
-    return _message(answer_id, model, content, usage) | _ending(finish, refusal)
+    content = [_whole(block) for block in answer.blocks.done]
+    return _message(answer_id, model, content, usage) | _ending(finish, answer.refusal)
 
 
-def _wants_thoughts(request: ChatRequest) -> bool:
-    """Has the caller asked to see them? Callers that have not expect text in the first block."""
-    thinking = (request.original or {}).get("thinking") or {}
-    return thinking.get("type", "disabled") != "disabled" and thinking.get("display") != "omitted"
+class _Answer:
+    """The blocks that this caller is shown.
 
-
-@dataclass(slots=True)
-class _Block:
-    """One content block: "text", "thinking", or a tool call, whose pieces join to its input."""
-
-    kind: str
-    id: str = ""
-    name: str = ""
-    call: int | None = None
-    pieces: list[str] = field(default_factory=list)
-    sent: int = 0
-    """Pieces that have been sent."""
-
-    def empty(self) -> dict[str, Any]:
-        match self.kind:
-            case "text":
-                return {"type": "text", "text": "", "citations": None}
-            case "thinking":
-                return {"type": "thinking", "thinking": "", "signature": ""}
-        direct = {"type": "direct"}
-        return {
-            "type": "tool_use", "id": self.id, "name": self.name, "input": {}, "caller": direct
-        }  # fmt: skip
-
-    def whole(self) -> dict[str, Any]:
-        joined = "".join(self.pieces)
-        if self.kind == "tool_use":
-            return self.empty() | {"input": _input(joined)}
-        return self.empty() | {self.kind: joined}
-
-    @property
-    def is_whole(self) -> bool:
-        """Can nothing follow? Of a tool call that is when its arguments are an object."""
-        if self.kind != "tool_use":
-            return True
-        if not self.pieces or not self.pieces[-1].rstrip().endswith("}"):
-            return False
-        try:
-            orjson.loads("".join(self.pieces))
-        except orjson.JSONDecodeError:
-            return False
-        return True
-
-
-class _Blocks:
-    """Puts events into blocks that come one after the other, however the events interleave.
-
-    What belongs to another block than the open one waits while the open one is a tool call whose
-    arguments are not whole yet. Once they are, only white space can follow.
+    Thoughts only if asked for: callers that did not ask expect text in the first block. A refusal
+    is no block but part of how the message ends.
     """
 
-    def __init__(self) -> None:
-        self.closed: list[_Block] = []
-        self._open: list[_Block] = []
-        """The first one is being sent; the others wait."""
-        self._prefix = b""
+    def __init__(self, request: ChatRequest) -> None:
+        thinking = (request.original or {}).get("thinking") or {}
+        self._shows_thoughts = (
+            thinking.get("type", "disabled") != "disabled" and thinking.get("display") != "omitted"
+        )
+        self.blocks = Blocks()
+        self.refusal = ""
 
-    def add(self, event: Event) -> Iterator[bytes]:
+    def add(self, event: Event) -> Iterator[Step]:
         match event:
-            case ToolCallStart(index, id, name):
-                self._open.append(_Block("tool_use", id, name, call=index))
-            case ToolCallDelta(index, arguments) if arguments:
-                for block in self._open:
-                    if block.call == index:
-                        block.pieces.append(arguments)
-            case TextDelta(text) if text:
-                self._running("text").pieces.append(text)
-            case ReasoningDelta(text) if text:
-                self._running("thinking").pieces.append(text)
-        yield from self._flush(ended=False)
+            case Finish():
+                return self.blocks.end()
+            case RefusalDelta(text):
+                self.refusal += text
+                return iter(())
+            case ReasoningDelta() if not self._shows_thoughts:
+                return iter(())
+        return self.blocks.add(event)
 
-    def end(self) -> Iterator[bytes]:
-        yield from self._flush(ended=True)
 
-    def _running(self, kind: str) -> _Block:
-        if not self._open or self._open[-1].kind != kind:
-            self._open.append(_Block(kind))
-        return self._open[-1]
+_DELTAS: Final[dict[Kind, tuple[str, str]]] = {
+    "text": ("text_delta", "text"),
+    "reasoning": ("thinking_delta", "thinking"),
+    "call": ("input_json_delta", "partial_json"),
+}
 
-    def _flush(self, ended: bool) -> Iterator[bytes]:
-        """Send what can be sent now of the open block, and of those behind it."""
-        while self._open:
-            block = self._open[0]
-            if not self._prefix:
-                yield self._begin(block)
-            for piece in block.pieces[block.sent :]:
-                yield b"%b%b}}\n\n" % (self._prefix, sse.json_of(piece))
-            block.sent = len(block.pieces)
-            if not ended and (len(self._open) == 1 or not block.is_whole):
-                return
-            yield self._close()
 
-    def _begin(self, block: _Block) -> bytes:
-        index = len(self.closed)
-        kind, key = {
-            "text": ("text_delta", "text"),
-            "thinking": ("thinking_delta", "thinking"),
-            "tool_use": ("input_json_delta", "partial_json"),
-        }[block.kind]
-        self._prefix = (
-            f'event: content_block_delta\ndata: {{"type":"content_block_delta","index":{index},'
-            f'"delta":{{"type":"{kind}","{key}":'
-        ).encode()
-        start = {"type": "content_block_start", "index": index, "content_block": block.empty()}
-        return _event(start)
+def _before_words(block: Block) -> bytes:
+    """What stands before the words in each delta of a block; two braces stand after them."""
+    kind, key = _DELTAS[block.kind]
+    return (
+        f'event: content_block_delta\ndata: {{"type":"content_block_delta","index":{block.index},'
+        f'"delta":{{"type":"{kind}","{key}":'
+    ).encode()
 
-    def _close(self) -> bytes:
-        stop = {"type": "content_block_stop", "index": len(self.closed)}
-        self.closed.append(self._open.pop(0))
-        self._prefix = b""
-        return _event(stop)
+
+def _empty(block: Block) -> dict[str, Any]:
+    match block.kind:
+        case "text":
+            return {"type": "text", "text": "", "citations": None}
+        case "reasoning":
+            return {"type": "thinking", "thinking": "", "signature": ""}
+    called = {"id": block.id, "name": block.name, "input": {}}
+    return {"type": "tool_use", **called, "caller": {"type": "direct"}}
+
+
+def _whole(block: Block) -> dict[str, Any]:
+    match block.kind:
+        case "text":
+            return _empty(block) | {"text": block.text}
+        case "reasoning":
+            return _empty(block) | {"thinking": block.text}
+    return _empty(block) | {"input": _input(block.text)}
 
 
 def _input(arguments: str) -> dict[str, Any]:
