@@ -4,6 +4,7 @@ Values come from the environment, else from the `.env` file beside this module, 
 defaults here. An empty value counts as unset. The environment is read here and nowhere else.
 """
 
+import json
 import re
 import sys
 from pathlib import Path
@@ -33,6 +34,19 @@ def _http_address(value: str) -> str:
 
 Url = Annotated[str, AfterValidator(_http_address)]
 CommaList = Annotated[tuple[str, ...], NoDecode]
+
+
+def _whole_prices(value: dict[str, dict[str, float]]) -> dict[str, dict[str, float]]:
+    for model, usd in value.items():
+        if not {"input", "output"} <= usd.keys():
+            raise ValueError(f'JSON with "input" and "output" of each model, {model} too')
+    return value
+
+
+Price = dict[
+    Literal["input", "cached", "output"], Annotated[float, Field(ge=0, allow_inf_nan=False)]
+]
+PriceList = Annotated[dict[str, Price], AfterValidator(_whole_prices)]
 
 
 class SettingsError(Exception):
@@ -80,6 +94,13 @@ class Settings(BaseSettings):
     """Tokens of an answer when the caller sets no limit and the backend needs one (Claude)."""
     cloud_budget_usd_per_day: Annotated[float | None, Field(ge=0, examples=[5])] = None
     """When spent, prompts that would go to the cloud stay local until midnight (`budget`)."""
+
+    prices: Annotated[
+        PriceList | None,
+        NoDecode,
+        Field(examples=['{"claude-sonnet-4-6": {"input": 3, "cached": 0.3, "output": 15}}']),
+    ] = None
+    """Your own prices, in USD per million tokens, as JSON; the known ones need not be set."""
 
     # Deciding
     complexity_threshold: Annotated[float, Field(ge=0, le=100, examples=[50])] = 50
@@ -143,6 +164,14 @@ class Settings(BaseSettings):
         if isinstance(value, str):
             return tuple(part.strip() for part in value.split(",") if part.strip())
         return value
+
+    @field_validator("prices", mode="before")
+    @classmethod
+    def _json(cls, value: Any) -> Any:
+        try:
+            return json.loads(value) if isinstance(value, str) else value
+        except ValueError:
+            raise ValueError("JSON") from None
 
     @model_validator(mode="after")
     def _key_beyond_loopback(self) -> "Settings":

@@ -9,11 +9,13 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from router.events import Usage
 from router.record import Record
 
+Override = Mapping[Literal["input", "cached", "output"], float]
+"""A model's own prices, in USD per million tokens; `cached` may be left out: as `input`."""
 MTOK: Final = 1_000_000
 WARM_S: Final = 300
 """How long a cloud keeps a prompt's beginning cached (Claude's and Gemini's default)."""
@@ -37,11 +39,11 @@ class Rates:
 class Prices:
     """The prices of models, looked up once per model and day.
 
-    `overrides`: model to {"input", "output", "cached" (default: input)}, in USD per million tokens.
+    `overrides`: a user's own prices by model.
     `cloud_model` is what local answers are compared with; None: with nothing.
     """
 
-    overrides: Mapping[str, Mapping[str, float]] | None = None
+    overrides: Mapping[str, Override] | None = None
     cloud_model: str | None = None
     clock: Callable[[], float] = time.time
     _rates: dict[str, tuple[Rates, ...] | None] = field(default_factory=dict)
@@ -112,10 +114,9 @@ class Prices:
         return tokens if record.time - at < WARM_S and tokens >= LEAST_CACHED_TOKENS else 0
 
 
-def _overridden(own: Mapping[str, float]) -> tuple[Rates, ...]:
+def _overridden(own: Override) -> tuple[Rates, ...]:
     usd = own["input"]
-    cached = own.get("cached", usd)
-    return (Rates(usd, own["output"], cached, own.get("cache_write", usd)),)
+    return (Rates(usd, own["output"], own.get("cached", usd), cache_write=usd),)
 
 
 def _listed(model: str, now: float) -> tuple[Rates, ...] | None:

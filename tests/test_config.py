@@ -161,3 +161,24 @@ def test_a_command_with_a_wrong_setting_ends_with_status_2_and_one_line(tmp_path
     assert done.stdout == ""
     assert done.stderr.count("\n") == 1
     assert done.stderr.startswith("SERVER_PORT must be ")
+
+
+def test_own_prices_are_json() -> None:
+    prices = load_settings(prices='{"m": {"input": 3, "output": 15, "cached": 0.3}}').prices
+    assert prices == {"m": {"input": 3, "output": 15, "cached": 0.3}}
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "3",
+        '{"m": ',
+        '{"m": {"input": 1}}',
+        '{"m": {"input": -1, "output": 2}}',
+        '{"m": {"input": Infinity, "output": 2}}',
+        '{"m": {"in": 1, "output": 2}}',
+    ],
+)
+def test_unusable_prices_are_refused_with_an_example(written: str) -> None:
+    with pytest.raises(SettingsError, match="PRICES must be .*for example PRICES="):
+        load_settings(prices=written)
