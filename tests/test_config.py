@@ -180,5 +180,5 @@ def test_own_prices_are_json() -> None:
     ],
 )
 def test_unusable_prices_are_refused_with_an_example(written: str) -> None:
-    with pytest.raises(SettingsError, match="PRICES must be .*for example PRICES="):
+    with pytest.raises(SettingsError, match=r"PRICES must be .*for example PRICES="):
         load_settings(prices=written)
