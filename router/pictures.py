@@ -21,6 +21,9 @@ TIMEOUT_S: Final = 10.0
 """For one picture, from the name's resolution to its last byte."""
 
 _NAT64: Final = ipaddress.ip_network("64:ff9b::/96")
+_SPECIAL: Final = tuple(map(ipaddress.ip_network, ("192.0.0.0/24", "64:ff9b:1::/48", "fec0::/10")))
+"""Not global either, though not every Python 3.11 says so."""
+
 _MIME: Final = re.compile(r"image/[\w.+-]+", re.ASCII)
 
 
@@ -48,7 +51,8 @@ def is_public(address: str) -> bool:
             wrapped = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
         if wrapped is not None:
             return is_public(str(wrapped))
-    return ip.is_global and not (ip.is_multicast or ip.is_reserved)
+    special = ip.is_multicast or ip.is_reserved or any(ip in network for network in _SPECIAL)
+    return ip.is_global and not special
 
 
 class Pictures:
@@ -90,7 +94,7 @@ class Pictures:
 
     async def _fetch(self, session: aiohttp.ClientSession, url: str) -> Picture:
         try:
-            async with session.get(url, max_redirects=MAX_REDIRECTS) as answer:
+            async with session.get(url, max_redirects=MAX_REDIRECTS + 1) as answer:
                 return await self._read(answer, url)
         except TimeoutError:
             message = f"took longer than {self._timeout_s:g} s"
