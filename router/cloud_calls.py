@@ -47,8 +47,11 @@ def connection_errors() -> tuple[type[Exception], ...]:
     )
 
 
-def connection_failure(error: Exception, *, backend: str) -> BackendError:
-    """The failure that one of `connection_errors()` stands for."""
+def connection_failure(error: Exception, *, backend: str, begun: bool = False) -> BackendError:
+    """The failure that one of `connection_errors()` stands for.
+
+    `begun`: the answer had begun. Then a connection that goes is broken, whatever it is called.
+    """
     import aiohttp
     import httpx2
 
@@ -61,7 +64,9 @@ def connection_failure(error: Exception, *, backend: str) -> BackendError:
             return BackendMisconfigured(f"The address of {backend} is not a URL.", backend=backend)
         case httpx2.ReadError() | httpx2.RemoteProtocolError() | aiohttp.ClientPayloadError():
             return BackendBroken(f"The connection to {backend} broke.", backend=backend)
-        case httpx2.DecodingError() | httpx2.StreamError():
+        case httpx2.DecodingError() | httpx2.StreamError() | aiohttp.ClientResponseError():
             return BackendBroken(f"{backend} sent what cannot be read.", backend=backend)
+        case _ if begun:
+            return BackendBroken(f"The connection to {backend} broke.", backend=backend)
         case _:
             return BackendUnreachable(f"{backend} could not be reached.", backend=backend)

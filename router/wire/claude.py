@@ -12,7 +12,7 @@ from typing import Any, Final
 import orjson
 
 from router.request import ChatRequest
-from router.wire.claude_model import EFFORTS, Abilities, model_names
+from router.wire.claude_model import EFFORTS, Abilities
 from router.wire.claude_parts import Block, unfit
 from router.wire.claude_relay import Tally, passed_on
 from router.wire.claude_schema import expressible, input_schema, strict_schema
@@ -27,7 +27,6 @@ __all__ = [
     "encode",
     "failure",
     "forgetting",
-    "model_names",
     "passed_on",
     "renamed_tools",
     "usage_of",

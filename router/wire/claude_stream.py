@@ -91,7 +91,7 @@ def failure(
         )
     if status == 404:
         return BackendMisconfigured(
-            f"Claude has no such model or address: {message} Check ANTHROPIC_MODEL.",
+            f"Claude has no such model: {message} (ANTHROPIC_MODEL)",
             backend=BACKEND,
             code=NO_SUCH_MODEL,
         )
