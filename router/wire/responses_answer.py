@@ -130,8 +130,11 @@ class _Answer:
     def finish(self, finish: Finish) -> Iterator[bytes]:
         """What is left to say before the end."""
         steps = [*self._blocks.end()]
-        cut = steps[-1][1] if steps and finish.reason in ("length", "content_filter") else None
-        yield from self._steps(iter(steps), cut)
+        last = steps[-1][1] if steps else None
+        was_cut = finish.reason == "length" or (
+            finish.reason == "content_filter" and last is not None and last.kind != "refusal"
+        )
+        yield from self._steps(iter(steps), cut=last if was_cut else None)
 
     def _steps(self, steps: Iterator[Step], cut: Block | None = None) -> Iterator[bytes]:
         for step, block, words in steps:
