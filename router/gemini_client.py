@@ -11,6 +11,7 @@ import contextlib
 import re
 import time
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
+from json import JSONDecodeError
 from typing import TYPE_CHECKING, Any, Final
 
 from router.backend import Model, Status, TimeLimits, Translated, primed
@@ -70,8 +71,8 @@ class GeminiBackend:
         self._model = model
         self._limits = limits
         self._base_url = base_url or BASE_URL
-        self._vault = vault or Vault()
-        self._pictures = pictures or Pictures()
+        self._vault = Vault() if vault is None else vault
+        self._pictures = Pictures() if pictures is None else pictures
         self._clock = clock
         self._client: genai.Client | None = None
         self._http: httpx2.AsyncClient | None = None
@@ -170,10 +171,11 @@ class GeminiBackend:
                 limit = asyncio.timeout(self._limits.idle_s)
                 async with limit:
                     chunk = await response.content.readany()
-        except TimeoutError:
-            if not limit.expired():  # one of the connection's own
-                raise
-            raise self._silent(begun=response is not None) from None
+        except connection_errors() as error:
+            begun = response is not None
+            if limit.expired():
+                raise self._silent(begun) from None
+            raise connection_failure(error, backend=self.name, begun=begun) from None
         finally:
             if response is not None:
                 response.close()

@@ -34,7 +34,9 @@ class Transport(httpx2.AsyncBaseTransport):
         answer = await self._connected().request(
             request.method,
             URL(str(request.url), encoded=True),
-            headers=[(k.decode(), v.decode()) for k, v in request.headers.raw if k not in _OURS],
+            headers=[
+                (k.decode(), v.decode()) for k, v in request.headers.raw if k.lower() not in _OURS
+            ],
             data=await request.aread() or None,
             allow_redirects=False,
         )
