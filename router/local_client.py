@@ -47,7 +47,7 @@ _NOT_READY: Final = re.compile(
     re.IGNORECASE,
 )
 _TOO_LONG: Final = re.compile(
-    r"context (?:length|size|window|overflow|when)|n_ctx|n_keep|exceeds? the (?:available )?context"
+    r"context (?:length|size|window|overflow|the overflow)|n_ctx|n_keep|exceeds? the (?:available )?context"
     r"|maximum context",
     re.IGNORECASE,
 )
@@ -82,7 +82,7 @@ class LocalBackend:
             total=limits.total_s, sock_connect=limits.connect_s, sock_read=limits.first_byte_s
         )
         self._session: aiohttp.ClientSession | None = None
-        self._discovery = Discovery(self.base_url, model, self._get)
+        self._discovery = Discovery(self.base_url, model, self._get, self._post_json)
         self._server = ""
 
     async def open(self, request: ChatRequest, model: str) -> Reply:
@@ -127,7 +127,7 @@ class LocalBackend:
 
     async def warm_up(self, model: str) -> None:
         """Have the server load the model, if it is one that can be told to."""
-        with contextlib.suppress(aiohttp.ClientError, TimeoutError):
+        with contextlib.suppress(OSError):
             await self._discovery.warm_up(self._post_json, model)
 
     async def aclose(self) -> None:
@@ -159,12 +159,14 @@ class LocalBackend:
 
     async def _get(self, url: str) -> tuple[int, bytes]:
         timeout = aiohttp.ClientTimeout(PROBE_TIMEOUT_S, sock_connect=self._limits.connect_s)
-        async with self._client().get(url, timeout=timeout, allow_redirects=False) as response:
-            return response.status, await response.content.read(8 * 1024 * 1024)
+        with _as_os_errors():
+            async with self._client().get(url, timeout=timeout, allow_redirects=False) as response:
+                return response.status, await response.read()
 
     async def _post_json(self, url: str, body: dict[str, Any]) -> tuple[int, bytes]:
-        async with self._client().post(url, data=orjson.dumps(body)) as response:
-            return response.status, await response.content.read(MOST_ERROR_BYTES)
+        with _as_os_errors():
+            async with self._client().post(url, data=orjson.dumps(body)) as response:
+                return response.status, await response.read()
 
     async def _document(self, response: aiohttp.ClientResponse, model: str) -> Relayed:
         """A whole JSON answer, checked before anybody is told that it is one."""
@@ -315,6 +317,15 @@ class LocalBackend:
             ) from None
         except aiohttp.ClientError as error:
             raise self._broken(f"answered with something unreadable ({error})") from None
+
+
+@contextlib.contextmanager
+def _as_os_errors() -> Iterator[None]:
+    """For Discovery, which knows nothing of aiohttp: no answer is an OSError."""
+    try:
+        yield
+    except aiohttp.ClientError as error:
+        raise error if isinstance(error, OSError) else ConnectionError(str(error)) from error
 
 
 def _check_fit(request: ChatRequest, name: str) -> None:

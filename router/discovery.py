@@ -1,0 +1,249 @@
+"""What the local server is, and what its models can do now.
+
+Asked of the server itself, for it alone knows which model is loaded, and with which context
+length. The first look finds out what kind of server it is; later ones ask what that kind is asked.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from typing import Any, Final
+from urllib.parse import quote
+
+import orjson
+
+from router.backend import Model, Status
+from router.local_servers import (
+    Entry,
+    lmstudio,
+    lmstudio_v0,
+    ollama,
+    openai,
+    with_llamacpp_props,
+    with_ollama_show,
+)
+
+Get = Callable[[str], Awaitable[tuple[int, bytes]]]
+"""URL to status and body. Raises OSError (TimeoutError is one) when there is no answer."""
+Post = Callable[[str, dict[str, Any]], Awaitable[tuple[int, bytes]]]
+"""The same for a POST of JSON."""
+Found = tuple[str, list[Entry]]
+"""The kind of a server, and its models."""
+
+SHOW_TIMEOUT_S: Final = 3.0
+MOST_NAMES: Final = 6
+
+log = logging.getLogger("router")
+
+
+class _Locked(Exception):
+    """The server wants a key, or another one."""
+
+
+class _Loading(Exception):
+    """The server is up, but still reads its model."""
+
+
+class Discovery:
+    """Looks at one server. `base_url` includes /v1; `wanted` is LOCAL_MODEL."""
+
+    def __init__(self, base_url: str, wanted: str, get: Get, post: Post | None = None) -> None:
+        self._base = base_url.rstrip("/")
+        self._root = self._base.removesuffix("/v1")
+        self._wanted = wanted
+        self._get = get
+        self._post = post
+        self._ask: Callable[[], Awaitable[Found | None]] | None = None
+        self._kind = ""
+        self._last_status = 0
+        self._details: dict[Model, object] = {}
+        """What does not change while a model runs: asked once."""
+
+    async def look(self) -> Status:
+        """One look; never raises."""
+        began = time.perf_counter()
+        try:
+            found = await self._found()
+        except TimeoutError:
+            return Status("down", detail=f"{self._base} accepts connections, but does not answer.")
+        except OSError:
+            return Status(
+                "down",
+                detail=f"Nothing answers at {self._base}: start the server there "
+                "(LM Studio: lms server start), or set LOCAL_BASE_URL.",
+            )
+        except _Locked:
+            return Status(
+                "locked",
+                detail=f"{self._base} wants a key: set LOCAL_API_KEY to a token that it accepts.",
+            )
+        except _Loading:
+            model = Model(self._wanted, loaded=False)
+            return Status("cold", model, (model,), "llama.cpp", detail="It is loading its model.")
+        if found is None and self._last_status >= 500:
+            return Status("down", detail=f"{self._base} fails with HTTP {self._last_status}.")
+        if found is None:
+            return Status(
+                "down",
+                detail=f"What answers at {self._base} (HTTP {self._last_status}) is no "
+                "OpenAI-compatible server: check LOCAL_BASE_URL, which ends in /v1.",
+            )
+        latency_ms = (time.perf_counter() - began) * 1000
+        return replace(_status(*found, self._wanted), latency_ms=latency_ms)
+
+    async def warm_up(self, post: Post, model: str) -> bool:
+        """Have the server load this model; False if it needs not or cannot be told to.
+
+        Returns when it is loaded, which takes as long as `post` waits. Raises what `post` raises.
+        """
+        # Looked at again first: LM Studio would load a second copy of what is loaded by now.
+        status = await self.look()
+        if not any(known.id == model and known.loaded is False for known in status.models):
+            return False
+        match status.server:
+            case "lmstudio" if self._ask == self._ask_lmstudio:
+                path = "/api/v1/models/load"
+            case "llama.cpp":
+                path = "/models/load"
+            case "ollama":
+                path = "/api/generate"  # without a prompt it only loads
+            case _:
+                return False
+        code, body = await post(self._root + path, {"model": model})
+        if code != 200:
+            log.warning("%s could not load %s: HTTP %d %s", self._base, model, code, body[:200])
+        return code == 200
+
+    async def _found(self) -> Found | None:
+        ask, self._ask = self._ask, None
+        if ask is not None:
+            found = await ask()
+            if self._last_status >= 500 or (found is not None and found[0] == self._kind):
+                self._ask = ask
+                return found
+        # Unknown, or another server answers at this address now.
+        self._details.clear()
+        for ask in (self._ask_lmstudio, self._ask_lmstudio_v0, self._ask_ollama, self._ask_openai):
+            found = await ask()
+            if found is not None:
+                self._ask, self._kind = ask, found[0]
+                return found
+        return None
+
+    async def _ask_lmstudio(self) -> Found | None:
+        entries = lmstudio(await self._json(self._root + "/api/v1/models"))
+        return None if entries is None else ("lmstudio", entries)
+
+    async def _ask_lmstudio_v0(self) -> Found | None:
+        entries = lmstudio_v0(await self._json(self._root + "/api/v0/models"))
+        return None if entries is None else ("lmstudio", entries)
+
+    async def _ask_ollama(self) -> Found | None:
+        running = await self._json(self._root + "/api/ps")
+        if not isinstance(running, dict) or "models" not in running:
+            return None
+        entries = ollama(await self._json(self._root + "/api/tags"), running)
+        if entries is None:
+            return None
+        for i, entry in enumerate(entries):
+            # A server holds hundreds of models; the ones that may answer are of interest.
+            if entry.model.loaded or _answers_to(entry, self._wanted):
+                model, chats = with_ollama_show(entry.model, await self._show(entry.model))
+                entries[i] = replace(entry, model=model, chat=chats and entry.chat)
+        return "ollama", entries
+
+    async def _show(self, model: Model) -> object:
+        if self._post is None:
+            return None
+        if model not in self._details:
+            async with asyncio.timeout(SHOW_TIMEOUT_S):
+                status, body = await self._post(self._root + "/api/show", {"model": model.id})
+            self._details[model] = _parsed(status, body)
+        return self._details[model]
+
+    async def _ask_openai(self) -> Found | None:
+        found = openai(await self._json(self._base + "/models", final=True))
+        if found is None or found[0] != "llama.cpp":
+            return found
+        kind, entries = found
+        for i, entry in enumerate(entries):
+            if entry.model.loaded:
+                props = await self._props(entry.model, alone=len(entries) == 1)
+                entries[i] = replace(entry, model=with_llamacpp_props(entry.model, props))
+        return kind, entries
+
+    async def _props(self, model: Model, *, alone: bool) -> object:
+        if model not in self._details:
+            query = "" if alone else f"?model={quote(model.id, safe='')}&autoload=false"
+            self._details[model] = await self._json(f"{self._root}/props{query}")
+        return self._details[model]
+
+    async def _json(self, url: str, *, final: bool = False) -> object:
+        """The JSON at this address, None if there is none.
+
+        Raises _Loading, and _Locked at the last address: some proxies forbid what they do not know.
+        """
+        status, raw = await self._get(url)
+        self._last_status = status
+        if final and status in (401, 403):
+            raise _Locked
+        if status == 503 and b"loading" in raw[:1000].lower():
+            raise _Loading
+        return _parsed(status, raw)
+
+
+def _parsed(status: int, raw: bytes) -> object:
+    try:
+        return orjson.loads(raw) if status == 200 else None
+    except orjson.JSONDecodeError:
+        return None
+
+
+def _status(kind: str, entries: list[Entry], wanted: str) -> Status:
+    """The model that would answer, and what the user should know about that."""
+    chat = [entry for entry in entries if entry.chat]
+    models = tuple(entry.model for entry in chat)
+    model = _wanted(chat, wanted)
+    detail = ""
+    if model is None:
+        present = [m for m in models if m.loaded is not False] or models
+        if len(present) == 1:
+            model = present[0]
+            detail = f"LOCAL_MODEL={wanted} is not on the server; its {model.id} answers instead."
+        else:
+            detail = _which(present, wanted)
+    elif model.loaded is False:
+        detail = f"{model.id} is not loaded; the first answer takes as long as loading it."
+    ready = model is not None and model.loaded is not False
+    return Status("ready" if ready else "cold", model, models, kind, detail=detail)
+
+
+def _which(models: tuple[Model, ...] | list[Model], wanted: str) -> str:
+    if not models:
+        return "The server has no chat model: download one there, and set LOCAL_MODEL to its name."
+    names = ", ".join(model.id for model in models[:MOST_NAMES])
+    more = " and others" if len(models) > MOST_NAMES else ""
+    return f"LOCAL_MODEL={wanted} is not on the server; set it to one of: {names}{more}."
+
+
+def _wanted(entries: list[Entry], wanted: str) -> Model | None:
+    for entry in entries:
+        if entry.model.id == wanted:
+            return entry.model
+    for entry in entries:
+        if wanted in entry.names:
+            # Called by this name the server knows exactly what is meant.
+            return replace(entry.model, id=wanted)
+    near = [entry for entry in entries if _answers_to(entry, wanted)]
+    return near[0].model if len(near) == 1 else None
+
+
+def _answers_to(entry: Entry, wanted: str) -> bool:
+    """Is it the same name but for case, publisher and `:latest`?"""
+    return _plain(wanted) in {_plain(name) for name in (entry.model.id, *entry.names)}
+
+
+def _plain(name: str) -> str:
+    return name.lower().rpartition("/")[2].removesuffix(":latest").removesuffix(".gguf")

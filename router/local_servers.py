@@ -1,0 +1,225 @@
+"""What each kind of local server says about its models, in our words: pure functions over JSON.
+
+A reader returns None for what is not its server's answer: some servers (LM Studio) answer paths
+that they do not know with status 200 and an error, so the shape decides. Fields as documented by
+LM Studio (REST API v1 and v0), llama.cpp (tools/server/README), Ollama (docs.ollama.com/api) and
+vLLM (ModelCard), and as sent by the llama.cpp server that comes with the router.
+"""
+
+import math
+import re
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from router.backend import Model
+
+_EMBEDDING_NAME: Final = re.compile(r"embed|rerank|(?:^|[-/_])(?:bge|gte|e5)[-_]", re.IGNORECASE)
+_STEP_TOKENS: Final = 4096
+
+Json = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A model on a server, and the further names that requests can call it by."""
+
+    model: Model
+    names: tuple[str, ...] = ()
+    chat: bool = True
+    """False for models that only embed or rank."""
+
+
+def lmstudio(body: object) -> list[Entry] | None:
+    """`GET /api/v1/models` of LM Studio 0.4 and later. A loaded instance can be asked by its id."""
+    items = _objects(body, "models")
+    if items is None or not all("key" in item and "loaded_instances" in item for item in items):
+        return None
+    return [entry for item in items for entry in _lmstudio_entries(item)]
+
+
+def _lmstudio_entries(item: Json) -> list[Entry]:
+    key = str(item["key"])
+    chat = item.get("type") != "embedding"
+    can = _object(item, "capabilities")
+    model = Model(
+        key,
+        loaded=False,
+        max_context_tokens=_number(item, "max_context_length"),
+        vision=_flag(can, "vision"),
+        tools=_flag(can, "trained_for_tool_use"),
+    )
+    instances = []
+    for instance in _objects(item, "loaded_instances") or []:
+        config = _object(instance, "config")
+        loaded = replace(
+            model,
+            id=str(instance.get("id", key)),
+            loaded=True,
+            context_tokens=_number(config, "context_length"),
+            parallel=_number(config, "parallel"),
+        )
+        instances.append(loaded)
+    variants = item.get("variants")
+    names = tuple(map(str, variants)) if isinstance(variants, list) else ()
+    if not instances:
+        return [Entry(model, names, chat)]
+    # Asked by its key, any instance may answer: count on the smallest.
+    least = min(instances, key=lambda loaded: loaded.context_tokens or math.inf)
+    if len(instances) == 1:
+        return [Entry(replace(least, id=key), (*names, least.id), chat)]
+    apart = [Entry(loaded, chat=chat) for loaded in instances if loaded.id != key]
+    return [Entry(replace(least, id=key), names, chat), *apart]
+
+
+def lmstudio_v0(body: object) -> list[Entry] | None:
+    """`GET /api/v0/models` of LM Studio 0.3.6 and later."""
+    items = _objects(body, "data")
+    if not items or not all("id" in item and "state" in item for item in items):
+        return None
+    entries = []
+    for item in items:
+        can = item.get("capabilities")
+        model = Model(
+            str(item["id"]),
+            loaded=item["state"] == "loaded",
+            context_tokens=_number(item, "loaded_context_length"),
+            max_context_tokens=_number(item, "max_context_length"),
+            vision=item.get("type") == "vlm",
+            tools="tool_use" in can if isinstance(can, list) else None,
+        )
+        entries.append(Entry(model, chat=item.get("type") != "embeddings"))
+    return entries
+
+
+def openai(body: object) -> tuple[str, list[Entry]] | None:
+    """`GET /v1/models` of any server: what kind it is, as far as that shows, and its models."""
+    items = _objects(body, "data")
+    if items is None or not all("id" in item for item in items):
+        return None
+    owners = [item.get("owned_by") for item in items]
+    if "llamacpp" in owners:
+        return "llama.cpp", [_llamacpp_entry(item) for item in items]
+    kind = "vllm" if "vllm" in owners else "openai"
+    return kind, [_openai_entry(item) for item in items]
+
+
+def _openai_entry(item: Json) -> Entry:
+    name = str(item["id"])
+    context = _number(item, "max_model_len")
+    model = Model(
+        name,
+        loaded=None if context is None else True,
+        context_tokens=context,
+        max_context_tokens=context,
+    )
+    return Entry(model, chat=not _EMBEDDING_NAME.search(name))
+
+
+def _llamacpp_entry(item: Json) -> Entry:
+    """One model, or one of many in router mode, where `status` says what is loaded."""
+    status = _object(item, "status").get("value")
+    meta = _object(item, "meta")
+    shape = _object(item, "architecture")
+    takes, gives = shape.get("input_modalities"), shape.get("output_modalities")
+    aliases = item.get("aliases")
+    model = Model(
+        str(item["id"]),
+        loaded=status is None or status == "loaded",
+        context_tokens=_number(meta, "n_ctx"),
+        max_context_tokens=_number(meta, "n_ctx_train"),
+        vision="image" in takes if isinstance(takes, list) else None,
+    )
+    chat = "text" in gives if isinstance(gives, list) else True
+    names = tuple(map(str, aliases)) if isinstance(aliases, list) else ()
+    return Entry(model, names, chat and not _EMBEDDING_NAME.search(model.id))
+
+
+def with_llamacpp_props(model: Model, body: object) -> Model:
+    """The model with what `GET /props` of llama.cpp knows besides."""
+    props: Json = body if isinstance(body, dict) else {}
+    settings = _object(props, "default_generation_settings")
+    vision = _flag(_object(props, "modalities"), "vision")
+    return replace(
+        model,
+        context_tokens=model.context_tokens or _number(settings, "n_ctx"),
+        vision=model.vision if vision is None else vision,
+        tools=_flag(_object(props, "chat_template_caps"), "supports_tool_calls"),
+        parallel=_number(props, "total_slots"),
+    )
+
+
+def ollama(tags: object, running: object) -> list[Entry] | None:
+    """`GET /api/tags` and `GET /api/ps` of Ollama: what there is, and what is in memory."""
+    items, loaded = _objects(tags, "models"), _objects(running, "models")
+    if items is None or loaded is None:
+        return None
+    contexts = {str(item.get("name")): _number(item, "context_length") for item in loaded}
+    entries = []
+    for item in items:
+        if not isinstance(name := item.get("name"), str):
+            return None
+        family = str(_object(item, "details").get("family"))
+        model = Model(name, loaded=name in contexts, context_tokens=contexts.get(name))
+        chat = not (_EMBEDDING_NAME.search(name) or "bert" in family)
+        entries.append(Entry(model, (name.removesuffix(":latest"),), chat))
+    return entries
+
+
+def with_ollama_show(model: Model, body: object) -> tuple[Model, bool]:
+    """The model with what `POST /api/show` of Ollama knows besides; and does it chat?"""
+    show: Json = body if isinstance(body, dict) else {}
+    info = _object(show, "model_info")
+    longest = _number(info, f"{info.get('general.architecture')}.context_length")
+    can = show.get("capabilities")
+    if not isinstance(can, list):
+        return replace(model, max_context_tokens=longest), True
+    known = replace(model, max_context_tokens=longest, vision="vision" in can, tools="tools" in can)
+    return known, "completion" in can
+
+
+def fix_command(server: str, model: Model, need_tokens: int) -> str:
+    """The command after which a request of this size fits; empty where there is none."""
+    tokens = -(-need_tokens // _STEP_TOKENS) * _STEP_TOKENS
+    if model.max_context_tokens is not None:
+        if need_tokens > model.max_context_tokens:
+            return ""
+        tokens = min(tokens, model.max_context_tokens)
+    name = shlex.quote(model.id)
+    match server:
+        case "lmstudio":
+            # Loading it once more would put a second copy beside the first.
+            unload = f"lms unload {name} && " if model.loaded else ""
+            return f"{unload}lms load {name} --context-length {tokens}"
+        case "ollama":
+            return f"OLLAMA_CONTEXT_LENGTH={tokens} ollama serve"
+        case "llama.cpp":
+            # -c is for all slots together.
+            return f"llama-server -c {tokens * (model.parallel or 1)}"
+        case "vllm":
+            return f"vllm serve {name} --max-model-len {tokens}"
+    return ""
+
+
+def _objects(body: object, name: str) -> list[Json] | None:
+    """The list of objects under this name; None if it is anything else."""
+    items = body.get(name) if isinstance(body, dict) else None
+    if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
+        return None
+    return items
+
+
+def _object(body: Json, name: str) -> Json:
+    value = body.get(name)
+    return value if isinstance(value, dict) else {}
+
+
+def _number(body: Json, name: str) -> int | None:
+    value = body.get(name)
+    return value if isinstance(value, int) and value > 0 else None
+
+
+def _flag(body: Json, name: str) -> bool | None:
+    value = body.get(name)
+    return value if isinstance(value, bool) else None
