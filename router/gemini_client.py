@@ -268,10 +268,8 @@ class GeminiBackend:
             raise connection_failure(error, backend=self.name) from None
         except RecursionError:
             raise BackendRejected("The request is nested too deep.", backend=self.name) from None
-        except UnicodeDecodeError:
-            raise BackendBroken(
-                "Gemini sent an error that is not text.", backend=self.name
-            ) from None
+        except (UnicodeDecodeError, JSONDecodeError, errors.UnknownApiResponseError):
+            raise BackendBroken("Gemini sent what cannot be read.", backend=self.name) from None
         except ValueError as error:  # what the SDK itself refuses: a key, an address, a model
             raise BackendMisconfigured(
                 "GEMINI_API_KEY, GEMINI_BASE_URL or GEMINI_MODEL cannot be used: "
