@@ -249,6 +249,7 @@ def main() -> None:
         access_log=False,
         log_config=None,
         server_header=False,
+        proxy_headers=False,
         timeout_graceful_shutdown=int(settings.shutdown_grace_s),
     )
     uvicorn.Server(config).run()

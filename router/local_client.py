@@ -235,9 +235,11 @@ class LocalBackend:
             with self._translating_errors():
                 while block:
                     if b'"error"' in block:
-                        for body in _objects(block):
-                            if error := _in_band_error(body):
-                                raise self._error(200, error)
+                        block, error = _before_error(block)
+                        if error:
+                            if block:
+                                yield block
+                            raise self._error(200, error)
                     if b'"usage"' in block and _USAGE_FOLLOWS.search(block):
                         for body in _objects(block):
                             if usage := openai.usage_of(body.get("usage")):
@@ -393,6 +395,16 @@ def _in_band_error(body: dict[str, Any]) -> str:
     if isinstance(error, dict):
         return str(error.get("message") or error.get("code") or error)
     return str(error)
+
+
+def _before_error(block: bytes) -> tuple[bytes, str]:
+    """What the block says before an event that is an error, and that error; if there is one."""
+    events = block.replace(b"\r\n", b"\n").split(b"\n\n")
+    for position, event in enumerate(events):
+        for body in _objects(event):
+            if error := _in_band_error(body):
+                return b"".join(good + b"\n\n" for good in events[:position]), error
+    return block, ""
 
 
 def _without_usage_chunk(block: bytes) -> bytes:

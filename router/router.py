@@ -3,7 +3,6 @@
 import asyncio
 import time
 from collections.abc import Callable
-from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Final, Self
@@ -230,7 +229,7 @@ class Call:
         self.attempts: list[Attempt] = []
         self._reply: Reply | None = None
         self._router = router
-        self._held = AsyncExitStack()
+        self._slot: Slot | None = None
 
     @property
     def usage(self) -> Usage | None:
@@ -246,7 +245,10 @@ class Call:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        await self._held.aclose()
+        if self._reply is not None:
+            await self._reply.aclose()
+        if self._slot is not None:
+            self._slot.release()
 
     async def open(self) -> Reply:
         """The first reply that opens. Raises the first candidate's BackendError if none does,
@@ -270,33 +272,38 @@ class Call:
     async def _try(self, candidate: Candidate) -> Reply:
         router = self._router
         watch = router.watches[candidate.backend]
-        async with AsyncExitStack() as held:
-            if slots := router.slots.get(candidate.backend):
-                held.callback((await self._slot(slots, candidate.backend)).release)
-            watch.entered(router.first_byte_timeout_s)
-            try:
-                backend = router.backends[candidate.backend]
-                reply = await backend.open(self.request, candidate.model)
-                held.push_async_callback(reply.aclose)
-                if router.commit_hold_s and self._can_start_over(candidate):
-                    await prove(reply, self.request, candidate.backend, router.commit_hold_s)
-            except BackendError as error:
+        slot = await self._take_slot(candidate)
+        reply: Reply | None = None
+        watch.entered(router.first_byte_timeout_s)
+        try:
+            reply = await router.backends[candidate.backend].open(self.request, candidate.model)
+            if router.commit_hold_s and self._can_start_over(candidate):
+                await prove(reply, self.request, candidate.backend, router.commit_hold_s)
+        except BaseException as error:
+            if reply is not None:
+                await reply.aclose()
+            if slot is not None:
+                slot.release()
+            if isinstance(error, BackendError):
                 watch.failed(error)
-                raise
-            except asyncio.CancelledError:
+            else:
                 watch.left()
-                raise
-            watch.answered()
-            router.remember(self)
-            self._held = held.pop_all()
-            self._reply = reply
-            return reply
+            raise
+        watch.answered()
+        router.remember(self)
+        self._slot, self._reply = slot, reply
+        return reply
 
-    async def _slot(self, slots: Slots, backend: str) -> Slot:
+    async def _take_slot(self, candidate: Candidate) -> Slot | None:
+        slots = self._router.slots.get(candidate.backend)
+        if slots is None:
+            return None
         try:
             return await slots.acquire(background=self.decision.reason == "background")
         except QueueFull as error:
-            raise BackendBusy(f"The {backend} model is busy: {error}", backend=backend) from None
+            raise BackendBusy(
+                f"The {candidate.backend} model is busy: {error}", backend=candidate.backend
+            ) from None
 
     def _can_start_over(self, candidate: Candidate) -> bool:
         """Is this a local answer, with a cloud left to ask?"""

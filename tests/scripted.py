@@ -23,7 +23,7 @@ class Request:
         return orjson.loads(self.body)
 
 
-@dataclass
+@dataclass(eq=False)
 class Connection:
     """One connection; `closed` is set when the other end hangs up."""
 
@@ -77,6 +77,8 @@ class ScriptedServer:
         self.script = script
         self.probe = probe or _one_model
         self.requests: list[Request] = []
+        self.asked = asyncio.Event()
+        """Set once a request has come."""
         self.open: set[Connection] = set()
         self.port = 0
         self._server: asyncio.Server | None = None
@@ -98,6 +100,11 @@ class ScriptedServer:
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def all_closed(self) -> None:
+        """Wait until nobody is connected any more."""
+        for connection in list(self.open):
+            await connection.closed.wait()
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
@@ -121,6 +128,7 @@ class ScriptedServer:
             await self.probe(connection, request)
             return
         self.requests.append(request)
+        self.asked.set()
         serving = asyncio.ensure_future(self.script(connection, request))
         leaving = asyncio.ensure_future(_hung_up(connection))
         done, _ = await asyncio.wait({serving, leaving}, return_when=asyncio.FIRST_COMPLETED)

@@ -26,10 +26,11 @@ class CallerLeft(Exception):
 
 def header(scope: Scope, name: bytes) -> str:
     """A request header's value; empty where there is none. `name` in lower case."""
-    for key, value in scope["headers"]:
-        if key == name:
-            return str(value.decode("latin-1"))
-    return ""
+    by_name = scope.get("router.headers")
+    if by_name is None:
+        by_name = scope["router.headers"] = dict(scope["headers"])
+    value: bytes = by_name.get(name, b"")
+    return value.decode("latin-1")
 
 
 async def read_body(scope: Scope, receive: Receive, limit_bytes: int) -> bytes:

@@ -1,0 +1,143 @@
+"""Who may come in, and by which path."""
+
+from typing import Any
+
+import httpx2
+import pytest
+
+from web.asgi import App, Receive, Scope, Send, send_whole
+from web.gate import Gate
+
+KEY = "a-key-that-is-long-enough"
+
+
+def saying(name: bytes) -> App:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await send_whole(send, 200, name + b" " + scope["path"].encode())
+
+    return app
+
+
+def client(base_url: str = "http://localhost:8080", **settings: Any) -> httpx2.AsyncClient:
+    gate = Gate(
+        saying(b"app"),
+        {"/v1/chat/completions": saying(b"door")},
+        api_key=settings.pop("api_key", None),
+        allowed_hosts=settings.pop("allowed_hosts", ()),
+        cors_origins=settings.pop("cors_origins", ()),
+    )
+    transport = httpx2.ASGITransport(gate)
+    return httpx2.AsyncClient(transport=transport, base_url=base_url, **settings)
+
+
+@pytest.mark.parametrize(
+    ("path", "arrives_as"),
+    [
+        ("/v1/chat/completions", "/v1/chat/completions"),
+        ("/chat/completions", "/v1/chat/completions"),
+        ("/v1/v1/chat/completions", "/v1/chat/completions"),
+        ("/v1/chat/completions/", "/v1/chat/completions"),
+        ("/models", "/v1/models"),
+        ("/models/a/b", "/v1/models/a/b"),
+        ("/messages/count_tokens", "/v1/messages/count_tokens"),
+        ("/health", "/health"),
+        ("/", "/"),
+        ("/docs", "/docs"),
+    ],
+)
+async def test_paths_lead_in_with_and_without_v1(path: str, arrives_as: str) -> None:
+    async with client() as http:
+        assert (await http.get(path)).text == f"app {arrives_as}"
+
+
+async def test_a_post_to_a_door_skips_the_app() -> None:
+    async with client() as http:
+        assert (await http.post("/chat/completions")).text == "door /v1/chat/completions"
+        assert (await http.get("/chat/completions")).text == "app /v1/chat/completions"
+
+
+@pytest.mark.parametrize(
+    "base_url",
+    ["http://localhost:8080", "http://127.0.0.1:8080", "http://[::1]:8080", "http://LOCALHOST"],
+)
+async def test_loopback_names_are_ours(base_url: str) -> None:
+    async with client(base_url) as http:
+        assert (await http.get("/health")).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "host", ["evil.example", "evil.example:8080", "localhost.evil.example", ""]
+)
+async def test_a_foreign_host_name_is_refused_whatever_it_resolves_to(host: str) -> None:
+    async with client() as http:
+        answer = await http.get("/health", headers={"Host": host})
+    assert answer.status_code == 403
+    assert "ALLOWED_HOSTS" in answer.json()["error"]["message"]
+
+
+async def test_allowed_hosts_opens_a_name() -> None:
+    async with client("http://mac.local:8080", allowed_hosts=["mac.local"]) as http:
+        assert (await http.get("/health")).status_code == 200
+
+
+@pytest.mark.parametrize("origin", ["https://evil.example", "null", "http://localhost:3000"])
+@pytest.mark.parametrize("method", ["GET", "POST", "OPTIONS"])
+async def test_a_page_on_another_origin_is_refused(origin: str, method: str) -> None:
+    async with client() as http:
+        headers = {"Origin": origin, "Access-Control-Request-Method": "POST"}
+        answer = await http.request(method, "/v1/chat/completions", headers=headers)
+    assert answer.status_code == 403
+    assert "access-control-allow-origin" not in answer.headers
+
+
+async def test_a_cross_site_form_post_without_an_origin_is_refused() -> None:
+    async with client() as http:
+        answer = await http.post("/chat/completions", headers={"Sec-Fetch-Site": "cross-site"})
+    assert answer.status_code == 403
+
+
+async def test_our_own_page_is_let_in() -> None:
+    async with client() as http:
+        headers = {"Origin": "http://localhost:8080"}
+        assert (await http.post("/chat/completions", headers=headers)).status_code == 200
+
+
+async def test_cors_origins_opens_an_origin_by_choice() -> None:
+    async with client(cors_origins=["https://ui.example"]) as http:
+        headers = {
+            "Origin": "https://ui.example",
+            "Access-Control-Request-Method": "POST",
+            "Access-Control-Request-Headers": "authorization",
+        }
+        preflight = await http.options("/v1/chat/completions", headers=headers)
+        assert preflight.status_code == 204
+        assert preflight.headers["access-control-allow-origin"] == "https://ui.example"
+        assert preflight.headers["access-control-allow-headers"] == "authorization"
+        answer = await http.post("/v1/chat/completions", headers=headers)
+        assert answer.headers["access-control-allow-origin"] == "https://ui.example"
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [{"Authorization": f"Bearer {KEY}"}, {"authorization": f"bearer {KEY}"}, {"x-api-key": KEY}],
+)
+async def test_the_key_opens(headers: dict[str, str]) -> None:
+    async with client(api_key=KEY) as http:
+        assert (await http.post("/v1/chat/completions", headers=headers)).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "headers", [{}, {"Authorization": "Bearer wrong"}, {"Authorization": KEY}, {"x-api-key": "é"}]
+)
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/docs", "/stats", "/v1/models"])
+async def test_without_the_key_nothing_but_health_and_the_page(
+    headers: dict[str, str], path: str
+) -> None:
+    async with client(api_key=KEY) as http:
+        raw = [(k.encode(), v.encode("latin-1")) for k, v in headers.items()]
+        answer = await http.post(path, headers=raw)
+        assert answer.status_code == 401
+        assert answer.json()["error"]["code"] == "invalid_api_key"
+        assert KEY not in answer.text
+        assert (await http.get("/health")).status_code == 200
+        assert (await http.get("/")).status_code == 200
