@@ -100,10 +100,20 @@ def test_keeps_every_field_of_the_body_as_it_came() -> None:
     assert wire.parse(raw).body == orjson.loads(raw)
 
 
-def test_says_where_a_responses_body_belongs() -> None:
-    with pytest.raises(InvalidRequest, match="/v1/responses") as caught:
-        wire.parse(b'{"model":"auto","input":"Hi"}')
-    assert caught.value.param == "messages"
+def test_a_responses_body_that_comes_by_this_door_is_understood() -> None:
+    request = wire.parse(b'{"model":"auto","input":"Hi","max_output_tokens":9}')
+    assert request.dialect == "chat"
+    assert request.body == {
+        "model": "auto",
+        "messages": [{"role": "user", "content": "Hi"}],
+        "max_completion_tokens": 9,
+    }
+
+
+@pytest.mark.parametrize("body", [b"{}", b'{"messages":[]}', b'{"input":7}', b"[]", b"nonsense"])
+def test_a_body_that_is_no_chat_is_refused(body: bytes) -> None:
+    with pytest.raises(InvalidRequest):
+        wire.parse(body)
 
 
 # --- encoding -------------------------------------------------------------------------------------

@@ -15,7 +15,6 @@ from router.errors import (
     BackendError,
     BackendRejected,
     BackendUnfit,
-    InvalidRequest,
     RouterError,
 )
 from router.events import (
@@ -31,6 +30,7 @@ from router.events import (
 )
 from router.request import ChatRequest, checked, parse_json, text_of
 from router.wire import sse
+from router.wire.responses_request import chat_of
 from router.wire.toolcalls import ToolCalls
 
 ID_PREFIX: Final = "chatcmpl-"
@@ -38,13 +38,14 @@ KEEPALIVE: Final = b": keep-alive\n\n"
 
 
 def parse(raw: bytes, headers: Mapping[str, str] | None = None) -> ChatRequest:
-    """The request, untouched. Raises InvalidRequest, naming the field."""
+    """The request, untouched. Raises InvalidRequest, naming the field.
+
+    Cursor sends bodies of the Responses dialect here too, and reads chat answers to them.
+    """
     body = parse_json(raw)
     if "messages" not in body and "input" in body:
-        raise InvalidRequest(
-            "`messages` is missing. A body with `input` belongs to POST /v1/responses.",
-            param="messages",
-        )
+        body, dropped = chat_of(body)
+        return ChatRequest(body, dropped=dropped)
     return ChatRequest(checked(body))
 
 
