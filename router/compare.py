@@ -1,0 +1,163 @@
+"""Have both sides answer prompts, and the cloud judge them; results are kept, so that a comparison
+can be stopped and go on later.
+"""
+
+import asyncio
+import dataclasses
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from router.backend import Relayed, Target
+from router.classifier import score_messages
+from router.events import Finish, TextDelta, Usage
+from router.journal_file import JournalFile
+from router.judge import Compared, Verdict, judge_prompt, key_of, verdict_of
+from router.prices import Prices
+from router.request import ChatRequest, estimate_tokens
+from router.router import Router
+from router.wire import openai
+
+ANSWER_TOKENS: Final = 500
+"""What an answer is taken to be long, for the estimate."""
+JUDGE_TOKENS: Final = 250
+"""What the judge reads besides the prompt and the answers."""
+VERDICT_TOKENS: Final = 80
+CLOUD_CALLS: Final = 3
+"""For each prompt: an answer, and a verdict in either order."""
+
+QUERY: Final = """
+    SELECT prompt, max(score) FROM requests
+    WHERE target = 'local' AND prompt != '' AND NOT private AND NOT forced AND outcome = 'done'
+    GROUP BY prompt
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """A prompt to compare the sides on."""
+
+    text: str
+    score: float
+
+
+def journalled(file: JournalFile) -> list[Prompt]:
+    """The prompts that stayed local, as far as they were journalled. Raises sqlite3.Error."""
+    return [Prompt(text, score) for text, score in file.rows(QUERY)]
+
+
+def prompts_in(path: Path) -> list[Prompt]:
+    """One prompt a line, or in a .jsonl file one `{"prompt": …}`. Raises OSError, ValueError."""
+    lines = [line for line in path.read_text("utf-8").splitlines() if line.strip()]
+    if path.suffix == ".jsonl":
+        lines = [_prompt(line, number) for number, line in enumerate(lines, 1)]
+    return [
+        Prompt(text, score_messages([{"role": "user", "content": text}]).total)
+        for text in dict.fromkeys(lines)
+    ]
+
+
+def sampled(
+    pool: Iterable[Prompt], count: int, local_model: str, cloud_model: str
+) -> dict[str, Prompt]:
+    """A random sample by key; the same pool gives the same one, a larger one contains it."""
+    keyed = {key_of(prompt.text, local_model, cloud_model): prompt for prompt in pool}
+    return dict(sorted(keyed.items())[:count])
+
+
+def estimate(prompts: Iterable[Prompt]) -> Usage:
+    """Tokens that comparing these will take in the cloud."""
+    sent = received = 0
+    for prompt in prompts:
+        size = estimate_tokens(prompt.text)
+        sent += size + 2 * (size + 2 * ANSWER_TOKENS + JUDGE_TOKENS)
+        received += ANSWER_TOKENS + 2 * VERDICT_TOKENS
+    return Usage(sent, received)
+
+
+async def compare(
+    router: Router, key: str, prompt: Prompt, models: tuple[str, str], prices: Prices
+) -> Compared:
+    """Both sides answer, the cloud judges twice. `models`: the local one and the cloud's.
+
+    Raises NoVerdict, and RouterError when a side cannot answer.
+    """
+    (local, _), (cloud, answered) = await asyncio.gather(
+        _answer(router, "local", prompt.text), _answer(router, "cloud", prompt.text)
+    )
+    (one, used_one), (two, used_two) = await asyncio.gather(
+        _answer(router, "cloud", judge_prompt(prompt.text, local, cloud)),
+        _answer(router, "cloud", judge_prompt(prompt.text, cloud, local)),
+    )
+    verdicts: tuple[Verdict, Verdict] = (
+        verdict_of(one, local_first=True),
+        verdict_of(two, local_first=False),
+    )
+    costs = [u and prices.cost_usd(models[1], u) for u in (answered, used_one, used_two)]
+    known = [cost for cost in costs if isinstance(cost, float)]
+    cost = sum(known) if len(known) == CLOUD_CALLS else None
+    return Compared(key, prompt.score, verdicts, cost)
+
+
+async def _answer(router: Router, side: Target, text: str) -> tuple[str, Usage | None]:
+    body = {"model": side, "messages": [{"role": "user", "content": text}], "stream": True}
+    request = ChatRequest(body)
+    decision = await router.decide(request, side)
+    pieces: list[str] = []
+    usage = None
+    async with router.call(request, decision) as call:
+        reply = await call.open()
+        events = openai.decode(reply.chunks) if isinstance(reply, Relayed) else reply.events
+        async with aclosing(events):
+            async for event in events:
+                if isinstance(event, TextDelta):
+                    pieces.append(event.text)
+                elif isinstance(event, Finish):
+                    usage = event.usage
+    return "".join(pieces), usage
+
+
+# ---- results on disk: one JSON object a line, without any text of a prompt or an answer
+
+
+def load(path: Path, keys: Mapping[str, object]) -> dict[str, Compared]:
+    """The results kept before, of these prompts. A line that was cut off is left out."""
+    done: dict[str, Compared] = {}
+    lines = path.read_text("utf-8").splitlines() if path.exists() else []
+    for line in lines:
+        try:
+            found = json.loads(line)
+            one, two = found.pop("verdicts")
+            result = Compared(verdicts=(one, two), **found)
+        except (ValueError, TypeError, KeyError, AttributeError):
+            continue
+        if result.key in keys:
+            done[result.key] = result
+    return done
+
+
+def keep(path: Path, result: Compared) -> None:
+    """Add a result; on disk when this returns."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    line = json.dumps(dataclasses.asdict(result)) + "\n"
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    with open(handle, "w", encoding="utf-8") as file:
+        file.write(line)
+
+
+def cost_of(results: Sequence[Compared]) -> float | None:
+    """What the results cost; None when a price is not known."""
+    costs = [result.cost_usd for result in results if result.cost_usd is not None]
+    return sum(costs) if len(costs) == len(results) else None
+
+
+def _prompt(line: str, number: int) -> str:
+    found: Any = json.loads(line)
+    text = found.get("prompt") if isinstance(found, dict) else None
+    if not isinstance(text, str) or not text:
+        raise ValueError(f'line {number} is not {{"prompt": "..."}}')
+    return text

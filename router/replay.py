@@ -1,0 +1,180 @@
+"""What another threshold would have done with the requests in the journal. No model is asked.
+
+Only decisions by score move with the threshold; what was forced, private, too long, or answered by
+the only side that was there goes where it went. Times and prices of requests that change sides are
+estimates: the other side's median speed, and what the ledger said the cloud would have cost.
+"""
+
+import math
+from bisect import bisect_left
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import Any, Final
+
+from router.backend import Target
+from router.classifier import UNSURE_BELOW
+from router.decision import SWITCH_DOWN_MARGIN
+from router.journal import DAY_S
+from router.journal_file import JournalFile
+
+BY_SCORE: Final = frozenset({"simple", "complex", "inherited", "no_signal"})
+THRESHOLDS: Final = range(101)
+
+QUERY: Final = """
+    SELECT time, target, reason, score, confidence, threshold, first_byte_ms, total_ms,
+           completion_tokens, cost_usd, saved_usd, feedback
+    FROM requests
+    WHERE time >= ? AND outcome != 'failed' AND target IS NOT NULL
+    ORDER BY time
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """One request that was answered, and what it takes on either side."""
+
+    target: Target
+    local_from: float
+    """The lowest threshold at which it stays local: -inf always, inf never."""
+    cloud_usd: float | None
+    local_ms: float | None
+    cloud_ms: float | None
+    feedback: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a threshold would have led to."""
+
+    threshold: float
+    local_share: float
+    """0 to 1."""
+    usd_per_day: float
+    mean_ms: float | None
+    """Until the whole answer was there."""
+    bad_avoided: int
+    """Local answers called bad that the cloud would have given."""
+    good_moved: int
+    """Local answers called good that the cloud would have given, for money."""
+
+
+class Replay:
+    """The requests of some days, ready to be decided again."""
+
+    def __init__(self, past: Sequence[Past], days: float) -> None:
+        self.past = past
+        self.days = days
+        """From the first of them until now, at least one."""
+
+    @property
+    def unpriced(self) -> int:
+        """Requests whose price in the cloud is not known; they count as nothing."""
+        return sum(one.cloud_usd is None for one in self.past)
+
+    @property
+    def bad(self) -> int:
+        """Local answers that were not good enough."""
+        return sum(one.target == "local" and one.feedback == "bad" for one in self.past)
+
+    def at(self, threshold: float) -> Outcome:
+        """Decide all of them again."""
+        cloud = [one for one in self.past if threshold < one.local_from]
+        local_ms = (one.local_ms for one in self.past if threshold >= one.local_from)
+        times = [ms for ms in (*local_ms, *(one.cloud_ms for one in cloud)) if ms is not None]
+        moved = [one.feedback for one in cloud if one.target == "local"]
+        return Outcome(
+            threshold=threshold,
+            local_share=1 - len(cloud) / len(self.past) if self.past else 0.0,
+            usd_per_day=sum(one.cloud_usd or 0.0 for one in cloud) / self.days,
+            mean_ms=sum(times) / len(times) if times else None,
+            bad_avoided=moved.count("bad"),
+            good_moved=moved.count("good"),
+        )
+
+    def recommend(
+        self, local_share: float | None = None, usd_per_day: float | None = None
+    ) -> Outcome | None:
+        """The lowest threshold that keeps these wishes: at least this share local, at most this
+        cost. Lower ones send more to the cloud. None when no threshold does."""
+
+        def fits(threshold: float) -> bool:
+            outcome = self.at(threshold)
+            return (local_share is None or outcome.local_share >= local_share) and (
+                usd_per_day is None or outcome.usd_per_day <= usd_per_day
+            )
+
+        # The higher the threshold, the more stays local and the less it costs.
+        lowest = bisect_left(THRESHOLDS, True, key=fits)
+        return self.at(THRESHOLDS[lowest]) if lowest < len(THRESHOLDS) else None
+
+
+def read(file: JournalFile, since: float, now: float, unsure_target: Target) -> Replay:
+    """The requests since then. Raises sqlite3.Error when there is no journal to read."""
+    rows = [_Row(*row) for row in file.rows(QUERY, since)]
+    speeds: dict[str, _Speed] = {side: _speed(rows, side) for side in ("local", "cloud")}
+    past = [_past(row, speeds, unsure_target) for row in rows]
+    return Replay(past, max(1.0, (now - rows[0].time) / DAY_S) if rows else 1.0)
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    time: float
+    target: Target
+    reason: str
+    score: float
+    confidence: float
+    threshold: float
+    first_byte_ms: float | None
+    total_ms: float | None
+    completion_tokens: int | None
+    cost_usd: float | None
+    saved_usd: float | None
+    feedback: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Speed:
+    """A side's medians; None where it has answered nothing."""
+
+    first_byte_ms: float | None
+    ms_per_token: float | None
+
+    def ms(self, tokens: int | None) -> float | None:
+        if self.first_byte_ms is None or self.ms_per_token is None or tokens is None:
+            return None
+        return self.first_byte_ms + tokens * self.ms_per_token
+
+
+def _speed(rows: Iterable[_Row], target: str) -> _Speed:
+    first: list[float] = []
+    each: list[float] = []
+    for row in rows:
+        if row.target == target and row.first_byte_ms is not None and row.total_ms is not None:
+            first.append(row.first_byte_ms)
+            if row.completion_tokens:
+                each.append((row.total_ms - row.first_byte_ms) / row.completion_tokens)
+    return _Speed(median(first) if first else None, median(each) if each else None)
+
+
+def _past(row: _Row, speeds: dict[str, Any], unsure_target: Target) -> Past:
+    here = row.target == "local"
+    estimated = speeds["cloud" if here else "local"].ms(row.completion_tokens)
+    return Past(
+        target=row.target,
+        local_from=_local_from(row, unsure_target),
+        cloud_usd=row.saved_usd if here else row.cost_usd,
+        local_ms=row.total_ms if here else estimated,
+        cloud_ms=estimated if here else row.total_ms,
+        feedback=row.feedback,
+    )
+
+
+def _local_from(row: _Row, unsure_target: Target) -> float:
+    if row.reason not in BY_SCORE:
+        return -math.inf if row.target == "local" else math.inf
+    if row.confidence < UNSURE_BELOW and unsure_target == "cloud":
+        return math.inf
+    if row.reason == "inherited" and row.score < row.threshold:
+        return row.score + SWITCH_DOWN_MARGIN  # a cloud whose cache was warm
+    return math.nextafter(row.score, math.inf)
