@@ -1,6 +1,8 @@
-"""The official clients, talking to bytes of ours instead of a server."""
+"""Clients: the official ones, talking to bytes of ours; requests that real ones have sent."""
 
+import json
 from collections.abc import AsyncIterator, Callable, Iterable
+from pathlib import Path
 from typing import Any
 
 import anthropic
@@ -47,3 +49,18 @@ async def said(events: Iterable[Event]) -> AsyncIterator[Event]:
 
 async def joined(stream: AsyncIterator[bytes]) -> bytes:
     return b"".join([chunk async for chunk in stream])
+
+
+RECORDINGS = Path(__file__).parent / "recordings" / "clients"
+
+
+def recorded(name: str) -> dict[str, Any]:
+    """What a real client sent: `path`, `headers`, `body`, and the `human` words in it."""
+    recording: dict[str, Any] = json.loads((RECORDINGS / f"{name}.json").read_bytes())
+    return recording
+
+
+def recorded_for(path: str) -> list[str]:
+    """Names of the recorded requests to a path."""
+    names = sorted(file.stem for file in RECORDINGS.glob("*.json"))
+    return [name for name in names if recorded(name)["path"].split("?")[0] == path]

@@ -1,7 +1,10 @@
-"""What a model may say, for property tests: random answers, and what a caller should hear."""
+"""What may be said: random answers for property tests, what a caller should hear of them, and the
+order of messages that strict chat templates ask for.
+"""
 
 import json
 from dataclasses import dataclass, field
+from typing import Any
 
 from hypothesis import strategies as st
 
@@ -91,3 +94,20 @@ def answers(draw: st.DrawFn) -> list[Event]:
     if reason == "tool_calls":
         events += [ToolCallDelta(index, rest) for index, rest in enumerate(to_come)]
     return [*events, Finish(reason, draw(st.none() | usages))]
+
+
+def assert_any_template_takes(messages: list[dict[str, Any]]) -> None:
+    """One system message, in front; turns alternate; results follow the calls they answer."""
+    roles = [message["role"] for message in messages]
+    assert "system" not in roles[1:]
+    assert "developer" not in roles
+    waiting: set[str] = set()
+    for before, message in zip([None, *messages], messages, strict=False):
+        if message["role"] == "tool":
+            assert message["tool_call_id"] in waiting
+            waiting.remove(message["tool_call_id"])
+            assert isinstance(message["content"], str)
+        else:
+            assert not waiting
+            assert before is None or before["role"] != message["role"]
+            waiting = {call["id"] for call in message.get("tool_calls", ())}

@@ -1,6 +1,5 @@
 import contextlib
 import json
-from pathlib import Path
 from typing import Any
 
 import anthropic
@@ -36,9 +35,17 @@ from router.request import ChatRequest, checked, has_images
 from router.turns import human_turns
 from router.wire import messages as wire
 from router.wire import sse
-from tests.clients import anthropic_client, joined, json_answer, said, sse_answer
+from tests.clients import (
+    anthropic_client,
+    joined,
+    json_answer,
+    recorded,
+    recorded_for,
+    said,
+    sse_answer,
+)
 from tests.published import validator
-from tests.speech import answers, heard
+from tests.speech import answers, assert_any_template_takes, heard
 
 PNG = "iVBORw0KGgo="
 USAGE = Usage(20, 9, cached_tokens=5, cache_write_tokens=2, reasoning_tokens=4)
@@ -110,12 +117,6 @@ async def whole(events: list[Event], **fields: Any) -> dict[str, Any]:
 
 async def events_of(events: list[Event], **fields: Any) -> list[dict[str, Any]]:
     return [orjson.loads(data) for data in sse.data_of(await encoded(events, **fields))]
-
-
-def recording() -> dict[str, Any]:
-    path = Path(__file__).parent / "recordings" / "claude_code.json"
-    recorded: dict[str, Any] = json.loads(path.read_bytes())
-    return recorded
 
 
 TOOL = {"name": "f", "description": "does f", "input_schema": {"type": "object"}}
@@ -401,18 +402,30 @@ def test_the_original_and_its_headers_stay_with_the_request() -> None:
     assert request.dialect == "messages"
 
 
-def test_reads_what_claude_code_sends() -> None:
-    recorded = recording()
-    request = wire.parse(orjson.dumps(recorded["body"]), recorded["headers"])
+@pytest.mark.parametrize("name", recorded_for("/v1/messages"))
+def test_reads_what_real_clients_send(name: str) -> None:
+    recording = recorded(name)
+    request = wire.parse(orjson.dumps(recording["body"]), recording["headers"])
+    assert request.original == recording["body"]
+    assert_any_template_takes(request.messages)
+    if recording["human"]:
+        assert human_turns(request.messages)[-1].text == recording["human"]
+
+
+def test_understands_claude_code() -> None:
+    recording = recorded("claude-code-tool-result")
+    request = wire.parse(orjson.dumps(recording["body"]), recording["headers"])
     assert [m["role"] for m in request.messages] == ["system", "user", "assistant", "tool"]
-    assert [turn.text for turn in human_turns(request.messages)] == [
-        "What does hello.py print? Look at it first."
-    ]
     assert request.messages[0]["content"].startswith("You are a Claude agent")
-    assert request.body["max_tokens"] == 64000
-    assert [tool["function"]["name"] for tool in request.tools] == ["Bash", "Read"]
+    assert request.body["reasoning_effort"] == "high"
+    assert request.body["stream_options"] == {"include_usage": True}
+    assert "Bash" in [tool["function"]["name"] for tool in request.tools]
     assert request.dropped == ("context_management",)
-    assert request.original == recorded["body"]
+    assert request.headers["anthropic-version"] == "2023-06-01"
+
+
+def test_counts_the_tokens_of_what_claude_code_asks_about() -> None:
+    assert wire.count_tokens(recorded("claude-code-count-tokens")["body"]) > 0
 
 
 @pytest.mark.parametrize(

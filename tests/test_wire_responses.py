@@ -1,6 +1,4 @@
 import contextlib
-import json
-from pathlib import Path
 from typing import Any
 
 import openai
@@ -26,9 +24,17 @@ from router.responses_store import ResponsesStore, StoredResponses
 from router.turns import human_turns
 from router.wire import responses as wire
 from router.wire import sse
-from tests.clients import joined, json_answer, openai_client, said, sse_answer
+from tests.clients import (
+    joined,
+    json_answer,
+    openai_client,
+    recorded,
+    recorded_for,
+    said,
+    sse_answer,
+)
 from tests.published import validator
-from tests.speech import answers, heard
+from tests.speech import answers, assert_any_template_takes, heard
 
 USAGE = Usage(20, 9, cached_tokens=5, cache_write_tokens=2, reasoning_tokens=4)
 FUNCTION = {
@@ -361,20 +367,24 @@ def test_what_only_openai_can_do_is_left_out_and_named() -> None:
     assert request.dropped == ("truncation", "top_logprobs", "tools.web_search", "tools.mcp")
 
 
-def test_reads_what_codex_sends() -> None:
-    path = Path(__file__).parent / "recordings" / "codex.json"
-    body = json.loads(path.read_bytes())["body"]
-    request = parsed(body)
+@pytest.mark.parametrize("name", recorded_for("/v1/responses"))
+def test_reads_what_real_clients_send(name: str) -> None:
+    recording = recorded(name)
+    request = parsed(recording["body"])
+    assert request.original == recording["body"]
+    assert_any_template_takes(request.messages)
+    if recording["human"]:
+        assert human_turns(request.messages)[-1].text == recording["human"]
+
+
+def test_understands_codex() -> None:
+    request = parsed(recorded("codex-namespace-call")["body"])
     assert [m["role"] for m in request.messages] == ["system", "user", "assistant", "tool"]
-    assert [turn.text for turn in human_turns(request.messages)] == [
-        "What does hello.py print? Look at it first."
-    ]
-    assert [tool["function"]["name"] for tool in request.tools] == [
-        "exec_command",
-        "multi_agent_v1__close_agent",
-    ]
+    (made,) = request.messages[2]["tool_calls"]
+    assert made["function"]["name"] == "multi_agent_v1__spawn_agent"
+    names = [tool["function"]["name"] for tool in request.tools]
+    assert {"exec_command", "multi_agent_v1__close_agent"} <= {*names}
     assert request.dropped == ("tools.web_search",)
-    assert request.original == body
 
 
 def test_a_picture_in_a_tool_output_makes_it_a_request_with_pictures() -> None:
