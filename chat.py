@@ -28,7 +28,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from config import settings_or_exit
+from config import bad_settings_exit, settings_or_exit
 from router.backend import Relayed, Target
 from router.build import Assembly, assemble
 from router.errors import RouterError
@@ -372,7 +372,8 @@ def main() -> int:
     options = parser.parse_args()
     settings = settings_or_exit()
     logging.basicConfig(level=logging.ERROR, format="%(message)s")
-    assembly = assemble(settings)
+    with bad_settings_exit():
+        assembly = assemble(settings)
     question = " ".join(options.question)
     if not question and not sys.stdin.isatty():
         question = sys.stdin.read().strip()

@@ -7,6 +7,8 @@ defaults here. An empty value counts as unset. The environment is read here and 
 import json
 import re
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -213,8 +215,15 @@ def load_settings(**overrides: Any) -> Settings:
 
 def settings_or_exit() -> Settings:
     """For the command line: the settings, or one line on stderr and exit status 2."""
-    try:
+    with bad_settings_exit():
         return load_settings()
+
+
+@contextmanager
+def bad_settings_exit() -> Iterator[None]:
+    """A SettingsError within becomes one line on stderr and exit status 2."""
+    try:
+        yield
     except SettingsError as error:
         print(error, file=sys.stderr)
         sys.exit(2)

@@ -8,29 +8,30 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
-from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import uvicorn
-from fastapi import FastAPI, Request
-from fastapi.responses import HTMLResponse, JSONResponse, Response, StreamingResponse
+from fastapi import FastAPI, Query, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, Response, StreamingResponse
 from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
 
-from config import Settings, settings_or_exit
+from config import Settings, bad_settings_exit, settings_or_exit
 from router.build import Assembly, assemble
 from router.errors import InvalidRequest, MethodNotAllowed, RouterError, UnknownModel, UnknownRoute
 from router.metrics import CONTENT_TYPE_LATEST
 from router.redact import RedactingFilter
 from router.request import ChatRequest, checked, parse_json
+from router.stats import MOST_DAYS, MOST_DECISIONS, decisions_json, feedback_json, stats_json
 from router.wire import messages, openai, responses
 from web import describe, views
-from web.asgi import App, Receive, Scope, Send, read_body
+from web.asgi import App, CallerLeft, Receive, Scope, Send, read_body
 from web.door import Door
 from web.gate import Gate
+from web.page import load_page
 
 log = logging.getLogger("router")
-PAGE = Path(__file__).with_name("web") / "page.html"
 
 
 class ThroughDoor(Response):
@@ -56,7 +57,8 @@ def create_app(settings: Settings, assembly: Assembly | None = None) -> App:
     """The server as an ASGI app. `assembly` is given by tests; else built from the settings."""
     parts = assembly or assemble(settings)
     router, ledger = parts.router, parts.ledger
-    redact = parts.redact
+    redact, journal = parts.redact, ledger.journal
+    html, page_headers = load_page()
     max_body_bytes = int(settings.max_body_mb * 2**20)
 
     def door(wire: Any, dialect: Literal["chat", "responses", "messages"]) -> Door:
@@ -113,12 +115,14 @@ def create_app(settings: Settings, assembly: Assembly | None = None) -> App:
     @app.post("/v1/messages/count_tokens", **describe.count_tokens())
     async def count_tokens(request: Request) -> Response:
         """An estimate of the tokens of a Messages request."""
-        body = parse_json(await read_body(request.scope, request.receive, max_body_bytes))
+        body = await json_body(request)
         return JSONResponse({"input_tokens": messages.count_tokens(body)})
 
+    async def json_body(request: Request) -> dict[str, Any]:
+        return parse_json(await read_body(request.scope, request.receive, max_body_bytes))
+
     async def relayed(path: str, request: Request) -> Response:
-        raw = await read_body(request.scope, request.receive, max_body_bytes)
-        status, content_type, chunks = await router.local.relay(path, parse_json(raw))
+        status, content_type, chunks = await router.local.relay(path, await json_body(request))
         return ClosingStream(chunks, status, media_type=content_type)
 
     # --- relayed to the local server as they are --------------------------------------------------
@@ -152,7 +156,7 @@ def create_app(settings: Settings, assembly: Assembly | None = None) -> App:
     @app.post("/classify", **describe.classify())
     async def classify(request: Request) -> Response:
         """Where a prompt or a chat body would go, and why. No model is called."""
-        body = parse_json(await read_body(request.scope, request.receive, max_body_bytes))
+        body = await json_body(request)
         if "messages" not in body:
             if not isinstance(body.get("prompt"), str):
                 raise InvalidRequest("Send `prompt`, a string, or `messages`.", param="prompt")
@@ -173,9 +177,25 @@ def create_app(settings: Settings, assembly: Assembly | None = None) -> App:
         """What it is set to."""
         return JSONResponse(await views.info(router, public(settings)))
 
-    @app.get("/", response_class=HTMLResponse, include_in_schema=False)
+    @app.get("/", include_in_schema=False)
     async def page() -> Response:
-        return HTMLResponse(PAGE.read_text("utf-8"))
+        return Response(html, headers=page_headers)
+
+    @app.get("/stats", responses=describe.answers(None, "The journal in figures."))
+    async def stats(days: Annotated[float, Query(gt=0, le=MOST_DAYS)] = 7) -> Response:
+        """Traffic, latency, tokens and money of the last days."""
+        return JSONResponse(await asyncio.to_thread(stats_json, journal, days))
+
+    @app.get("/decisions", responses=describe.answers(None, "The last decisions."))
+    async def decisions(limit: Annotated[int, Query(ge=1, le=MOST_DECISIONS)] = 50) -> Response:
+        """The last requests: where each went, and why, signal by signal."""
+        return JSONResponse(await asyncio.to_thread(decisions_json, journal, limit))
+
+    @app.post("/feedback", **describe.feedback())
+    async def feedback(request: Request) -> Response:
+        """Say how good an answer was; the tuner learns from it."""
+        body = await json_body(request)
+        return JSONResponse(await asyncio.to_thread(feedback_json, journal, body))
 
     @app.get("/metrics", responses=describe.answers(None, "Prometheus text format."))
     async def metrics() -> Response:
@@ -191,6 +211,17 @@ def create_app(settings: Settings, assembly: Assembly | None = None) -> App:
         if error.retry_after_s is not None:
             headers["retry-after"] = str(max(1, round(error.retry_after_s)))
         return JSONResponse(openai.error_body(error), error.status, headers)
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(_: Request, error: RequestValidationError) -> Response:
+        first = error.errors()[0]
+        name = str(first["loc"][-1])
+        known = InvalidRequest(f"`{name}`: {first['msg']}.", param=name)
+        return JSONResponse(openai.error_body(known), known.status)
+
+    @app.exception_handler(CallerLeft)
+    async def left(_: Request, __: CallerLeft) -> Response:
+        return Response(status_code=499)
 
     @app.exception_handler(HTTPException)
     async def http_error(request: Request, error: HTTPException) -> Response:
@@ -223,6 +254,7 @@ def public(settings: Settings) -> dict[str, Any]:
         "local_base_url": settings.local_base_url,
         "privacy": settings.privacy,
         "journal_prompts": settings.journal_prompts,
+        "cloud_budget_usd_per_day": settings.cloud_budget_usd_per_day,
         "needs_key": settings.router_api_key is not None,
     }
 
@@ -242,8 +274,10 @@ def main() -> None:
     )
     for chatty in ("httpx2", "httpcore2", "google_genai", "uvicorn"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
+    with bad_settings_exit():
+        app = create_app(settings)
     config = uvicorn.Config(
-        create_app(settings),
+        app,
         host=settings.server_host,
         port=settings.server_port,
         access_log=False,

@@ -6,12 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-from config import ENV_FILE, Settings
+from config import ENV_FILE, Settings, SettingsError
 from router.backend import Backend, TimeLimits
 from router.cloud_client import ClaudeBackend, GeminiBackend
 from router.decision import Policy
 from router.embedded import EmbeddedServer
-from router.embedded_client import EmbeddedBackend
+from router.embedded_client import NOTICE, EmbeddedBackend
 from router.journal import Journal, journal_path
 from router.ledger import Ledger
 from router.local_client import LocalBackend
@@ -43,22 +43,28 @@ class Assembly:
     async def start(self) -> None:
         """Look at both sides, say what was found, and get ready what the first request needs."""
         router = self.router
-        local, _ = await router.sides()
-        if not local.status.up and router.embedded_name and not router.cloud_name:
-            embedded = router.backends[router.embedded_name]
-            assert isinstance(embedded, EmbeddedBackend)
-            await embedded.start()
-            await embedded.server.ready()
-            await router.watches[router.embedded_name].look()
-        for side in await router.sides():
-            model = side.status.model.id if side.status.model else "no model"
-            log.info(
-                "%s: %s", side.target, f"{side.backend} {model}" if side.usable else side.why_not
-            )
-        cloud = router.backends.get(router.cloud_name)
-        if isinstance(cloud, ClaudeBackend | GeminiBackend):
-            await cloud.warm()
+        local, cloud = await router.sides()
+        for side in (local, cloud):
+            model = side.status.model
+            if side.usable and model is not None:
+                log.info("%s: %s, %s", side.target, model.id, side.status.state)
+            else:
+                log.warning("%s: %s", side.target, side.why_not)
+        if local.backend == router.embedded_name:
+            log.warning("%s", NOTICE)
+            await self._start_embedded()
+        backend = router.backends.get(router.cloud_name)
+        if isinstance(backend, ClaudeBackend | GeminiBackend) and router.policy.threshold < 100:
+            # At 100 hardly a prompt goes there: its SDK would only take memory.
+            await backend.warm()
         await asyncio.to_thread(self.ledger.prices.warm)
+
+    async def _start_embedded(self) -> None:
+        embedded = self.router.backends[self.router.embedded_name]
+        assert isinstance(embedded, EmbeddedBackend)
+        await embedded.start()
+        await embedded.server.ready()
+        await self.router.watches[embedded.name].look()
 
     async def aclose(self) -> None:
         await self.router.aclose()
@@ -66,7 +72,7 @@ class Assembly:
 
 
 def assemble(settings: Settings) -> Assembly:
-    """Everything, from the settings. Opens nothing; raises ValueError on an unusable pattern."""
+    """Everything, from the settings. Opens nothing; raises SettingsError on a bad pattern."""
     journal = Journal(
         journal_path(settings.journal_path), settings.journal_days, settings.journal_prompts
     )
@@ -103,7 +109,10 @@ def build_router(settings: Settings, journal: Journal | None = None) -> Router:
         embedded = EmbeddedBackend(EmbeddedServer(settings.embedded_model), limits)
     scanner = None
     if settings.privacy == "on":
-        scanner = PrivacyScanner((ENV_FILE, *settings.private_files), settings.private_patterns)
+        try:
+            scanner = PrivacyScanner((ENV_FILE, *settings.private_files), settings.private_patterns)
+        except ValueError as error:
+            raise SettingsError(str(error)) from None
     budget = settings.cloud_budget_usd_per_day
 
     def broke() -> bool:

@@ -36,6 +36,7 @@ from router.wire import openai, sse
 
 PROBE_TIMEOUT_S: Final = 3.0
 MOST_ERROR_BYTES: Final = 64 * 1024
+MOST_PROBE_BYTES: Final = 8 * 2**20
 STALE_CONNECTION_S: Final = 0.1
 """A pooled connection that the server has closed meanwhile fails at once; only then is it safe to
 send the request again, for nobody can have begun to answer it."""
@@ -159,14 +160,18 @@ class LocalBackend:
 
     async def _get(self, url: str) -> tuple[int, bytes]:
         timeout = aiohttp.ClientTimeout(PROBE_TIMEOUT_S, sock_connect=self._limits.connect_s)
-        with _as_os_errors():
-            async with self._client().get(url, timeout=timeout, allow_redirects=False) as response:
-                return response.status, await response.read()
+        try:
+            async with self._client().get(url, timeout=timeout, allow_redirects=False) as answer:
+                return answer.status, await answer.content.read(MOST_PROBE_BYTES)
+        except aiohttp.ClientError as error:
+            raise ConnectionError(str(error)) from None
 
     async def _post_json(self, url: str, body: dict[str, Any]) -> tuple[int, bytes]:
-        with _as_os_errors():
-            async with self._client().post(url, data=orjson.dumps(body)) as response:
-                return response.status, await response.read()
+        try:
+            async with self._client().post(url, data=orjson.dumps(body)) as answer:
+                return answer.status, await answer.content.read(MOST_PROBE_BYTES)
+        except aiohttp.ClientError as error:
+            raise ConnectionError(str(error)) from None
 
     async def _document(self, response: aiohttp.ClientResponse, model: str) -> Relayed:
         """A whole JSON answer, checked before anybody is told that it is one."""

@@ -126,6 +126,15 @@ def count_tokens() -> Json:
     }
 
 
+def feedback() -> Json:
+    """Keyword arguments for POST /feedback."""
+    example = {"request_id": "chatcmpl-1f0c9a", "feedback": "bad"}
+    return {
+        "responses": answers({"ok": True}, "Noted."),
+        "openapi_extra": {"requestBody": body(example, ["request_id", "feedback"])},
+    }
+
+
 def classify() -> Json:
     """Keyword arguments for POST /classify."""
     return {
