@@ -48,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     console = Console(highlight=False)
     if options.command == "compare":
         return show_comparison(options, settings, console)
-    return show_replay(options, settings, console)
+    return show_replay(options, settings, console, time.time())
 
 
 def parser() -> argparse.ArgumentParser:
@@ -97,8 +97,9 @@ def parser() -> argparse.ArgumentParser:
 # ---- the replay
 
 
-def show_replay(options: argparse.Namespace, settings: Settings, console: Console) -> int:
-    now = time.time()
+def show_replay(
+    options: argparse.Namespace, settings: Settings, console: Console, now: float
+) -> int:
     path = journal_path(settings.journal_path)
     if path is None:
         console.print("JOURNAL_PATH is off: there are no requests to go by.")

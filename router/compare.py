@@ -143,9 +143,12 @@ def load(path: Path, keys: Mapping[str, object]) -> dict[str, Compared]:
 def keep(path: Path, result: Compared) -> None:
     """Add a result; on disk when this returns."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    line = json.dumps(dataclasses.asdict(result)) + "\n"
-    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-    with open(handle, "w", encoding="utf-8") as file:
+    line = json.dumps(dataclasses.asdict(result)).encode() + b"\n"
+    with open(os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600), "r+b") as file:
+        if file.seek(0, os.SEEK_END):
+            file.seek(-1, os.SEEK_END)
+            if file.read() != b"\n":  # the one before was cut off
+                line = b"\n" + line
         file.write(line)
 
 

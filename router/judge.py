@@ -52,7 +52,7 @@ class Rate:
         n, p = self.of, self.value
         middle = (p + Z * Z / (2 * n)) / (1 + Z * Z / n)
         half = Z * math.sqrt(p * (1 - p) / n + Z * Z / (4 * n * n)) / (1 + Z * Z / n)
-        return max(0.0, middle - half), min(1.0, middle + half)
+        return max(0.0, min(middle - half, p)), min(1.0, max(middle + half, p))
 
 
 class NoVerdict(Exception):
