@@ -24,7 +24,8 @@ from router.metrics import CONTENT_TYPE_LATEST
 from router.redact import RedactingFilter
 from router.request import ChatRequest, checked, parse_json
 from router.stats import MOST_DAYS, MOST_DECISIONS, decisions_json, feedback_json, stats_json
-from router.wire import messages, openai, responses
+from router.responses_store import StoredResponses
+from router.wire import messages, openai
 from web import describe, views
 from web.asgi import App, CallerLeft, Receive, Scope, Send, read_body
 from web.door import Door
@@ -74,7 +75,7 @@ def create_app(settings: Settings, assembly: Assembly | None = None) -> App:
 
     doors = {
         "/v1/chat/completions": door(openai, "chat"),
-        "/v1/responses": door(responses, "responses"),
+        "/v1/responses": door(StoredResponses(), "responses"),
         "/v1/messages": door(messages, "messages"),
     }
 

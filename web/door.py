@@ -15,7 +15,7 @@ from router.events import Event
 from router.ledger import Entry, Ledger
 from router.request import ChatRequest, Dialect
 from router.router import Call, Router
-from router.wire import openai
+from router.wire import openai, sse
 from web.asgi import (
     JSON,
     CallerLeft,
@@ -196,7 +196,7 @@ class Exchange:
         if self._started:
             await self._tell_of_fallback()
         else:
-            await self._start(reply.dropped, reply.model)
+            await self._start(_dropped(reply, request), reply.model)
         async with aclosing(self._encoded(reply, request)) as chunks:
             async for chunk in chunks:
                 self._sent_at = self._loop.time()
@@ -224,7 +224,7 @@ class Exchange:
         else:
             body = await self._completed(reply.events, request, reply.model)
         self._ended = True
-        headers = [JSON, *self._decision_headers(reply.dropped, reply.model)]
+        headers = [JSON, *self._decision_headers(_dropped(reply, request), reply.model)]
         await send_whole(self._send, 200, body, headers)
 
     async def _completed(
@@ -234,7 +234,7 @@ class Exchange:
         body = await self._wire.complete(
             entry.noting(events), request, model, entry.id, int(entry.record.time)
         )
-        return orjson.dumps(body)
+        return sse.json_of(body)
 
     async def _start(self, dropped: tuple[str, ...] = (), model: str = "") -> None:
         self._started = True
@@ -310,6 +310,14 @@ class Exchange:
         if dropped:
             headers.append((b"x-router-dropped", _latin(", ".join(dropped))))
         return headers
+
+
+def _dropped(reply: Reply, request: ChatRequest) -> tuple[str, ...]:
+    """What the caller asked for and nobody has done; a backend that got the original saw it all."""
+    relayed = isinstance(reply, Relayed) and reply.format == request.dialect
+    if relayed and request.original is not None:
+        return reply.dropped
+    return (*request.dropped, *reply.dropped)
 
 
 def _latin(text: str) -> bytes:
