@@ -15,7 +15,7 @@ import orjson
 
 from router.backend import Relayed, Reply, Status, TimeLimits, Translated, primed
 from router.claude_models import ClaudeModels
-from router.cloud_calls import connection_errors, connection_failure, paced
+from router.cloud_calls import connection_errors, connection_failure, paced, was_stale
 from router.errors import (
     BackendBroken,
     BackendError,
@@ -216,28 +216,25 @@ class ClaudeBackend:
     async def _send(self, body: bytes, headers: Mapping[str, str]) -> "httpx2.Response":
         client = await self._connected()
         import anthropic
-        import httpx2
 
         sent: dict[str, Any] = dict(headers)
         if sent.get("anthropic-version", _BEARER_SINCE) < _BEARER_SINCE:
             sent |= {"x-api-key": self._api_key, "Authorization": anthropic.Omit()}
+        clock = asyncio.get_running_loop().time
+        began = clock()
         try:
             async with asyncio.timeout(self._limits.first_byte_s):
-                # With this cast_to the SDK hands out the response as it is, its body unread.
-                response = await client.post(
-                    "/v1/messages",
-                    cast_to=httpx2.Response,
-                    content=body,
-                    options={"headers": sent},
-                    stream=True,
-                    stream_cls=anthropic.AsyncStream[Any],
-                )
+                try:
+                    return await _posted(client, body, sent)
+                except anthropic.APIConnectionError as error:
+                    if not was_stale(error, clock() - began):
+                        raise
+                return await _posted(client, body, sent)
         except TimeoutError:
             raise BackendTimeout(
                 f"claude did not begin to answer within {self._limits.first_byte_s:g} s.",
                 backend=self.name,
             ) from None
-        return cast("httpx2.Response", response)
 
     async def _connected(self) -> "anthropic.AsyncAnthropic":
         if self._client is None:
@@ -322,6 +319,24 @@ class ClaudeBackend:
 
 
 _NO_KEY: Final = "Claude is not configured: set ANTHROPIC_API_KEY."
+
+
+async def _posted(
+    client: "anthropic.AsyncAnthropic", body: bytes, headers: Mapping[str, Any]
+) -> "httpx2.Response":
+    """The answer, unread: with this cast_to the SDK hands out the response as it is."""
+    import anthropic
+    import httpx2
+
+    response = await client.post(
+        "/v1/messages",
+        cast_to=httpx2.Response,
+        content=body,
+        options={"headers": headers},
+        stream=True,
+        stream_cls=anthropic.AsyncStream[Any],
+    )
+    return cast("httpx2.Response", response)
 
 
 def _sdk_errors() -> "type[anthropic.AnthropicError]":

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
+from typing import Final
 
 from router.errors import (
     BackendBroken,
@@ -28,6 +29,25 @@ async def paced(
             f"{backend} stopped in the middle of its answer: nothing for {idle_s:g} s.",
             backend=backend,
         ) from None
+
+
+STALE_S: Final = 0.1
+
+
+def was_stale(error: BaseException, after_s: float) -> bool:
+    """Did a request fail because its pooled connection had been closed meanwhile?
+
+    Such a one fails at once, `after_s` seconds after it was sent; only then is it safe to send it
+    again, for nobody can have begun to answer it.
+    """
+    import aiohttp
+
+    gone = (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError, ConnectionResetError)
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, gone):
+        cause = cause.__cause__
+    refused = isinstance(cause, aiohttp.ClientConnectorError)
+    return cause is not None and not refused and after_s < STALE_S
 
 
 def connection_errors() -> tuple[type[Exception], ...]:

@@ -32,8 +32,8 @@ class ClaudeServer:
 
     url: str = ""
     answers: list[Answer] = field(default_factory=list)
-    models: dict[str, Any] = field(default_factory=dict)
-    """What GET answers by path: (status, body)."""
+    models: dict[str, tuple[int, Any]] = field(default_factory=dict)
+    """What GET answers, by path."""
     received: list[Received] = field(default_factory=list)
     connections: int = 0
     answering: asyncio.Event = field(default_factory=asyncio.Event)
@@ -93,11 +93,11 @@ async def _read(reader: asyncio.StreamReader) -> Received | None:
 
 @contextlib.asynccontextmanager
 async def claude_server(
-    *answers: Answer, port: int = 0, **models: Any
+    *answers: Answer, models: dict[str, tuple[int, Any]] | None = None, port: int = 0
 ) -> AsyncIterator[ClaudeServer]:
-    """A running server. `models` are (status, body) of /v1/models/<name>."""
-    server = ClaudeServer(answers=list(answers))
-    server.models = {f"/v1/models/{name}": answer for name, answer in models.items()}
+    """A running server. `models`: status and body of /v1/models/<name>; of the list, by ""."""
+    found = {f"/v1/models/{name}".rstrip("/"): answer for name, answer in (models or {}).items()}
+    server = ClaudeServer(answers=list(answers), models=found)
     listening = await asyncio.start_server(server.serve, "127.0.0.1", port, limit=1 << 26)
     server.url = "http://{}:{}".format(*listening.sockets[0].getsockname())
     try:

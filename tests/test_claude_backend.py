@@ -139,6 +139,25 @@ async def test_a_connection_is_used_again() -> None:
         assert server.connections == 1
 
 
+async def test_a_connection_that_went_stale_is_replaced() -> None:
+    async def answer_and_go(writer: asyncio.StreamWriter) -> None:
+        await streaming(recorded("text"))(writer)
+        await writer.drain()
+        writer.transport.abort()
+
+    async with claude_server(answer_and_go) as server, backend_of(server) as backend:
+        for _ in range(5):
+            assert await events_of(backend, request()) == SAID["text"]
+        assert server.connections == 5
+
+
+async def test_a_connection_that_is_reset_again_is_given_up() -> None:
+    async with claude_server(resetting) as server, backend_of(server) as backend:
+        with pytest.raises(BackendUnreachable):
+            await backend.open(request(), MODEL)
+        assert len(server.asked) == 2
+
+
 async def test_events_come_as_they_are_made() -> None:
     more = asyncio.Event()
 
@@ -454,7 +473,7 @@ async def test_a_refusal_before_the_models_limits_are_known_is_answered_with_the
         claude_server(
             failing(400, "invalid_request_error", "max_tokens: 9999 > 4096"),
             streaming(recorded("text")),
-            **{MODEL: (200, info)},
+            models={MODEL: (200, info)},
         ) as server,
         backend_of(server) as backend,
     ):
@@ -493,7 +512,7 @@ async def test_a_look_tells_what_the_model_can_do_and_is_kept() -> None:
     }
     now = 100.0
     async with (
-        claude_server(streaming(recorded("text")), **{MODEL: (200, info)}) as server,
+        claude_server(streaming(recorded("text")), models={MODEL: (200, info)}) as server,
         backend_of(server, clock=lambda: now) as backend,
     ):
         for _ in range(3):
@@ -533,10 +552,7 @@ async def test_a_look_tells_what_the_model_can_do_and_is_kept() -> None:
     ],
 )
 async def test_what_a_look_finds(models: dict[str, Any], state: str, said: str) -> None:
-    async with claude_server() as server, backend_of(server) as backend:
-        server.models = {
-            f"/v1/models/{name}".rstrip("/"): answer for name, answer in models.items()
-        }
+    async with claude_server(models=models) as server, backend_of(server) as backend:
         status = await backend.probe()
     assert status.state == state
     assert said in status.detail
@@ -549,7 +565,7 @@ async def test_a_look_at_nobody_is_down_and_soon_repeated() -> None:
     now = 0.0
     async with backend_of(server, clock=lambda: now) as backend:
         assert (await backend.probe()).state == "down"
-        async with claude_server(port=port, **{MODEL: (200, {"id": MODEL})}):
+        async with claude_server(port=port, models={MODEL: (200, {"id": MODEL})}):
             assert (await backend.probe()).state == "down"
             now += 11
             assert (await backend.probe()).state == "ready"
@@ -557,8 +573,8 @@ async def test_a_look_at_nobody_is_down_and_soon_repeated() -> None:
 
 async def test_an_unknown_model_is_told_which_there_are() -> None:
     answer = failing(404, "not_found_error", "model: claude-old")
-    async with claude_server(answer) as server, backend_of(server) as backend:
-        server.models = {"/v1/models": (200, LISTED)}
+    models = {"": (200, LISTED)}
+    async with claude_server(answer, models=models) as server, backend_of(server) as backend:
         with pytest.raises(BackendMisconfigured) as raised:
             await backend.open(request(), "claude-old")
     assert "model: claude-old" in raised.value.message

@@ -64,7 +64,7 @@ _BILLING_CODES: Final = frozenset(
     ]
 )
 # Where there is no code, only prose. Lower case.
-_TOO_LONG: Final = ("prompt is too long", "exceed context limit", "context window")
+_TOO_LONG: Final = ("prompt is too long", "context limit", "context window", "context size")
 _NO_CREDIT: Final = "credit balance is too low"
 
 
