@@ -23,8 +23,8 @@ from router.errors import InvalidRequest, MethodNotAllowed, RouterError, Unknown
 from router.metrics import CONTENT_TYPE_LATEST
 from router.redact import RedactingFilter
 from router.request import ChatRequest, checked, parse_json
-from router.stats import MOST_DAYS, MOST_DECISIONS, decisions_json, feedback_json, stats_json
 from router.responses_store import StoredResponses
+from router.stats import MOST_DAYS, MOST_DECISIONS, decisions_json, feedback_json, stats_json
 from router.wire import messages, openai
 from web import describe, views
 from web.asgi import App, CallerLeft, Receive, Scope, Send, read_body
