@@ -18,6 +18,11 @@ from contextlib import aclosing, contextmanager
 from types import FrameType
 from typing import Any, Final
 
+try:
+    import termios
+except ImportError:  # Windows
+    termios = None  # type: ignore[assignment]
+
 import platformdirs
 from prompt_toolkit import PromptSession
 from prompt_toolkit.history import FileHistory, History, InMemoryHistory
@@ -171,6 +176,7 @@ class Terminal:
         self.chat = chat
         self.console = chat.console
         self._session: PromptSession[str] = PromptSession(history=_history())
+        self._unanswered: dict[str, Any] | None = None
 
     async def run(self) -> None:
         self.console.print("[bold]llm-router[/]  /help lists the commands", highlight=False)
@@ -212,16 +218,19 @@ class Terminal:
             live.update(Text("…", style="dim"))
             task = asyncio.create_task(self.chat.ask(force, show))
             try:
-                with _interrupts(task):
+                with _interrupts(task), _no_echo():
                     await task
             except asyncio.CancelledError:
                 trouble = "stopped"
             except RouterError as error:
                 trouble = error.message
             show.end()
+        self._unanswered = None
         if show.text:
             self.chat.messages.append({"role": "assistant", "content": show.text})
             self.console.print(Text(self.chat.provenance(), style="dim"))
+        else:
+            self._unanswered = self.chat.messages.pop()  # /retry asks it again
         if trouble:
             self.console.print(Text(trouble, style="red"))
 
@@ -240,6 +249,7 @@ class Terminal:
                 self.chat.force = None
             case "/clear", ():
                 self.chat.messages.clear()
+                self._unanswered = None
                 self.console.print("[dim]forgotten[/]")
             case (("/good" | "/bad"), ()):
                 self._feedback(name[1:])
@@ -303,6 +313,8 @@ class Terminal:
 
     async def _retry(self, force: Target | None) -> None:
         messages = self.chat.messages
+        if self._unanswered is not None:
+            messages.append(self._unanswered)
         while messages and messages[-1]["role"] == "assistant":
             messages.pop()
         if not messages:
@@ -324,6 +336,21 @@ def _interrupts(task: asyncio.Task[None]) -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+@contextmanager
+def _no_echo() -> Iterator[None]:
+    """What is typed while an answer streams does not appear in its middle."""
+    if termios is None or not sys.stdin.isatty():
+        yield
+        return
+    before = termios.tcgetattr(sys.stdin)
+    quiet = [*before[:3], before[3] & ~termios.ECHO, *before[4:]]
+    termios.tcsetattr(sys.stdin, termios.TCSADRAIN, quiet)
+    try:
+        yield
+    finally:
+        termios.tcsetattr(sys.stdin, termios.TCSADRAIN, before)
 
 
 def _history() -> History:
