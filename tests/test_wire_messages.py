@@ -675,6 +675,16 @@ async def test_text_and_whole_calls_are_not_held_back() -> None:
     assert told[-1] == ToolCallStart(1, "call_b", "time")
 
 
+@pytest.mark.parametrize(
+    ("id", "kept"),
+    [("toolu_01A09q90qw90lq917835lq9", True), ("call_0", False), ("functions.look:0", False)],
+)
+async def test_an_id_that_claude_would_refuse_later_is_replaced(id: str, kept: bool) -> None:
+    call: list[Event] = [ToolCallStart(0, id, "f"), ToolCallDelta(0, "{}"), Finish("tool_calls")]
+    (block,) = (await whole(call))["content"]
+    assert block["id"] == (id if kept else "toolu_1_0")
+
+
 async def test_names_the_events_for_clients_that_go_by_name() -> None:
     data = await encoded(ANSWERS["text"])
     for event in data.strip().split(b"\n\n"):
@@ -722,7 +732,8 @@ async def test_the_anthropic_client_rebuilds_what_was_said(events: list[Event]) 
     expected = heard(events)
     text, thoughts, calls = content_of(streamed)
     assert (text, thoughts) == (expected.text, expected.reasoning)
-    assert [call[:2] for call in calls] == [call[:2] for call in expected.calls]
+    assert [call[1] for call in calls] == [call[1] for call in expected.calls]
+    assert len({call[0] for call in calls}) == len(calls)
     if expected.reason == "tool_calls":
         assert [call[2] for call in calls] == [json.loads(call[2]) for call in expected.calls]
         dumped = [block.model_dump(exclude={"parsed_output"}) for block in streamed.content]

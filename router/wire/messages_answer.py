@@ -3,6 +3,7 @@
 Source: Anthropic API reference, "Messages" and "Streaming messages".
 """
 
+import re
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from typing import Any, Final
 
@@ -31,7 +32,7 @@ async def stream(
     """
     estimate = Usage(size_tokens(request), 0)
     yield _event({"type": "message_start", "message": _message(answer_id, model, [], estimate)})
-    answer = _Answer(request)
+    answer = _Answer(request, answer_id)
     before = b""
     async for event in events:
         for step, block, words in answer.add(event):
@@ -39,22 +40,23 @@ async def stream(
                 yield b"%b%b}}\n\n" % (before, sse.json_of(words))
             elif step == "begin":
                 before = _before_words(block)
-                start = {"index": block.index, "content_block": _empty(block)}
+                start = {"index": block.index, "content_block": answer.empty(block)}
                 yield _event({"type": "content_block_start"} | start)
             else:
                 yield _event({"type": "content_block_stop", "index": block.index})
         if isinstance(event, Finish):
             delta = _ending(event, answer.refusal) | {"container": None}
             counts = _counts(event.usage or estimate)
-            yield _event({"type": "message_delta", "delta": delta, "usage": counts})
-            yield _event({"type": "message_stop"})
+            last = {"type": "message_delta", "delta": delta, "usage": counts}
+            yield _event(last) + _event({"type": "message_stop"})
+            return
 
 
 async def complete(
     events: AsyncIterator[Event], request: ChatRequest, model: str, answer_id: str, created: int
 ) -> dict[str, Any]:
     """The answer as one message; its blocks are those of the stream."""
-    answer = _Answer(request)
+    answer = _Answer(request, answer_id)
     finish = Finish("stop")
     async for event in events:
         for _ in answer.add(event):
@@ -62,7 +64,7 @@ async def complete(
         if isinstance(event, Finish):
             finish = event
     usage = finish.usage or Usage(size_tokens(request), 0)
-    content = [_whole(block) for block in answer.blocks.done]
+    content = [answer.whole(block) for block in answer.blocks.done]
     return _message(answer_id, model, content, usage) | _ending(finish, answer.refusal)
 
 
@@ -73,13 +75,14 @@ class _Answer:
     is no block but part of how the message ends.
     """
 
-    def __init__(self, request: ChatRequest) -> None:
+    def __init__(self, request: ChatRequest, answer_id: str) -> None:
         thinking = (request.original or {}).get("thinking") or {}
         self._shows_thoughts = (
             thinking.get("type", "disabled") != "disabled" and thinking.get("display") != "omitted"
         )
         self.blocks = Blocks()
         self.refusal = ""
+        self._key = answer_id.removeprefix("msg_")
 
     def add(self, event: Event) -> Iterator[Step]:
         match event:
@@ -92,6 +95,33 @@ class _Answer:
                 return iter(())
         return self.blocks.add(event)
 
+    def empty(self, block: Block) -> dict[str, Any]:
+        match block.kind:
+            case "text":
+                return {"type": "text", "text": "", "citations": None}
+            case "reasoning":
+                return {"type": "thinking", "thinking": "", "signature": ""}
+        called = {"id": self._call_id(block), "name": block.name, "input": {}}
+        return {"type": "tool_use", **called, "caller": {"type": "direct"}}
+
+    def whole(self, block: Block) -> dict[str, Any]:
+        match block.kind:
+            case "text":
+                return self.empty(block) | {"text": block.text}
+            case "reasoning":
+                return self.empty(block) | {"thinking": block.text}
+        return self.empty(block) | {"input": _input(block.text)}
+
+    def _call_id(self, block: Block) -> str:
+        """The call's own id, if Claude would take it back in a later turn, else one of ours.
+
+        Some local servers have characters in it that Claude refuses, or begin at call_0 in every
+        answer, while Claude wants each id once in a conversation.
+        """
+        return block.id if _LASTING_ID.fullmatch(block.id) else f"toolu_{self._key}_{block.index}"
+
+
+_LASTING_ID: Final = re.compile(r"[a-zA-Z0-9_-]{8,64}")
 
 _DELTAS: Final[dict[Kind, tuple[str, str]]] = {
     "text": ("text_delta", "text"),
@@ -107,25 +137,6 @@ def _before_words(block: Block) -> bytes:
         f'event: content_block_delta\ndata: {{"type":"content_block_delta","index":{block.index},'
         f'"delta":{{"type":"{kind}","{key}":'
     ).encode()
-
-
-def _empty(block: Block) -> dict[str, Any]:
-    match block.kind:
-        case "text":
-            return {"type": "text", "text": "", "citations": None}
-        case "reasoning":
-            return {"type": "thinking", "thinking": "", "signature": ""}
-    called = {"id": block.id, "name": block.name, "input": {}}
-    return {"type": "tool_use", **called, "caller": {"type": "direct"}}
-
-
-def _whole(block: Block) -> dict[str, Any]:
-    match block.kind:
-        case "text":
-            return _empty(block) | {"text": block.text}
-        case "reasoning":
-            return _empty(block) | {"thinking": block.text}
-    return _empty(block) | {"input": _input(block.text)}
 
 
 def _input(arguments: str) -> dict[str, Any]:

@@ -71,17 +71,15 @@ async def stream(
     yield before + b'{"role":"assistant","content":"","refusal":null}' + after
     async for event in events:
         if isinstance(event, Finish):
-            yield b'%b{},"logprobs":null,"finish_reason":"%b"}]%b}\n\n' % (
-                before,
-                event.reason.encode(),
-                usage_null,
-            )
+            ending = [
+                b'%b{},"logprobs":null,"finish_reason":"%b"}]%b}\n\n'
+                % (before, event.reason.encode(), usage_null)
+            ]
             if request.include_usage and event.usage:
-                yield b'%b"choices":[],"usage":%b}\n\n' % (
-                    start,
-                    orjson.dumps(usage_body(event.usage)),
-                )
-            yield sse.DONE
+                counts = orjson.dumps(usage_body(event.usage))
+                ending.append(b'%b"choices":[],"usage":%b}\n\n' % (start, counts))
+            # In one piece: many callers hang up when they have read [DONE].
+            yield b"".join([*ending, sse.DONE])
             return
         yield before + _delta(event) + after
 

@@ -48,9 +48,9 @@ async def stream(
                 if keep:
                     keep(response)
                 yield answer.event(response["status"], response=response)
-            else:
-                for piece in answer.add(event):
-                    yield piece
+                return
+            for piece in answer.add(event):
+                yield piece
     except RouterError as error:
         yield answer.event("failed", response=answer.failed(error))
         raise
