@@ -164,7 +164,9 @@ class Settings(BaseSettings):
     @classmethod
     def _split(cls, value: Any) -> Any:
         if isinstance(value, str):
-            return tuple(part.strip() for part in value.split(",") if part.strip())
+            # The comma of a pattern's {1,3} separates nothing.
+            parts = re.split(r",(?![^{}]*\})", value)
+            return tuple(part.strip() for part in parts if part.strip())
         return value
 
     @field_validator("prices", mode="before")

@@ -148,6 +148,13 @@ def test_a_key_in_the_wrong_place_is_not_printed(monkeypatch: pytest.MonkeyPatch
         monkeypatch.delenv(name)
 
 
+def test_the_comma_in_the_bounds_of_a_pattern_separates_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("PRIVATE_PATTERNS", r"falcon, PRJ-\d{2,4} ,x{3,}y")
+    assert load_settings().private_patterns == ("falcon", r"PRJ-\d{2,4}", "x{3,}y")
+
+
 def test_a_command_with_a_wrong_setting_ends_with_status_2_and_one_line(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", "import config; config.settings_or_exit()"],
