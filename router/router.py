@@ -147,7 +147,8 @@ class Router:
         memory = self._conversations.recall(prefixes_of(request))
         private = memory.private if memory else None
         if private is None and self._scanner is not None:
-            private = self._scanner.scan(orjson.dumps(request.body))
+            # What came in by another door may go out as it came, with more in it than the body.
+            private = self._scanner.scan(orjson.dumps((request.body, request.original)))
         return Ask(
             score(request),
             size_tokens(request),
