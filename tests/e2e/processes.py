@@ -80,6 +80,14 @@ class Server:
         answer: dict[str, Any] = self.get("/health").json()
         return answer
 
+    def wait_for(self, side: str, state: str, limit_s: float = START_LIMIT_S) -> float:
+        """Until /health says that the side is in that state; returns the seconds it took."""
+        return wait_until(
+            lambda: self.health()[side]["state"] == state,
+            f"the {side} side did not become {state}; see {self.log}",
+            limit_s,
+        )
+
     def resident_mb(self) -> float:
         """Of the server alone, without its children; Linux only."""
         status = Path(f"/proc/{self.process.pid}/status").read_text()

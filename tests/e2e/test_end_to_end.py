@@ -1,0 +1,224 @@
+"""`python server.py` as a process of its own, the official openai client, real tokens."""
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx2
+import openai
+import pytest
+from openai import OpenAI
+
+from tests.e2e.processes import free_port, llama, server, wait_until
+
+WITHIN_S = 5.0
+"""How soon a side's coming and going shows."""
+
+
+def nowhere() -> str:
+    """Address of a local server that is off."""
+    return f"http://127.0.0.1:{free_port()}/v1"
+
+
+def target_of(client: OpenAI) -> tuple[str | None, str | None]:
+    """Who answers a short question now, and why; the answer must have words."""
+    raw = client.chat.completions.with_raw_response.create(
+        model="auto", messages=[{"role": "user", "content": "Say hello."}], max_tokens=8
+    )
+    assert raw.parse().choices[0].message.content
+    return raw.headers.get("x-router-target"), raw.headers.get("x-router-reason")
+
+
+def test_a_fresh_machine_answers_from_the_embedded_model_and_says_what_that_is(
+    checkout: Path, model_file: Path
+) -> None:
+    with server(checkout, local_base_url=nowhere()) as running, running.client() as client:
+        running.wait_for("local", "ready")
+        raw = client.chat.completions.with_raw_response.create(
+            model="auto", messages=[{"role": "user", "content": "Say hello."}], max_tokens=8
+        )
+        answer = raw.parse()
+        assert answer.choices[0].message.content
+        assert answer.usage is not None
+        assert 0 < answer.usage.completion_tokens <= 8
+        assert raw.headers["x-router-target"] == "local"
+        assert raw.headers["x-router-model"] == model_file.stem
+
+        stream = client.chat.completions.create(
+            model="auto",
+            messages=[{"role": "user", "content": "Count to five."}],
+            max_tokens=12,
+            stream=True,
+            stream_options={"include_usage": True},
+        )
+        with stream:
+            *pieces, last = stream
+        words = [choice.delta.content for piece in pieces for choice in piece.choices]
+        assert sum(bool(word) for word in words) > 1
+        assert last.usage is not None
+        assert 0 < last.usage.completion_tokens <= 12
+
+        health = running.health()
+        assert health["local"]["backend"] == "embedded"
+        for notice in (health["notice"], running.get("/info").json()["notice"]):
+            assert "demonstration model" in notice
+            assert "LM Studio" in notice
+        assert "demonstration model" in running.log.read_text()
+
+
+def test_a_local_server_that_comes_up_later_takes_over_from_the_embedded_model(
+    checkout: Path, model_file: Path
+) -> None:
+    port = free_port()
+    with server(checkout, local_base_url=f"http://127.0.0.1:{port}/v1") as running:
+        running.wait_for("local", "ready")
+        with llama(model_file, port):
+            wait_until(
+                lambda: running.health()["local"]["backend"] == "local",
+                "the local server was not noticed",
+                WITHIN_S,
+            )
+            with running.client() as client:
+                target, reason = target_of(client)
+            assert target == "local"
+            assert reason != "local_down"
+            assert running.health()["notice"] is None
+
+
+def test_without_the_embedded_model_and_a_key_the_answer_says_what_to_do(checkout: Path) -> None:
+    with (
+        server(checkout, local_base_url=nowhere(), embedded_model="off") as running,
+        running.client() as client,
+    ):
+        with pytest.raises(openai.APIStatusError) as caught:
+            target_of(client)
+        assert caught.value.status_code == 503
+        assert "ANTHROPIC_API_KEY" in caught.value.message
+
+
+@pytest.fixture
+def port() -> int:
+    """Of the local server that the tests below stop and start."""
+    return free_port()
+
+
+def with_both_sides(checkout: Path, port: int, model_url: str) -> dict[str, object]:
+    """Settings: everything is local, while there is a local server; Claude's stand-in else."""
+    return {
+        "local_base_url": f"http://127.0.0.1:{port}/v1",
+        "local_model": "SmolLM2-135M-Instruct.Q4_1",
+        "anthropic_api_key": "sk-ant-stand-in",
+        "anthropic_base_url": model_url,
+        "complexity_threshold": 100,
+        "unsure_target": "local",
+    }
+
+
+def test_the_cloud_takes_over_while_the_local_server_is_gone(
+    checkout: Path, model_file: Path, model_url: str, port: int
+) -> None:
+    settings = with_both_sides(checkout, port, model_url)
+    with server(checkout, **settings) as running, running.client() as client:
+        with llama(model_file, port) as local:
+            running.wait_for("local", "ready", WITHIN_S)
+            assert target_of(client)[0] == "local"
+
+            local.kill()
+            assert target_of(client) == ("cloud", "local_down")
+            running.wait_for("local", "down", WITHIN_S)
+            assert running.health()["local"]["detail"]
+            assert running.health()["cloud"]["up"]
+
+        with llama(model_file, port):
+            running.wait_for("local", "ready", WITHIN_S)
+            assert target_of(client)[0] == "local"
+
+
+def test_a_stream_whose_local_server_dies_ends_with_an_error_and_the_next_comes_from_the_cloud(
+    checkout: Path, model_file: Path, model_url: str, port: int
+) -> None:
+    settings = with_both_sides(checkout, port, model_url)
+    with (
+        llama(model_file, port) as local,
+        server(checkout, **settings) as running,
+        running.client() as client,
+    ):
+        running.wait_for("local", "ready", WITHIN_S)
+        stream = client.chat.completions.create(
+            model="auto",
+            messages=[{"role": "user", "content": "Tell me a very long story about a fox."}],
+            stream=True,
+            max_tokens=1000,
+        )
+        with stream:
+            assert next(stream).choices
+            local.kill()
+            with pytest.raises(openai.APIError):
+                list(stream)
+        assert target_of(client)[0] == "cloud"
+
+
+def test_a_forced_request_stays_on_its_side(checkout: Path, model_url: str, port: int) -> None:
+    settings = with_both_sides(checkout, port, model_url)
+    with server(checkout, **settings) as running, running.client() as client:
+        assert target_of(client.with_options(default_headers={"X-Force-Route": "cloud"})) == (
+            "cloud",
+            "forced",
+        )
+        with pytest.raises(openai.APIStatusError) as caught:
+            target_of(client.with_options(default_headers={"X-Force-Route": "local"}))
+        assert caught.value.status_code == 503
+
+
+def test_a_stop_lets_a_running_answer_finish(checkout: Path, model_file: Path) -> None:
+    with server(checkout, local_base_url=nowhere()) as running, running.client() as client:
+        running.wait_for("local", "ready")
+        pieces = []
+        stream = client.chat.completions.create(
+            model="auto",
+            messages=[{"role": "user", "content": "Tell me a story about a fox."}],
+            stream=True,
+            max_tokens=60,
+        )
+        with stream:
+            for count, chunk in enumerate(stream):
+                pieces += [choice.finish_reason for choice in chunk.choices]
+                if count == 2:
+                    running.process.send_signal(signal.SIGTERM)
+        assert pieces[-1] in ("stop", "length")
+        assert running.process.wait(timeout=30) in (0, -signal.SIGTERM)
+
+
+def test_the_embedded_model_ends_with_a_server_that_was_killed(
+    checkout: Path, model_file: Path
+) -> None:
+    with server(checkout, local_base_url=nowhere()) as running:
+        running.wait_for("local", "ready")
+        line = next(text for text in running.log.read_text().splitlines() if "answers at" in text)
+        address = line.rpartition(" ")[2]
+        assert httpx2.get(f"{address}/models", trust_env=False).status_code == 200
+        running.process.kill()
+
+        def gone() -> bool:
+            try:
+                httpx2.get(f"{address}/models", trust_env=False)
+            except httpx2.TransportError:
+                return True
+            return False
+
+        wait_until(gone, "the model outlived the server", WITHIN_S)
+
+
+def test_a_wrong_setting_is_one_line_and_status_2(checkout: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "server.py"],
+        cwd=checkout,
+        env={"SERVER_HOST": "0.0.0.0"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert "ROUTER_API_KEY" in done.stderr
