@@ -1,14 +1,17 @@
 """What well-known keys look like: one table, for what must stay here and what must not be logged.
 
 Only shapes that nothing else has: a distinctive beginning, and a tail as long as the real one.
-A tail without a digit is a name or a placeholder (`sk-your-key-here`) where `DIGIT` says so.
+Placeholders (`sk-your-key-here`, `ghp_xxxxxxxx`) are no keys: where names could have the shape,
+the tail must have a digit (`DIGIT`), or a digit and a capital (`MIXED`).
 Every pattern is linear: after its literal beginning, each repeat is bounded or ends the pattern.
 """
 
+import re
 from dataclasses import dataclass
 from typing import Final
 
 DIGIT: Final = r"(?=[A-Za-z_-]{0,80}[0-9])"
+MIXED: Final = DIGIT + r"(?=[a-z0-9_-]{0,80}[A-Z])"
 END: Final = r"(?![A-Za-z0-9_-])"
 
 
@@ -20,18 +23,22 @@ class KeyShape:
     start: str
     rest: str
 
+    @property
+    def pattern(self) -> str:
+        return rf"{re.escape(self.start)}(?![xX]{{6}}){self.rest}"
+
 
 SHAPES: Final[tuple[KeyShape, ...]] = (
-    KeyShape("Anthropic API key", "sk-ant-", DIGIT + r"[A-Za-z0-9_-]{24,}"),
-    KeyShape("OpenAI API key", "sk-proj-", DIGIT + r"[A-Za-z0-9_-]{24,}"),
-    KeyShape("OpenAI API key", "sk-svcacct-", DIGIT + r"[A-Za-z0-9_-]{24,}"),
-    KeyShape("OpenAI API key", "sk-admin-", DIGIT + r"[A-Za-z0-9_-]{24,}"),
+    KeyShape("Anthropic API key", "sk-ant-", MIXED + r"[A-Za-z0-9_-]{24,}"),
+    KeyShape("OpenAI API key", "sk-proj-", MIXED + r"[A-Za-z0-9_-]{24,}"),
+    KeyShape("OpenAI API key", "sk-svcacct-", MIXED + r"[A-Za-z0-9_-]{24,}"),
+    KeyShape("OpenAI API key", "sk-admin-", MIXED + r"[A-Za-z0-9_-]{24,}"),
     KeyShape("OpenRouter API key", "sk-or-v1-", r"[0-9a-f]{32,}"),
     KeyShape("API key (sk-...)", "sk-", DIGIT + r"[A-Za-z0-9]{32,}"),
     KeyShape("OpenAI API key", "sk-", r"[A-Za-z0-9_-]{0,40}[A-Za-z0-9]{20}T3BlbkFJ[A-Za-z0-9]{20}"),
     KeyShape("Google API key", "AIza", r"[0-9A-Za-z_-]{35}" + END),
     KeyShape("Google OAuth client secret", "GOCSPX-", r"[A-Za-z0-9_-]{28}" + END),
-    KeyShape("Google OAuth token", "ya29.", r"[A-Za-z0-9_-]{20,}"),
+    KeyShape("Google OAuth token", "ya29.", MIXED + r"[A-Za-z0-9_-]{20,}"),
     KeyShape("AWS access key id", "AKIA", r"(?![A-Z0-9]{9}EXAMPLE)[A-Z0-9]{16}" + END),
     KeyShape("AWS access key id", "ASIA", r"(?![A-Z0-9]{9}EXAMPLE)[A-Z0-9]{16}" + END),
     *(
@@ -48,7 +55,7 @@ SHAPES: Final[tuple[KeyShape, ...]] = (
     ),
     KeyShape("GitHub token", "github_pat_", r"[A-Za-z0-9_]{50,}"),
     *(
-        KeyShape("GitLab token", start, r"[A-Za-z0-9_-]{20,}")
+        KeyShape("GitLab token", start, DIGIT + r"[A-Za-z0-9_-]{20,}")
         for start in ("glpat-", "gldt-", "glft-", "glsoat-", "glrt-", "glcbt-", "glptt-", "gloas-")
     ),
     KeyShape("Slack token", "xox", r"[abeoprs]-(?:[0-9]+-){1,5}[A-Za-z0-9]{8,}"),
@@ -63,12 +70,12 @@ SHAPES: Final[tuple[KeyShape, ...]] = (
     KeyShape("Groq API key", "gsk_", r"[A-Za-z0-9]{48,}"),
     KeyShape("xAI API key", "xai-", r"[A-Za-z0-9]{64,}"),
     KeyShape("Perplexity API key", "pplx-", r"[A-Za-z0-9]{40,}"),
-    KeyShape("NVIDIA API key", "nvapi-", r"[A-Za-z0-9_-]{48,}"),
+    KeyShape("NVIDIA API key", "nvapi-", MIXED + r"[A-Za-z0-9_-]{48,}"),
     KeyShape("Replicate token", "r8_", r"[A-Za-z0-9]{37}" + END),
     KeyShape("DigitalOcean token", "dop_v1_", r"[a-f0-9]{64}"),
     KeyShape("Databricks token", "dapi", r"[a-f0-9]{32}(?:-[0-9])?" + END),
-    KeyShape("Docker token", "dckr_pat_", r"[A-Za-z0-9_-]{20,}"),
-    KeyShape("Vault token", "hvs.", r"[A-Za-z0-9_-]{24,}"),
+    KeyShape("Docker token", "dckr_pat_", MIXED + r"[A-Za-z0-9_-]{20,}"),
+    KeyShape("Vault token", "hvs.", MIXED + r"[A-Za-z0-9_-]{24,}"),
     KeyShape("Notion token", "ntn_", r"[A-Za-z0-9]{40,}"),
     KeyShape("Shopify token", "shpat_", r"[a-fA-F0-9]{32}"),
     KeyShape("Atlassian token", "ATATT3", r"[A-Za-z0-9_=-]{100,}"),

@@ -12,6 +12,7 @@ Not found: what is encoded (base64, percent signs), cut in pieces, or within the
 or file (an unbroken run of 512 or more base64 characters), which is skipped.
 """
 
+import contextlib
 import hashlib
 import logging
 import os
@@ -44,6 +45,7 @@ _TOKEN_BYTES: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123
 _MASK: Final = bytes(ord("x") if byte in _TOKEN_BYTES else ord(" ") for byte in range(256))
 _LONG: Final = b"x" * SHORTEST_SECRET
 _DATA: Final = re.compile(rb"[A-Za-z0-9+/]{512,}+={0,2}")
+_COLOUR: Final = re.compile(rb"\\u001b\[[0-9;]{0,20}m")
 _BACKSLASH: Final = ord("\\")
 _DOT: Final = ord(".")
 _MOST_SPELLINGS: Final = 3
@@ -207,13 +209,12 @@ def _digest(piece: bytes, key: bytes) -> bytes:
 
 
 def _canonical(body: bytes) -> bytes:
-    """The same JSON with nothing escaped that need not be."""
+    """The same JSON with nothing escaped that need not be, and without a terminal's colours."""
     if b"\\u" not in body and b"\\/" not in body:
         return body
-    try:
-        return orjson.dumps(orjson.loads(body))
-    except orjson.JSONDecodeError:
-        return body
+    with contextlib.suppress(orjson.JSONDecodeError):
+        body = orjson.dumps(orjson.loads(body))
+    return _COLOUR.sub(b" ", body) if b"\\u001b[" in body else body
 
 
 def _runs(body: bytes) -> tuple[list[Run], list[Run]]:
@@ -253,29 +254,27 @@ def _by_beginning(keys: Callable[[KeyShape], bytes | None]) -> Shapes:
     for shape in SHAPES:
         key = keys(shape)
         if key is not None:
-            pattern = re.compile(re.escape(shape.start).encode() + shape.rest.encode())
-            table[key] += ((shape.name, pattern),)
+            table[key] += ((shape.name, re.compile(shape.pattern.encode())),)
     return dict(table)
 
 
 # A key is at the beginning of a run, but for those with a dot in their literal beginning.
 _AT_RUN: Final = _by_beginning(lambda s: None if "." in s.start else s.start[:3].encode())
 _BEFORE_RUN: Final = _by_beginning(lambda s: s.start.encode()[-3:] if "." in s.start else None)
-_PEM: Final = re.compile((PEM.start + PEM.rest).encode())
+_PEM: Final = re.compile(PEM.pattern.encode())
 
 
 def _known_key(body: bytes, runs: list[Run]) -> str | None:
     for start, _ in runs:
         before = body[start - 1]
-        if before == _BACKSLASH:
-            start += 1  # the n of an escaped line break is not part of the word
-        elif before == _DOT and (shapes := _BEFORE_RUN.get(body[start - 3 : start])):
+        if before == _DOT and (shapes := _BEFORE_RUN.get(body[start - 3 : start])):
             for name, pattern in shapes:
                 if pattern.search(body, max(0, start - 8), start + 200):
                     return name
-        if shapes := _AT_RUN.get(body[start : start + 3]):
-            for name, pattern in shapes:
-                if pattern.match(body, start):
+        # The n of an escaped line break is not part of the word.
+        for at in (start, start + 1) if before == _BACKSLASH else (start,):
+            for name, pattern in _AT_RUN.get(body[at : at + 3], ()):
+                if pattern.match(body, at):
                     return name
     if b"PRIVATE KEY" in body and _PEM.search(body):
         return PEM.name

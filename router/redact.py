@@ -14,8 +14,8 @@ GONE: Final = "[redacted]"
 SHORTEST_SECRET: Final = 8
 """A shorter one is a word (`none`, `ollama`); taking those out would only garble the text."""
 
-_SHAPES: Final = re.compile("|".join(f"(?:{re.escape(s.start)}{s.rest})" for s in SHAPES))
-_PEM: Final = re.compile(PEM.start + PEM.rest + r"[A-Za-z0-9+/=\s\\]*")
+_SHAPES: Final = re.compile("|".join(shape.pattern for shape in SHAPES))
+_PEM: Final = re.compile(PEM.pattern + r"[A-Za-z0-9+/=\s\\]*")
 _NAMED: Final = (
     re.compile(r"(?i)\b(bearer\s+)[A-Za-z0-9._~+/=:-]{8,}"),
     re.compile(r"\b([Bb]asic\s+)(?=[a-z]{0,80}[A-Z0-9])[A-Za-z0-9+/=]{8,}"),

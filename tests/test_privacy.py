@@ -182,7 +182,17 @@ def test_secrets_are_not_kept_in_memory(env: Path) -> None:
 
 @pytest.mark.parametrize("key", CANARIES.values(), ids=CANARIES.keys())
 @pytest.mark.parametrize(
-    "text", ["{}", "key={}", "a\n{}\nb", "say '{}' to me", 'header: "{}",', "https://x/?key={}&a=b"]
+    "text",
+    [
+        "\x1b[1;32m{}\x1b[0m",
+        "C:\\{}",
+        "{}",
+        "key={}",
+        "a\n{}\nb",
+        "say '{}' to me",
+        'header: "{}",',
+        "https://x/?key={}&a=b",
+    ],
 )
 def test_well_known_keys_are_found_wherever_a_word_begins(key: str, text: str) -> None:
     rule = PrivacyScanner().scan(asking(text.format(key)))
@@ -228,6 +238,10 @@ def test_a_private_key_is_found_in_each_of_its_armours() -> None:
         "xai-org and xoxb-tokens and ghp_ prefixes and pypi-packages-of-note-2024",
         "github_pat_ is followed by 82 characters",
         "AIzaSy is how it begins",
+        "AKIAXXXXXXXXXXXXXXXX and sk-ant-api03-xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx",
+        "ghp_xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx, sk_live_xxxxxxxxxxxxxxxxxxxxxxxx",
+        "glpat-your-token-goes-in-here and hvs.your_vault_token_goes_in_here_1",
+        "#sk-admin-panel-2-column-layout-container",
     ],
 )
 def test_what_only_resembles_a_key_is_let_through(text: str) -> None:
