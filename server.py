@@ -190,7 +190,8 @@ def create_app(settings: Settings, assembly: Assembly | None = None) -> App:
     @app.get("/decisions", responses=describe.answers(None, "The last decisions."))
     async def decisions(limit: Annotated[int, Query(ge=1, le=MOST_DECISIONS)] = 50) -> Response:
         """The last requests: where each went, and why, signal by signal."""
-        return JSONResponse(await asyncio.to_thread(decisions_json, journal, limit))
+        local, _ = await router.sides()
+        return JSONResponse(await asyncio.to_thread(decisions_json, journal, limit, local.status))
 
     @app.post("/feedback", **describe.feedback())
     async def feedback(request: Request) -> Response:
