@@ -162,14 +162,14 @@ class LocalBackend:
         timeout = aiohttp.ClientTimeout(PROBE_TIMEOUT_S, sock_connect=self._limits.connect_s)
         try:
             async with self._client().get(url, timeout=timeout, allow_redirects=False) as answer:
-                return answer.status, await answer.content.read(MOST_PROBE_BYTES)
+                return answer.status, await _read(answer, MOST_PROBE_BYTES)
         except aiohttp.ClientError as error:
             raise ConnectionError(str(error)) from None
 
     async def _post_json(self, url: str, body: dict[str, Any]) -> tuple[int, bytes]:
         try:
             async with self._client().post(url, data=orjson.dumps(body)) as answer:
-                return answer.status, await answer.content.read(MOST_PROBE_BYTES)
+                return answer.status, await _read(answer, MOST_PROBE_BYTES)
         except aiohttp.ClientError as error:
             raise ConnectionError(str(error)) from None
 
@@ -265,7 +265,7 @@ class LocalBackend:
             response.close()
 
     async def _refusal(self, response: aiohttp.ClientResponse) -> BackendError:
-        raw = await response.content.read(MOST_ERROR_BYTES)
+        raw = await _read(response, MOST_ERROR_BYTES)
         retry_after = response.headers.get("Retry-After", "")
         try:
             body = orjson.loads(raw)
@@ -326,13 +326,14 @@ class LocalBackend:
             raise self._broken(f"answered with something unreadable ({error})") from None
 
 
-@contextlib.contextmanager
-def _as_os_errors() -> Iterator[None]:
-    """For Discovery, which knows nothing of aiohttp: no answer is an OSError."""
-    try:
-        yield
-    except aiohttp.ClientError as error:
-        raise error if isinstance(error, OSError) else ConnectionError(str(error)) from error
+async def _read(response: aiohttp.ClientResponse, most: int) -> bytes:
+    """The body, or as much of it; `content.read()` would return what has arrived so far."""
+    raw = bytearray()
+    async for block in response.content.iter_any():
+        raw += block
+        if len(raw) >= most:
+            break
+    return bytes(raw[:most])
 
 
 def _check_fit(request: ChatRequest, name: str) -> None:
