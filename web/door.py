@@ -39,6 +39,9 @@ EVENT_STREAM: Final[Headers] = [
 
 
 DRAIN_S: Final = 2.0
+LAST_EVENTS: Final = (b"data: [DONE]", b"event: message_stop")
+"""How the last event of a relayed stream begins. Callers hang up when they have read it, which
+may be before the backend ends its stream."""
 
 
 class Wire(Protocol):
@@ -130,6 +133,7 @@ class Exchange:
         self._left = False
         self._started = False
         self._ended = False
+        self._told_all = False
         self._sent_at = 0.0
         self._timer: asyncio.TimerHandle | None = None
         self._pulse: asyncio.Task[None] | None = None
@@ -148,7 +152,8 @@ class Exchange:
         except asyncio.CancelledError:
             task.uncancel()
             if self._left:
-                self._entry.left()
+                if not self._told_all:
+                    self._entry.left()
             else:
                 await self._fail(RouterError("The server is shutting down.", status=503))
         except Exception:
@@ -200,6 +205,7 @@ class Exchange:
         async with aclosing(self._encoded(reply, request)) as chunks:
             async for chunk in chunks:
                 self._sent_at = self._loop.time()
+                self._told_all = _is_last(chunk)
                 await self._send({"type": "http.response.body", "body": chunk, "more_body": True})
         await self._end()
 
@@ -318,6 +324,11 @@ def _dropped(reply: Reply, request: ChatRequest) -> tuple[str, ...]:
     if relayed and request.original is not None:
         return reply.dropped
     return (*request.dropped, *reply.dropped)
+
+
+def _is_last(chunk: bytes) -> bool:
+    """Is the last event of a stream in it? Data has no line breaks of its own, so this is exact."""
+    return chunk.startswith(LAST_EVENTS) or any(b"\n" + last in chunk for last in LAST_EVENTS)
 
 
 def _latin(text: str) -> bytes:
