@@ -6,9 +6,11 @@ through one small set of events. A request makes these stops:
     request.py        ChatRequest: the caller's JSON, untouched, and the fields we read
     turns.py          what the human said, without what tools and agents wrapped around it
     classifier.py     score(): 0-100 points from a table of signals (weights: lexicon.json)
-    privacy.py        what must not leave the machine
+    privacy.py        what must not leave the machine (words.py: the user's; keyshapes.py: keys)
     background.py     what a program asked for itself: titles, tags, probes
-    availability.py   who is up, and what the local model can do now
+    availability.py   who is up
+    discovery.py      what the local model can do now (local_servers.py: how each server says it)
+    slots.py          the queue in front of a server that does few requests at a time
     router.py         decide(), a pure function; Router.answer(), which tries the candidates
     local_client.py   LocalBackend: relays to LM Studio or any OpenAI-compatible server
     cloud_client.py   ClaudeBackend, GeminiBackend: SDK calls, streams, error mapping
