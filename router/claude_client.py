@@ -8,14 +8,14 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import orjson
 
 from router.backend import Relayed, Reply, Status, TimeLimits, Translated, primed
 from router.claude_models import ClaudeModels
-from router.cloud_calls import connection_errors, connection_failure, paced, was_stale
+from router.cloud_calls import connection_errors, connection_failure, was_stale
 from router.errors import (
     BackendBroken,
     BackendError,
@@ -69,7 +69,7 @@ class ClaudeBackend:
         self._max_tokens = max_tokens
         self._limits = limits
         self._base_url = (base_url or BASE_URL).rstrip("/").removesuffix("/v1")
-        self._vault = vault or Vault()
+        self._vault = Vault() if vault is None else vault
         self._models = ClaudeModels(model, self._get, clock)
         self._client: anthropic.AsyncAnthropic | None = None
         self._building = asyncio.Lock()
@@ -106,44 +106,41 @@ class ClaudeBackend:
     # The two ways to answer
 
     async def _translate(self, request: ChatRequest, model: str) -> Translated:
-        known = self._models.abilities(model)
+        way = _Way(self._models.abilities(model), lambda call_id: self._vault.get(call_id, model))
         try:
-            return await self._ask(request, model, known, self._recall(model))
+            return await self._ask(request, model, way)
         except BackendRejected as error:
-            other = await self._other_way(error, model, known)
-            if other is None:
+            other = await self._other_way(error, model, way)
+            if other == way:
                 raise
-        return await self._ask(request, model, *other)
+        return await self._ask(request, model, other)
 
-    async def _ask(
-        self, request: ChatRequest, model: str, known: Abilities, recall: Recall
-    ) -> Translated:
+    async def _ask(self, request: ChatRequest, model: str, way: "_Way") -> Translated:
         params, dropped = claude.encode(
-            request, model, max_tokens=self._max_tokens, abilities=known, recall=recall
+            request,
+            model,
+            max_tokens=self._max_tokens,
+            abilities=way.abilities,
+            recall=way.recall,
+            plain=way.plain,
         )
         events = self._events(_json(params), model, claude.renamed_tools(request))
         return Translated(await primed(events, self.name), model, dropped)
 
-    def _recall(self, model: str) -> Recall:
-        return lambda call_id: self._vault.get(call_id, model)
-
-    async def _other_way(
-        self, error: BackendRejected, model: str, known: Abilities
-    ) -> tuple[Abilities, Recall] | None:
-        """How to ask again after a refusal that may be about how we asked; None if it is not."""
+    async def _other_way(self, error: BackendRejected, model: str, way: "_Way") -> "_Way":
+        """How to ask again after a refusal that may be about how we asked; else the same way."""
         if error.code == CONTEXT_LENGTH:
-            return None
+            return way
         words = error.message.lower()
-        if not known.known:
+        if not way.abilities.known:
             with contextlib.suppress(BackendError):
                 await self._models.look_up(model)
-        better = self._models.abilities(model)
+        known = self._models.abilities(model)
         if "tool_choice" in words:
-            better = replace(better, forced_choice=False)
-            self._models.learn(model, better)
-        if "thinking" in words or "signature" in words:
-            return better, claude.forgetting
-        return (better, self._recall(model)) if better != known else None
+            known = replace(known, forced_choice=False)
+            self._models.learn(model, known)
+        thoughtless = "thinking" in words or "signature" in words
+        return _Way(known, claude.forgetting if thoughtless else way.recall, "schema" in words)
 
     async def _events(
         self, body: bytes, model: str, tool_names: Mapping[str, str]
@@ -204,7 +201,7 @@ class ClaudeBackend:
             response = await self._send(body, headers or {})
         with self._translating_errors(begun=True):
             try:
-                chunks = paced(response.aiter_bytes(), self._limits.idle_s, self.name)
+                chunks = _paced(response.aiter_bytes(), self._limits)
                 yield chunks
                 with contextlib.suppress(TimeoutError):  # read to its end, a connection is kept
                     async with asyncio.timeout(_LAST_BYTES_S):
@@ -231,10 +228,9 @@ class ClaudeBackend:
                         raise
                 return await _posted(client, body, sent)
         except TimeoutError:
-            raise BackendTimeout(
-                f"claude did not begin to answer within {self._limits.first_byte_s:g} s.",
-                backend=self.name,
-            ) from None
+            limit_s = self._limits.first_byte_s
+            message = f"Claude did not begin to answer within {limit_s:g} s."
+            raise BackendTimeout(message, backend=self.name) from None
 
     async def _connected(self) -> "anthropic.AsyncAnthropic":
         if self._client is None:
@@ -319,6 +315,36 @@ class ClaudeBackend:
 
 
 _NO_KEY: Final = "Claude is not configured: set ANTHROPIC_API_KEY."
+
+
+@dataclass(frozen=True, slots=True)
+class _Way:
+    """One of the ways to put a request to Claude."""
+
+    abilities: Abilities
+    recall: Recall
+    plain: bool = False
+
+
+async def _paced(chunks: AsyncIterator[bytes], limits: TimeLimits) -> AsyncGenerator[bytes, None]:
+    """The chunks as they come; raises BackendTimeout when the next one, or the last, is late."""
+    clock = asyncio.get_running_loop().time
+    end = clock() + limits.total_s
+    try:
+        while True:
+            async with asyncio.timeout_at(min(clock() + limits.idle_s, end)):
+                chunk = await anext(chunks)
+            yield chunk
+    except StopAsyncIteration:
+        return
+    except TimeoutError:
+        over = clock() >= end
+        message = (
+            f"Claude was not done after {limits.total_s:g} s."
+            if over
+            else f"Claude stopped in the middle of its answer: nothing for {limits.idle_s:g} s."
+        )
+        raise BackendTimeout(message, backend=ClaudeBackend.name) from None
 
 
 async def _posted(

@@ -1,7 +1,5 @@
-"""What calls to any cloud have in common: time limits, and what a broken connection means."""
+"""What calls to any cloud have in common: what a connection that fails means."""
 
-import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Final
 
 from router.errors import (
@@ -11,25 +9,6 @@ from router.errors import (
     BackendTimeout,
     BackendUnreachable,
 )
-
-
-async def paced(
-    chunks: AsyncIterator[bytes], idle_s: float, backend: str
-) -> AsyncGenerator[bytes, None]:
-    """The chunks as they come; raises BackendTimeout when the next one takes too long."""
-    try:
-        while True:
-            async with asyncio.timeout(idle_s):
-                chunk = await anext(chunks)
-            yield chunk
-    except StopAsyncIteration:
-        return
-    except TimeoutError:
-        raise BackendTimeout(
-            f"{backend} stopped in the middle of its answer: nothing for {idle_s:g} s.",
-            backend=backend,
-        ) from None
-
 
 STALE_S: Final = 0.1
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import re
 import subprocess
 import sys
 import time
@@ -43,6 +44,7 @@ from tests.claude_server import (
     silence,
     streaming,
 )
+from tests.keys import CANARIES
 from tests.test_claude_stream import SAID, recorded
 from tests.test_wire_claude import assistant, call, request, result, user
 
@@ -279,11 +281,9 @@ async def test_an_address_that_is_none_is_our_mistake(url: str) -> None:
 
 
 async def test_the_message_is_claudes_own_without_keys() -> None:
-    failure = await failure_of(
-        failing(
-            401, "authentication_error", f"invalid key {KEY} or sk-ant-api03-x1y2z3w4v5u6t7s8r9q0"
-        )
-    )
+    other = CANARIES["Anthropic"]
+    message = f"invalid key {KEY} or {other}"
+    failure = await failure_of(failing(401, "authentication_error", message))
     assert "invalid key" in failure.message
     assert "ANTHROPIC_API_KEY" in failure.message
     for told in (failure.message, str(failure), repr(failure)):
@@ -330,6 +330,19 @@ async def test_silence_in_the_middle_is_a_timeout() -> None:
     failure = await failure_of(streaming(BEGUN, end=False), TimeLimits(idle_s=0.1))
     assert type(failure) is BackendTimeout
     assert "nothing for 0.1 s" in failure.message
+
+
+async def test_an_answer_that_never_ends_is_ended() -> None:
+    async def chatter(writer: asyncio.StreamWriter) -> None:
+        writer.write(STREAM_HEAD + b"%x\r\n%b\r\n" % (len(BEGUN), BEGUN))
+        while True:
+            writer.write(b"8\r\n: ping\n\n\r\n")
+            await writer.drain()
+            await asyncio.sleep(0.02)
+
+    failure = await failure_of(chatter, TimeLimits(idle_s=5, total_s=0.2))
+    assert type(failure) is BackendTimeout
+    assert "not done after 0.2 s" in failure.message
 
 
 async def test_without_a_key_nothing_is_sent() -> None:
@@ -479,6 +492,43 @@ async def test_a_refusal_before_the_models_limits_are_known_is_answered_with_the
     ):
         assert await events_of(backend, request(max_tokens=9999)) == SAID["text"]
     assert [sent.body["max_tokens"] for sent in server.asked] == [9999, 4096]
+
+
+async def test_a_refusal_of_a_schema_is_answered_with_the_simplest_one() -> None:
+    refusal = "tools.0.custom.input_schema: JSON schema is invalid. It must match draft 2020-12"
+    parameters = {
+        "type": "object",
+        "properties": {
+            "n": {"type": ["integer", "null"], "exclusiveMinimum": True, "description": "d"},
+            "a": {"type": "array", "items": [{"type": "string"}]},
+            "b": {"oneOf": [{"enum": ["x"]}, {"$ref": "#/nowhere"}]},
+        },
+        "required": ["n", "gone", "n"],
+    }
+    tool = {"type": "function", "function": {"name": "x", "parameters": parameters, "strict": True}}
+    schema = {"type": "json_schema", "json_schema": {"name": "x", "schema": parameters}}
+    async with (
+        claude_server(
+            failing(400, "invalid_request_error", refusal), streaming(recorded("text"))
+        ) as server,
+        backend_of(server) as backend,
+    ):
+        asked = request(tools=[tool], response_format=schema)
+        reply = await backend.open(asked, MODEL)
+        assert reply.dropped == ("tools.strict",)
+        await reply.aclose()
+    first, second = (sent.body for sent in server.asked)
+    assert "output_config" not in second
+    assert first["tools"] != second["tools"]
+    assert second["tools"][0]["input_schema"] == {
+        "type": "object",
+        "properties": {
+            "n": {"type": "integer", "description": "d"},
+            "a": {"type": "array"},
+            "b": {"anyOf": [{"enum": ["x"]}, {}]},
+        },
+        "required": ["n"],
+    }
 
 
 async def test_a_plain_refusal_is_final() -> None:
@@ -689,7 +739,7 @@ async def test_closing_a_relay_closes_the_connection() -> None:
         await gone_in_time(server, reply.aclose)
 
 
-async def test_thoughts_of_other_models_do_not_pass() -> None:
+async def test_what_other_models_left_in_the_history_is_put_right() -> None:
     claudes = {"type": "thinking", "thinking": "a", "signature": "s"}
     foreign = {"type": "thinking", "thinking": "b", "signature": ""}
     said = {"type": "text", "text": "c"}
@@ -697,7 +747,14 @@ async def test_thoughts_of_other_models_do_not_pass() -> None:
         {"role": "user", "content": "q"},
         {"role": "assistant", "content": [claudes, foreign, said]},
         {"role": "assistant", "content": [foreign]},
-        {"role": "user", "content": [said]},
+        {
+            "role": "assistant",
+            "content": [{"type": "tool_use", "id": "functions.x:0", "input": {}}],
+        },
+        {
+            "role": "user",
+            "content": [{"type": "tool_result", "tool_use_id": "functions.x:0"}, said],
+        },
     ]
     async with claude_server(streaming(recorded("text"))) as server, backend_of(server) as backend:
         reply = await backend.open(messages_request(messages=history), MODEL)
@@ -705,6 +762,8 @@ async def test_thoughts_of_other_models_do_not_pass() -> None:
     sent = [message["content"] for message in server.asked[0].body["messages"]]
     assert sent[1] == [claudes, said]
     assert sent[2] == [{"type": "text", "text": "(thinking)"}]
+    assert re.fullmatch("functions_x_0_[0-9a-f]{12}", sent[3][0]["id"])
+    assert sent[4][0]["tool_use_id"] == sent[3][0]["id"]
     assert history[1]["content"] == [claudes, foreign, said]
 
 

@@ -7,6 +7,7 @@ Completions".
 import hashlib
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 import orjson
@@ -15,7 +16,7 @@ from router.request import ChatRequest
 from router.wire.claude_model import EFFORTS, Abilities
 from router.wire.claude_parts import Block, unfit
 from router.wire.claude_relay import Tally, passed_on
-from router.wire.claude_schema import expressible, input_schema, strict_schema
+from router.wire.claude_schema import expressible, input_schema, plain_schema, strict_schema
 from router.wire.claude_stream import NO_SUCH_MODEL, decode, failure, usage_of
 from router.wire.claude_turns import Recall, Turns, tool_name
 
@@ -80,15 +81,19 @@ def encode(
     max_tokens: int,
     abilities: Abilities = UNKNOWN,
     recall: Recall | None = None,
+    plain: bool = False,
 ) -> tuple[dict[str, Any], tuple[str, ...]]:
     """The parameters of a streamed Messages request, and the fields that were left out.
 
     `max_tokens` counts where the caller sets no limit. Raises BackendUnfit, naming the part, for
     what Claude cannot express. The same conversation, longer by a turn, begins with the same
-    bytes: that is what prompt caching lives on.
+    bytes: that is what prompt caching lives on. `plain`: with schemas in their simplest form, for
+    when Claude refused one.
     """
     body = request.body
     _check(body)
+    if plain:
+        abilities = replace(abilities, structured=False)
     dropped = [
         name
         for name, value in body.items()
@@ -112,6 +117,8 @@ def encode(
         raise unfit("There is no text in the messages, and Claude needs some.", "messages")
 
     tools, choice, demand = _tools(request, turns, abilities, dropped)
+    if plain:
+        tools = [tool | {"input_schema": plain_schema(tool["input_schema"])} for tool in tools]
     output, instruction = _format(body.get("response_format"), abilities)
     if demand:
         last = messages[-1]

@@ -9,6 +9,7 @@ from router.errors import BackendBroken
 from router.events import Usage
 from router.wire import sse
 from router.wire.claude_stream import BACKEND, failure, usage_of
+from router.wire.claude_turns import call_id
 
 # JSON escapes the quotes of what the model says, so these are keys and types where they are found.
 _TELLING: Final = (b'"message_', b'"error"')
@@ -17,12 +18,12 @@ _TELLING: Final = (b'"message_', b'"error"')
 def passed_on(original: Mapping[str, Any], model: str) -> dict[str, Any]:
     """A Messages request as it came in, for the model that is asked.
 
-    Thoughts without a signature were not Claude's (another model answered that turn) and would be
-    refused; they are taken out.
+    Only what another model left behind in the history is put right, because Claude would refuse
+    it: thoughts without a signature are taken out, ids of tool calls get Claude's alphabet.
     """
     messages = original.get("messages")
     if isinstance(messages, list):
-        messages = [_without_foreign_thoughts(message) for message in messages]
+        messages = [_of_claudes_own(message) for message in messages]
     return {**original, "model": model, "messages": messages}
 
 
@@ -70,15 +71,26 @@ class Tally:
                 self.begun = True
 
 
-def _without_foreign_thoughts(message: Any) -> Any:
+def _of_claudes_own(message: Any) -> Any:
     content = message.get("content") if isinstance(message, dict) else None
-    if not isinstance(content, list) or not any(map(_is_foreign_thought, content)):
+    if not isinstance(content, list):
         return message
-    kept = [block for block in content if not _is_foreign_thought(block)]
-    return message | {"content": kept or [{"type": "text", "text": "(thinking)"}]}
+    kept = [_with_plain_id(block) for block in content if not _is_foreign_thought(block)]
+    if not kept and content:
+        kept = [{"type": "text", "text": "(thinking)"}]
+    return message if kept == content else message | {"content": kept}
+
+
+def _with_plain_id(block: Any) -> Any:
+    match block:
+        case {"type": "tool_use", "id": str(name)} if name:
+            return block | {"id": call_id(name)}
+        case {"type": "tool_result", "tool_use_id": str(name)} if name:
+            return block | {"tool_use_id": call_id(name)}
+    return block
 
 
 def _is_foreign_thought(block: Any) -> bool:
-    return isinstance(block, dict) and (
-        block.get("type") == "thinking" and not block.get("signature")
+    return (
+        isinstance(block, dict) and block.get("type") == "thinking" and not block.get("signature")
     )

@@ -14,6 +14,7 @@ Schema = dict[str, Any]
 _FORMATS: Final = frozenset(
     ["date-time", "time", "date", "duration", "email", "hostname", "uri", "ipv4", "ipv6", "uuid"]
 )
+_KINDS: Final = ("object", "array", "string", "integer", "number", "boolean")
 _MAX_DEPTH: Final = 100
 
 
@@ -129,6 +130,31 @@ def strict_schema(schema: Mapping[str, Any]) -> Schema:
         limits = orjson.dumps(rest).decode()
         told = out.get("description")
         out["description"] = f"{told}\n\n{limits}" if isinstance(told, str) and told else limits
+    return out
+
+
+def plain_schema(schema: Any, depth: int = 0) -> Schema:
+    """The least that says what a value looks like: nothing that a validator could object to."""
+    if not isinstance(schema, Mapping) or depth > _MAX_DEPTH:
+        return {}
+    out: Schema = {}
+    kinds = schema.get("type")
+    for kind in kinds if _is_list(kinds) else [kinds]:
+        if kind in _KINDS:
+            out.setdefault("type", kind)
+    if isinstance(told := schema.get("description"), str):
+        out["description"] = told
+    if _is_list(values := schema.get("enum")) and values:
+        out["enum"] = values
+    if isinstance(known := schema.get("properties"), Mapping):
+        out["properties"] = {name: plain_schema(sub, depth + 1) for name, sub in known.items()}
+        if _is_list(required := schema.get("required")):
+            out["required"] = [name for name in known if name in required]
+    if isinstance(schema.get("items"), Mapping):
+        out["items"] = plain_schema(schema["items"], depth + 1)
+    for name in ("anyOf", "oneOf"):
+        if _is_list(branches := schema.get(name)) and branches:
+            out["anyOf"] = [plain_schema(branch, depth + 1) for branch in branches]
     return out
 
 

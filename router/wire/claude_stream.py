@@ -216,7 +216,8 @@ class _Message:
                 return (ToolCallDelta(self._calls - 1, arguments),)
             case "text":
                 sources = _sources(block.get("citations") or [])
-                if text := block["text"] + written:
+                text = block["text"] + written
+                if text.strip():  # Claude says white space too, but refuses to be told it
                     self._before.append({"type": "text", "text": text})
                 return (TextDelta(sources),) if sources else ()
             case "thinking":

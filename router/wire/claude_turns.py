@@ -44,6 +44,10 @@ def tool_name(name: str) -> str:
     return plain(name, 128)
 
 
+def call_id(name: str) -> str:
+    return plain(name, 64)
+
+
 class Turns:
     """Collects messages; `finished()` gives the turns."""
 
@@ -143,7 +147,7 @@ class Turns:
         self.tools_used[name] = None
         theirs = call.get("id")
         theirs = theirs if isinstance(theirs, str) else ""
-        ours = wanted = plain(theirs, 64) if theirs else "call"
+        ours = wanted = call_id(theirs) if theirs else "call"
         again = 1
         while ours in self._ids:  # some servers begin at call_0 in every answer
             again += 1
