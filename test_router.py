@@ -1,0 +1,494 @@
+"""What the README promises, kept. Also a script:
+
+    python test_router.py          how well the classifier does on labelled prompts of our own
+    python test_router.py --live   real calls to every configured side as well
+
+Exit status 1 under the bar, or when a side that is configured does not answer as it should.
+"""
+
+import argparse
+import asyncio
+import base64
+import json
+import sys
+from collections import defaultdict
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import httpx2
+import openai
+import orjson
+import pytest
+
+from config import SettingsError, load_settings
+from router.build import Assembly, assemble
+from router.classifier import score_messages
+from router.errors import RouterError
+from server import create_app
+from tests.scripted import Connection, Request, ScriptedServer, scripted
+
+PROMPTS: Final = Path(__file__).with_name("bench") / "prompts.jsonl"
+BAR: Final = 0.80
+"""Share of the labelled prompts that must go where a person would send them."""
+THRESHOLD: Final = 50
+
+EASY = "What is the capital of France?"
+HARD = (
+    "Design a distributed rate limiter for a multi-region API. First derive the consistency "
+    "requirements, then compare token bucket and sliding window under clock skew, prove that "
+    "your choice never admits more than the limit, and implement it in Go with tests."
+)
+
+
+# --- the server, with a local and a cloud side that say who they are ------------------------------
+
+
+async def local_side(connection: Connection, request: Request) -> None:
+    body = {
+        "id": "chatcmpl-local",
+        "object": "chat.completion",
+        "created": 1,
+        "model": request.json["model"],
+        "choices": [
+            {
+                "index": 0,
+                "message": {"role": "assistant", "content": "local says hello"},
+                "finish_reason": "stop",
+            }
+        ],
+        "usage": {"prompt_tokens": 5, "completion_tokens": 3, "total_tokens": 8},
+    }
+    await connection.answer(orjson.dumps(body))
+
+
+async def cloud_side(connection: Connection, request: Request) -> None:
+    events: list[dict[str, Any]] = [
+        {
+            "type": "message_start",
+            "message": {"id": "msg_1", "model": "claude", "usage": {"input_tokens": 5}},
+        },
+        {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}},
+        {
+            "type": "content_block_delta",
+            "index": 0,
+            "delta": {"type": "text_delta", "text": "cloud says hello"},
+        },
+        {"type": "content_block_stop", "index": 0},
+        {
+            "type": "message_delta",
+            "delta": {"stop_reason": "end_turn"},
+            "usage": {"output_tokens": 3},
+        },
+        {"type": "message_stop"},
+    ]
+    sse = [b"event: %b\ndata: %b\n\n" % (e["type"].encode(), orjson.dumps(e)) for e in events]
+    await connection.stream(*sse)
+
+
+async def refusing(connection: Connection, request: Request) -> None:
+    await connection.answer(b'{"error": {"message": "out of order"}}', 500)
+
+
+class Sides:
+    """The app under test, its official client, and the two servers behind it."""
+
+    def __init__(
+        self, local: ScriptedServer, cloud: ScriptedServer, assembly: Assembly, http: Any
+    ) -> None:
+        self.local, self.cloud, self.assembly, self.http = local, cloud, assembly, http
+        self.client = openai.AsyncOpenAI(
+            api_key="unused", base_url="http://localhost/v1", http_client=http
+        )
+
+    async def ask(self, prompt: str, *, model: str = "auto", force: str | None = None) -> Any:
+        """The raw answer of the chat route."""
+        headers = {"X-Force-Route": force} if force else {}
+        body = {"model": model, "messages": [{"role": "user", "content": prompt}]}
+        return await self.http.post("/v1/chat/completions", json=body, headers=headers)
+
+
+@asynccontextmanager
+async def running(**overrides: Any) -> AsyncIterator[Sides]:
+    async with scripted(local_side) as local, scripted(cloud_side) as cloud:
+        values: dict[str, Any] = {
+            "_env_file": None,
+            "local_base_url": f"{local.url}/v1",
+            "local_model": "local-model",
+            "anthropic_api_key": "sk-ant-not-a-real-key",
+            "anthropic_base_url": cloud.url,
+            "anthropic_model": "claude-model",
+            "embedded_model": "off",
+            "journal_path": "off",
+            **overrides,
+        }
+        settings = load_settings(**values)
+        assembly = assemble(settings)
+        transport = httpx2.ASGITransport(create_app(settings, assembly))
+        async with httpx2.AsyncClient(transport=transport, base_url="http://localhost") as http:
+            try:
+                yield Sides(local, cloud, assembly, http)
+            finally:
+                await assembly.aclose()
+
+
+@pytest.fixture
+async def sides() -> AsyncIterator[Sides]:
+    async with running() as both:
+        yield both
+
+
+# --- promises ------------------------------------------------------------------------------------
+
+
+async def test_an_easy_prompt_is_answered_by_the_local_model(sides: Sides) -> None:
+    answer = await sides.ask(EASY)
+    assert answer.json()["choices"][0]["message"]["content"] == "local says hello"
+    assert answer.headers["x-router-target"] == "local"
+    assert answer.headers["x-router-model"] == "local-model"
+    assert not sides.cloud.requests
+
+
+async def test_a_hard_prompt_is_answered_by_the_cloud(sides: Sides) -> None:
+    answer = await sides.ask(HARD)
+    assert answer.json()["choices"][0]["message"]["content"] == "cloud says hello"
+    assert answer.headers["x-router-target"] == "cloud"
+    assert answer.headers["x-router-reason"] == "complex"
+    assert float(answer.headers["x-router-score"]) >= THRESHOLD
+    assert not sides.local.requests
+
+
+async def test_every_answer_says_where_it_came_from_and_why(sides: Sides) -> None:
+    for prompt in (EASY, HARD):
+        answer = await sides.ask(prompt)
+        for name in ("target", "model", "score", "reason"):
+            assert answer.headers[f"x-router-{name}"]
+        assert answer.headers["x-request-id"]
+
+
+@pytest.mark.parametrize("side", ["local", "cloud"])
+async def test_the_caller_may_force_a_side_by_header_or_by_model(sides: Sides, side: str) -> None:
+    prompt = HARD if side == "local" else EASY
+    for answer in (await sides.ask(prompt, force=side), await sides.ask(prompt, model=side)):
+        assert answer.headers["x-router-target"] == side
+        assert answer.headers["x-router-reason"] == "forced"
+
+
+async def test_the_header_wins_over_the_models_name(sides: Sides) -> None:
+    answer = await sides.ask(EASY, model="local", force="cloud")
+    assert answer.headers["x-router-target"] == "cloud"
+
+
+@pytest.mark.parametrize(("model", "target"), [("local-model", "local"), ("claude-model", "cloud")])
+async def test_a_models_own_name_asks_for_its_side(sides: Sides, model: str, target: str) -> None:
+    answer = await sides.ask(HARD if target == "local" else EASY, model=model)
+    assert (answer.headers["x-router-target"], answer.headers["x-router-model"]) == (target, model)
+
+
+async def test_an_unknown_model_name_means_decide_by_score(sides: Sides) -> None:
+    assert (await sides.ask(EASY, model="gpt-9")).headers["x-router-target"] == "local"
+    assert (await sides.ask(HARD, model="gpt-9")).headers["x-router-target"] == "cloud"
+
+
+async def test_a_wrong_force_header_is_refused(sides: Sides) -> None:
+    answer = await sides.ask(EASY, force="moon")
+    assert answer.status_code == 400
+    assert answer.json()["error"]["param"] == "X-Force-Route"
+
+
+async def test_the_cloud_answers_when_the_local_server_is_down(sides: Sides) -> None:
+    await sides.local.stop()
+    answer = await sides.ask(EASY)
+    assert answer.json()["choices"][0]["message"]["content"] == "cloud says hello"
+    assert answer.headers["x-router-reason"] == "local_down"
+    await sides.local.start()
+
+
+async def test_the_local_model_answers_when_the_cloud_fails(sides: Sides) -> None:
+    sides.cloud.script = refusing
+    answer = await sides.ask(HARD)
+    assert answer.json()["choices"][0]["message"]["content"] == "local says hello"
+    assert answer.headers["x-router-reason"] == "cloud_down"
+
+
+async def test_without_a_cloud_key_everything_stays_local() -> None:
+    async with running(anthropic_api_key=None) as sides:
+        answer = await sides.ask(HARD)
+        assert answer.headers["x-router-target"] == "local"
+        assert answer.headers["x-router-reason"] == "cloud_unconfigured"
+
+
+async def test_a_forced_side_never_changes_and_gives_its_own_error(sides: Sides) -> None:
+    sides.local.script = refusing
+    answer = await sides.ask(EASY, force="local")
+    assert answer.status_code == 502
+    assert "out of order" in answer.json()["error"]["message"]
+    assert answer.headers["x-should-retry"] == "false"
+    assert not sides.cloud.requests
+
+
+async def test_when_nobody_can_answer_the_error_says_what_to_do() -> None:
+    async with running(anthropic_api_key=None) as sides:
+        await sides.local.stop()
+        answer = await sides.ask(EASY)
+        assert answer.status_code == 503
+        message = answer.json()["error"]["message"]
+        assert "ANTHROPIC_API_KEY" in message
+        assert sides.local.url in message
+        await sides.local.start()
+
+
+async def test_a_request_with_a_key_in_it_never_leaves_the_machine(sides: Sides) -> None:
+    secret = "AKIA" + "QWERTYUIOPASDFGH"
+    kept = await sides.ask(f"{HARD} My key is {secret}.")
+    assert (kept.headers["x-router-target"], kept.headers["x-router-reason"]) == (
+        "local",
+        "private",
+    )
+    refused = await sides.ask(f"My key is {secret}.", force="cloud")
+    assert refused.status_code == 409
+    assert secret not in refused.text
+    assert not sides.cloud.requests
+
+
+async def test_classify_shows_the_decision_without_calling_a_model(sides: Sides) -> None:
+    answer = await sides.http.post("/classify", json={"prompt": HARD})
+    body = answer.json()
+    assert body["target"] == "cloud"
+    assert body["reason"] == "complex"
+    assert body["threshold"] == THRESHOLD
+    assert set(body["signals"]) == {
+        "token_count",
+        "complex_keywords",
+        "simple_keywords",
+        "structure",
+        "reasoning_cues",
+        "conversation",
+    }
+    assert body["score"] == pytest.approx(min(100, max(0, sum(body["signals"].values()))), abs=0.5)
+    assert not sides.local.requests
+    assert not sides.cloud.requests
+
+
+async def test_models_lists_what_can_be_asked_for(sides: Sides) -> None:
+    listed = [model.id async for model in sides.client.models.list()]
+    assert listed == ["auto", "local", "cloud", "local-model", "claude-model"]
+    assert (await sides.client.models.retrieve("local-model")).owned_by == "local"
+    with pytest.raises(openai.NotFoundError):
+        await sides.client.models.retrieve("no-such-model")
+
+
+async def test_health_says_what_each_side_can_do(sides: Sides) -> None:
+    health = (await sides.http.get("/health")).json()
+    assert health["status"] == "ok"
+    assert health["local"]["up"]
+    assert health["local"]["model"] == "local-model"
+    assert health["cloud"]["model"] == "claude-model"
+
+
+async def test_paths_without_v1_work_too(sides: Sides) -> None:
+    body = {"messages": [{"role": "user", "content": EASY}]}
+    assert (await sides.http.post("/chat/completions", json=body)).status_code == 200
+    assert (await sides.http.get("/models")).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "code"),
+    [
+        ("GET", "/nothing/here", 404, "unknown_url"),
+        ("GET", "/v1/chat/completions", 405, "method_not_allowed"),
+        ("DELETE", "/health", 405, "method_not_allowed"),
+    ],
+)
+async def test_errors_have_openais_shape(
+    sides: Sides, method: str, path: str, status: int, code: str
+) -> None:
+    answer = await sides.http.request(method, path)
+    assert answer.status_code == status
+    error = answer.json()["error"]
+    assert set(error) == {"message", "type", "param", "code"}
+    assert error["code"] == code
+
+
+async def test_a_bad_body_is_refused_with_the_field_that_is_wrong(sides: Sides) -> None:
+    with pytest.raises(openai.BadRequestError) as caught:
+        await sides.client.chat.completions.create(model="auto", messages=[])
+    assert caught.value.param == "messages"
+
+
+async def test_the_key_is_asked_for_when_it_is_set() -> None:
+    async with running(router_api_key="a-long-random-text") as sides:
+        assert (await sides.ask(EASY)).status_code == 401
+        headers = {"Authorization": "Bearer a-long-random-text"}
+        body = {"messages": [{"role": "user", "content": EASY}]}
+        good = await sides.http.post("/v1/chat/completions", json=body, headers=headers)
+        assert good.status_code == 200
+
+
+async def test_the_threshold_is_the_users(sides: Sides) -> None:
+    async with running(complexity_threshold=100) as patient:
+        assert (await patient.ask(HARD)).headers["x-router-target"] == "local"
+    async with running(complexity_threshold=0) as eager:
+        assert (await eager.ask(EASY)).headers["x-router-target"] == "cloud"
+
+
+def test_the_classifier_sends_our_labelled_prompts_where_a_person_would() -> None:
+    results = labelled()
+    assert len(results) >= 80
+    assert accuracy(results) >= BAR
+
+
+# --- the script ----------------------------------------------------------------------------------
+
+Labelled = tuple[dict[str, Any], float, bool]
+"""A labelled prompt, its score, and whether that sends it where a person would."""
+
+
+def labelled() -> list[Labelled]:
+    results = []
+    for line in PROMPTS.read_text("utf-8").splitlines():
+        row = json.loads(line)
+        messages = row.get("messages") or [{"role": "user", "content": row["prompt"]}]
+        score = score_messages(messages)
+        target = "cloud" if score.total >= THRESHOLD else "local"
+        results.append((row, score.total, target == row["expect"]))
+    return results
+
+
+def accuracy(results: list[Labelled]) -> float:
+    return sum(right for _, _, right in results) / len(results)
+
+
+def report(results: list[Labelled]) -> None:
+    kinds: dict[str, list[bool]] = defaultdict(list)
+    for row, score, right in results:
+        kinds[row["kind"]].append(right)
+        if not right:
+            text = " ".join(str(row.get("prompt") or row["messages"][-1]["content"]).split())
+            print(f"missed  {score:3.0f}, expected {row['expect']:5}  {text[:90]}")
+    for kind, rights in sorted(kinds.items()):
+        print(f"{kind:20} {sum(rights):3} of {len(rights)}")
+    print(f"accuracy {accuracy(results):.1%} of {len(results)} prompts (bar {BAR:.0%})")
+
+
+async def live() -> bool:
+    """Text, stream, tools, a picture and a schema on every side that is configured."""
+    try:
+        settings = load_settings(journal_path="off")
+    except SettingsError as error:
+        print(error, file=sys.stderr)
+        return False
+    assembly = assemble(settings)
+    transport = httpx2.ASGITransport(create_app(settings, assembly))
+    http = httpx2.AsyncClient(transport=transport, base_url="http://localhost", timeout=300)
+    client = openai.AsyncOpenAI(
+        api_key=settings.router_api_key.get_secret_value() if settings.router_api_key else "none",
+        base_url="http://localhost/v1",
+        max_retries=0,
+        http_client=http,
+    )
+    good = True
+    try:
+        for side in await assembly.router.sides():
+            if not side.usable:
+                print(f"{side.target}: left out. {side.why_not}")
+                continue
+            for name, fields in LIVE.items():
+                good &= await check(client, side.target, name, fields)
+    finally:
+        await client.close()
+        await assembly.aclose()
+    return good
+
+
+RED_SQUARE: Final = base64.b64decode(
+    "iVBORw0KGgoAAAANSUhEUgAAABAAAAAQCAIAAACQkWg2AAAAFklEQVR42mP8z8BQz0AEYBxVSF+FABJADveWkH6o"
+    "AAAAAElFTkSuQmCC"
+)
+PICTURE = "data:image/png;base64," + base64.b64encode(RED_SQUARE).decode()
+LIVE: Final[dict[str, dict[str, Any]]] = {
+    "text": {"messages": [{"role": "user", "content": "Say hello."}]},
+    "stream": {"messages": [{"role": "user", "content": "Count to five."}], "stream": True},
+    "tools": {
+        "messages": [{"role": "user", "content": "What is the weather in Paris? Use the tool."}],
+        "tools": [
+            {
+                "type": "function",
+                "function": {
+                    "name": "weather",
+                    "description": "The weather in a city.",
+                    "parameters": {
+                        "type": "object",
+                        "properties": {"city": {"type": "string"}},
+                        "required": ["city"],
+                    },
+                },
+            }
+        ],
+    },
+    "picture": {
+        "messages": [
+            {
+                "role": "user",
+                "content": [
+                    {"type": "text", "text": "Which colour is this?"},
+                    {"type": "image_url", "image_url": {"url": PICTURE}},
+                ],
+            }
+        ]
+    },
+    "schema": {
+        "messages": [{"role": "user", "content": "Give me a person."}],
+        "response_format": {
+            "type": "json_schema",
+            "json_schema": {
+                "name": "person",
+                "strict": True,
+                "schema": {
+                    "type": "object",
+                    "properties": {"name": {"type": "string"}, "age": {"type": "integer"}},
+                    "required": ["name", "age"],
+                    "additionalProperties": False,
+                },
+            },
+        },
+    },
+}
+
+
+async def check(client: openai.AsyncOpenAI, side: str, name: str, fields: dict[str, Any]) -> bool:
+    """One real call; prints how it went."""
+    try:
+        if fields.get("stream"):
+            pieces = [
+                chunk.choices[0].delta.content or ""
+                async for chunk in await client.chat.completions.create(model=side, **fields)
+                if chunk.choices
+            ]
+            said = "".join(pieces)
+        else:
+            answer = await client.chat.completions.create(model=side, max_tokens=300, **fields)
+            message = answer.choices[0].message
+            said = message.content or str(message.tool_calls or "")
+    except (openai.OpenAIError, RouterError) as error:
+        print(f"{side:6} {name:8} FAILED  {error}")
+        return False
+    print(f"{side:6} {name:8} {'ok' if said else 'EMPTY':7} {' '.join(said.split())[:80]}")
+    return bool(said)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Check the classifier, and the sides.")
+    parser.add_argument("--live", action="store_true", help="also call every configured side")
+    options = parser.parse_args()
+    results = labelled()
+    report(results)
+    good = accuracy(results) >= BAR
+    if options.live:
+        good &= asyncio.run(live())
+    return 0 if good else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
