@@ -356,6 +356,14 @@ def test_a_custom_tool_becomes_a_function_of_one_text() -> None:
     assert tool["function"]["parameters"]["required"] == ["input"]
 
 
+def test_tools_can_be_added_by_an_item() -> None:
+    added = {"type": "additional_tools", "role": "developer", "tools": [PATCH, AGENTS]}
+    request = parsed({"input": [added, {"role": "user", "content": "Hi"}], "tools": [FUNCTION]})
+    names = [tool["function"]["name"] for tool in request.tools]
+    assert names == ["f", "patch", "agents__close"]
+    assert [m["role"] for m in request.messages] == ["user"]
+
+
 def test_what_only_openai_can_do_is_left_out_and_named() -> None:
     request = asked(
         tools=[{"type": "web_search", "external_web_access": True}, FUNCTION, {"type": "mcp"}],
@@ -436,6 +444,15 @@ def test_a_picture_in_a_tool_output_makes_it_a_request_with_pictures() -> None:
         ({"tools": [{"name": "f"}]}, "tools[0].type"),
         ({"tools": [{"type": "function"}]}, "tools[0].name"),
         ({"tools": [{"type": "namespace", "name": "n", "tools": [{}]}]}, "tools[0].tools[0].type"),
+        (
+            {
+                "input": [
+                    {"role": "user", "content": "x"},
+                    {"type": "additional_tools", "tools": {}},
+                ]
+            },
+            "input[1].tools",
+        ),
         ({"tool_choice": "required"}, "tool_choice"),
         ({"tool_choice": "sometimes"}, "tool_choice"),
         ({"tools": [{"type": "web_search"}], "tool_choice": {"type": "web_search"}}, "tool_choice"),

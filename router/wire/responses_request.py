@@ -147,7 +147,7 @@ def _add(transcript: Transcript, item: dict[str, Any], where: str) -> None:
     match kind:
         case "message":
             _add_message(transcript, item, where)
-        case "reasoning":
+        case "reasoning" | "additional_tools":
             pass
         case "function_call":
             namespace = have(item.get("namespace"), str, f"{where}.namespace")

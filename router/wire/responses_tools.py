@@ -31,11 +31,16 @@ class Tool:
 
 @dataclass(slots=True)
 class Tools:
-    """The caller's tools: the functions to send, whose calls they are, and what was left out."""
+    """The caller's tools, by the names they have in the chat body, and what was left out."""
 
-    functions: list[dict[str, Any]]
     by_chat_name: dict[str, Tool]
+    definitions: dict[str, dict[str, Any]]
     dropped: list[str]
+
+    @property
+    def functions(self) -> list[dict[str, Any]]:
+        """As the chat body has them."""
+        return [{"type": "function", "function": made} for made in self.definitions.values()]
 
 
 def chat_name(name: str, namespace: str | None) -> str:
@@ -43,19 +48,29 @@ def chat_name(name: str, namespace: str | None) -> str:
 
 
 def tools_of(body: dict[str, Any]) -> Tools:
-    """Raises InvalidRequest on a tool that is not what its type says."""
-    tools = Tools([], {}, [])
-    for i, tool in enumerate(objects(body.get("tools"), "tools")):
-        _add(tools, tool, f"tools[{i}]", namespace="")
+    """The tools of `tools`, and those that items of `input` add.
+
+    Raises InvalidRequest on a tool that is not what its type says.
+    """
+    tools = Tools({}, {}, [])
+    _add_all(tools, body.get("tools"), "tools")
+    items = body.get("input")
+    for i, item in enumerate(items if isinstance(items, list) else ()):
+        if isinstance(item, dict) and item.get("type") == "additional_tools":
+            _add_all(tools, item.get("tools"), f"input[{i}].tools")
     return tools
+
+
+def _add_all(tools: Tools, given: Any, where: str, namespace: str = "") -> None:
+    for i, tool in enumerate(objects(given, where)):
+        _add(tools, tool, f"{where}[{i}]", namespace)
 
 
 def _add(tools: Tools, tool: dict[str, Any], where: str, namespace: str) -> None:
     kind = need(tool.get("type"), str, f"{where}.type")
     if kind == "namespace" and not namespace:
         namespace = need(tool.get("name"), str, f"{where}.name")
-        for j, inner in enumerate(objects(tool.get("tools"), f"{where}.tools")):
-            _add(tools, inner, f"{where}.tools[{j}]", namespace)
+        _add_all(tools, tool.get("tools"), f"{where}.tools", namespace)
         return
     if kind not in ("function", "custom"):
         tools.dropped.append(f"tools.{kind}")
@@ -80,7 +95,7 @@ def _add(tools: Tools, tool: dict[str, Any], where: str, namespace: str) -> None
         }
     if description:
         function["description"] = description
-    tools.functions.append({"type": "function", "function": function})
+    tools.definitions[known.chat_name] = function
     tools.by_chat_name[known.chat_name] = known
 
 
