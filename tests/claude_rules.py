@@ -5,6 +5,7 @@ from typing import Any
 
 from anthropic.types.message_create_params import MessageCreateParamsStreaming
 
+from tests.published import validator
 from tests.sdk_types import misfit
 
 Params = dict[str, Any]
@@ -18,6 +19,7 @@ def assert_acceptable(params: Params) -> None:
     Source: Anthropic API reference, "Messages", "Tool use", "Structured outputs", "Errors".
     """
     assert misfit(params, MessageCreateParamsStreaming) is None
+    validator("anthropic", "CreateMessageParams").validate(params)
     assert params["max_tokens"] >= 1
     turns = params["messages"]
     assert [turn["role"] for turn in turns] == ["user", "assistant"] * (len(turns) // 2) + ["user"]

@@ -336,6 +336,36 @@ def test_a_system_prompt_alone_is_the_question() -> None:
     assert params["messages"] == [user(text("Say hello."))]
 
 
+def test_a_conversation_may_move_between_models_in_the_middle_of_a_tool_loop() -> None:
+    """Local, Claude, another Claude, Gemini, local again: at every step Claude takes it."""
+    kept = {"toolu_1": {"before": [THOUGHT, *text("I look.")]}}
+    steps = [
+        [user("q")],
+        [assistant("Hm.", call("call_0", arguments='{"city": "Ulm')), result("call_0", "broken")],
+        [
+            assistant("I look.", call("toolu_1"), call("toolu_2")),
+            result("toolu_2"),
+            result("toolu_1"),
+        ],
+        [assistant(None, call("functions.weather:3")), result("functions.weather:3")],
+        [assistant("", call("call_0")), result("call_0", [PICTURE])],
+        [assistant(None, call(None), call("")), result(""), result(None)],
+        [assistant("Rain."), user("Thanks."), assistant("Bye.", reasoning_content="Done.")],
+    ]
+    history: list[Any] = [system("s")]
+    for step in steps:
+        for message in step:
+            history.append(message)
+            params = encoded(request(*history, tools=[WEATHER]), recall=kept.get)
+    blocks = [block for turn in params["messages"] for block in turn["content"]]
+    assert [block["type"] for block in blocks].count("thinking") == 1
+    assert [block["id"] for block in blocks if block["type"] == "tool_use"][:3] == [
+        *("call_0", "toolu_1", "toolu_2")
+    ]
+    texts = "".join(block["text"] for block in blocks if block["type"] == "text")
+    assert all(said in texts for said in ("q", "Hm.", "I look.", "Rain.", "Thanks.", "Bye."))
+
+
 @pytest.mark.parametrize(
     ("arguments", "wanted"),
     [

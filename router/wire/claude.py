@@ -210,7 +210,8 @@ def _tool(tool: dict[str, Any], i: int, abilities: Abilities, dropped: list[str]
     if isinstance(description := function.get("description"), str) and description:
         made["description"] = description
     if function.get("strict") is True:
-        if abilities.structured is not False and expressible(schema):
+        simple = not {"$ref", "enum", "const"} & schema.keys()
+        if abilities.structured is not False and simple and expressible(schema):
             schema = strict_schema(schema)
             made["strict"] = True
         else:

@@ -19,6 +19,7 @@ PICTURES: Final = ("image/jpeg", "image/png", "image/gif", "image/webp")
 # How base64 of each begins: callers often name another type than they send, and Claude refuses.
 _MAGIC: Final = {"/9j/": PICTURES[0], "iVBORw": PICTURES[1], "R0lGOD": PICTURES[2]}
 _PDF: Final = "application/pdf"
+_MAX_TITLE: Final = 500
 _DATA_URI: Final = re.compile(r"data:([\w.+/-]*)((?:;[\w.+=\"-]+)*?)(;base64)?,", re.IGNORECASE)
 
 
@@ -89,7 +90,7 @@ def _picture_block(media_type: str, data: str, where: str) -> Block:
 
 def _file(file: dict[str, Any], where: str, abilities: Abilities) -> Block:
     name = file.get("filename")
-    title = {"title": name} if isinstance(name, str) and name else {}
+    title = {"title": name[:_MAX_TITLE]} if isinstance(name, str) and name else {}
     url = file.get("file_url")
     if isinstance(url, str) and url[:8].lower() == "https://":
         return {"type": "document", "source": {"type": "url", "url": url}} | title

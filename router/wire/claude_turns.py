@@ -45,7 +45,7 @@ def tool_name(name: str) -> str:
 
 
 def call_id(name: str) -> str:
-    return plain(name, 64)
+    return plain(name, 200)
 
 
 class Turns:
