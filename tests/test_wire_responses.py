@@ -393,6 +393,9 @@ def test_understands_codex() -> None:
     names = [tool["function"]["name"] for tool in request.tools]
     assert {"exec_command", "multi_agent_v1__close_agent"} <= {*names}
     assert request.dropped == ("tools.web_search",)
+    newest = parsed(recorded("codex-added-tools")["body"])
+    names = [tool["function"]["name"] for tool in newest.tools]
+    assert names == ["functions__exec", "functions__wait", "clock__sleep"]
 
 
 def test_a_picture_in_a_tool_output_makes_it_a_request_with_pictures() -> None:
