@@ -5,6 +5,7 @@ are. The exceptions, all of them here:
 
 - a stream is asked for its usage; the usage chunk is held back if the caller did not ask for it;
 - a stream that ends without `[DONE]` gets one if it said how it finished, else it is an error;
+- system messages in front are joined, for most chat templates take only one;
 - what a kind of server is known to refuse is sent in the form that it takes (`_adapted`);
 - request parts that no local server reads make it unfit for the request (`_check_fit`).
 """
@@ -13,6 +14,7 @@ import asyncio
 import contextlib
 import re
 from collections.abc import AsyncGenerator, Callable, Iterator
+from itertools import takewhile
 from typing import Any, Final
 
 import aiohttp
@@ -31,7 +33,7 @@ from router.errors import (
     BackendUnreachable,
 )
 from router.events import Event, Usage
-from router.request import ChatRequest
+from router.request import ChatRequest, text_of
 from router.wire import openai, sse
 
 PROBE_TIMEOUT_S: Final = 3.0
@@ -54,9 +56,10 @@ _TOO_LONG: Final = re.compile(
 )
 _CANNOT: Final = re.compile(
     r"does not support (?:images?|tools|vision)|image input is not supported|base64 encoded image"
-    r"|response_format|tool_choice",
+    r"|response_format|tool_choice|jinja",
     re.IGNORECASE,
 )
+"""What this model cannot and another may. Jinja: its chat template refuses the order of roles."""
 _USAGE_FOLLOWS: Final = re.compile(rb'"usage"\s*:\s*\{')
 
 
@@ -357,14 +360,24 @@ def _adapted(request: ChatRequest, model: str, server: str) -> dict[str, Any]:
         body["stream_options"] = {**(body.get("stream_options") or {}), "include_usage": True}
     if "max_completion_tokens" in body and "max_tokens" not in body:
         body["max_tokens"] = body["max_completion_tokens"]
-    if any(message["role"] == "developer" for message in request.messages):
-        body["messages"] = [
+    body["messages"] = _one_system_message(
+        [
             {**message, "role": "system"} if message["role"] == "developer" else message
             for message in request.messages
         ]
+    )
     if server == "lmstudio":
         _adapt_to_lm_studio(body)
     return body
+
+
+def _one_system_message(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Those in front become one: many chat templates refuse a second."""
+    front = [*takewhile(lambda message: message["role"] == "system", messages)]
+    if len(front) < 2:
+        return messages
+    text = "\n\n".join(text_of(message.get("content")) for message in front)
+    return [{**front[0], "content": text}, *messages[len(front) :]]
 
 
 def _adapt_to_lm_studio(body: dict[str, Any]) -> None:

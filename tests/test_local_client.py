@@ -185,6 +185,10 @@ async def test_a_document_in_answer_to_a_stream_becomes_events() -> None:
          BackendUnreachable, "local_not_ready"),
         (400, {"error": "'response_format.type' must be 'json_schema' or 'text'"}, BackendUnfit,
          "unsupported_by_backend"),
+        (500, {"error": {"message": "Jinja Exception: System message must be at the beginning."}},
+         BackendUnfit, "unsupported_by_backend"),
+        (400, {"error": "Error rendering prompt with jinja template: \"No user query found\""},
+         BackendUnfit, "unsupported_by_backend"),
         (401, {"error": {"message": "Invalid API key"}}, BackendMisconfigured, "upstream_auth"),
         (403, {}, BackendMisconfigured, "upstream_auth"),
         (404, {"error": {"message": "model not found"}}, BackendMisconfigured, "upstream_auth"),
@@ -351,6 +355,25 @@ async def test_files_make_it_unfit() -> None:
     with pytest.raises(BackendUnfit) as caught:
         await ask(whole(ANSWER), messages=[{"role": "user", "content": parts}])
     assert caught.value.param == "messages[0].content[0]"
+
+
+async def test_system_messages_in_front_are_sent_as_one() -> None:
+    parts = [{"type": "text", "text": "Be kind."}, {"type": "text", "text": "Be quick."}]
+    messages = [
+        {"role": "system", "content": "Be brief."},
+        {"role": "developer", "content": parts},
+        {"role": "user", "content": "Hi"},
+        {"role": "system", "content": "It is late."},
+    ]
+    async with scripted(whole(ANSWER)) as server:
+        local = backend(server)
+        await read(await local.open(request(messages=messages), "local-model"))
+        await local.aclose()
+    assert server.requests[0].json["messages"] == [
+        {"role": "system", "content": "Be brief.\n\nBe kind.\nBe quick."},
+        *messages[2:],
+    ]
+    assert messages[0] == {"role": "system", "content": "Be brief."}
 
 
 async def test_lm_studio_gets_what_it_takes() -> None:
