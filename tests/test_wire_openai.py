@@ -116,6 +116,21 @@ def test_a_body_that_is_no_chat_is_refused(body: bytes) -> None:
         wire.parse(body)
 
 
+@pytest.mark.parametrize("field", ["metadata", "tools"])
+def test_a_body_that_is_nested_too_deeply_is_refused(field: str) -> None:
+    def body(depth: int) -> bytes:
+        deep = b'{"a":' * depth + b"1" + b"}" * depth
+        tool = b'[{"type":"function","function":{"name":"f","parameters":%b}}]' % deep
+        value = tool if field == "tools" else deep
+        return b'{"messages":[{"role":"user","content":"x"}],"%b":%b}' % (field.encode(), value)
+
+    request = wire.parse(body(230))
+    assert orjson.dumps(request.body)
+    for depth in (300, 900, 5000):
+        with pytest.raises(InvalidRequest):
+            wire.parse(body(depth))
+
+
 # --- encoding -------------------------------------------------------------------------------------
 
 

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import orjson
 
-from router.errors import InvalidRequest, RouterError
+from router.errors import RouterError
 from router.request import ChatRequest, checked, parse_json, size_tokens
 from router.wire import sse
 from router.wire.fields import have, invalid, need, objects
@@ -108,14 +108,6 @@ def error_event(error: RouterError) -> bytes:
 
 def _chat(body: dict[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]:
     """The chat body, and the names of what it cannot say."""
-    try:
-        chat, dropped = _translated(body)
-        return checked(chat), dropped
-    except (RecursionError, orjson.JSONEncodeError):
-        raise InvalidRequest("The body is nested too deeply.") from None
-
-
-def _translated(body: dict[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]:
     chat: dict[str, Any] = {"messages": _messages(body)}
     dropped = [name for name in body if name not in _READ]
     if model := have(body.get("model"), str, "model"):
@@ -145,7 +137,7 @@ def _translated(body: dict[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]:
     if tools:
         chat["tools"] = tools
     chat |= _tool_choice(body, [tool["function"]["name"] for tool in tools])
-    return chat, (*dropped, *unknown)
+    return checked(chat), (*dropped, *unknown)
 
 
 def _effort(body: dict[str, Any], output: dict[str, Any]) -> dict[str, Any]:

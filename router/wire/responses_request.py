@@ -37,24 +37,12 @@ def chat_of(
 
     Reasoning of earlier turns is left out: only the model that thought it can read it.
     """
-    try:
-        chat, dropped = _translated(body, recall or _nothing)
-        return checked(chat), dropped
-    except (RecursionError, orjson.JSONEncodeError):
-        raise InvalidRequest("The body is nested too deeply.") from None
-
-
-def _nothing(response_id: str) -> None:
-    return None
-
-
-def _translated(body: dict[str, Any], recall: Recall) -> tuple[dict[str, Any], tuple[str, ...]]:
     for name, rule in _ELSEWHERE.items():
         if body.get(name) is not None:
             raise invalid(name, rule)
     if have(body.get("background"), bool, "background"):
         raise invalid("background", "is not supported: wait for the answer, or stream it")
-    chat: dict[str, Any] = {"messages": _messages(body, recall)}
+    chat: dict[str, Any] = {"messages": _messages(body, recall or _nothing)}
     if model := have(body.get("model"), str, "model"):
         chat["model"] = model
     if limit := have(body.get("max_output_tokens"), int, "max_output_tokens"):
@@ -84,7 +72,11 @@ def _translated(body: dict[str, Any], recall: Recall) -> tuple[dict[str, Any], t
         chat["parallel_tool_calls"] = False
     unread = body.keys() - _READ - _WITHOUT_EFFECT
     dropped = [name for name in body if name in unread and body[name] not in (None, "disabled", 0)]
-    return chat, (*dropped, *tools.dropped)
+    return checked(chat), (*dropped, *tools.dropped)
+
+
+def _nothing(response_id: str) -> None:
+    return None
 
 
 def _text(body: dict[str, Any]) -> dict[str, Any]:
