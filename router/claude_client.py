@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 import orjson
 
-from router.backend import Relayed, Reply, Status, TimeLimits, Translated, primed
+from router.backend import Model, Relayed, Reply, Status, TimeLimits, Translated, primed
 from router.claude_models import ClaudeModels
 from router.cloud_calls import connection_errors, connection_failure, was_stale
 from router.errors import (
@@ -66,6 +66,7 @@ class ClaudeBackend:
         """`model` is the one that `probe()` looks at, `max_tokens` the limit of an answer to a
         request without one, `base_url` the address with or without its /v1."""
         self._api_key = api_key
+        self._model = model
         self._max_tokens = max_tokens
         self._limits = limits
         self._base_url = (base_url or BASE_URL).rstrip("/").removesuffix("/v1")
@@ -98,9 +99,14 @@ class ClaudeBackend:
             raise BackendMisconfigured(told, backend=self.name, code=error.code) from None
 
     async def probe(self) -> Status:
-        """Is there a key, and does it open the model? Asks the Models API, once in a long while."""
+        """Is there a key, and does it open the model? Asks the Models API, once in a long while.
+
+        Before the SDK is there (`warm`) the answer is taken to be yes: nobody shall wait for it.
+        """
         if self._api_key is None:
             return Status("unconfigured", server="anthropic", detail=_NO_KEY)
+        if self._client is None:
+            return Status("ready", Model(self._model), server="anthropic")
         return await self._models.status()
 
     # The two ways to answer

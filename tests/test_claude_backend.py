@@ -16,7 +16,7 @@ import httpx2
 import orjson
 import pytest
 
-from router.backend import Relayed, TimeLimits, Translated
+from router.backend import Relayed, Status, TimeLimits, Translated
 from router.cloud_calls import connection_errors, connection_failure
 from router.cloud_client import ClaudeBackend
 from router.errors import (
@@ -71,6 +71,12 @@ async def events_of(backend: ClaudeBackend, asked: ChatRequest, model: str = MOD
     reply = await backend.open(asked, model)
     assert isinstance(reply, Translated)
     return [event async for event in reply.events]
+
+
+async def probed(backend: ClaudeBackend) -> Status:
+    """A look with the SDK in place; without it a key is taken at its word."""
+    await backend.warm()
+    return await backend.probe()
 
 
 async def failure_of(answer: Answer, limits: TimeLimits = BRISK) -> BackendError:
@@ -547,9 +553,18 @@ LISTED = {"data": [{"type": "model", "id": "claude-opus-5-5"}, {"type": "model",
 
 async def test_a_look_without_a_key_opens_nothing() -> None:
     backend = ClaudeBackend(None, MODEL, max_tokens=1, limits=BRISK, base_url="http://127.0.0.1:9")
-    status = await backend.probe()
+    status = await probed(backend)
     assert status.state == "unconfigured"
     assert "ANTHROPIC_API_KEY" in status.detail
+
+
+async def test_a_look_before_the_sdk_is_there_waits_for_nothing() -> None:
+    async with claude_server() as server, backend_of(server) as backend:
+        status = await backend.probe()
+        assert status.state == "ready"
+        assert status.model is not None
+        assert status.model.id == MODEL
+        assert not server.received
 
 
 async def test_a_look_tells_what_the_model_can_do_and_is_kept() -> None:
@@ -566,7 +581,7 @@ async def test_a_look_tells_what_the_model_can_do_and_is_kept() -> None:
         backend_of(server, clock=lambda: now) as backend,
     ):
         for _ in range(3):
-            status = await backend.probe()
+            status = await probed(backend)
         assert len(server.received) == 1
         assert not server.asked  # no tokens spent
         assert (status.state, status.detail) == ("ready", "")
@@ -576,7 +591,7 @@ async def test_a_look_tells_what_the_model_can_do_and_is_kept() -> None:
         await events_of(backend, request(max_tokens=500_000))
         assert server.asked[0].body["max_tokens"] == 64_000
         now += 3601
-        await backend.probe()
+        await probed(backend)
         assert len(server.received) == 3
 
 
@@ -603,7 +618,7 @@ async def test_a_look_tells_what_the_model_can_do_and_is_kept() -> None:
 )
 async def test_what_a_look_finds(models: dict[str, Any], state: str, said: str) -> None:
     async with claude_server(models=models) as server, backend_of(server) as backend:
-        status = await backend.probe()
+        status = await probed(backend)
     assert status.state == state
     assert said in status.detail
     assert KEY not in status.detail
@@ -614,11 +629,11 @@ async def test_a_look_at_nobody_is_down_and_soon_repeated() -> None:
         port = int(server.url.rpartition(":")[2])
     now = 0.0
     async with backend_of(server, clock=lambda: now) as backend:
-        assert (await backend.probe()).state == "down"
+        assert (await probed(backend)).state == "down"
         async with claude_server(port=port, models={MODEL: (200, {"id": MODEL})}):
-            assert (await backend.probe()).state == "down"
+            assert (await probed(backend)).state == "down"
             now += 11
-            assert (await backend.probe()).state == "ready"
+            assert (await probed(backend)).state == "ready"
 
 
 async def test_an_unknown_model_is_told_which_there_are() -> None:

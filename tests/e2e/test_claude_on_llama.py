@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 import pytest
 
-from router.backend import Relayed, TimeLimits, Translated
+from router.backend import Relayed, Status, TimeLimits, Translated
 from router.cloud_client import ClaudeBackend
 from router.embedded import ROOT
 from router.errors import BackendError, BackendRejected
@@ -188,5 +188,11 @@ async def test_a_real_document_passes_as_it_is(backend: ClaudeBackend) -> None:
 
 
 async def test_a_look_at_a_server_without_a_models_api(backend: ClaudeBackend) -> None:
-    status = await backend.probe()
+    status = await probed(backend)
     assert status.up
+
+
+async def probed(backend: ClaudeBackend) -> Status:
+    """A look with the SDK in place; without it a key is taken at its word."""
+    await backend.warm()
+    return await backend.probe()
