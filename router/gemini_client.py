@@ -47,6 +47,7 @@ _LOOK_AGAIN_S: Final = 10.0
 _LOOK_LIMIT_S: Final = 10.0
 _PREVIEW: Final = re.compile(r"latest|preview|exp")
 """Models that only the beta of the API has; the others are asked for where it is stable."""
+_VERSION: Final = re.compile(r"/v1(?:alpha|beta)?/?$")
 _NO_KEY: Final = "Gemini is not configured: set GEMINI_API_KEY."
 
 
@@ -66,11 +67,13 @@ class GeminiBackend:
         pictures: Pictures | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`model` is the one that `probe()` looks at, `base_url` the address without a version."""
+        """`model` is the one that `probe()` looks at; `base_url` may end with an API version, which
+        is then left to the model."""
         self._api_key = api_key
+        self._secrets = (api_key,) if api_key else ()
         self._model = model
         self._limits = limits
-        self._base_url = base_url or BASE_URL
+        self._base_url = _VERSION.sub("", base_url or BASE_URL)
         self._vault = Vault() if vault is None else vault
         self._pictures = Pictures() if pictures is None else pictures
         self._clock = clock
@@ -122,14 +125,20 @@ class GeminiBackend:
             except BackendRejected:
                 raise refused from None  # its message is about what the caller wrote
         except gemini.UnknownGeminiModel as error:
-            error.message = await self._naming_models(error)
-            raise
+            raise BackendMisconfigured(
+                await self._naming_models(error), backend=self.name
+            ) from None
         return Translated(events, model, sent.dropped)
 
     async def probe(self) -> Status:
-        """Is there a key, and does it open the model? Asks the Models API, once in a long while."""
+        """Is there a key, and does it open the model? Asks the Models API, once in a long while.
+
+        Before the SDK is there (`warm`) the answer is taken to be yes: nobody shall wait for it.
+        """
         if self._api_key is None:
             return Status("unconfigured", server=self.name, detail=_NO_KEY)
+        if self._client is None:
+            return Status("ready", Model(self._model), server=self.name)
         if self._status is None or self._clock() >= self._look_at:
             self._status = await self._look()
             self._look_at = self._clock() + (_LOOK_S if self._status.up else _LOOK_AGAIN_S)
@@ -161,6 +170,8 @@ class GeminiBackend:
     ) -> AsyncGenerator[bytes, None]:
         """Send a body; the answer's bytes as they come. Closing it closes the connection."""
         response: aiohttp.ClientResponse | None = None
+        now = asyncio.get_running_loop().time
+        end = now() + self._limits.total_s
         limit = asyncio.timeout(self._limits.first_byte_s)
         try:
             async with limit:
@@ -168,13 +179,13 @@ class GeminiBackend:
                 chunk = await response.content.readany()
             while chunk:
                 yield chunk
-                limit = asyncio.timeout(self._limits.idle_s)
+                limit = asyncio.timeout_at(min(now() + self._limits.idle_s, end))
                 async with limit:
                     chunk = await response.content.readany()
         except connection_errors() as error:
             begun = response is not None
             if limit.expired():
-                raise self._silent(begun) from None
+                raise self._too_slow(begun, over=now() >= end) from None
             raise connection_failure(error, backend=self.name, begun=begun) from None
         finally:
             if response is not None:
@@ -210,14 +221,15 @@ class GeminiBackend:
             unread.reset(token)
         return answers[0]
 
-    def _silent(self, begun: bool) -> BackendTimeout:
+    def _too_slow(self, begun: bool, over: bool) -> BackendTimeout:
         limits = self._limits
-        return BackendTimeout(
-            f"Gemini stopped in the middle of its answer: nothing for {limits.idle_s:g} s."
-            if begun
-            else f"Gemini did not begin to answer within {limits.first_byte_s:g} s.",
-            backend=self.name,
-        )
+        if over:
+            message = f"Gemini did not end its answer within {limits.total_s:g} s."
+        elif begun:
+            message = f"Gemini stopped in the middle of its answer for {limits.idle_s:g} s."
+        else:
+            message = f"Gemini did not begin to answer within {limits.first_byte_s:g} s."
+        return BackendTimeout(message, backend=self.name)
 
     async def _fetched(self, request: ChatRequest) -> Mapping[str, tuple[bytes, str]]:
         urls = gemini.picture_urls(request)
@@ -261,9 +273,7 @@ class GeminiBackend:
             yield
         except errors.APIError as error:
             headers = getattr(error.response, "headers", {})
-            failure = gemini.failure(error.details, error.code, headers)
-            failure.message = self._cleaned(failure.message)
-            raise failure from None
+            raise gemini.failure(error.details, error.code, headers, self._secrets) from None
         except connection_errors() as error:
             raise connection_failure(error, backend=self.name) from None
         except RecursionError:
@@ -271,17 +281,15 @@ class GeminiBackend:
         except (UnicodeDecodeError, JSONDecodeError, errors.UnknownApiResponseError):
             raise BackendBroken("Gemini sent what cannot be read.", backend=self.name) from None
         except ValueError as error:  # what the SDK itself refuses: a key, an address, a model
+            said = cleaned(str(error).partition("\n")[0], self._secrets)
             raise BackendMisconfigured(
-                "GEMINI_API_KEY, GEMINI_BASE_URL or GEMINI_MODEL cannot be used: "
-                + self._cleaned(str(error)),
+                f"GEMINI_API_KEY, GEMINI_BASE_URL or GEMINI_MODEL cannot be used: {said}",
                 backend=self.name,
             ) from None
         except BackendError as error:
-            error.message = self._cleaned(error.message)
+            error.message = cleaned(error.message, self._secrets)
+            error.args = (error.message,)
             raise
-
-    def _cleaned(self, message: str) -> str:
-        return cleaned(message, (self._api_key,) if self._api_key else ())
 
     # The Models API
 

@@ -8,17 +8,22 @@ import asyncio
 import ipaddress
 import re
 import socket
+import time
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 import aiohttp
 
-MAX_BYTES: Final = 20 * 2**20
+MAX_BYTES: Final = 32 * 2**20
 MAX_PICTURES: Final = 50
-"""In one request."""
+"""Both in one request, all its pictures together."""
 MAX_REDIRECTS: Final = 3
 TIMEOUT_S: Final = 10.0
 """For one picture, from the name's resolution to its last byte."""
+KEPT_S: Final = 600.0
+"""A conversation brings its pictures along on every turn, and wants them unchanged."""
+MAX_KEPT_BYTES: Final = 64 * 2**20
 
 _NAT64: Final = ipaddress.ip_network("64:ff9b::/96")
 _SPECIAL: Final = tuple(map(ipaddress.ip_network, ("192.0.0.0/24", "64:ff9b:1::/48", "fec0::/10")))
@@ -64,16 +69,29 @@ class Pictures:
         max_bytes: int = MAX_BYTES,
         timeout_s: float = TIMEOUT_S,
         allowed: Callable[[str], bool] = is_public,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._max_bytes = max_bytes
         self._timeout_s = timeout_s
         self._allowed = allowed
+        self._clock = clock
+        self._kept: dict[str, tuple[float, Picture]] = {}
+        """By URL, the oldest first, each with the time until which it is kept."""
 
     async def fetch(self, urls: Iterable[str]) -> dict[str, Picture]:
         """All of them, at the same time. Raises PictureError for the first that cannot be had."""
-        wanted = list(dict.fromkeys(urls))
-        if not wanted:
-            return {}
+        urls = list(dict.fromkeys(urls))
+        self._forget_old()
+        found = {url: self._kept[url][1] for url in urls if url in self._kept}
+        if wanted := [url for url in urls if url not in found]:
+            fetched = await self._fetch_all(wanted)
+            for url, picture in fetched.items():
+                self._kept.pop(url, None)  # to the end
+                self._kept[url] = (self._clock() + KEPT_S, picture)
+            found |= fetched
+        return found
+
+    async def _fetch_all(self, wanted: list[str]) -> dict[str, Picture]:
         if len(wanted) > MAX_PICTURES:
             raise PictureError(f"More than {MAX_PICTURES} pictures to fetch.", wanted[MAX_PICTURES])
         # No cookies, no proxy, no credentials from the environment: a stranger's request.
@@ -85,17 +103,18 @@ class Pictures:
             auto_decompress=False,
             trust_env=False,
         ) as session:
+            room = _Room(self._max_bytes)
             try:
                 async with asyncio.TaskGroup() as group:
-                    tasks = [group.create_task(self._fetch(session, url)) for url in wanted]
+                    tasks = [group.create_task(self._fetch(session, url, room)) for url in wanted]
             except* PictureError as failed:
                 raise failed.exceptions[0] from None
         return dict(zip(wanted, (task.result() for task in tasks), strict=True))
 
-    async def _fetch(self, session: aiohttp.ClientSession, url: str) -> Picture:
+    async def _fetch(self, session: aiohttp.ClientSession, url: str, room: "_Room") -> Picture:
         try:
             async with session.get(url, max_redirects=MAX_REDIRECTS + 1) as answer:
-                return await self._read(answer, url)
+                return await self._read(answer, url, room)
         except TimeoutError:
             message = f"took longer than {self._timeout_s:g} s"
         except aiohttp.TooManyRedirects:
@@ -109,7 +128,15 @@ class Pictures:
             message = "could not be fetched"
         raise PictureError(f"The picture {message}.", url)
 
-    async def _read(self, answer: aiohttp.ClientResponse, url: str) -> Picture:
+    def _forget_old(self) -> None:
+        size = sum(len(picture.data) for _, picture in self._kept.values())
+        for url, (until, picture) in list(self._kept.items()):
+            if size <= MAX_KEPT_BYTES and until > self._clock():
+                break
+            size -= len(picture.data)
+            del self._kept[url]
+
+    async def _read(self, answer: aiohttp.ClientResponse, url: str, room: "_Room") -> Picture:
         if answer.status != 200:
             raise PictureError(f"The picture's server answered with {answer.status}.", url)
         mime_type = answer.content_type.lower()
@@ -120,8 +147,9 @@ class Pictures:
         data = bytearray()
         async for chunk in answer.content.iter_any():
             data += chunk
-            if len(data) > self._max_bytes:
-                raise PictureError(f"The picture is over {self._max_bytes} bytes.", url)
+            room.left -= len(chunk)
+            if room.left < 0:
+                raise PictureError(f"The pictures are over {self._max_bytes} bytes.", url)
         return Picture(bytes(data), mime_type)
 
     def _vetted_socket(self, info: tuple[Any, ...]) -> socket.socket:
@@ -130,6 +158,13 @@ class Pictures:
         if not self._allowed(address[0]):
             raise _NotPublic("is not on the public internet")
         return socket.socket(family, kind, protocol)
+
+
+@dataclass(slots=True)
+class _Room:
+    """Bytes that the pictures of one request may still take."""
+
+    left: int
 
 
 class _NotPublic(OSError):

@@ -1,6 +1,7 @@
-"""Chat and Gemini messages in short, and the google-genai SDK as the judge of them."""
+"""Chat and Gemini messages in short, and what judges them: Google's document and its SDK."""
 
 import base64
+import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,17 @@ from hypothesis import strategies as st
 
 from router.request import ChatRequest, checked
 from router.wire.gemini import encode
+from tests.google_published import validator
 
 NEW = "gemini-3.8-flash"
 RECORDINGS = Path(__file__).with_name("recordings") / "gemini"
 PNG = base64.b64encode(b"\x89PNG\r\n\x1a\n").decode()
+WEATHER = {
+    "type": "object",
+    "properties": {"city": {"type": "string"}},
+    "required": ["city"],
+    "additionalProperties": False,
+}
 PDF = base64.b64encode(b"%PDF-1.7\xff").decode()
 
 
@@ -77,8 +85,9 @@ _FIELDS: dict[str, type[types.Content | types.Tool | types.ToolConfig]] = {
 }
 
 
-def assert_sdk_would_send(body: dict[str, Any]) -> None:
-    """The SDK, asked for the same in its own types, which are strict, sends the same."""
+def assert_valid(body: dict[str, Any]) -> None:
+    """The body is as Google published it, and as its SDK sends it when asked in its own types."""
+    validator("GenerateContentRequest").validate(body)
     typed = {name: _typed(name, value) for name, value in body.items()}
     config = {"system_instruction": typed.get("systemInstruction")}
     config |= {"tools": typed.get("tools"), "tool_config": typed.get("toolConfig")}
@@ -101,15 +110,20 @@ def _typed(name: str, value: Any) -> Any:
 
 
 def sent_by_sdk(contents: Any, config: Any) -> bytes:
+    client, bodies = _listening_sdk()
+    client.models.generate_content(model=NEW, contents=contents, config=config)
+    return bodies.pop()
+
+
+@functools.cache
+def _listening_sdk() -> tuple[genai.Client, list[bytes]]:
     bodies: list[bytes] = []
 
     def take(request: httpx2.Request) -> httpx2.Response:
         bodies.append(request.content)
         return httpx2.Response(200, json={})
 
-    with sdk(take) as client:
-        client.models.generate_content(model=NEW, contents=contents, config=config)
-    return bodies[0]
+    return sdk(take), bodies
 
 
 def sdk(answering: Callable[[httpx2.Request], httpx2.Response]) -> genai.Client:
@@ -125,4 +139,30 @@ json_values = st.recursive(
         st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3)
     ),
     max_leaves=8,
+)
+schemas: st.SearchStrategy[Any] = st.recursive(
+    json_values,
+    lambda inner: st.fixed_dictionaries(
+        {},
+        optional={
+            "type": st.sampled_from(
+                ["object", "string", "array", ["string", "null"], ["string", "integer"]]
+            ),
+            "properties": st.dictionaries(st.sampled_from(["a", "b"]), inner, max_size=2),
+            "required": st.just(["a", "zzz"]) | json_values,
+            "items": inner,
+            "anyOf": st.lists(inner, max_size=2),
+            "oneOf": st.lists(inner, max_size=2),
+            "allOf": st.lists(inner, max_size=2),
+            "$ref": st.sampled_from(["#/$defs/d", "#/definitions/d", "#/nowhere"]),
+            "$defs": st.dictionaries(st.just("d"), inner, max_size=1),
+            "definitions": st.dictionaries(st.just("d"), inner, max_size=1),
+            "const": json_values,
+            "enum": json_values,
+            "additionalProperties": inner,
+            "$schema": st.just("x"),
+            "not": inner,
+        },
+    ),
+    max_leaves=6,
 )

@@ -7,7 +7,15 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 import pytest
 from aiohttp import web
 
-from router.pictures import MAX_PICTURES, Picture, PictureError, Pictures, is_public
+from router.pictures import (
+    KEPT_S,
+    MAX_KEPT_BYTES,
+    MAX_PICTURES,
+    Picture,
+    PictureError,
+    Pictures,
+    is_public,
+)
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(range(256))
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -78,6 +86,43 @@ async def test_fetches_each_picture_once() -> None:
         fetched = await Pictures(allowed=anywhere).fetch(urls)
     assert fetched == dict.fromkeys(urls, Picture(PNG, "image/png"))
     assert sorted(asked) == ["/a", "/b"]
+
+
+async def test_a_picture_is_kept_for_the_next_turns() -> None:
+    asked: list[str] = []
+    now = 0.0
+
+    async def counted(request: web.Request) -> web.Response:
+        asked.append(request.path)
+        return web.Response(body=PNG, content_type="image/png")
+
+    async with site(a=counted, b=counted) as base:
+        pictures = Pictures(allowed=anywhere, clock=lambda: now)
+        await pictures.fetch([f"{base}/a"])
+        now = KEPT_S - 1
+        assert (await pictures.fetch([f"{base}/b", f"{base}/a"])).keys() == {
+            f"{base}/a",
+            f"{base}/b",
+        }
+        assert asked == ["/a", "/b"]
+        now = KEPT_S + 1
+        await pictures.fetch([f"{base}/a", f"{base}/b"])
+    assert asked == ["/a", "/b", "/a"]
+
+
+async def test_not_more_is_kept_than_memory_allows() -> None:
+    size = MAX_KEPT_BYTES // 2
+    asked: list[str] = []
+
+    async def large(request: web.Request) -> web.Response:
+        asked.append(request.path)
+        return web.Response(body=bytes(size), content_type="image/png")
+
+    async with site(a=large, b=large, c=large) as base:
+        pictures = Pictures(allowed=anywhere, max_bytes=size)
+        for name in ("a", "b", "c", "b", "a"):
+            await pictures.fetch([f"{base}/{name}"])
+    assert asked == ["/a", "/b", "/c", "/a"]
 
 
 async def test_nothing_to_fetch_opens_nothing() -> None:
@@ -180,6 +225,16 @@ async def test_what_is_too_large_is_not_read_to_its_end() -> None:
         await asyncio.wait_for(stopped.wait(), 5)
 
 
+async def test_the_limit_is_for_all_pictures_of_a_request() -> None:
+    async with site(a=picture, b=picture) as base:
+        pictures = Pictures(allowed=anywhere, max_bytes=len(PNG) * 2 - 1)
+        await pictures.fetch([f"{base}/a"])
+        with pytest.raises(PictureError, match="over"):
+            await Pictures(allowed=anywhere, max_bytes=len(PNG) * 2 - 1).fetch(
+                [f"{base}/a", f"{base}/b"]
+            )
+
+
 async def test_what_takes_too_long_is_given_up() -> None:
     async def slow(request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse(headers={"Content-Type": "image/png"})
@@ -217,6 +272,7 @@ async def test_a_server_that_hangs_up_is_told() -> None:
         await reader.readuntil(b"\r\n\r\n")
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: image/png\r\nContent-Length: 9\r\n\r\nabc")
         writer.close()
+        await writer.wait_closed()
 
     async with await asyncio.start_server(hang_up, "127.0.0.1", 0) as server:
         port = server.sockets[0].getsockname()[1]

@@ -1,6 +1,7 @@
 """What Gemini says, as events and failures; the SDK reads the same recordings."""
 
 from collections.abc import AsyncIterator, Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -28,7 +29,7 @@ from router.events import (
     ToolCallStart,
     Usage,
 )
-from router.wire import gemini
+from router.wire import gemini, sse
 from router.wire.gemini import SIGNATURE, decode, failure
 from router.wire.gemini_answer import FINISHES
 from tests.gemini_words import (
@@ -38,6 +39,7 @@ from tests.gemini_words import (
     sdk,
     text,
 )
+from tests.google_published import validator
 
 ANSWERS: dict[str, list[Event]] = {
     "text": [
@@ -103,6 +105,14 @@ async def test_recorded_failures_are_told_where_they_happen(name: str, size: int
     with pytest.raises(kind, match=message) as caught:
         await anext(answer)
     assert caught.value.retryable
+
+
+@pytest.mark.parametrize("path", sorted(RECORDINGS.glob("*.sse")), ids=lambda path: path.stem)
+def test_recordings_are_as_google_published_it(path: Path) -> None:
+    for data in sse.data_of(path.read_bytes()):
+        payload = orjson.loads(data)
+        if "error" not in payload:
+            validator("GenerateContentResponse").validate(payload)
 
 
 def test_every_recording_is_tested() -> None:

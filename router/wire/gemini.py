@@ -58,6 +58,10 @@ _CONTINUE: Final = "Continue your last message exactly where it ends."
 _UNANSWERED: Final = "The tool was not run, or its result is lost."
 
 
+Recall = Callable[[str], Mapping[str, Any] | None]
+"""The `extra` that came with a tool call, by its id."""
+
+
 @dataclass(frozen=True, slots=True)
 class Encoded:
     """A request as Gemini takes it."""
@@ -74,19 +78,21 @@ def encode(
     model: str,
     *,
     pictures: Mapping[str, tuple[bytes, str]] | None = None,
-    recall: Callable[[str], Mapping[str, Any] | None] = lambda call_id: None,
+    recall: Recall | None = None,
     strict: bool = False,
 ) -> Encoded:
     """The body of generateContent for a chat request.
 
-    `pictures`: what the URLs of `picture_urls` led to, each with its type. `recall`: the `extra`
-    that this very model gave with a tool call. `strict`: only what every model takes, for a second
+    `pictures`: what the URLs of `picture_urls` led to, each with its type. `recall`: what
+    this very model gave with its calls. `strict`: only what every model takes, for a second
     attempt after a 400. Raises BackendUnfit naming the part that Gemini cannot express,
     InvalidRequest naming the field that nobody could.
     """
     dropped = dropped_fields(request.body)
     signed = (version_of(model) or (0, 0)) >= (3, 0)
-    conversation = _Conversation(pictures or {}, recall, signed)
+    # A signature that is refused is worse than none.
+    known = _nothing if strict or recall is None else recall
+    conversation = _Conversation(pictures or {}, known, signed)
     for i, message in enumerate(request.messages):
         conversation.add(message, f"messages[{i}]")
     contents, system = conversation.finished()
@@ -123,7 +129,7 @@ class _Conversation:
     def __init__(
         self,
         pictures: Mapping[str, tuple[bytes, str]],
-        recall: Callable[[str], Mapping[str, Any] | None],
+        recall: Recall,
         signed: bool,
     ) -> None:
         self._pictures = pictures
@@ -278,6 +284,10 @@ class _Conversation:
         if mime not in _IMAGES:
             raise _unfit(f"Gemini does not take pictures of type {mime or 'unknown'}.", where)
         return _inline(mime, data, where)
+
+
+def _nothing(call_id: str) -> None:
+    """A model that remembers no call."""
 
 
 def _image_url(part: Mapping[str, Any]) -> str | None:

@@ -112,6 +112,8 @@ def generation_config(
             continue
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise InvalidRequest(f"`{name}` must be a number.", param=name)
+        if name == "top_k" and isinstance(value, float) and not value.is_integer():
+            raise InvalidRequest("`top_k` must be a whole number.", param=name)
         if strict and name in _PENALTIES:
             dropped.append(name)
         else:
@@ -149,15 +151,16 @@ def tools_and_choice(request: ChatRequest, strict: bool) -> tuple[dict[str, Any]
     names = [_function(tool, i)["name"] for i, tool in enumerate(request.tools)]
     sent = {name: sent_name(name) for name in names}
     allowed, mode = _choice(request.body.get("tool_choice"), names)
+    precise = allowed is not None or any(tool["function"].get("strict") for tool in request.tools)
+    if mode == "AUTO" and precise and not strict:
+        mode = "VALIDATED"
     declarations = [
         _declaration(tool["function"], i, strict)
         for i, tool in enumerate(request.tools)
-        if mode == "ANY" or allowed is None or tool["function"]["name"] in allowed
+        if mode != "AUTO" or allowed is None or tool["function"]["name"] in allowed
     ]
-    if mode == "AUTO" and not strict and any(t["function"].get("strict") for t in request.tools):
-        mode = "VALIDATED"
     calling: dict[str, Any] = {"mode": mode}
-    if mode == "ANY" and allowed is not None:
+    if mode != "AUTO" and allowed is not None:  # AUTO takes no names: the others are left out
         calling["allowedFunctionNames"] = [sent[name] for name in names if name in allowed]
     out = {
         "tools": [{"functionDeclarations": declarations}],
@@ -182,7 +185,7 @@ def _stop_sequences(stop: Any) -> list[str]:
 
 def _thinking(request: ChatRequest, model: str, strict: bool, dropped: list[str]) -> dict[str, Any]:
     effort = request.body.get("reasoning_effort")
-    if effort is not None and effort not in _LEVELS:
+    if effort is not None and not (isinstance(effort, str) and effort in _LEVELS):
         allowed = ", ".join(_LEVELS)
         raise InvalidRequest(
             f"`reasoning_effort` must be one of {allowed}.", param="reasoning_effort"
@@ -214,6 +217,8 @@ def _level(effort: str, version: tuple[int, int], pro: bool, strict: bool) -> st
         return "LOW"
     if level == "MEDIUM" and pro and version < (3, 1):
         return "HIGH"
+    if level == "XHIGH" and version <= (3, 1):
+        return "HIGH"
     return level
 
 
@@ -227,7 +232,8 @@ def _output(request: ChatRequest, model: str, strict: bool, dropped: list[str]) 
     out: dict[str, Any] = {"responseMimeType": "application/json"}
     if schema is not None:
         field = "responseSchema" if strict else "responseJsonSchema"
-        out[field] = _schema(schema, strict, "response_format.json_schema.schema")
+        where = "response_format.json_schema.schema"
+        out[field] = _schema(schema, strict, where, ordered=True)
     return out
 
 
@@ -286,9 +292,9 @@ def _declaration(function: Mapping[str, Any], i: int, strict: bool) -> dict[str,
     return declaration
 
 
-def _schema(schema: Any, strict: bool, where: str) -> dict[str, Any]:
+def _schema(schema: Any, strict: bool, where: str, ordered: bool = False) -> dict[str, Any]:
     try:
-        return strictest(schema) if strict else cleaned(schema)
+        return (strictest if strict else cleaned)(schema, ordered=ordered)
     except TooDeep:
         raise _unfit(f"`{where}` is nested too deep for Gemini.", where) from None
 

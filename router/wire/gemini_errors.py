@@ -11,6 +11,8 @@ from router.errors import BackendError, BackendMisconfigured, BackendRejected
 from router.failures import CONTEXT_LENGTH, cleaned, retry_after_s, status_failure
 
 NAME: Final = "gemini"
+MOST_CHARS: Final = 1000
+"""Of a message; a proxy may answer with a whole page."""
 
 # A prompt that is too long has no code of its own; this is the one thing only its prose says.
 _TOO_LONG: Final = re.compile(
@@ -18,13 +20,11 @@ _TOO_LONG: Final = re.compile(
     r"|input (?:is|context is) too long",
     re.IGNORECASE | re.DOTALL,
 )
-_KEY_REASONS: Final = frozenset(
-    {
-        "API_KEY_INVALID",
-        "API_KEY_EXPIRED",
-        "API_KEY_SERVICE_BLOCKED",
-        "API_KEY_HTTP_REFERRER_BLOCKED",
-    }
+_KEY_REASONS: Final = (
+    "API_KEY_INVALID",
+    "API_KEY_EXPIRED",
+    "API_KEY_SERVICE_BLOCKED",
+    "API_KEY_HTTP_REFERRER_BLOCKED",
 )
 _HTTP_STATUS: Final = {
     "CANCELLED": 499,
@@ -66,10 +66,10 @@ def failure(
         known = _HTTP_STATUS.get(name, 500) if isinstance(name, str) else 500
         status = code if isinstance(code, int) and 400 <= code < 600 else known
     said = cleaned(str(error.get("message") or name or f"HTTP status {status}"), secrets).strip()
-    reasons = {detail.get("reason") for detail in _details(error)}
+    said = said[:MOST_CHARS]
     if (
         status == 401
-        or reasons & _KEY_REASONS
+        or any(detail.get("reason") in _KEY_REASONS for detail in _details(error))
         or ("api key" in said.lower() and status in (400, 403))
     ):
         return BackendMisconfigured(f"Gemini refused GEMINI_API_KEY: {said}", backend=NAME)

@@ -18,7 +18,9 @@ _KEPT: Final = frozenset(
         *("minimum", "maximum", "required", "propertyOrdering"),
     }
 )
-_ANNOTATIONS: Final = frozenset({"title", "description", "default", "examples", "allOf"})
+_ANNOTATIONS: Final = frozenset(
+    {"title", "description", "default", "examples", "allOf", "$defs", "definitions"}
+)
 _TYPES: Final = {
     "string": "STRING",
     "number": "NUMBER",
@@ -33,9 +35,12 @@ class TooDeep(ValueError):
     """The schema is nested deeper, or unfolds to more, than any model would follow."""
 
 
-def cleaned(schema: Any) -> dict[str, Any]:
-    """The schema with only what Gemini's JSON Schema fields honour. Raises TooDeep."""
-    source = _Schema(schema)
+def cleaned(schema: Any, *, ordered: bool = False) -> dict[str, Any]:
+    """The schema with only what Gemini's JSON Schema fields honour. Raises TooDeep.
+
+    `ordered`: the model writes properties in the order of the schema, not of the alphabet.
+    """
+    source = _Schema(schema, ordered)
     root = source.cleaned(schema)
     if definitions := source.definitions:
         root["$defs"] = {
@@ -45,18 +50,19 @@ def cleaned(schema: Any) -> dict[str, Any]:
     return root
 
 
-def strictest(schema: Any) -> dict[str, Any]:
+def strictest(schema: Any, *, ordered: bool = False) -> dict[str, Any]:
     """The schema as an OpenAPI subset: references inlined, alternatives narrowed to the first.
 
     A reference into itself becomes an object of any shape. Raises TooDeep.
     """
-    return _Schema(schema).strictest(schema)
+    return _Schema(schema, ordered).strictest(schema)
 
 
 class _Schema:
     """One schema document: what its references point at, and how much was made of it so far."""
 
-    def __init__(self, document: Any) -> None:
+    def __init__(self, document: Any, ordered: bool) -> None:
+        self._ordered = ordered
         self.definitions: dict[str, Any] = {
             f"#/{place}/{name}": value
             for place in ("definitions", "$defs")
@@ -86,6 +92,8 @@ class _Schema:
             out["properties"] = {
                 name: self.cleaned(value, depth + 1) for name, value in properties.items()
             }
+            if self._ordered and len(properties) > 1:
+                out.setdefault("propertyOrdering", list(properties))
         items = schema.get("items")
         prefix = items if isinstance(items, list) else _list(schema.get("prefixItems"))
         if prefix:
@@ -107,16 +115,16 @@ class _Schema:
         if not isinstance(schema, Mapping):
             return {"type": "STRING"}
         schema = self._merged(schema, depth)
-        if isinstance(reference := schema.get("$ref"), str):
-            if reference in inside or reference not in self.definitions:
-                return {"type": "OBJECT"}
-            target = self.definitions[reference]
-            return self.strictest(target, inside | {reference}, depth + 1)
         kinds = _kinds(schema)
         alternatives = _alternatives(schema)
         real = [each for each in alternatives if _kinds(_mapping(each)) != ["null"]]
         kind = next((kind for kind in kinds if kind != "null"), None)
-        if real and kind is None:
+        if isinstance(reference := schema.get("$ref"), str):
+            out: dict[str, Any] = {"type": "OBJECT"}
+            if reference in self.definitions and reference not in inside:
+                target = self.definitions[reference]
+                out = self.strictest(target, inside | {reference}, depth + 1)
+        elif real and kind is None:
             out = self.strictest(real[0], inside, depth + 1)
         else:
             out = self._typed(schema, _TYPES.get(kind or _guess(schema), "STRING"), inside, depth)
@@ -142,6 +150,8 @@ class _Schema:
                     for name, value in properties.items()
                 }
                 out["required"] = schema.get("required")
+                if self._ordered and len(properties) > 1:
+                    out["propertyOrdering"] = schema.get("propertyOrdering") or list(properties)
                 _drop_dangling(out)
         return out
 
