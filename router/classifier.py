@@ -24,6 +24,10 @@ EARLIER_CHARS: Final = 1_000
 """How much of each earlier turn is read again."""
 
 
+MOST_WORDS: Final = 6
+"""Words named for one reason."""
+
+
 @dataclass(frozen=True, slots=True)
 class Signal:
     """One row of the score: the counts it adds up, and the range its points are kept in."""
@@ -43,7 +47,7 @@ SIGNALS: Final = (
     ),
     Signal(
         "complex_keywords", 0, 50,
-        ("hard_words", "hard", "expert", "long_words", "rare_words", "uncommon_words"),
+        ("hard_words", "hard", "build", "expert", "long_words", "rare_words", "uncommon_words"),
         "words that go with prompts small models fail: implement, design, debug, prove, analyze",
     ),
     Signal(
@@ -54,14 +58,14 @@ SIGNALS: Final = (
     Signal(
         "structure", 0, 25,
         (
-            "numbers", "choices", "numeric_choices", "maths", "latex", "code", "calls",
-            "identifiers", "fences", "lists", "tables", "json", "questions", "error",
+            "numbers", "numeric_choices", "maths", "latex", "code", "fences", "lists", "tables",
+            "json", "questions", "error",
         ),
         "code blocks, tables, JSON, formulas, several questions",
     ),
     Signal(
         "reasoning_cues", 0, 20,
-        ("condition", "logic", "constraint", "comparison", "why", "quantity", "sequence"),
+        ("condition", "logic", "constraint", "comparison", "why", "quantity", "sequence", "rigor"),
         "first ... then, however, on the other hand, must, if, why",
     ),
 )  # fmt: skip
@@ -109,11 +113,11 @@ def score_messages(messages: Sequence[Mapping[str, Any]], tools: object = None) 
     turn = turns[-1]
     reading = read(turn.text, lexicon)
     points = own_points(reading, lexicon)
-    own = _clamped(sum(points.values()))
+    own = sum(points.values())
     added = 0.0
     if need is not None:
         easy = reading.asks_easy
-        added = round(followups.points(turn.text, own, reading.n_words, easy, need), 2)
+        added = round(followups.points(turn.text, own, reading.n_words, easy, need, lexicon), 2)
     points[CONVERSATION] = added
     confidence = _confidence(reading)
     if added > 0:
@@ -126,17 +130,55 @@ def score_messages(messages: Sequence[Mapping[str, Any]], tools: object = None) 
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """One thing that gave points, before its signal was kept in its range."""
+
+    signal: str
+    count: str
+    points: float
+    words: tuple[str, ...] = ()
+    """The words behind it, strongest first; none where it is a form (brackets, length)."""
+
+
+def explain(request: ChatRequest) -> list[Evidence]:
+    """Why the last human turn got its signals' points: the counts that gave any, most first."""
+    turns = human_turns(request.messages)
+    if not turns:
+        return []
+    lexicon = load()
+    reading = read(turns[-1].text, lexicon)
+    found = []
+    for signal in SIGNALS:
+        for name in signal.counts:
+            points = _table_points(name, reading, lexicon)
+            if points:
+                words = _words_behind(name, reading, lexicon)
+                found.append(Evidence(signal.name, name, round(points, 2), words))
+    return sorted(found, key=lambda one: -abs(one.points))
+
+
+def _words_behind(count: str, reading: Reading, lexicon: Lexicon) -> tuple[str, ...]:
+    if count in ("hard_words", "easy_words"):
+        sign = -1 if count == "hard_words" else 1
+        pulling = [word for word in reading.known if sign * lexicon.weights[word] < 0]
+        return tuple(sorted(pulling, key=lambda w: (-abs(lexicon.weights[w]), w))[:MOST_WORDS])
+    cues = {(-abs(strength), word) for word, name, strength in reading.cues if name == count}
+    return tuple(word for _, word in sorted(cues)[:MOST_WORDS])
+
+
 def own_points(reading: Reading, lexicon: Lexicon) -> dict[str, float]:
     """Points of the five signals for one turn by itself."""
-    counts, tables = reading.counts, lexicon.tables
     points = {}
     for signal in SIGNALS:
-        total = 0.0
-        for name in signal.counts:
-            table = tables[name]
-            total += table.points[bisect_right(table.edges, counts[name])]
+        total = sum([_table_points(name, reading, lexicon) for name in signal.counts])
         points[signal.name] = round(min(max(total, signal.low), signal.high), 2)
     return points
+
+
+def _table_points(count: str, reading: Reading, lexicon: Lexicon) -> float:
+    table = lexicon.tables[count]
+    return table.points[bisect_right(table.edges, reading.counts[count])]
 
 
 def _need_of(turns: Sequence[Turn], lexicon: Lexicon) -> tuple[float | None, float]:
@@ -148,10 +190,15 @@ def _need_of(turns: Sequence[Turn], lexicon: Lexicon) -> tuple[float | None, flo
         if len(text) > EARLIER_CHARS:
             text = text[: EARLIER_CHARS * 3 // 4] + "\n\n" + text[-EARLIER_CHARS // 4 :]
         reading = read(text, lexicon)
-        total = own = _clamped(sum(own_points(reading, lexicon).values()))
+        total = own = sum(own_points(reading, lexicon).values())
         if need is not None:
-            total += followups.points(text, own, reading.n_words, reading.asks_easy, need)
-        need = followups.need_after(text, total, reading.n_words, need or 0.0)
+            total += followups.points(text, own, reading.n_words, reading.asks_easy, need, lexicon)
+        total = _clamped(total)
+        need = (
+            total
+            if need is None
+            else followups.need_after(text, total, reading.n_words, need, lexicon)
+        )
         known = max(known * followups.FADE, _confidence(reading))
     return need, known
 

@@ -43,6 +43,16 @@ class Lexicon:
     stems: Mapping[str, tuple[Cue, ...]]
     """Beginnings of words, for languages that inflect."""
     tables: Mapping[str, Table]
+    english: frozenset[str]
+    """The commonest words of English that no other language here has."""
+    foreign: frozenset[str]
+    """The commonest words of other languages that English has not."""
+    closing: frozenset[str]
+    """Thanks, praise and goodbyes."""
+    polite: frozenset[str]
+    """Words that may stand around those without making them a request."""
+    closing_signs: frozenset[str]
+    """Thanks in languages without spaces."""
 
 
 @cache
@@ -81,4 +91,5 @@ def from_data(data: Mapping[str, Any]) -> Lexicon:
             name: Table(tuple(edges), tuple(points))
             for name, (edges, points) in data["tables"].items()
         },
+        **{name: frozenset(entries.split()) for name, entries in data["groups"].items()},
     )

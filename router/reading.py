@@ -10,6 +10,7 @@ a nested quantifier or an open `.*`, and words are looked up in tables, never se
 
 import re
 from dataclasses import dataclass
+from itertools import pairwise
 from math import log, sqrt
 from typing import Final
 
@@ -22,19 +23,27 @@ LONG: Final = 2_500
 ASK: Final = 700
 """Characters of the longest paragraph that is taken for an instruction."""
 
+TASK: Final = 120
+"""Characters within which the colon stands that ends "translate this into French:"."""
+
 COUNTS: Final = {
     "length": 1, "sentence": 1, "payload": 1,
-    "hard_words": 1, "hard": 1, "expert": 1, "long_words": 1, "rare_words": 1,
+    "hard_words": 1, "hard": 1, "build": 1, "expert": 1, "long_words": 1, "rare_words": 1,
     "uncommon_words": 1, "easy_words": -1, "easy": -1,
-    "numbers": 1, "choices": 1, "numeric_choices": 1, "maths": 1, "latex": 1, "code": 1,
-    "calls": 1, "identifiers": 1, "fences": 1, "lists": 1, "tables": 1, "json": 1,
+    "numbers": 1, "numeric_choices": 1, "maths": 1, "latex": 1, "code": 1,
+    "fences": 1, "lists": 1, "tables": 1, "json": 1,
     "questions": 1, "error": 1,
     "condition": 1, "logic": 1, "constraint": 1, "comparison": 1, "why": 1, "quantity": 1,
-    "sequence": 1,
+    "sequence": 1, "rigor": 1,
 }  # fmt: skip
 """What is counted, and whether more of it speaks for a hard prompt (1) or an easy one (-1)."""
 
-_WORD: Final = re.compile(r"[^\W\d_]+(?:['\u2019-][^\W\d_]+)*")
+# Letters of all scripts with the marks that belong to them (Python's \w leaves Hindi's out).
+_LETTER: Final = (
+    "A-Za-z\u00c0-\u00d6\u00d8-\u00f6\u00f8-\u1fff\u2c00-\u2dff"
+    "\u3040-\ud7ff\uf900-\ufdff\ufe70-\ufefc"
+)
+WORD: Final = re.compile(f"[{_LETTER}]+(?:['-][{_LETTER}]+)*")
 _NO_SPACES: Final = re.compile("[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\u0e00-\u0e7f]+")
 _NUMBER: Final = re.compile(r"\d[\d.,]*")
 _MATHS: Final = re.compile(
@@ -42,8 +51,6 @@ _MATHS: Final = re.compile(
 )
 _LATEX: Final = re.compile(r"\\[a-zA-Z]+")
 _CODE: Final = re.compile(r"[{}();\[\]]")
-_CALL: Final = re.compile(r"[A-Za-z0-9_]\(")
-_IDENTIFIER: Final = re.compile(r"[a-z]_[a-z]|[a-z][A-Z]")
 _ITEM: Final = re.compile(r"^[ \t]{0,8}(?:[-*\u2022]|\d{1,3}[.)])[ \t]", re.MULTILINE)
 _CHOICE: Final = re.compile(r"^[ \t]{0,8}\(?[A-J][.):][ \t]", re.MULTILINE)
 _NUMERIC_CHOICE: Final = re.compile(
@@ -52,6 +59,7 @@ _NUMERIC_CHOICE: Final = re.compile(
 _ROW: Final = re.compile(r"^[ \t]{0,8}\|", re.MULTILINE)
 _KEY: Final = re.compile(r'["\']\s{0,3}:')
 _SENTENCE: Final = re.compile(r"[.!?\n\u3002\uff01\uff1f]+")
+_COLON: Final = re.compile(r":\s|:$|\n|\uff1a")
 _BLANK: Final = re.compile(r"\n[ \t]{0,8}\n")
 _QUOTED: Final = re.compile(
     "(?<![\\w])'[^'\n]{1,400}'(?!\\w)|\"[^\"\n]{1,400}\"|\u201c[^\u201d\n]{1,400}\u201d"
@@ -87,20 +95,25 @@ class Reading:
 
 def read(text: str, lexicon: Lexicon) -> Reading:
     """Count everything that the signals are made of."""
-    ask, payload = split(text)
+    ask, payload = split(text, lexicon)
     bare = ask
     if "'" in ask or '"' in ask or not ask.isascii():
         bare = _QUOTED.sub(" ", ask)
     low = bare.lower().replace("\u2019", "'")
-    words = _WORD.findall(low)
+    words = WORD.findall(low)
     n_words = len(words)
     distinct = set(words)
     weights = lexicon.weights
     known = [word for word in distinct if word in weights]
-    cues = _cues(words, distinct, known, low, lexicon)
+    english = 2 * len(known) >= len(distinct) > 0 and (
+        len(distinct & lexicon.foreign) <= len(distinct & lexicon.english)
+    )
+    cues = _cues(words, distinct, known if english else [], low, lexicon)
     counts = dict.fromkeys(COUNTS, 0.0)
     for _, name, strength in cues:
         counts[name] += strength
+        if name == "hard" and strength >= 2:
+            counts["rigor"] += 1
 
     size = len(ask)
     spaceless = 0
@@ -112,13 +125,15 @@ def read(text: str, lexicon: Lexicon) -> Reading:
     if n_words:
         sentences = len(_SENTENCE.findall(ask.strip(" .!?\n"))) + 1
         counts["sentence"] = min(n_words / sentences, 60.0)
-        if 2 * len(known) >= len(distinct) > 0:
+        if english:
             counts["long_words"] = sum([len(word) > 8 for word in words]) / len(words)
             counts["rare_words"] = 1 - len(known) / len(distinct)
             counts["uncommon_words"] = 1 - len(distinct & lexicon.common) / len(distinct)
         else:
             counts.update(_TYPICAL)
-    lexical = sum([weights[word] for word in known]) / sqrt(len(distinct)) if known else 0.0
+    lexical = 0.0
+    if english:
+        lexical = sum([weights[word] for word in known]) / sqrt(len(distinct))
     above = lexical - lexicon.pivot
     counts["hard_words" if above > 0 else "easy_words"] = abs(above)
     forms = _structure(ask, counts)
@@ -144,7 +159,7 @@ def _cues(
     pairs = lexicon.pairs
     found += [
         (" ".join(pair), name, strength)
-        for pair in set(zip(words, words[1:], strict=False)) & pairs.keys()
+        for pair in set(pairwise(words)) & pairs.keys()
         for name, strength in pairs[pair]
     ]
     if len(known) < 0.7 * len(distinct):
@@ -169,8 +184,7 @@ def _structure(text: str, counts: dict[str, float]) -> float:
     before = sum(counts.values())
     counts["questions"] = log(1 + text.count("?") + text.count("\uff1f"))
     numbers = len(_NUMBER.findall(text))
-    if "\n" in text and (choices := len(_CHOICE.findall(text))) > 1:
-        counts["choices"] = log(1 + choices)
+    if "\n" in text and len(_CHOICE.findall(text)) > 1:
         numeric = _NUMERIC_CHOICE.findall(text)
         counts["numeric_choices"] = log(1 + len(numeric))
         numbers -= sum([len(_NUMBER.findall(line)) for line in numeric])
@@ -180,9 +194,6 @@ def _structure(text: str, counts: dict[str, float]) -> float:
         counts["latex"] = log(1 + len(_LATEX.findall(text)))
     code = len(_CODE.findall(text))
     counts["code"] = log(1 + code)
-    if code:
-        counts["calls"] = log(1 + len(_CALL.findall(text)))
-    counts["identifiers"] = log(1 + len(_IDENTIFIER.findall(text)))
     if "\n" in text:
         counts["lists"] = log(1 + len(_ITEM.findall(text)))
         if "|" in text:
@@ -194,28 +205,32 @@ def _structure(text: str, counts: dict[str, float]) -> float:
     return sum(counts.values()) - before
 
 
-def split(text: str) -> tuple[str, str]:
-    """A turn's instruction and what was pasted with it; the latter is cut to what is read."""
-    if len(text) <= LONG:
-        return _split_task(text)
-    head, tail = text[:HEAD], text[-TAIL:]
-    first = _first_paragraph(head)
-    last = _last_paragraph(tail)
-    asks = [part for part in (first, last) if part]
-    if not asks:
-        return head[:ASK] + "\n" + tail[-ASK // 2 :], text
-    return "\n".join(asks), text
-
-
-def _split_task(text: str) -> tuple[str, str]:
+def split(text: str, lexicon: Lexicon) -> tuple[str, str]:
+    """A turn's instruction, and what was pasted or given with it."""
+    if len(text) > LONG:
+        head, tail = text[:HEAD], text[-TAIL:]
+        asks = [part for part in (_first_paragraph(head), _last_paragraph(tail)) if part]
+        if not asks:
+            return head[:ASK] + "\n" + tail[-ASK // 2 :], text
+        return "\n".join(asks), text
+    found = _COLON.search(text, 0, TASK)
+    if found and _is_easy_task(text[: found.start()], lexicon):
+        return text[: found.end()], text[found.end() :]
     return text, ""
+
+
+def _is_easy_task(head: str, lexicon: Lexicon) -> bool:
+    """Does "Translate to French:" stand before the text, or its like?"""
+    words = WORD.findall(head.lower())
+    cues = _cues(words, set(words), [], head, lexicon)
+    return any(name == "easy" and strength >= 1.5 for _, name, strength in cues) and not any(
+        name in ("hard", "expert") for _, name, _ in cues
+    )
 
 
 def _first_paragraph(head: str) -> str:
     found = _BLANK.search(head)
-    if found and found.start() <= ASK:
-        return head[: found.start()]
-    return ""
+    return head[: found.start()] if found and found.start() <= ASK else ""
 
 
 def _last_paragraph(tail: str) -> str:

@@ -1,6 +1,7 @@
 """Learn router/lexicon.json: what words and counts say about a prompt's difficulty.
 
-    python tools/train_lexicon.py DATA/*.jsonl.gz          (needs requirements-dev.txt)
+    pip install -r tools/requirements.txt
+    python tools/train_lexicon.py DATA/*.jsonl.gz
 
 A row of DATA is one JSON object with a prompt (`p`, or chat messages `m`), a group `g` (task,
 subject, source) and how well models did on it, 0 to 1: `w`, a list for models of local size, and
@@ -24,7 +25,7 @@ import gzip
 import json
 import sys
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -47,12 +48,14 @@ Floats = NDArray[np.float64]
 
 VOCABULARY: Final = 20_000
 COMMON: Final = 1_500
-WORD_PENALTY: Final = 8.0
+WORD_PENALTY: Final = 6.0
 VECTOR_WEIGHT: Final = 1.0
 MAX_BINS: Final = 64
 STEP: Final = 0.01
 EXPECTED: Final[dict[str, tuple[tuple[float, float], ...]]] = {
-    "length": ((3.0, 2), (4.0, 4), (5.0, 7), (6.0, 10)),
+    "length": ((2.5, 3), (3.0, 5), (3.6, 7), (4.2, 9), (4.8, 12), (5.5, 15), (6.2, 18), (7.0, 21)),
+    "numbers": ((1.0, 1), (1.6, 2), (2.2, 3)),
+    "build": ((1, 6), (2, 10), (3, 12)),
     "payload": ((5.0, 2), (7.0, 4), (9.0, 6)),
     "hard": ((1, 6), (1.5, 11), (2, 17), (3, 22), (4, 26), (6, 30)),
     "expert": ((1, 5), (2, 9), (3, 13), (4, 16), (6, 20)),
@@ -70,13 +73,23 @@ EXPECTED: Final[dict[str, tuple[tuple[float, float], ...]]] = {
     "comparison": ((1, 2), (2, 4), (3, 5)),
     "why": ((1, 2), (2, 4), (3, 5)),
     "quantity": ((1, 1), (2, 2), (3, 3)),
+    "rigor": ((1, 6), (2, 8)),
     "sequence": ((1, 1), (2, 3), (3, 4)),
 }
 """What a person would expect a count to be worth: (from, points). Learning adds to it."""
 
+LEARNED: Final = frozenset(
+    {
+        "sentence", "payload", "hard_words", "easy_words", "long_words", "rare_words",
+        "uncommon_words", "numeric_choices", "maths", "latex", "code",
+    }
+)  # fmt: skip
+"""Counts whose points are learned; the others keep the expected ones, learning did not help."""
+LIMITS: Final = {"sentence": 12.0, "payload": 4.0}
+"""The most points that learning may add to a count."""
 POINTS: Final = 75.0
 """Roughly how many points one standard deviation of difficulty is worth."""
-PIVOT: Final = 0.2
+PIVOT: Final = 0.05
 """Share of the prompts whose words count as simple, not as complex."""
 MOST_STEPS: Final = 12
 INNER_FOLDS: Final = 5
@@ -102,9 +115,9 @@ class Set:
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
     """The labelled rows of a JSON-lines file, gzipped or not."""
-    opened = gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open()
-    with opened as lines:
-        rows = [json.loads(line) for line in lines if line.strip()]
+    raw = path.read_bytes()
+    text = (gzip.decompress(raw) if path.suffix == ".gz" else raw).decode("utf-8")
+    rows = [json.loads(line) for line in text.split("\n") if line.strip()]
     return [row for row in rows if ("w" in row or "y" in row) and ("p" in row or "m" in row)]
 
 
@@ -119,16 +132,22 @@ def read_seeds(path: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def read_cues(path: Path) -> list[list[Any]]:
-    """Sections of the hand-made list as [count, strength, "entry entry ..."]."""
+def read_cues(path: Path) -> tuple[list[list[Any]], dict[str, str]]:
+    """The hand-made list: [count, strength, "entry entry ..."] sections, and named groups."""
     sections: list[list[Any]] = []
+    groups: dict[str, list[str]] = {}
     for line in path.read_text(encoding="utf-8").splitlines():
         if line.startswith("["):
-            name, strength = line.strip("[] ").split()
-            sections.append([name, float(strength), []])
+            name, _, strength = line.strip("[] ").partition(" ")
+            words: list[str] = groups.setdefault(name, []) if not strength else []
+            if strength:
+                sections.append([name, float(strength), words])
         elif line.strip() and not line.startswith("#"):
-            sections[-1][2] += line.split()
-    return [[name, strength, " ".join(dict.fromkeys(words))] for name, strength, words in sections]
+            words += line.split()
+    return (
+        [[name, strength, " ".join(dict.fromkeys(words))] for name, strength, words in sections],
+        {name: " ".join(dict.fromkeys(words)) for name, words in groups.items()},
+    )
 
 
 def read_vectors() -> tuple[list[str], Floats]:
@@ -271,7 +290,8 @@ def joined(
     expected = expected_table(name)
     edges = sorted({*expected[0], *learned[0]})
     at = np.array([-np.inf, *edges])
-    points = step_points(expected, at) + scale * step_points(learned, at)
+    limit = LIMITS.get(name, 100.0)
+    points = step_points(expected, at) + (scale * step_points(learned, at)).clip(-limit, limit)
     return edges, [float(p) for p in points]
 
 
@@ -290,8 +310,10 @@ def fit(corpus: Corpus, words: WordModel, rows: NDArray[np.int64]) -> Model:
         l2_regularization=20, max_features=0.7, max_bins=MAX_BINS, early_stopping=False,
         monotonic_cst=list(COUNTS.values()), random_state=0,
     )  # fmt: skip
+    learned = with_words(corpus.counts[rows], lexical[rows], pivot)
+    learned[:, [i for i, name in enumerate(COUNTS) if name not in LEARNED]] = 0
     boosted.fit(
-        with_words(corpus.counts[rows], lexical[rows], pivot),
+        learned,
         corpus.target[rows] - expected_points(corpus.counts[rows]) / POINTS,
         sample_weight=corpus.weight[rows],
     )
@@ -309,7 +331,7 @@ def tables_of(boosted: HistGradientBoostingRegressor) -> dict[str, tuple[list[fl
         root = nodes[0]
         rise = nodes[root["right"]]["value"] - nodes[root["left"]]["value"]
         # A tree sends x <= threshold to the left, a table counts from its edge on.
-        edge = float(np.nextafter(root["num_threshold"], np.inf))
+        edge = max(round(float(root["num_threshold"]), 4) + 1e-4, 1e-4)
         steps[names[root["feature_idx"]]][edge] += rise
     tables = {}
     for name, rises in steps.items():
@@ -352,8 +374,8 @@ def scores(model: Model, counts: Floats, lexical: Floats, scale: float) -> Float
 def scale_for(
     model: Model, corpus: Corpus, lexical: Floats, rows: NDArray[np.int64], local: float
 ) -> float:
-    """The scale at which `local` of the prompts, each set weighing as in training, stay under 50."""
-    low, high = 0.5, 100.0
+    """The scale at which `local` of the prompts stay under 50, weighed as in training."""
+    low, high = 0.5, 200.0
     for _ in range(40):
         middle = (low + high) / 2
         cloud = scores(model, corpus.counts[rows], lexical[rows], middle) >= 50
@@ -384,7 +406,7 @@ def left_out(
 def auroc(score: Floats, positive: NDArray[np.bool_]) -> float:
     """P(a positive row scores above another one), ties count half."""
     ranks = np.empty(len(score))
-    values, inverse, sizes = np.unique(score, return_inverse=True, return_counts=True)
+    _, inverse, sizes = np.unique(score, return_inverse=True, return_counts=True)
     ranks = (np.cumsum(sizes) - (sizes - 1) / 2)[inverse]
     n = positive.sum()
     if not 0 < n < len(score):
@@ -394,7 +416,7 @@ def auroc(score: Floats, positive: NDArray[np.bool_]) -> float:
 
 def apgr(score: Floats, gain: Floats) -> float:
     """Area under gap recovered against share of cloud calls (RouteLLM); 0.5 is random."""
-    values, inverse = np.unique(-score, return_inverse=True)
+    _, inverse = np.unique(-score, return_inverse=True)
     share = np.cumsum(np.bincount(inverse)) / len(score)
     recovered = np.cumsum(np.bincount(inverse, gain)) / gain.sum()
     return float(np.trapezoid(np.r_[0, recovered], np.r_[0, share]))
@@ -424,7 +446,12 @@ def report(title: str, sets: Sequence[Set], corpus: Corpus, score: Floats) -> No
 
 
 def lexicon_data(
-    model: Model, words: WordModel, names: Sequence[str], cues: list[list[Any]], scale: float
+    model: Model,
+    words: WordModel,
+    names: Sequence[str],
+    cues: list[list[Any]],
+    groups: dict[str, str],
+    scale: float,
 ) -> dict[str, Any]:
     """The file's content: the words, rounded, and the tables, in points."""
     tendency = words.tendency(model.coefficients)
@@ -438,6 +465,7 @@ def lexicon_data(
         "words": " ".join(kept),
         "weights": [round(tendency[word] / STEP) for word in kept],
         "cues": cues,
+        "groups": groups,
         "tables": {
             name: [[round(edge, 4) for edge in edges], [round(p, 2) for p in points]]
             for name, learned in model.tables.items()
@@ -454,9 +482,11 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=FILE)
     parser.add_argument("--seeds", type=Path, default=ROOT / "tools" / "seeds.txt")
     parser.add_argument("--cues", type=Path, default=ROOT / "tools" / "cues.txt")
-    parser.add_argument("--weight", action="append", default=[], metavar="SET=W", help="default 1")
+    parser.add_argument(
+        "--weight", action="append", default=["bfcl_dev=0.5"], metavar="SET=W", help="default 1"
+    )
     parser.add_argument("--seeds-weight", type=float, default=0.1)
-    parser.add_argument("--local", type=float, default=0.5, help="share of DATA under 50")
+    parser.add_argument("--local", type=float, default=0.45, help="share of DATA under 50")
     parser.add_argument("--folds", type=int, default=7, help="for the figures; 0: none")
     args = parser.parse_args()
 
@@ -467,7 +497,7 @@ def main() -> None:
         if rows := read_rows(path):
             sets.append(Set(name, rows, float(weights.get(name, 1))))
     sets.append(Set("seeds", read_seeds(args.seeds), args.seeds_weight))
-    cues = read_cues(args.cues)
+    cues, groups = read_cues(args.cues)
     names, vectors = read_vectors()
     blank = {
         "words": " ".join(names[:VOCABULARY]),
@@ -476,6 +506,7 @@ def main() -> None:
         "common": COMMON,
         "step": STEP,
         "cues": cues,
+        "groups": groups,
         "tables": {},
     }
     corpus = corpus_of(sets, from_data(blank))
@@ -490,7 +521,7 @@ def main() -> None:
     scale = scale_for(model, corpus, lexical, everything, args.local)
     report("in sample:", sets, corpus, scores(model, corpus.counts, lexical, scale))
     print(f"  scale: {scale:.1f}")
-    data = lexicon_data(model, words, names[:VOCABULARY], cues, scale)
+    data = lexicon_data(model, words, names[:VOCABULARY], cues, groups, scale)
     text = json.dumps(data, ensure_ascii=False, separators=(",", ":"))
     args.out.write_text(text + "\n", encoding="utf-8")
     print(f"{args.out.name}: {len(data['weights'])} words, {args.out.stat().st_size / 1024:.0f} KB")
