@@ -44,7 +44,7 @@ bench-routing: $(DEV_STAMP)
 
 # One lock serves every system and Python from 3.11 on: the markers in it choose.
 LOCK := $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 \
-	--generate-hashes --no-emit-index-url --no-annotate --custom-compile-command "make lock"
+	--generate-hashes --no-strip-extras --no-emit-index-url --no-annotate --custom-compile-command "make lock"
 
 lock: $(DEV_STAMP)
 	$(LOCK) requirements.txt -o requirements.lock
