@@ -5,6 +5,7 @@ behind it, the doors of the three dialects (web/door.py) and the FastAPI routes 
 """
 
 import asyncio
+import gc
 import logging
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
@@ -278,6 +279,7 @@ def main() -> None:
         logging.getLogger(chatty).setLevel(logging.WARNING)
     with bad_settings_exit():
         app = create_app(settings)
+    gc.freeze()  # what was imported stays: the collector need not walk it again and again
     config = uvicorn.Config(
         app,
         host=settings.server_host,

@@ -123,7 +123,7 @@ class Watch:
         return None if self._status is None else self._clock() - self._seen_at
 
     async def status(self) -> Status:
-        """The last look; the first caller waits for one, an old one is renewed in the background."""
+        """The last look. The first caller waits for it; an old one is renewed in the background."""
         if self._status is None:
             return await self.look()
         if self._clock() - self._seen_at > self._ttl_s:

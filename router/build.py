@@ -57,6 +57,7 @@ class Assembly:
         if isinstance(backend, ClaudeBackend | GeminiBackend) and router.policy.threshold < 100:
             # At 100 hardly a prompt goes there: its SDK would only take memory.
             await backend.warm()
+            await router.watches[router.cloud_name].look()
         await asyncio.to_thread(self.ledger.prices.warm)
 
     async def _start_embedded(self) -> None:

@@ -50,8 +50,8 @@ _NOT_READY: Final = re.compile(
     re.IGNORECASE,
 )
 _TOO_LONG: Final = re.compile(
-    r"context (?:length|size|window|overflow|the overflow)|n_ctx|n_keep|exceeds? the (?:available )?context"
-    r"|maximum context",
+    r"context (?:length|size|window|overflow|the overflow)|n_ctx|n_keep|maximum context"
+    r"|exceeds? the (?:available )?context",
     re.IGNORECASE,
 )
 _CANNOT: Final = re.compile(
@@ -99,9 +99,12 @@ class LocalBackend:
                     if response.status != 200:
                         raise await self._refusal(response)
                     if request.stream and response.content_type != "application/json":
-                        return await self._stream(response, request, model)
-                    reply = await self._document(response, model)
-                    return await self._as_stream(reply) if request.stream else reply
+                        reply: Reply = await self._stream(response, request, model)
+                    else:
+                        document = await self._document(response, model)
+                        reply = await self._as_stream(document) if request.stream else document
+                    reply.dropped = tuple(name for name in request.body if name not in body)
+                    return reply
                 except BaseException:
                     response.close()
                     raise
@@ -368,6 +371,9 @@ def _adapted(request: ChatRequest, model: str, server: str) -> dict[str, Any]:
     )
     if server == "lmstudio":
         _adapt_to_lm_studio(body)
+    if server == "ollama" and "gpt-oss" not in model:
+        # Ollama refuses it for models that do not think; Claude Code and Codex always send it.
+        body.pop("reasoning_effort", None)
     return body
 
 

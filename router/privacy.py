@@ -210,7 +210,8 @@ def _digest(piece: bytes, key: bytes) -> bytes:
 
 def _canonical(body: bytes) -> bytes:
     """The same JSON with nothing escaped that need not be, and without a terminal's colours."""
-    if b"\\u" not in body and b"\\/" not in body:
+    # Looking for one byte costs a tenth of looking for two, and plain text has no backslash.
+    if b"\\" not in body or (b"\\u" not in body and b"\\/" not in body):
         return body
     with contextlib.suppress(orjson.JSONDecodeError):
         body = orjson.dumps(orjson.loads(body))

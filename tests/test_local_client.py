@@ -1,6 +1,7 @@
 """The relay to an OpenAI-compatible server, over real sockets."""
 
 import asyncio
+from collections.abc import AsyncIterator
 from typing import Any
 
 import orjson
@@ -63,8 +64,10 @@ def request(**fields: Any) -> ChatRequest:
     return ChatRequest({"messages": [{"role": "user", "content": "Hi"}], **fields})
 
 
-def backend(server: ScriptedServer, limits: TimeLimits = QUICK) -> LocalBackend:
-    return LocalBackend(f"{server.url}/v1", "local-model", limits=limits)
+def backend(
+    server: ScriptedServer, limits: TimeLimits = QUICK, model: str = "local-model"
+) -> LocalBackend:
+    return LocalBackend(f"{server.url}/v1", model, limits=limits)
 
 
 def answering(*chunks: bytes) -> Script:
@@ -102,7 +105,7 @@ async def test_a_whole_answer_comes_back_byte_for_byte() -> None:
 
 async def test_a_stream_comes_back_byte_for_byte() -> None:
     stream = ROLE + HELLO + STOP + USAGE + DONE
-    asked = {"stream": True, "stream_options": {"include_usage": True}}
+    asked: Any = {"stream": True, "stream_options": {"include_usage": True}}
     assert await ask(answering(stream), **asked) == stream
 
 
@@ -110,7 +113,7 @@ async def test_a_stream_comes_back_byte_for_byte() -> None:
 async def test_a_stream_survives_being_cut_anywhere(size: int) -> None:
     stream = ROLE + HELLO + STOP + USAGE + DONE
     pieces = [stream[i : i + size] for i in range(0, len(stream), size)]
-    asked = {"stream": True, "stream_options": {"include_usage": True}}
+    asked: Any = {"stream": True, "stream_options": {"include_usage": True}}
     assert await ask(answering(*pieces), **asked) == stream
 
 
@@ -234,11 +237,15 @@ async def test_an_error_in_the_middle_of_a_stream_is_raised_there() -> None:
         local = backend(server)
         reply = await local.open(request(stream=True), "local-model")
         assert isinstance(reply, Relayed)
-        said = b""
+        said: list[bytes] = []
+
+        async def listen(chunks: AsyncIterator[bytes]) -> None:
+            async for block in chunks:
+                said.append(block)
+
         with pytest.raises(BackendError, match="crashed"):
-            async for block in reply.chunks:
-                said += block
-        assert said == ROLE + HELLO
+            await listen(reply.chunks)
+        assert b"".join(said) == ROLE + HELLO
         await local.aclose()
 
 
@@ -407,3 +414,20 @@ async def test_lm_studio_gets_what_it_takes() -> None:
     assert [tool["function"]["name"] for tool in sent["tools"]] == ["b"]
     assert sent["response_format"]["type"] == "json_schema"
     assert sent["max_tokens"] == 5
+
+
+@pytest.mark.parametrize(("model", "kept"), [("qwen2.5-coder:7b", False), ("gpt-oss:20b", True)])
+async def test_ollama_is_not_told_how_hard_to_think_where_it_would_refuse(
+    model: str, kept: bool
+) -> None:
+    async def ollama(connection: Connection, request: Request) -> None:
+        await connection.answer(orjson.dumps({"models": [{"name": model, "model": model}]}))
+
+    async with scripted(whole(ANSWER), ollama) as server:
+        local = backend(server, model=model)
+        assert (await local.probe()).server == "ollama"
+        reply = await local.open(request(reasoning_effort="high"), model)
+        await read(reply)
+        await local.aclose()
+    assert ("reasoning_effort" in server.requests[-1].json) == kept
+    assert reply.dropped == (() if kept else ("reasoning_effort",))
