@@ -1,0 +1,98 @@
+"""A program in a terminal of its own, typed into and read from as a person would."""
+
+import asyncio
+import fcntl
+import os
+import pty
+import struct
+import sys
+import termios
+from asyncio.subprocess import Process
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+
+import pyte
+
+WITHIN_S = 20.0
+LINES = 300
+"""So many that nothing scrolls away."""
+
+
+class Terminal:
+    """The screen of a running program, and the keys to it."""
+
+    def __init__(self, process: Process, master: int, columns: int) -> None:
+        self.raw = b""
+        self._process = process
+        self._master = master
+        self._screen = pyte.Screen(columns, LINES)
+        # What the program asks of the terminal (where is the cursor?) is answered.
+        self._screen.write_process_input = self.type  #
+        self._stream = pyte.ByteStream(self._screen)
+        self._changed = asyncio.Event()
+        asyncio.get_running_loop().add_reader(master, self._read)
+
+    @property
+    def text(self) -> str:
+        """What a person sees."""
+        return "\n".join(line.rstrip() for line in self._screen.display).rstrip()
+
+    def type(self, data: str) -> None:
+        os.write(self._master, data.encode())
+
+    async def shows(self, words: str, times: int = 1) -> None:
+        """Wait until the words are on the screen, so many times."""
+        try:
+            async with asyncio.timeout(WITHIN_S):
+                while self.text.count(words) < times:
+                    self._changed.clear()
+                    await self._changed.wait()
+        except TimeoutError:
+            raise AssertionError(f"{words!r} did not appear:\n{self.text}") from None
+
+    async def ends(self) -> int:
+        """Wait for the program to end; its exit status."""
+        async with asyncio.timeout(WITHIN_S):
+            return await self._process.wait()
+
+    def _read(self) -> None:
+        try:
+            block = os.read(self._master, 65536)
+        except OSError:  # the program has ended
+            block = b""
+        if not block:
+            asyncio.get_running_loop().remove_reader(self._master)
+        self.raw += block
+        self._stream.feed(block)
+        self._changed.set()
+
+
+@asynccontextmanager
+async def terminal(
+    program: Path, *words: str, env: Mapping[str, str], columns: int = 100
+) -> AsyncIterator[Terminal]:
+    """A Python program in a terminal of this width."""
+    master, slave = pty.openpty()
+    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", LINES, columns, 0, 0))
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        program,
+        *words,
+        env=env,
+        stdin=slave,
+        stdout=slave,
+        stderr=slave,
+        start_new_session=True,
+        # Ctrl-C reaches a program only through the terminal that it is in charge of.
+        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+    )
+    os.close(slave)
+    try:
+        yield Terminal(process, master, columns)
+    finally:
+        asyncio.get_running_loop().remove_reader(master)
+        with suppress(ProcessLookupError):
+            process.kill()
+        await process.wait()
+        os.close(master)
