@@ -28,7 +28,7 @@ class Terminal:
         self._master = master
         self._screen = pyte.Screen(columns, LINES)
         # What the program asks of the terminal (where is the cursor?) is answered.
-        self._screen.write_process_input = self.type  #
+        self._screen.write_process_input = self.type  # type: ignore[method-assign]
         self._stream = pyte.ByteStream(self._screen)
         self._changed = asyncio.Event()
         asyncio.get_running_loop().add_reader(master, self._read)
