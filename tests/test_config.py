@@ -1,4 +1,4 @@
-"""Settings: where they come from, what a wrong one says, and that .env.example lists them all."""
+"""Settings: where they come from, what a wrong one says, and that .env.example and README list them."""
 
 import re
 import subprocess
@@ -11,6 +11,7 @@ import config
 from config import Settings, SettingsError, load_settings
 
 EXAMPLE = Path(config.__file__).with_name(".env.example")
+README = Path(config.__file__).with_name("README.md")
 CANARY = "sk-canary-4711"
 
 
@@ -38,6 +39,14 @@ def test_env_example_lists_every_setting_with_its_default_in_order() -> None:
         name.upper(): as_written(field.default) for name, field in Settings.model_fields.items()
     }
     assert list(example_lines().items()) == list(defaults.items())
+
+
+def test_the_readme_lists_every_setting_with_its_default() -> None:
+    rows = re.findall(r"^\| `([A-Z_]+)` \| (?:`([^`]*)`)? \|", README.read_text(), re.MULTILINE)
+    defaults = [
+        (name.upper(), as_written(field.default)) for name, field in Settings.model_fields.items()
+    ]
+    assert rows == defaults
 
 
 def test_env_example_with_every_line_in_force_changes_nothing(tmp_path: Path) -> None:
