@@ -1,4 +1,4 @@
-"""Settings: where they come from, what a wrong one says, and that .env.example and README list them."""
+"""Settings: where they come from, what a wrong one says; .env.example and README list them all."""
 
 import re
 import subprocess
