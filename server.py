@@ -7,6 +7,7 @@ behind it, the doors of the three dialects (web/door.py) and the FastAPI routes 
 import asyncio
 import gc
 import logging
+import socket
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from typing import Annotated, Any, Literal
@@ -18,7 +19,7 @@ from fastapi.responses import JSONResponse, Response, StreamingResponse
 from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
 
-from config import Settings, bad_settings_exit, settings_or_exit
+from config import Settings, SettingsError, bad_settings_exit, settings_or_exit
 from router.build import Assembly, assemble
 from router.errors import InvalidRequest, MethodNotAllowed, RouterError, UnknownModel, UnknownRoute
 from router.metrics import CONTENT_TYPE_LATEST
@@ -34,6 +35,9 @@ from web.gate import Gate
 from web.page import load_page
 
 log = logging.getLogger("router")
+
+BACKLOG = 2048
+"""Callers that may wait to be accepted: a thousand come at once."""
 
 
 class ThroughDoor(Response):
@@ -267,6 +271,18 @@ def _dialect(request: Request) -> str:
     return "messages" if "anthropic-version" in request.headers else "chat"
 
 
+def listen(host: str, port: int) -> socket.socket:
+    """A socket that callers can connect to; raises SettingsError where there can be none."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=BACKLOG)
+    except OSError as error:
+        raise SettingsError(
+            f"SERVER_HOST={host} SERVER_PORT={port}: {error.strerror}."
+            " Is a server running already? If not, set SERVER_PORT to a free port."
+        ) from None
+
+
 def main() -> None:
     """Start the server, or say in one line why not."""
     settings = settings_or_exit()
@@ -279,18 +295,21 @@ def main() -> None:
         logging.getLogger(chatty).setLevel(logging.WARNING)
     with bad_settings_exit():
         app = create_app(settings)
+    host, port = settings.server_host, settings.server_port
+    with bad_settings_exit():
+        listener = listen(host, port)
+    url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+    log.info("%s; for clients: %s/v1", url, url)
     gc.freeze()  # what was imported stays: the collector need not walk it again and again
     config = uvicorn.Config(
         app,
-        host=settings.server_host,
-        port=settings.server_port,
         access_log=False,
         log_config=None,
         server_header=False,
         proxy_headers=False,
         timeout_graceful_shutdown=int(settings.shutdown_grace_s),
     )
-    uvicorn.Server(config).run()
+    uvicorn.Server(config).run([listener])
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """`python server.py` as a process of its own, the official openai client, real tokens."""
 
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -210,15 +211,32 @@ def test_the_embedded_model_ends_with_a_server_that_was_killed(
         wait_until(gone, "the model outlived the server", WITHIN_S)
 
 
-def test_a_wrong_setting_is_one_line_and_status_2(checkout: Path) -> None:
-    done = subprocess.run(
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        ({"SERVER_HOST": "0.0.0.0"}, "ROUTER_API_KEY"),
+        ({"SERVER_PORT": "{taken}"}, "set SERVER_PORT to a free port"),
+        ({"PRIVATE_PATTERNS": "(a+)+$"}, "PRIVATE_PATTERNS"),
+    ],
+    ids=["open to all", "port in use", "slow pattern"],
+)
+def test_a_wrong_setting_is_one_line_and_status_2(
+    checkout: Path, setting: dict[str, str], said: str
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        done = refused(checkout, {k: v.format(taken=port) for k, v in setting.items()})
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert said in done.stderr
+
+
+def refused(checkout: Path, env: dict[str, str]) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
         [sys.executable, "server.py"],
         cwd=checkout,
-        env={"SERVER_HOST": "0.0.0.0"},
+        env={"JOURNAL_PATH": "off", **env},
         capture_output=True,
         text=True,
         check=False,
     )
-    assert done.returncode == 2
-    assert done.stderr.count("\n") == 1
-    assert "ROUTER_API_KEY" in done.stderr
