@@ -87,10 +87,11 @@ class Journal:
         retry_s: float = RETRY_S,
     ) -> None:
         self.file = JournalFile(path)
+        self.prompts = prompts
+        """Are prompt texts kept?"""
         self.trouble = ""
         """Why nothing can be written, in one sentence; empty while all is well."""
         self._days = days
-        self._prompts = prompts
         self._clock = clock
         self._retry_s = retry_s
         self._salt = secrets.token_bytes(16)
@@ -107,7 +108,7 @@ class Journal:
 
     def add(self, record: Record) -> None:
         """Keep it. Costs microseconds; never raises because of the disk."""
-        if record.private or not self._prompts:
+        if record.private or not self.prompts:
             record.prompt = None
         elif record.prompt is not None:
             record.prompt = record.prompt[:PROMPT_CHARS]

@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from typing import Final
 
 from router.decision import Decision
 from router.errors import RouterError
@@ -12,12 +13,16 @@ from router.metrics import Metrics
 from router.prices import Prices
 from router.record import Attempt, Record
 from router.request import ChatRequest, Dialect, text_of
+from router.router import Attempt as Failed
 from router.router import Call
+from router.turns import human_turns
 
 log = logging.getLogger("router")
 
-FALLBACKS = frozenset({"local_down", "cloud_down", "cloud_unconfigured", "escalated"})
-QUESTION_CHARS = 4000
+QUESTION_CHARS: Final = 4000
+MESSAGE_CHARS: Final = 200
+QUOTED_CHARS: Final = 16
+"""So much of a request in an error message is a quotation."""
 
 
 class Entry:
@@ -89,13 +94,14 @@ class Ledger:
     def end(self, entry: Entry, call: Call | None) -> None:
         """Write it down; `call` is None when nobody was asked."""
         entry.ended()
-        record = entry.record
-        if entry.request is None:
-            return  # not a request that could be routed
+        record, request, decision = entry.record, entry.request, entry.decision
         record.threshold = self._threshold
-        if entry.decision is not None:
-            self._fill_in(record, entry.decision, call)
-        self._identify(record, entry.request)
+        if request is not None:
+            self._identify(record, request)
+        if decision is not None:
+            self._fill_in(record, decision, call)
+        if request is not None and decision is not None and self.journal.prompts:
+            record.prompt = _said(request)
         self.prices.price(record)
         self.journal.add(record)
         self.metrics.observe(record)
@@ -114,22 +120,23 @@ class Ledger:
         if call is not None:
             candidate = call.candidate
             record.reason = call.reason
+            quotable = self.journal.prompts and not record.private
             record.attempts = tuple(
-                Attempt(
-                    attempt.candidate.backend,
-                    attempt.candidate.model,
-                    type(attempt.error).__name__,
-                    self._redact(attempt.error.message)[:200],
-                    attempt.ms,
-                )
-                for attempt in call.attempts
+                self._attempt(one, call.request, quotable=quotable) for one in call.attempts
             )
             if call.usage is not None:
                 record.usage = call.usage
-        record.fallback = decision.would_fall_back or record.reason in FALLBACKS
+        record.fallback = decision.would_fall_back or candidate != decision.first
         record.target = candidate.target
         record.backend = candidate.backend
         record.model = candidate.model
+
+    def _attempt(self, failed: Failed, request: ChatRequest, *, quotable: bool) -> Attempt:
+        message = self._redact(failed.error.message)[:MESSAGE_CHARS]
+        if not quotable and _quotes(message, request):
+            message = ""
+        candidate, error = failed.candidate, type(failed.error).__name__
+        return Attempt(candidate.backend, candidate.model, error, message, failed.ms)
 
     def _identify(self, record: Record, request: ChatRequest) -> None:
         said = [m for m in request.messages if m["role"] == "user"]
@@ -138,7 +145,24 @@ class Ledger:
         first, last = (text_of(m.get("content")) for m in (said[0], said[-1]))
         record.conversation = self.journal.hashed(first[:QUESTION_CHARS])
         record.question = self.journal.hashed(last[:QUESTION_CHARS])
-        record.prompt = last
+
+
+def _said(request: ChatRequest) -> str | None:
+    """The prompt that is kept: what the human said last."""
+    turns = human_turns(request.messages, most=1)
+    return turns[-1].text if turns else None
+
+
+def _quotes(message: str, request: ChatRequest) -> bool:
+    """Does a backend's error message repeat some of the request? Some do, so as to be helpful."""
+    pieces = [message[at : at + QUOTED_CHARS] for at in range(0, len(message), QUOTED_CHARS // 2)]
+    pieces = [piece for piece in pieces if len(piece) == QUOTED_CHARS]
+    for said in request.messages:
+        text = text_of(said.get("content")).strip()
+        short = len(text) < 2 * QUOTED_CHARS
+        if (short and len(text) > 2 and text in message) or any(piece in text for piece in pieces):
+            return True
+    return False
 
 
 def _line(record: Record) -> str:

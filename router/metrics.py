@@ -2,7 +2,7 @@
 
 Each `Metrics` has a registry of its own. Names and labels:
 
-    llm_router_requests_total{target,reason,outcome}     target "none": nobody answered
+    llm_router_requests_total{target,reason,outcome}     target "none": nobody was asked
     llm_router_first_byte_seconds{target}                histogram
     llm_router_request_seconds{target}                   histogram
     llm_router_tokens_total{target,kind}                 prompt, cached, completion, reasoning
@@ -105,7 +105,7 @@ class Metrics:
                 self._tokens(target, "reasoning").inc(usage.reasoning_tokens)
         if record.cost_usd:
             self._cost.inc(record.cost_usd)
-        elif record.cost_usd is None and target == "cloud":
+        if record.unpriced:
             self._unpriced.inc()
         if record.saved_usd:
             self._saved.inc(record.saved_usd)

@@ -21,6 +21,7 @@ class Attempt:
     error: str
     """The class of the failure: "BackendTimeout"…"""
     message: str = ""
+    """Empty where the backend's own words quote a prompt that is not to be kept."""
     ms: float = 0
 
 
@@ -40,7 +41,7 @@ class Record:
     user_agent: str = ""
 
     target: Target | None = None
-    """None when nobody answered."""
+    """Who answered or was to answer; None when nobody was asked."""
     backend: str = ""
     model: str = ""
     score: float = 0
@@ -72,6 +73,11 @@ class Record:
     feedback: Feedback | None = None
     feedback_source: str = ""
     """ "caller", "chat", or "repeat": the same question was asked again, of the cloud."""
+
+    @property
+    def unpriced(self) -> bool:
+        """Did the cloud answer, if only in part, at a cost that is not known?"""
+        return self.target == "cloud" and self.first_byte_ms is not None and self.cost_usd is None
 
     @property
     def tokens_per_s(self) -> float | None:

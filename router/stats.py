@@ -16,6 +16,7 @@ from router.errors import InvalidRequest
 from router.journal import DAY_S, Journal, Record
 from router.local_servers import fix_command
 
+FLUSH_S: Final = 0.5
 SPEED_SAMPLE: Final = 2_000
 """Latency and speed come from this many of the latest answers."""
 MOST_DAYS: Final = 36_500
@@ -27,7 +28,7 @@ HIDDEN: Final = frozenset({"conversation", "question"})
 SUMS: Final = {
     "cost_usd": "total(cost_usd)",
     "saved_usd": "total(saved_usd)",
-    "unpriced": "sum(target = 'cloud' AND outcome = 'done' AND cost_usd IS NULL)",
+    "unpriced": "sum(target = 'cloud' AND first_byte_ms IS NOT NULL AND cost_usd IS NULL)",
     "unsaved": "sum(target = 'local' AND outcome = 'done' AND saved_usd IS NULL)",
     "prompt_tokens": "sum(prompt_tokens)",
     "cached_tokens": "sum(cached_tokens)",
@@ -59,10 +60,11 @@ def stats_json(journal: Journal, days: float = 7, now: float | None = None) -> d
          "outcomes": {"done" | "failed" | "left": requests},
          "over_time": [{"time", "local", "cloud", "none", "cost_usd", "saved_usd"}]}
 
-    SUMS: cost_usd, saved_usd, unpriced (cloud answers whose cost is unknown), unsaved (local ones
-    that could not be compared), prompt_, cached_, completion_ and reasoning_tokens, fallbacks, and
-    bad and good (feedback).
+    SUMS: cost_usd, saved_usd, unpriced (cloud answers, also broken off ones, whose cost is
+    unknown), unsaved (local ones that could not be compared), prompt_, cached_, completion_ and
+    reasoning_tokens, fallbacks, and bad and good (feedback).
     """
+    journal.flush(FLUSH_S)  # what has just been answered counts
     now = time.time() if now is None else now
     days = min(max(days, 1 / 24), MOST_DAYS)
     slot_s = next((seconds for limit, seconds in SLOTS if days <= limit), 7 * DAY_S)

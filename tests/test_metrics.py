@@ -52,7 +52,8 @@ def test_tokens_money_and_what_has_no_price() -> None:
     metrics = Metrics()
     metrics.observe(record(usage=Usage(100, 20, 60, 0, 5), cost_usd=0.0, saved_usd=0.25))
     metrics.observe(record(target="cloud", usage=Usage(10, 2), cost_usd=0.5))
-    metrics.observe(record(target="cloud", usage=Usage(10, 2), cost_usd=None))
+    metrics.observe(record(target="cloud", usage=Usage(10, 2), cost_usd=None, first_byte_ms=9.0))
+    metrics.observe(record(target="cloud", outcome="failed"))
     found = samples(metrics)
     assert found["tokens_total", "prompt", "local"] == 100
     assert found["tokens_total", "cached", "local"] == 60

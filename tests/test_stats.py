@@ -71,7 +71,8 @@ def test_money_and_what_is_unknown_of_it(journal: Journal) -> None:
         record("a", cost_usd=0.0, saved_usd=0.25, usage=Usage(100, 10, 50)),
         record("b", cost_usd=0.0, saved_usd=None, feedback="bad", feedback_source="chat"),
         record("c", target="cloud", cost_usd=1.5, usage=Usage(7, 3), fallback=True),
-        record("d", target="cloud", cost_usd=None, feedback="good"),
+        record("d", target="cloud", cost_usd=None, feedback="good", first_byte_ms=9.0),
+        record("e", target="cloud", cost_usd=None, outcome="failed"),
     )
     totals = stats_json(journal, 7, NOON)["totals"]
     assert totals == {

@@ -146,7 +146,7 @@ class Exchange:
             watcher = self._loop.create_task(self._watch(task))
             await self._answer(raw)
         except CallerLeft:
-            return
+            self._entry.left()
         except RouterError as error:
             await self._fail(error)
         except asyncio.CancelledError:

@@ -1,13 +1,12 @@
 """Real parts for the end-to-end tests."""
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from router.embedded import ROOT, EmbeddedServer
-from tests.e2e.processes import llama
+from router.embedded import EmbeddedServer
+from tests.e2e.processes import copy_programs, llama
 
 
 @pytest.fixture(scope="session")
@@ -33,10 +32,5 @@ def model_url(model_file: Path) -> Iterator[str]:
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the programs, so that a developer's own .env has no part in the tests."""
     folder = tmp_path_factory.mktemp("checkout")
-    for program in ROOT.glob("*.py"):
-        shutil.copy(program, folder)
-    for package in ("router", "web"):
-        shutil.copytree(
-            ROOT / package, folder / package, ignore=shutil.ignore_patterns("__pycache__")
-        )
+    copy_programs(folder)
     return folder

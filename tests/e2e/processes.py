@@ -1,6 +1,7 @@
 """The processes of the end-to-end tests: a llama.cpp server and the router's own."""
 
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -18,6 +19,16 @@ from config import Settings
 from router.embedded import BUILT_IN_TEMPERATURE, CHILD_ENV, ROOT, command
 
 START_LIMIT_S = 60.0
+
+
+def copy_programs(folder: Path) -> None:
+    """So that a developer's own .env has no part in what is run there."""
+    for program in ROOT.glob("*.py"):
+        shutil.copy(program, folder)
+    for package in ("router", "web"):
+        shutil.copytree(
+            ROOT / package, folder / package, ignore=shutil.ignore_patterns("__pycache__")
+        )
 
 
 def free_port() -> int:
