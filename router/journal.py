@@ -59,6 +59,7 @@ class Verdict(NamedTuple):
 
     feedback: Feedback
     source: str
+    time: float
     id: str
 
 
@@ -105,6 +106,7 @@ class Journal:
         self._closing = False
         self._looked = threading.Event()
         self._thread: threading.Thread | None = None
+        self._starting = threading.Lock()
 
     def add(self, record: Record) -> None:
         """Keep it. Costs microseconds; never raises because of the disk."""
@@ -118,10 +120,7 @@ class Journal:
         if record.question:
             self._notice_repeat(record)
         self._recent.append(record)
-        if self._queue.qsize() < BACKLOG:
-            self._queue.put(record)
-        if self._thread is None:
-            self._start()
+        self._tell(record)
 
     def hashed(self, text: str) -> str:
         """A short hash that only this process can make, to notice what was said before."""
@@ -130,21 +129,17 @@ class Journal:
 
     def feedback(self, request_id: str, feedback: Feedback, source: str = "caller") -> bool:
         """Say how good an answer was. False when there is no such request."""
-        known = False
-        for record in list(self._recent):
-            if record.id == request_id:
-                record.feedback, record.feedback_source = feedback, source
-                known = True
-        if not known:
-            try:
-                known = bool(self.file.rows("SELECT 1 FROM requests WHERE id = ?", request_id))
-            except sqlite3.Error:
-                return False
-        if known:
-            self._queue.put(Verdict(feedback, source, request_id))
-            if self._thread is None:
-                self._start()
-        return known
+        record = next((r for r in reversed(list(self._recent)) if r.id == request_id), None)
+        if record is not None:
+            self._judge(record, feedback, source)
+            return True
+        try:
+            found = self.file.rows("SELECT time FROM requests WHERE id = ?", request_id)
+        except sqlite3.Error:
+            return False
+        for (at,) in found:
+            self._tell(Verdict(feedback, source, at, request_id))
+        return bool(found)
 
     def recent(self, n: int = 50) -> list[Record]:
         """The last `n`, newest first: what is on disk, and what is not there yet."""
@@ -200,36 +195,47 @@ class Journal:
             and earlier.feedback is None
             and record.time - earlier.time < REPEAT_S
         ):
-            earlier.feedback, earlier.feedback_source = "bad", "repeat"
-            self._queue.put(Verdict("bad", "repeat", earlier.id))
+            self._judge(earlier, "bad", "repeat")
+
+    def _judge(self, record: Record, feedback: Feedback, source: str) -> None:
+        record.feedback, record.feedback_source = feedback, source
+        self._tell(Verdict(feedback, source, record.time, record.id))
+
+    def _tell(self, entry: Record | Verdict) -> None:
+        if self._queue.qsize() < BACKLOG:
+            self._queue.put(entry)
+        if self._thread is None:
+            self._start()
 
     def _start(self) -> None:
-        self._thread = threading.Thread(target=self._write, name="journal", daemon=True)
-        self._thread.start()
+        with self._starting:  # feedback comes from other threads
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._write, name="journal", daemon=True)
+                self._thread.start()
 
     def _write(self) -> None:
         """The thread: gather for a moment, commit, tidy up now and then."""
         backlog: deque[Record | Verdict] = deque(maxlen=BACKLOG)
         self._look()
-        tidied, looked, retry_at = -TIDY_S, time.monotonic(), 0.0
+        now = looked = tidy_at = time.monotonic()
+        retry_at = 0.0
         while not self._closing or not self._queue.empty():
-            waiting = self._gather(backlog)
+            waiting = self._gather(backlog, BATCH_S if now >= tidy_at else LOOK_S)
             now = time.monotonic()
             if backlog and (now >= retry_at or self._closing):
                 retry_at = 0.0 if self._committed(backlog) else now + self._retry_s
             if now - looked >= LOOK_S:
                 looked = now
                 self._look()
-            if now - tidied >= TIDY_S and not retry_at:
-                tidied = now
-                self._forget()
+            if now >= tidy_at and not retry_at and self._forget():
+                tidy_at = now + TIDY_S
             for done in waiting:
                 done.set()
 
-    def _gather(self, backlog: deque[Record | Verdict]) -> list[threading.Event]:
+    def _gather(self, backlog: deque[Record | Verdict], patience_s: float) -> list[threading.Event]:
         waiting: list[threading.Event] = []
         try:
-            entry = self._queue.get(timeout=LOOK_S)
+            entry = self._queue.get(timeout=patience_s)
             self._hurry.wait(BATCH_S)
             self._hurry.clear()
             while True:
@@ -275,11 +281,12 @@ class Journal:
         finally:
             self._looked.set()
 
-    def _forget(self) -> None:
+    def _forget(self) -> bool:
         try:
-            self.file.forget(before=self._clock() - self._days * DAY_S)
+            return self.file.forget(before=self._clock() - self._days * DAY_S)
         except (sqlite3.Error, OSError) as error:
             self._complain(error)
+            return True
 
     def _complain(self, error: Exception) -> None:
         if not self.trouble:

@@ -33,6 +33,7 @@ COLUMNS: Final = (
 _NAMES: Final = ", ".join(COLUMNS)
 INSERT: Final = f"INSERT INTO requests ({_NAMES}) VALUES ({', '.join('?' * len(COLUMNS))})"
 SELECT: Final = f"SELECT {_NAMES} FROM requests"
+JUDGE: Final = "UPDATE requests SET feedback = ?, feedback_source = ? WHERE time = ? AND id = ?"
 
 # Step n brings a file from version n to n + 1; the version is SQLite's own user_version. There is
 # one index: rows are looked up by time, and each further one would cost every request.
@@ -64,26 +65,27 @@ class JournalFile:
         self._db: sqlite3.Connection | None = None
         self._lock = threading.Lock()
 
-    def write(self, records: Iterable[Record], verdicts: Iterable[tuple[str, str, str]]) -> None:
-        """Commit the records, then `(feedback, source, request id)` verdicts, all or nothing."""
+    def write(
+        self, records: Iterable[Record], verdicts: Iterable[tuple[str, str, float, str]] = ()
+    ) -> None:
+        """Commit the records, then `(feedback, source, time, request id)` verdicts, all or nothing.
+
+        A verdict's request is found by its time, which is indexed.
+        """
         rows = [_row(record) for record in records]
         with self._lock, self._transaction() as db:
             db.executemany(INSERT, rows)
-            db.executemany(
-                "UPDATE requests SET feedback = ?, feedback_source = ? WHERE id = ?", verdicts
-            )
+            db.executemany(JUDGE, verdicts)
             if self.path is None:
                 newest = "(SELECT max(rowid) FROM requests)"
                 db.execute(f"DELETE FROM requests WHERE rowid <= {newest} - {MEMORY_ROWS}")
 
-    def forget(self, before: float) -> None:
-        """Delete what is older, a few rows at a time, so that nobody waits long for the lock."""
+    def forget(self, before: float) -> bool:
+        """Delete what is older, but only so much that nobody waits long for it; was that all?"""
         old = "SELECT rowid FROM requests WHERE time < ? LIMIT ?"
         sql = f"DELETE FROM requests WHERE rowid IN ({old})"
-        deleted = PURGE_ROWS
-        while deleted == PURGE_ROWS:
-            with self._lock, self._transaction() as db:
-                deleted = db.execute(sql, (before, PURGE_ROWS)).rowcount
+        with self._lock, self._transaction() as db:
+            return db.execute(sql, (before, PURGE_ROWS)).rowcount < PURGE_ROWS
 
     def rows(self, sql: str, *parameters: object) -> list[tuple[Any, ...]]:
         """What a query finds, seen by a connection of its own, so that writing goes on."""
@@ -102,6 +104,9 @@ class JournalFile:
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
+        if self._db is not None and self.path is not None and not self.path.exists():
+            self._db.close()  # somebody began anew by deleting it
+            self._db = None
         if self._db is None:
             self._db = _opened(self.path)
         db = self._db

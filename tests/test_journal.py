@@ -15,7 +15,7 @@ import pytest
 
 from router.events import Usage
 from router.journal import DAY_S, MEMORY, Attempt, Journal, Record, journal_path
-from router.journal_file import MEMORY_ROWS, MIGRATIONS, JournalFile
+from router.journal_file import MEMORY_ROWS, MIGRATIONS, PURGE_ROWS, JournalFile
 
 HOME = Path(__file__).parents[1]
 NOON = 1_800_014_400.0
@@ -266,14 +266,13 @@ def test_without_a_file_the_days_spending_is_counted_in_memory() -> None:
 
 def test_what_is_older_than_journal_days_is_forgotten(path: Path) -> None:
     filled = Journal(path)
-    for i in range(5_000):
-        filled.file.write([record(f"r{i}", time=NOON - i * DAY_S / 100)], []) if i < 3 else None
-    filled.file.write([record(f"o{i}", time=NOON - 31 * DAY_S - i) for i in range(4_100)], [])
+    filled.file.write([record(f"r{i}", time=NOON - i * DAY_S) for i in range(3)])
+    filled.file.write([record(f"o{i}", time=NOON - 31 * DAY_S - i) for i in range(4_100)])
     filled.close()
     journal = Journal(path, days=30, clock=lambda: NOON)
     journal.add(record("new"))
-    journal.flush()
-    journal.flush()
+    for _ in range(1 + 4_100 // PURGE_ROWS):  # a bite after each batch: writing goes on meanwhile
+        assert journal.flush()
     assert sorted(ids(path)) == ["new", "r0", "r1", "r2"]
     journal.close()
 
@@ -427,6 +426,20 @@ def test_a_file_of_a_newer_version_is_left_alone(
     assert "newer version" in journal.trouble
     assert journal.recent() == [record()]
     journal.close()
+
+
+@pytest.mark.parametrize("deleted", ["journal.db", "journal.db*"])
+def test_a_journal_that_is_deleted_meanwhile_begins_anew(
+    journal: Journal, path: Path, deleted: str
+) -> None:
+    journal.add(record("before"))
+    journal.flush()
+    for file in path.parent.glob(deleted):
+        file.unlink()
+    journal.add(record("after"))
+    journal.flush()
+    assert journal.trouble == ""
+    assert ids(path) == ["after"]
 
 
 def test_closing_twice_and_adding_after_closing_are_fine(journal: Journal, path: Path) -> None:
