@@ -43,7 +43,7 @@ BACKGROUND: Final = (
 )
 TURNS: Final = ("aider-turn", "gptme-turn", "claude-code-turn", "continue-turn", "llm-image")
 CALLERS: Final = ("OpenAI/Python 3.54.0", "curl/8.14.1", "llm/0.32", "opencode/1.18.33")
-PRIVATE: Final = "Why is this refused? AWS_SECRET_ACCESS_KEY=wJalrXUtnFEMI/K7MDENG/bPxRfiCYzEaLq9"
+PRIVATE: Final = "Why is this refused? AWS_SECRET_ACCESS_KEY=hT9vQ2mZx7Lk4PbN8sRw1YcU6dFgJ3aE5oViK0tB"
 HOURS: Final = (1, 1, 0, 0, 0, 1, 2, 4, 9, 14, 16, 15, 8, 10, 15, 17, 14, 10, 6, 5, 6, 7, 5, 3)
 """How much is asked in each hour of the day, relative to the others."""
 

@@ -2,27 +2,29 @@
 
 import asyncio
 import re
-import shutil
+import socket
 from base64 import b64encode
 from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import pytest
+import uvicorn
 from aiohttp import web
 
 from router.decision import REASONS
 from router.events import Usage
 from router.journal import Attempt, Journal, Record
 from router.stats import decisions_json, stats_json
+from tests.browser import Tab, browser, needs_browser
+from tests.house import house
+from web.asgi import App
 from web.page import load_page
 
 HTML, HEADERS = load_page()
 TEXT = HTML.decode()
-CHROMIUM = (
-    shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-)
 NOW = 1_800_014_400.0
 
 
@@ -164,44 +166,32 @@ async def serve(tmp_path: Path) -> AsyncIterator[Callable[..., Any]]:
         journal.close()
 
 
-async def drawn(address: str, profile: Path) -> str:
+@pytest.fixture
+async def tab(tmp_path: Path) -> AsyncIterator[Tab]:
+    async with browser(tmp_path / "profile") as tab:
+        yield tab
+
+
+async def drawn(tab: Tab, address: str) -> str:
     """The page's markup once it has drawn itself."""
-    assert CHROMIUM is not None
-    process = await asyncio.create_subprocess_exec(
-        *(CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run"),
-        *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
-        *(
-            f"--user-data-dir={profile}",
-            "--virtual-time-budget=1500",
-            "--lang=en-US",
-            "--dump-dom",
-            address,
-        ),
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.DEVNULL,
+    await tab.open(address)
+    await tab.until("document.querySelector('#local h2')")
+    await tab.until(
+        "document.querySelector('#traffic svg') || !document.querySelector('#locked').hidden"
     )
-    out, _ = await process.communicate()
-    return re.sub(r"<(script|style)>.*?</\1>", "", out.decode(), flags=re.DOTALL)
+    markup: str = await tab.value("document.body.outerHTML")
+    return re.sub(r"<script>.*?</script>", "", markup, flags=re.DOTALL)
 
 
-browser = pytest.mark.skipif(CHROMIUM is None, reason="needs chromium")
-
-
-@browser
+@needs_browser
 async def test_a_browser_shows_sides_figures_and_decisions(
-    serve: Callable[..., Any], tmp_path: Path
+    serve: Callable[..., Any], tab: Tab
 ) -> None:
-    page = await drawn(await serve(RECORDS), tmp_path)
+    page = await drawn(tab, await serve(RECORDS))
     for text in (
-        *(
-            "qwen-test",
-            "Ready",
-            "32.8K tokens of context",
-            "text only",
-            "claude-test",
-            "Key refused",
-        ),
-        *("The key was refused.", "50%", "$0.25", "$1.50", "of 2 requests", "1 fallback"),
+        *("qwen-test", "Ready", "32.8K tokens of context", "text only"),
+        *("claude-test", "Key refused", "The key was refused."),
+        *("50%", "$0.25", "at the price of claude-test", "$1.50", "of 2 requests", "1 fallback"),
         "The local answer was no good, so the cloud started over.",
         "<td>1</td>",
     ):
@@ -213,24 +203,116 @@ async def test_a_browser_shows_sides_figures_and_decisions(
     )
 
 
-@browser
-async def test_a_browser_asks_for_the_key_and_shows_only_what_is_open(
-    serve: Callable[..., Any], tmp_path: Path
-) -> None:
-    page = await drawn(await serve(RECORDS, key="k"), tmp_path)
-    assert re.search(r'<section class="wide" id="locked"[^>]*aria-labelledby="h-key">', page)
-    assert "YOUR_ROUTER_API_KEY" in page
-    assert "qwen-test" in page
-    assert "escalated" not in page
-    assert "$1.50" not in page
-
-
-@browser
-async def test_a_browser_shows_an_empty_journal_kindly(
-    serve: Callable[..., Any], tmp_path: Path
-) -> None:
-    page = await drawn(await serve([]), tmp_path)
+@needs_browser
+async def test_a_browser_shows_an_empty_journal_kindly(serve: Callable[..., Any], tab: Tab) -> None:
+    page = await drawn(tab, await serve([]))
     assert '<p class="dim" id="nothing">' in page
     assert "NaN" not in page
     assert "undefined" not in page
     assert "null" not in page
+
+
+@needs_browser
+@pytest.mark.parametrize("theme", ["light", "dark"])
+async def test_it_fits_a_phone_and_asks_nobody_else(
+    serve: Callable[..., Any], tab: Tab, theme: str
+) -> None:
+    address = await serve(RECORDS)
+    await tab.open(address, width=390, theme=theme)
+    await tab.until("document.querySelector('#traffic svg')")
+    await tab.click("#decisions summary")
+    assert await tab.value("document.documentElement.scrollWidth") == 390
+    dark = await tab.value("getComputedStyle(document.body).backgroundColor") == "rgb(19, 21, 25)"
+    assert dark is (theme == "dark")
+    assert all(asked.startswith((address, "data:")) for asked in tab.requests)
+
+
+# ---- in front of the real server
+
+
+@asynccontextmanager
+async def on_a_socket(app: App) -> AsyncIterator[str]:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        server = uvicorn.Server(uvicorn.Config(app, lifespan="off", log_config=None))
+        serving = asyncio.create_task(server.serve([listening]))
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}/"
+        server.should_exit = True
+        await serving
+
+
+@needs_browser
+async def test_the_score_moves_while_one_types(tab: Tab) -> None:
+    async with house() as h, on_a_socket(h.app) as address:
+        await tab.open(address)
+        await tab.until("document.querySelector('#traffic svg')")
+        await tab.value("document.querySelector('#prompt').focus()")
+        await tab.type("hi")
+        await tab.until("document.querySelector('#verdict .tag.local')")
+        easy = int(await tab.text("#verdict b"))
+        await tab.type(", design a lock-free queue in C++ and prove that it is linearizable.")
+        await tab.until("document.querySelector('#verdict .tag.cloud')")
+        assert int(await tab.text("#verdict b")) >= 50 > easy
+        assert "Complex words +" in await tab.text("#verdict")
+        assert "goes to the cloud" in await tab.value(
+            "document.querySelector('#spoken').textContent"
+        )
+        assert "claude-sonnet-4-6" in await tab.text("#verdict")
+
+
+@needs_browser
+async def test_a_request_shows_up_while_one_looks_and_opens_to_its_signals(tab: Tab) -> None:
+    async with house() as h, on_a_socket(h.app) as address:
+        await tab.open(address)
+        await tab.until("!document.querySelector('#nothing').hidden")
+        await h.ask("Is a tomato a fruit?", headers={"user-agent": "curl/8"})
+        await tab.until("document.querySelector('#decisions summary')")
+        await tab.value("document.querySelector('#decisions summary').focus()")
+        await tab.press("Enter")
+        await tab.until("document.querySelector('#decisions details[open] .signals')")
+        opened = await tab.text("#decisions")
+        for text in ("local", "It scores below the threshold", "Length", "curl/8", "7 in, 5 out"):
+            assert text in opened, text
+        assert "tomato" not in await tab.value("document.documentElement.outerHTML")
+        await tab.click("#decisions button:nth-of-type(2)")
+        await tab.until("document.querySelector('#decisions button[aria-pressed=true]')")
+        assert h.last.feedback == "bad"
+        await tab.until("document.querySelector('#figures').innerText.includes('of 1 request')")
+
+
+@needs_browser
+async def test_a_prompt_is_on_the_page_only_where_prompts_are_kept(tab: Tab) -> None:
+    async with house(journal_prompts=True) as h, on_a_socket(h.app) as address:
+        await h.ask("Is a tomato a fruit?")
+        await tab.open(address)
+        await tab.until("document.querySelector('#decisions summary')")
+        assert "Is a tomato a fruit?" in await tab.text("#decisions")
+
+
+@needs_browser
+async def test_it_asks_for_the_key_and_shows_only_what_is_open_until_it_has_it(tab: Tab) -> None:
+    async with house(router_api_key="open sesame") as h, on_a_socket(h.app) as address:
+        await h.ask("hi", headers={"authorization": "Bearer open sesame"})
+        page = await drawn(tab, address)
+        assert "YOUR_ROUTER_API_KEY" in page
+        assert "local-model" in page
+        assert "simple" not in page
+        for key, then in (
+            ("guess", "document.querySelector('#key-help').innerText.includes('refused')"),
+            ("open sesame", "document.querySelector('#decisions summary')"),
+        ):
+            await tab.value("document.querySelector('#key').focus()")
+            await tab.type(key)
+            await tab.press("Enter")
+            await tab.until(then)
+        await tab.until("document.activeElement.id === 'main'")
+        assert await tab.value("document.querySelector('#locked').hidden")
+
+
+@needs_browser
+async def test_the_chart_is_read_with_the_arrow_keys(serve: Callable[..., Any], tab: Tab) -> None:
+    await drawn(tab, await serve(RECORDS))
+    await tab.value("document.querySelector('#traffic svg').focus()")
+    await tab.press("End")
+    assert "no requests" in await tab.text("#readout")
+    await tab.press("ArrowLeft")
+    assert ": 1 local · 1 cloud · 50% local" in await tab.text("#readout")
