@@ -31,6 +31,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from router.embedded import EmbeddedServer
 from tests.clients import recorded
 from tests.e2e.processes import Server, copy_programs, llama, server
+from tests.keys import CANARIES
 
 PROMPTS: Final = Path(__file__).with_name("prompts.jsonl")
 MOST_CHARS: Final = 5_000
@@ -43,7 +44,7 @@ BACKGROUND: Final = (
 )
 TURNS: Final = ("aider-turn", "gptme-turn", "claude-code-turn", "continue-turn", "llm-image")
 CALLERS: Final = ("OpenAI/Python 3.54.0", "curl/8.14.1", "llm/0.32", "opencode/1.18.33")
-PRIVATE: Final = "Why is this refused? AWS_SECRET_ACCESS_KEY=hT9vQ2mZx7Lk4PbN8sRw1YcU6dFgJ3aE5oViK0tB"
+PRIVATE: Final = f"Why is this key refused? {CANARIES['AWS id']}"
 HOURS: Final = (1, 1, 0, 0, 0, 1, 2, 4, 9, 14, 16, 15, 8, 10, 15, 17, 14, 10, 6, 5, 6, 7, 5, 3)
 """How much is asked in each hour of the day, relative to the others."""
 

@@ -8,10 +8,11 @@ import orjson
 import pytest
 
 from tests.house import house, local_side, refusing
+from tests.keys import CANARIES
 from tests.scripted import Connection, Request, Script
 from tests.test_doors import claude_answer
 
-SECRET = "AKIAQ3EGR5XWZ7NB2LMC"
+SECRET = CANARIES["AWS id"]
 FOX = "Why does the quick brown fox jump over the lazy dog?"
 
 
