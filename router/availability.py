@@ -1,6 +1,7 @@
 """Who is up: what was last seen of a backend, and whether to leave it alone for a while."""
 
 import asyncio
+import logging
 import random
 import time
 from collections.abc import Callable
@@ -30,6 +31,12 @@ BLAMED: Final = (
     BackendMisconfigured,
 )
 """Failures that say something of the backend, not of the request."""
+OLD_TTLS: Final = 3
+"""A look this many times its lifetime old is worth waiting for a new one..."""
+PATIENCE_S: Final = 0.1
+"""...for so long."""
+
+log = logging.getLogger("router")
 
 
 class Breaker:
@@ -123,11 +130,16 @@ class Watch:
         return None if self._status is None else self._clock() - self._seen_at
 
     async def status(self) -> Status:
-        """The last look. The first caller waits for it; an old one is renewed in the background."""
+        """The last look. An old one is renewed in the background; the first caller waits for it,
+        and who comes after a long silence does so for a moment: models are loaded and unloaded.
+        """
         if self._status is None:
             return await self.look()
-        if self._clock() - self._seen_at > self._ttl_s:
-            self._begin()
+        age_s = self._clock() - self._seen_at
+        if age_s > self._ttl_s:
+            probe = self._begin()
+            if age_s > OLD_TTLS * self._ttl_s:
+                await asyncio.wait({probe}, timeout=PATIENCE_S)
         return self._status
 
     async def look(self) -> Status:
@@ -167,6 +179,9 @@ class Watch:
         before = self._status
         status = await self.backend.probe()
         self._status, self._seen_at = status, self._clock()
+        if before is not None and before.in_words != status.in_words:
+            level = logging.INFO if status.up else logging.WARNING
+            log.log(level, "%s: %s", self.backend.name, status.in_words)
         if status.up and before is not None and not before.up:
             self.breaker.success()  # it is back: no need to wait out the pause
         if status.state == "down" and self._again and (self._vigil is None or self._vigil.done()):

@@ -42,6 +42,11 @@ class Model:
     parallel: int | None = None
     """Requests it can work on at a time."""
 
+    @property
+    def room_tokens(self) -> int | None:
+        """What fits into it now; of a model that must first be loaded, the most that ever could."""
+        return self.context_tokens or self.max_context_tokens
+
 
 @dataclass(frozen=True, slots=True)
 class Status:
@@ -60,6 +65,15 @@ class Status:
     @property
     def up(self) -> bool:
         return self.state in ("ready", "cold")
+
+    @property
+    def in_words(self) -> str:
+        """What a log line says of it."""
+        if not self.up or self.model is None:
+            return self.detail or self.state
+        room = self.model.context_tokens
+        loaded = f", context {room}" if room and self.state == "ready" else ""
+        return f"{self.model.id}, {self.state}{loaded}. {self.detail}".rstrip(". ")
 
 
 @dataclass(slots=True)

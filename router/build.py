@@ -45,11 +45,8 @@ class Assembly:
         router = self.router
         local, cloud = await router.sides()
         for side in (local, cloud):
-            model = side.status.model
-            if side.usable and model is not None:
-                log.info("%s: %s, %s", side.target, model.id, side.status.state)
-            else:
-                log.warning("%s: %s", side.target, side.why_not)
+            level = logging.INFO if side.up else logging.WARNING
+            log.log(level, "%s: %s", side.backend or side.target, side.status.in_words)
         if local.backend == router.embedded_name:
             log.warning("%s", NOTICE)
             await self._start_embedded()

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from router.backend import Target
 from router.request import ChatRequest
+from router.turns import human_text
 
 CACHE_LIVES_S: Final = 300
 """How long a prompt cache is taken to stay warm (Claude's and Gemini's default is five minutes)."""
@@ -79,6 +80,17 @@ def prefixes_of(request: ChatRequest) -> list[bytes]:
         if role != "assistant":
             prefixes.append(running.digest())
     return prefixes
+
+
+def in_tool_loop(request: ChatRequest) -> bool:
+    """Does the model go on with a turn that it has begun, with what its tools have found?"""
+    for message in reversed(request.messages):
+        role = message["role"]
+        if role in ("tool", "function"):
+            return True
+        if role == "assistant" or (role == "user" and human_text(message.get("content"))):
+            return False
+    return False
 
 
 def _gist(content: Any) -> bytes:

@@ -3,9 +3,10 @@
 from dataclasses import dataclass
 from typing import Final, Literal, get_args
 
-from router.backend import Status, Target
+from router.backend import Model, Status, Target
 from router.classifier import Score
 from router.errors import BackendUnfit, NoBackend, Private
+from router.local_servers import fix_command
 
 Reason = Literal[
     "private",
@@ -70,8 +71,13 @@ class Side:
     """As many requests wait for it as may."""
 
     @property
+    def up(self) -> bool:
+        """Is there a model that would answer?"""
+        return self.status.up and self.status.model is not None
+
+    @property
     def usable(self) -> bool:
-        return self.status.up and self.status.model is not None and not self.blocked
+        return self.up and not self.blocked
 
     @property
     def why_not(self) -> str:
@@ -82,9 +88,14 @@ class Side:
             return f"The {self.target} side ({self.backend}) failed a moment ago and is left alone."
         return f"The {self.target} side ({self.backend}) cannot answer."
 
-    def candidate(self, model: str = "") -> Candidate:
-        named = self.status.model.id if self.status.model else ""
-        return Candidate(self.target, self.backend, model or named)
+    def model(self, name: str = "") -> Model | None:
+        """The model of this name; without one, the model that would answer."""
+        models = self.status.models
+        return next((m for m in models if m.id == name), None) if name else self.status.model
+
+    def candidate(self, name: str = "") -> Candidate:
+        model = self.status.model.id if self.status.model else ""
+        return Candidate(self.target, self.backend, name or model)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +116,8 @@ class Ask:
     """What a program wanted it for: "title", "tags"…"""
     last_target: Target | None = None
     """Where this conversation's last answer came from, if its cache is still warm there."""
+    in_tool_loop: bool = False
+    """The model goes on with a turn that it has begun."""
     escalated: bool = False
     """The local model has failed in this conversation."""
 
@@ -138,6 +151,8 @@ class Decision:
     private: str | None = None
     would_fall_back: bool = False
     """The side that should answer cannot."""
+    fix: str = ""
+    """What would let the local model take a request that does not fit it."""
 
     @property
     def first(self) -> Candidate:
@@ -152,50 +167,55 @@ def decide(ask: Ask, local: Side, cloud: Side, policy: Policy, *, broke: bool = 
     """
     gates = _gates(ask, local, policy, broke)
     if ask.private:
-        if ask.force == "cloud":
-            raise Private(
-                "This request was forced to the cloud, but holds something private"
-                f" ({ask.private}). Take it out, or start the server with PRIVACY=off."
-            )
-        if not local.usable:
-            raise NoBackend(
-                f"This request holds something private ({ask.private}) and must stay on this"
-                f" machine. {local.why_not} PRIVACY=off would allow the cloud."
-            )
-        if cannot := _first(gates, HARD_MISFITS):
-            raise NoBackend(
-                f"This request holds something private ({ask.private}) and must stay on this"
-                f" machine, where the model cannot take it ({cannot})."
-            )
-        model = ask.force_model if ask.force else ""
-        return Decision((local.candidate(model),), "private", ask.score, gates, private=ask.private)
+        return _kept_here(ask, ask.private, local, gates)
     if ask.force:
-        side = local if ask.force == "local" else cloud
-        if side.status.state == "unconfigured" or not side.candidate(ask.force_model).model:
-            raise NoBackend(side.why_not)
-        return Decision((side.candidate(ask.force_model),), "forced", ask.score, gates, forced=True)
-
+        return _forced(ask, local if ask.force == "local" else cloud, gates)
     target, reason = _preference(ask, local, cloud, policy, gates)
+    if broke and target == "cloud":
+        target, reason = "local", "budget"
     preferred, other = (local, cloud) if target == "local" else (cloud, local)
-    excluded = {"local"} if _first(gates, HARD_MISFITS) else set()
-    if broke:
-        excluded.add("cloud")
-        if target == "cloud":
-            target, reason, preferred, other = "local", "budget", local, cloud
-    able = [side for side in (preferred, other) if side.usable and side.target not in excluded]
+    sides = [side for side in (preferred, other) if not _excludes(gates, side.target)]
+    # One that failed a moment ago is better than none.
+    able = [side for side in sides if side.usable] or [side for side in sides if side.up]
     if not able:
-        raise _nobody(ask, local, cloud, gates, broke)
+        raise _nobody(ask, local, cloud, gates)
     fell = able[0] is not preferred
     if fell:
         reason = _down(preferred)
     candidates = tuple(side.candidate() for side in able)
-    return Decision(candidates, reason, ask.score, gates, would_fall_back=fell)
+    return Decision(
+        candidates, reason, ask.score, gates, would_fall_back=fell, fix=_fix(ask, local, gates)
+    )
+
+
+def _kept_here(ask: Ask, rule: str, local: Side, gates: tuple[Reason, ...]) -> Decision:
+    if ask.force == "cloud":
+        raise Private(
+            f"This request was forced to the cloud, but holds something private ({rule})."
+            " Take it out, or start the server with PRIVACY=off."
+        )
+    stays = f"This request holds something private ({rule}) and must stay on this machine"
+    if not local.up:
+        raise NoBackend(f"{stays}. {local.why_not} PRIVACY=off would allow the cloud.")
+    if misfit := _first(gates, HARD_MISFITS):
+        raise NoBackend(
+            f"{stays}. {_misfit(misfit, ask, local)} PRIVACY=off would allow the cloud."
+        )
+    model = ask.force_model if ask.force else ""
+    return Decision((local.candidate(model),), "private", ask.score, gates, private=rule)
+
+
+def _forced(ask: Ask, side: Side, gates: tuple[Reason, ...]) -> Decision:
+    candidate = side.candidate(ask.force_model)
+    if not side.status.up or not candidate.model:
+        raise NoBackend(side.why_not)
+    return Decision((candidate,), "forced", ask.score, gates, forced=True)
 
 
 def _preference(
     ask: Ask, local: Side, cloud: Side, policy: Policy, gates: tuple[Reason, ...]
 ) -> tuple[Target, Reason]:
-    if "background" in gates:
+    if "background" in gates and not _excludes(gates, "local"):
         return "local", "background"
     if misfit := _first(gates, MISFITS):
         return "cloud", misfit
@@ -215,30 +235,31 @@ def _by_score(ask: Ask, policy: Policy) -> tuple[Target, Reason]:
     if score.total >= policy.threshold:
         follows = score.total - score.signals.get("conversation", 0.0) < policy.threshold
         return "cloud", "inherited" if follows else "complex"
-    if ask.escalated or (
-        ask.last_target == "cloud"
-        and ask.size_tokens > LONG_CONVERSATION_TOKENS
-        and score.total > policy.threshold - SWITCH_DOWN_MARGIN
-    ):
+    if ask.escalated or (ask.last_target == "cloud" and _is_not_worth_leaving(ask, policy)):
         return "cloud", "inherited"
     if score.unsure:
         return policy.unsure_target, "no_signal"
     return "local", "simple"
 
 
+def _is_not_worth_leaving(ask: Ask, policy: Policy) -> bool:
+    """Would an easy turn lose more by a local model reading the whole conversation first?"""
+    if ask.in_tool_loop:
+        return True
+    long = ask.size_tokens > LONG_CONVERSATION_TOKENS
+    return long and ask.score.total > policy.threshold - SWITCH_DOWN_MARGIN
+
+
 def _gates(ask: Ask, local: Side, policy: Policy, broke: bool) -> tuple[Reason, ...]:
-    model = local.status.model
+    model = local.model(ask.force_model if ask.force == "local" else "")
+    room = model.room_tokens if model is not None else None
     met: dict[Reason, bool] = {
         "private": ask.private is not None,
         "forced": ask.force is not None,
         "background": ask.background is not None,
         "vision": ask.has_images and model is not None and model.vision is False,
         "tools": ask.has_tools and model is not None and model.tools is False,
-        "context": (
-            model is not None
-            and model.context_tokens is not None
-            and ask.needed_tokens > model.context_tokens
-        ),
+        "context": room is not None and ask.needed_tokens > room,
         "too_long": ask.score.tokens > policy.max_local_tokens,
         "budget": broke,
         "local_cold": policy.cold_local == "cloud" and local.status.state == "cold",
@@ -251,6 +272,13 @@ def _first(gates: tuple[Reason, ...], of: tuple[Reason, ...]) -> Reason | None:
     return next((gate for gate in of if gate in gates), None)
 
 
+def _excludes(gates: tuple[Reason, ...], target: Target) -> bool:
+    """Must this side not be asked at all?"""
+    if target == "cloud":
+        return "budget" in gates
+    return _first(gates, HARD_MISFITS) is not None
+
+
 def _down(side: Side) -> Reason:
     if side.target == "local":
         return "local_down"
@@ -258,23 +286,42 @@ def _down(side: Side) -> Reason:
 
 
 def _nobody(
-    ask: Ask, local: Side, cloud: Side, gates: tuple[Reason, ...], broke: bool
+    ask: Ask, local: Side, cloud: Side, gates: tuple[Reason, ...]
 ) -> NoBackend | BackendUnfit:
-    misfit = _first(gates, HARD_MISFITS)
-    model = local.status.model
-    if misfit == "context" and local.usable and model is not None and not broke:
-        return BackendUnfit(
-            f"The request needs about {ask.needed_tokens} tokens; {model.id} is loaded with"
-            f" {model.context_tokens}. {cloud.why_not}",
-            backend=local.backend,
-            code="context_length_exceeded",
-        )
-    if misfit and local.usable and model is not None:
-        first = {
-            "vision": f"{model.id} takes no pictures.",
-            "context": f"{model.id} is loaded with too short a context.",
-        }.get(misfit, "")
-    else:
-        first = local.why_not
+    broke = "budget" in gates
     then = "Today's CLOUD_BUDGET_USD_PER_DAY is spent." if broke else cloud.why_not
-    return NoBackend(f"{first} {then}")
+    misfit = _first(gates, HARD_MISFITS)
+    if misfit is None or not local.up:
+        return NoBackend(f"{local.why_not} {then}")
+    said = f"{_misfit(misfit, ask, local)} {then}"
+    if misfit == "context" and not broke:
+        # Clients shorten the conversation when they read this code.
+        return BackendUnfit(said, backend=local.backend, code="context_length_exceeded")
+    return NoBackend(said)
+
+
+def _misfit(misfit: Reason, ask: Ask, local: Side) -> str:
+    """Why the local model cannot take the request, and what would help."""
+    model = local.status.model
+    assert model is not None
+    if misfit == "vision":
+        said = f"{model.id} takes no pictures."
+    else:
+        room = model.context_tokens or model.max_context_tokens
+        said = (
+            f"the request needs about {ask.needed_tokens} tokens; {model.id} has room for {room}."
+        )
+    fix = _fix(ask, local, (misfit,))
+    return f"{said} This would help: {fix}." if fix else said
+
+
+def _fix(ask: Ask, local: Side, gates: tuple[Reason, ...]) -> str:
+    """The command or the setting with which the local model could take the request; or ""."""
+    model = local.model(ask.force_model)
+    misfit = _first(gates, MISFITS)
+    if model is None or misfit is None:
+        return ""
+    if misfit == "context":
+        return fix_command(local.status.server, model, ask.needed_tokens)
+    able = next((m for m in local.status.models if getattr(m, misfit)), None)
+    return f"LOCAL_MODEL={able.id}" if able else ""

@@ -6,6 +6,7 @@ length. The first look finds out what kind of server it is; later ones ask what 
 
 import asyncio
 import logging
+import re
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
@@ -34,6 +35,14 @@ Found = tuple[str, list[Entry]]
 
 SHOW_TIMEOUT_S: Final = 3.0
 MOST_NAMES: Final = 6
+LOADING_LOOK_S: Final = 1.0
+MOST_LOADING_LOOKS: Final = 300
+ONE_TOKEN: Final[dict[str, Any]] = {
+    "messages": [{"role": "user", "content": "Hi"}],
+    "max_tokens": 1,
+}
+LOAD_PATHS: Final = {"lmstudio": "/api/v1/models/load", "llama.cpp": "/models/load"}
+_WANTS_LOADING: Final = re.compile(rb"models? (?:is )?(?:not )?loaded", re.IGNORECASE)
 
 log = logging.getLogger("router")
 
@@ -57,6 +66,7 @@ class Discovery:
         self._post = post
         self._ask: Callable[[], Awaitable[Found | None]] | None = None
         self._kind = ""
+        self._loading = False
         self._last_status = 0
         self._details: dict[Model, object] = {}
         """What does not change while a model runs: asked once."""
@@ -64,6 +74,7 @@ class Discovery:
     async def look(self) -> Status:
         """One look; never raises."""
         began = time.perf_counter()
+        self._loading = False
         try:
             found = await self._found()
         except TimeoutError:
@@ -80,6 +91,7 @@ class Discovery:
                 detail=f"{self._base} wants a key: set LOCAL_API_KEY to a token that it accepts.",
             )
         except _Loading:
+            self._loading = True
             model = Model(self._wanted, loaded=False)
             return Status("cold", model, (model,), "llama.cpp", detail="It is loading its model.")
         if found is None and self._last_status >= 500:
@@ -94,24 +106,30 @@ class Discovery:
         return replace(_status(*found, self._wanted), latency_ms=latency_ms)
 
     async def warm_up(self, post: Post, model: str) -> bool:
-        """Have the server load this model; False if it needs not or cannot be told to.
+        """Have the server load this model; False if it needs not or could not.
 
         Returns when it is loaded, which takes as long as `post` waits. Raises what `post` raises.
         """
-        # Looked at again first: LM Studio would load a second copy of what is loaded by now.
+        # Looked at again first: it may be loaded by now.
         status = await self.look()
-        if not any(known.id == model and known.loaded is False for known in status.models):
+        for _ in range(MOST_LOADING_LOOKS):
+            if not self._loading:
+                break
+            await asyncio.sleep(LOADING_LOOK_S)
+            status = await self.look()
+        if not _is_cold(status, model):
             return False
-        match status.server:
-            case "lmstudio" if self._ask == self._ask_lmstudio:
-                path = "/api/v1/models/load"
-            case "llama.cpp":
-                path = "/models/load"
-            case "ollama":
-                path = "/api/generate"  # without a prompt it only loads
-            case _:
-                return False
-        code, body = await post(self._root + path, {"model": model})
+        if status.server == "ollama":
+            # Without a prompt it only loads.
+            code, body = await post(self._root + "/api/generate", {"model": model})
+        else:
+            # As a request would: then it stays as long as the user has set for such models.
+            code, body = await post(self._base + "/chat/completions", ONE_TOKEN | {"model": model})
+        # It may be set not to load a model that is asked, or let another one answer.
+        path = LOAD_PATHS.get(status.server)
+        ignored = path and (code == 200 or _WANTS_LOADING.search(body))
+        if ignored and _is_cold(await self.look(), model):
+            code, body = await post(f"{self._root}{path}", {"model": model})
         if code != 200:
             log.warning("%s could not load %s: HTTP %d %s", self._base, model, code, body[:200])
         return code == 200
@@ -175,10 +193,8 @@ class Discovery:
         return kind, entries
 
     async def _props(self, model: Model, *, alone: bool) -> object:
-        if model not in self._details:
-            query = "" if alone else f"?model={quote(model.id, safe='')}&autoload=false"
-            self._details[model] = await self._json(f"{self._root}/props{query}")
-        return self._details[model]
+        query = "" if alone else f"?model={quote(model.id, safe='')}&autoload=false"
+        return await self._json(f"{self._root}/props{query}")
 
     async def _json(self, url: str, *, final: bool = False) -> object:
         """The JSON at this address, None if there is none.
@@ -192,6 +208,10 @@ class Discovery:
         if status == 503 and b"loading" in raw[:1000].lower():
             raise _Loading
         return _parsed(status, raw)
+
+
+def _is_cold(status: Status, model: str) -> bool:
+    return any(known.id == model and known.loaded is False for known in status.models)
 
 
 def _parsed(status: int, raw: bytes) -> object:

@@ -143,6 +143,7 @@ def with_llamacpp_props(model: Model, body: object) -> Model:
     vision = _flag(_object(props, "modalities"), "vision")
     return replace(
         model,
+        loaded=model.loaded and props.get("is_sleeping") is not True,
         context_tokens=model.context_tokens or _number(settings, "n_ctx"),
         vision=model.vision if vision is None else vision,
         tools=_flag(_object(props, "chat_template_caps"), "supports_tool_calls"),

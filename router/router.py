@@ -1,6 +1,7 @@
 """The router: looks at the sides, lets decide() choose, and tries the candidates in order."""
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,11 +15,12 @@ from router.backend import Backend, Relayed, Reply, Status, Target
 from router.background import background_kind
 from router.classifier import score
 from router.commit import prove
-from router.conversations import Conversations, prefixes_of
+from router.conversations import Conversations, in_tool_loop, prefixes_of
 from router.decision import Ask, Candidate, Decision, Policy, Reason, Side, decide
 from router.errors import (
     BackendBusy,
     BackendError,
+    BackendMisconfigured,
     BackendUnfit,
     BackendUnreachable,
     InvalidRequest,
@@ -33,7 +35,12 @@ UNCONFIGURED: Final = Status(
     "unconfigured",
     detail="No cloud is configured: set ANTHROPIC_API_KEY or GEMINI_API_KEY in .env.",
 )
+WARM_AGAIN_S: Final = 60.0
+"""A model that could not be loaded is left alone for so long."""
 SWITCHED_OFF: Final = Status("unconfigured")
+
+
+log = logging.getLogger("router")
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +96,10 @@ class Router:
         self.first_byte_timeout_s = first_byte_timeout_s
         self._budget_spent = budget_spent
         self._clock = clock
+        self._names: dict[Target, set[str]] = {"local": set(), "cloud": set()}
+        """Of each side's models when it was last up: they are no less its own when it is not."""
         self._warming: asyncio.Task[None] | None = None
+        self._warm_again_at = 0.0
 
     async def decide(self, request: ChatRequest, force: str | None = None) -> Decision:
         """Who should answer. `force`: "local", "cloud", or None to let the model name or the score.
@@ -149,6 +159,8 @@ class Router:
         if private is None and self._scanner is not None:
             # What came in by another door may go out as it came, with more in it than the body.
             private = self._scanner.scan(orjson.dumps((request.body, request.original)))
+            if private is not None:
+                log.info("private: %s; this conversation stays on this machine", private)
         return Ask(
             score(request),
             size_tokens(request),
@@ -160,6 +172,7 @@ class Router:
             private=private,
             background=background_kind(request),
             last_target=memory.target if memory and self._conversations.is_warm(memory) else None,
+            in_tool_loop=in_tool_loop(request),
             escalated=memory is not None and memory.escalated,
         )
 
@@ -182,9 +195,13 @@ class Router:
             return "cloud", ""
         if self._is_embedded(name):
             return "local", name
+        if name == self.local.model:
+            return "local", ""
         for side in (local, cloud):
-            models = (*side.status.models, side.status.model)
-            if any(model is not None and model.id == name for model in models):
+            if side.up and side.backend != self.embedded_name:
+                models = (*side.status.models, side.status.model)
+                self._names[side.target] = {model.id for model in models if model is not None}
+            if name in self._names[side.target]:
                 return side.target, name
         return None, ""
 
@@ -196,13 +213,26 @@ class Router:
             last is not None and last.model is not None and last.model.id == name
         )
 
-    def warm_up(self) -> None:
-        """Have the local server load its model while somebody else answers."""
+    def is_cold(self, candidate: Candidate) -> bool:
+        """Must the local server first load this model?"""
         status = self.watches[self.local.name].last
-        if status is None or status.model is None:
-            return
-        if self._warming is None or self._warming.done():
-            self._warming = asyncio.create_task(self.local.warm_up(status.model.id))
+        if candidate.backend != self.local.name or status is None or status.model is None:
+            return False
+        return status.state == "cold" and status.model.id == candidate.model
+
+    def warm_up(self) -> "asyncio.Task[None]":
+        """Have the local server load its model, once for all who wait for that."""
+        tired = self._clock() < self._warm_again_at
+        if self._warming is None or (self._warming.done() and not tired):
+            self._warming = asyncio.create_task(self._warm_up())
+        return self._warming
+
+    async def _warm_up(self) -> None:
+        watch = self.watches[self.local.name]
+        if watch.last is not None and watch.last.model is not None:
+            await self.local.warm_up(watch.last.model.id)
+        if (await watch.look()).state == "cold":
+            self._warm_again_at = self._clock() + WARM_AGAIN_S
 
     def remember(self, call: "Call") -> None:
         """Keep where this conversation was answered, for its next turn."""
@@ -266,7 +296,7 @@ class Call:
             except BackendError as error:
                 ms = (time.perf_counter() - started) * 1000
                 self.attempts.append(Attempt(candidate, error, ms))
-                if not error.retryable:
+                if not error.retryable or not self._may_go_on_after(error):
                     raise
         raise _most_telling(self.attempts)
 
@@ -277,6 +307,9 @@ class Call:
         reply: Reply | None = None
         watch.entered(router.first_byte_timeout_s)
         try:
+            if router.is_cold(candidate):
+                # Servers load a model twice when two requests ask for it at the same time.
+                await asyncio.shield(router.warm_up())
             reply = await router.backends[candidate.backend].open(self.request, candidate.model)
             if router.commit_hold_s and self._can_start_over(candidate):
                 await prove(reply, self.request, candidate.backend, router.commit_hold_s)
@@ -306,9 +339,17 @@ class Call:
                 f"The {candidate.backend} model is busy: {error}", backend=candidate.backend
             ) from None
 
+    def _may_go_on_after(self, error: BackendError) -> bool:
+        """Nobody pays for what a program wanted for itself, unless there is no local side."""
+        return self.decision.reason != "background" or isinstance(error, BackendUnreachable)
+
     def _can_start_over(self, candidate: Candidate) -> bool:
-        """Is this a local answer, with a cloud left to ask?"""
-        return candidate.target == "local" and self.decision.candidates[-1].target == "cloud"
+        """Is this a local answer, with a cloud left to ask, and is it worth it?"""
+        return (
+            candidate.target == "local"
+            and self.decision.candidates[-1].target == "cloud"
+            and self.decision.reason != "background"
+        )
 
 
 def _reason_after(failed: Attempt) -> Reason:
@@ -316,7 +357,9 @@ def _reason_after(failed: Attempt) -> Reason:
     if failed.candidate.target == "cloud":
         return "cloud_down"
     match failed.error:
-        case BackendUnreachable():
+        case BackendUnreachable(code="local_not_ready"):
+            return "escalated"
+        case BackendUnreachable() | BackendMisconfigured():
             return "local_down"
         case BackendBusy():
             return "local_busy"

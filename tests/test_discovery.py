@@ -307,7 +307,7 @@ async def test_of_any_other_server_the_models_are_known_and_nothing_more() -> No
     [
         ("lmstudio", 1, 1),
         ("lmstudio-v0", 2, 1),
-        ("llamacpp", 5, 1),
+        ("llamacpp", 5, 2),
         ("ollama", 5, 2),
         ("vllm", 4, 1),
         ("openai", 4, 1),
@@ -458,18 +458,54 @@ async def test_a_base_url_without_v1_is_used_as_it_is() -> None:
     assert asked[-1] == "http://host/prefix/openai/models"
 
 
+CHAT = "POST /v1/chat/completions"
+COLD = {
+    "lmstudio": "openai/gpt-oss-20b",
+    "lmstudio-v0": "qwen2-vl-7b-instruct",
+    "llamacpp-router": "Qwen3-8B-Q4_K_M",
+    "ollama": "qwen2.5:32b",
+}
+
+
+def posted(server: Server) -> list[str]:
+    return [asked for asked in server.asked if asked.startswith("POST ") and "/show" not in asked]
+
+
+async def test_a_cold_model_is_loaded_as_by_a_request() -> None:
+    server, wanted = Server("lmstudio"), COLD["lmstudio"]
+    server.replace(CHAT, {"choices": [{}]})
+
+    async def post(url: str, body: dict[str, Any]) -> tuple[int, bytes]:
+        listed = server.json("GET /api/v1/models")
+        listed["models"][2]["loaded_instances"] = [{"id": wanted, "config": {}}]
+        server.replace("GET /api/v1/models", listed)
+        return await server.post(url, body)
+
+    assert await server.discovery(wanted).warm_up(post, wanted)
+    assert posted(server) == [CHAT]
+
+
 @pytest.mark.parametrize(
-    ("recording", "wanted", "path"),
+    ("recording", "status", "answer", "then"),
     [
-        ("lmstudio", "openai/gpt-oss-20b", "POST /api/v1/models/load"),
-        ("llamacpp-router", "Qwen3-8B-Q4_K_M", "POST /models/load"),
-        ("ollama", "qwen2.5:32b", "POST /api/generate"),
+        ("lmstudio", 404, "No models loaded. Use `lms load`.", "POST /api/v1/models/load"),
+        ("lmstudio", 200, "", "POST /api/v1/models/load"),
+        ("llamacpp-router", 400, "model is not loaded", "POST /models/load"),
+        ("lmstudio-v0", 200, "", None),
+        ("ollama", 200, "", None),
     ],
 )
-async def test_a_cold_model_is_loaded_when_told_to(recording: str, wanted: str, path: str) -> None:
-    server = Server(recording)
+async def test_a_server_that_does_not_load_by_itself_is_told_to(
+    recording: str, status: int, answer: str, then: str | None
+) -> None:
+    server, wanted = Server(recording), COLD[recording]
+    server.replace(CHAT, {"error": answer}, status)
+    if recording == "lmstudio-v0":
+        server.replace("POST /api/v1/models/load", {"error": "Unexpected endpoint"})
     assert await server.discovery(wanted).warm_up(server.post, wanted)
-    assert server.asked[-1] == path
+    first = "POST /api/generate" if recording == "ollama" else CHAT
+    assert posted(server)[0] == first
+    assert then is None or posted(server) == [first, then]
 
 
 @pytest.mark.parametrize(
@@ -477,7 +513,6 @@ async def test_a_cold_model_is_loaded_when_told_to(recording: str, wanted: str, 
     [
         ("lmstudio", "qwen2.5-32b-instruct"),
         ("lmstudio", "no-such-model"),
-        ("lmstudio-v0", "qwen2-vl-7b-instruct"),
         ("ollama", "gemma3:latest"),
         ("vllm", "Qwen/Qwen2.5-32B-Instruct"),
         ("lmstudio-locked", "qwen"),
@@ -486,16 +521,25 @@ async def test_a_cold_model_is_loaded_when_told_to(recording: str, wanted: str, 
 async def test_what_is_loaded_or_cannot_be_is_not_loaded_again(recording: str, wanted: str) -> None:
     server = Server(recording)
     assert not await server.discovery(wanted).warm_up(server.post, wanted)
-    assert not [asked for asked in server.asked if asked.endswith(("/load", "/generate"))]
+    assert not [asked for asked in server.asked if asked.endswith(("/load", "/generate", CHAT))]
 
 
 async def test_a_load_that_fails_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     server = Server("lmstudio")
-    server.replace("POST /api/v1/models/load", {"error": "insufficient memory"}, 500)
+    server.replace(CHAT, {"error": "insufficient memory"}, 500)
     discovery = server.discovery("openai/gpt-oss-20b")
     assert not await discovery.warm_up(server.post, "openai/gpt-oss-20b")
+    assert server.asked[-1] == CHAT
     assert "could not load openai/gpt-oss-20b: HTTP 500" in caplog.text
     assert "insufficient memory" in caplog.text
+
+
+async def test_a_llamacpp_that_sleeps_is_cold() -> None:
+    server = Server("llamacpp")
+    awake = await server.look("SmolLM2")
+    server.replace("GET /props", server.json("GET /props") | {"is_sleeping": True})
+    asleep = await server.look("SmolLM2")
+    assert (awake.state, asleep.state) == ("ready", "cold")
 
 
 @pytest.mark.parametrize(

@@ -47,6 +47,7 @@ _CLASSIFIED: Final[Json] = {
     "tokens": 9,
     "confidence": 0.7,
     "gates": [],
+    "fix": "",
     "would_fall_back": False,
 }
 _ERROR: Final[Json] = {

@@ -85,6 +85,7 @@ def classified(decision: Decision, policy: Policy) -> Json:
         "confidence": round(score.confidence, 2),
         "gates": list(decision.gates),
         "private": decision.private,
+        "fix": decision.fix,
         "candidates": [
             {"target": c.target, "backend": c.backend, "model": c.model}
             for c in decision.candidates

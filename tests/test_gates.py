@@ -1,0 +1,443 @@
+"""Each gate at the door: what LM Studio has loaded, what is private, what nobody waits for."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx2
+import orjson
+import pytest
+
+from config import load_settings
+from router.build import Assembly, assemble
+from server import create_app
+from test_router import EASY, HARD, cloud_side
+from tests.keys import CANARIES
+from tests.scripted import Connection, Request, ScriptedServer, scripted
+
+TOOL = {"type": "function", "function": {"name": "look", "parameters": {"type": "object"}}}
+PICTURE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBORw0KGgo="}}
+TITLE = "### Task:\nGenerate a concise title summarizing the chat history.\n<chat_history>Hi"
+SECRET = CANARIES["GitHub"]
+
+
+@dataclass
+class Studio:
+    """What LM Studio has, and how it answers."""
+
+    models: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Name to context (0: not loaded), vision, tools."""
+    loads: int = 0
+    loading_s: float = 0
+    fails_to_load: bool = False
+    answer: str = "local says hello"
+    started: list[str] = field(default_factory=list)
+    hold: asyncio.Event | None = None
+
+    async def probe(self, connection: Connection, request: Request) -> None:
+        if request.path != "/api/v1/models":
+            await connection.answer(b'{"error": "Unexpected endpoint"}')
+            return
+        listed = [
+            {
+                "type": "llm",
+                "key": name,
+                "loaded_instances": [
+                    {"id": name, "config": {"context_length": model["context"]}}
+                    for _ in range(model["context"] > 0)
+                ],
+                "max_context_length": 32768,
+                "capabilities": {"vision": model["vision"], "trained_for_tool_use": model["tools"]},
+            }
+            for name, model in self.models.items()
+        ]
+        await connection.answer(orjson.dumps({"models": listed}))
+
+    async def script(self, connection: Connection, request: Request) -> None:
+        name = request.json["model"]
+        self.started.append(name)
+        model = self.models.get(name)
+        if model is not None and not model["context"]:
+            self.loads += 1
+            await asyncio.sleep(self.loading_s)
+            if self.fails_to_load:
+                await connection.answer(b'{"error": "Failed to load model"}', 500)
+                return
+            model["context"] = 8192
+        if self.hold is not None:
+            await self.hold.wait()
+        said = {"role": "assistant", "content": self.answer}
+        choice = {"index": 0, "message": said, "finish_reason": "stop"}
+        body = {"id": "c", "object": "chat.completion", "model": name, "choices": [choice]}
+        await connection.answer(orjson.dumps(body))
+
+
+def loaded(context: int = 8192, *, vision: bool = False, tools: bool = True) -> dict[str, Any]:
+    return {"context": context, "vision": vision, "tools": tools}
+
+
+@dataclass
+class House:
+    """The server under test, and what is behind it."""
+
+    studio: Studio
+    local: ScriptedServer
+    cloud: ScriptedServer
+    http: httpx2.AsyncClient
+    assembly: Assembly
+
+    async def post(
+        self, path: str, body: dict[str, Any], force: str | None = None
+    ) -> httpx2.Response:
+        headers = {"X-Force-Route": force} if force else {}
+        return await self.http.post(path, json=body, headers=headers)
+
+    async def ask(self, said: Any, force: str | None = None, **fields: Any) -> httpx2.Response:
+        """One question, or a whole conversation, at the chat door."""
+        messages = said if isinstance(said, list) else [{"role": "user", "content": said}]
+        return await self.post("/v1/chat/completions", {"messages": messages, **fields}, force)
+
+    async def why(self, said: Any, **fields: Any) -> tuple[str | None, str | None]:
+        return why(await self.ask(said, **fields))
+
+
+def why(answer: httpx2.Response) -> tuple[str | None, str | None]:
+    assert answer.status_code == 200, answer.text
+    return answer.headers.get("x-router-target"), answer.headers.get("x-router-reason")
+
+
+@asynccontextmanager
+async def house(studio: Studio, **overrides: Any) -> AsyncIterator[House]:
+    async with scripted(studio.script, studio.probe) as local, scripted(cloud_side) as cloud:
+        settings = load_settings(
+            **{
+                "_env_file": None,
+                "local_base_url": f"{local.url}/v1",
+                "local_model": "qwen",
+                "anthropic_api_key": "sk-ant-not-a-real-key",
+                "anthropic_base_url": cloud.url,
+                "anthropic_model": "claude-model",
+                "embedded_model": "off",
+                "journal_path": "off",
+                "status_ttl_s": 0.05,
+                **overrides,
+            }
+        )
+        assembly = assemble(settings)
+        transport = httpx2.ASGITransport(create_app(settings, assembly))
+        async with httpx2.AsyncClient(transport=transport, base_url="http://localhost") as http:
+            try:
+                yield House(studio, local, cloud, http, assembly)
+            finally:
+                await assembly.aclose()
+
+
+def lines(caplog: pytest.LogCaptureFixture, words: str) -> list[str]:
+    return [text for record in caplog.records if words in (text := record.getMessage())]
+
+
+# --- what the model that is loaded now can do ----------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("model", "said", "fields", "reason", "fix"),
+    [
+        (loaded(), [{"type": "text", "text": EASY}, PICTURE], {}, "vision", "LOCAL_MODEL=gemma"),
+        (loaded(tools=False), EASY, {"tools": [TOOL]}, "tools", "LOCAL_MODEL=gemma"),
+        (
+            loaded(4096),
+            "word " * 3000,
+            {},
+            "context",
+            "lms unload qwen && lms load qwen --context-length 8192",
+        ),
+    ],
+)
+async def test_what_does_not_fit_the_loaded_model_goes_to_the_cloud_and_says_what_would_help(
+    model: dict[str, Any], said: Any, fields: dict[str, Any], reason: str, fix: str
+) -> None:
+    studio = Studio({"qwen": model, "gemma": loaded(0, vision=True)})
+    async with house(studio, max_local_tokens=50_000) as h:
+        messages = [{"role": "user", "content": said}]
+        assert await h.why(messages, **fields) == ("cloud", reason)
+        classified = (await h.post("/classify", {"messages": messages, **fields})).json()
+        assert (classified["reason"], classified["fix"]) == (reason, fix)
+        assert studio.started == []
+
+
+async def test_a_model_that_is_loaded_anew_is_noticed_by_the_next_request() -> None:
+    studio = Studio({"qwen": loaded(4096)})
+    system = {"role": "system", "content": "Be kind. " * 1500}
+    async with house(studio) as h:
+        said = [system, {"role": "user", "content": EASY}]
+        assert await h.why(said) == ("cloud", "context")
+        studio.models["qwen"] = loaded(16384)
+        await asyncio.sleep(0.2)  # several lifetimes of a look, in which nobody asked
+        said = [system, {"role": "user", "content": "What is the capital of Italy?"}]
+        assert await h.why(said) == ("local", "simple")
+
+
+async def test_the_only_loaded_model_answers_for_one_that_is_not_there(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO, "router")
+    async with house(Studio({"gemma": loaded()})) as h:
+        await h.assembly.start()
+        for name in ("auto", "qwen", "local"):
+            answer = await h.ask(EASY, model=name)
+            assert answer.headers["x-router-model"] == "gemma"
+    said = "local: gemma, ready, context 8192. LOCAL_MODEL=qwen is not on the server; its gemma"
+    assert [line.startswith(said) for line in lines(caplog, "LOCAL_MODEL")] == [True]
+
+
+async def test_of_several_loaded_models_the_error_says_which_to_set() -> None:
+    async with house(Studio({"gemma": loaded(), "phi": loaded()})) as h:
+        assert await h.why(EASY) == ("cloud", "local_down")
+        refused = await h.ask(EASY, force="local")
+        assert refused.status_code == 503
+        assert "set it to one of: gemma, phi" in refused.json()["error"]["message"]
+
+
+# --- forced --------------------------------------------------------------------------------------
+
+
+async def test_a_named_model_is_its_sides_own_while_that_side_is_down() -> None:
+    studio = Studio({"qwen": loaded(), "gemma": loaded(0)})
+    async with house(studio) as h:
+        assert await h.why(HARD, model="gemma") == ("local", "forced")
+        await h.local.stop()
+        assert await h.why(EASY) == ("cloud", "local_down")
+        for name in ("qwen", "gemma", "local"):
+            refused = await h.ask(EASY, model=name)
+            assert refused.status_code == 503
+        assert len(h.cloud.requests) == 1
+        await h.local.start()
+
+
+# --- a cold model --------------------------------------------------------------------------------
+
+
+async def test_the_cloud_answers_while_a_cold_model_is_loaded_once() -> None:
+    studio = Studio({"qwen": loaded(0)}, loading_s=0.3)
+    async with house(studio) as h:
+        answers = await asyncio.gather(*(h.why(f"{EASY} {n}") for n in range(5)))
+        assert answers == [("cloud", "local_cold")] * 5
+        await asyncio.sleep(0.5)
+        assert await h.why(EASY) == ("local", "simple")
+        assert studio.loads == 1
+
+
+async def test_who_waits_for_a_cold_model_waits_for_one_load() -> None:
+    studio = Studio({"qwen": loaded(0)}, loading_s=0.3)
+    async with house(studio, cold_local="wait") as h:
+        answers = await asyncio.gather(*(h.why(f"{EASY} {n}") for n in range(5)))
+        assert answers == [("local", "simple")] * 5
+        assert studio.loads == 1
+        assert not h.cloud.requests
+
+
+async def test_who_waits_for_a_cold_model_is_kept_company() -> None:
+    studio = Studio({"qwen": loaded(0)}, loading_s=0.5)
+    async with house(studio, cold_local="wait", keepalive_after_s=0.1) as h:
+        answer = await h.ask(EASY, stream=True)
+        first, _, rest = answer.text.partition("\n\n")
+        assert first.startswith(":")
+        assert "local says hello" in rest
+
+
+async def test_a_model_that_cannot_be_loaded_is_not_tried_for_every_request() -> None:
+    studio = Studio({"qwen": loaded(0)}, fails_to_load=True)
+    async with house(studio) as h:
+        for n in range(3):
+            assert await h.why(f"{EASY} {n}") == ("cloud", "local_cold")
+            await asyncio.sleep(0.1)
+        assert studio.loads == 1
+
+
+# --- background ----------------------------------------------------------------------------------
+
+
+async def test_a_title_is_made_here_and_never_paid_for_while_there_is_a_here() -> None:
+    studio = Studio({"qwen": loaded()}, hold=asyncio.Event())
+    async with house(studio, local_concurrency=1, local_queue=1) as h:
+        people = asyncio.ensure_future(h.ask(EASY))
+        await h.local.asked.wait()
+        waiting = asyncio.ensure_future(h.ask(TITLE))
+        await asyncio.sleep(0.1)
+        full = await h.ask(TITLE)
+        assert full.status_code == 429
+        assert studio.hold is not None
+        studio.hold.set()
+        assert why(await people) == ("local", "simple")
+        assert why(await waiting) == ("local", "background")
+        studio.answer = ""
+        assert await h.why(TITLE) == ("local", "background")
+        assert not h.cloud.requests
+
+
+async def test_a_person_goes_before_a_title_in_the_queue() -> None:
+    studio = Studio({"qwen": loaded()}, hold=asyncio.Event())
+    async with house(studio, local_concurrency=1, local_queue=4) as h:
+        order: list[str] = []
+
+        async def ask(name: str, said: str) -> None:
+            await h.ask(said)
+            order.append(name)
+
+        first = asyncio.ensure_future(ask("first", EASY))
+        await h.local.asked.wait()
+        title = asyncio.ensure_future(ask("title", TITLE))
+        await asyncio.sleep(0.05)
+        person = asyncio.ensure_future(ask("person", f"{EASY} Really?"))
+        await asyncio.sleep(0.05)
+        assert studio.hold is not None
+        studio.hold.set()
+        await asyncio.gather(first, title, person)
+        assert order == ["first", "person", "title"]
+
+
+async def test_a_title_comes_from_the_cloud_when_there_is_no_local_side() -> None:
+    async with house(Studio({"qwen": loaded()})) as h:
+        await h.local.stop()
+        assert await h.why(TITLE) == ("cloud", "local_down")
+        await h.local.start()
+
+
+# --- private -------------------------------------------------------------------------------------
+
+PLACES: dict[str, tuple[str, dict[str, Any]]] = {
+    "chat": ("/v1/chat/completions", {"messages": [{"role": "user", "content": SECRET}]}),
+    "a tool's result": (
+        "/v1/chat/completions",
+        {
+            "messages": [
+                {"role": "user", "content": HARD},
+                {"role": "tool", "tool_call_id": "1", "content": f"TOKEN={SECRET}\n"},
+            ]
+        },
+    ),
+    "a field nobody reads": (
+        "/v1/chat/completions",
+        {"messages": [{"role": "user", "content": HARD}], "metadata": {"x": SECRET}},
+    ),
+    "a tool's description": (
+        "/v1/chat/completions",
+        {
+            "messages": [{"role": "user", "content": HARD}],
+            "tools": [{"type": "function", "function": {"name": "x", "description": SECRET}}],
+        },
+    ),
+    "responses": ("/v1/responses", {"input": f"{HARD} {SECRET}"}),
+    "responses, instructions": ("/v1/responses", {"input": HARD, "instructions": SECRET}),
+    "messages, a tool's result": (
+        "/v1/messages",
+        {
+            "max_tokens": 9,
+            "messages": [
+                {"role": "user", "content": HARD},
+                {
+                    "role": "assistant",
+                    "content": [{"type": "tool_use", "id": "t", "name": "x", "input": {}}],
+                },
+                {
+                    "role": "user",
+                    "content": [{"type": "tool_result", "tool_use_id": "t", "content": SECRET}],
+                },
+            ],
+        },
+    ),
+    "messages, thoughts": (
+        "/v1/messages",
+        {
+            "max_tokens": 9,
+            "messages": [
+                {"role": "user", "content": HARD},
+                {
+                    "role": "assistant",
+                    "content": [
+                        {"type": "thinking", "thinking": SECRET, "signature": "s"},
+                        {"type": "text", "text": "Well."},
+                    ],
+                },
+                {"role": "user", "content": HARD},
+            ],
+        },
+    ),
+}
+
+
+@pytest.mark.parametrize("place", PLACES)
+async def test_what_is_private_stays_here_wherever_it_is(
+    place: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    path, body = PLACES[place]
+    async with house(Studio({"qwen": loaded()})) as h:
+        assert why(await h.post(path, body)) == ("local", "private")
+        assert lines(caplog, "GitHub token")
+        refused = await h.post(path, body, "cloud")
+        assert refused.status_code == 409
+        message = refused.json()["error"]["message"]
+        assert "GitHub token" in message
+        assert "PRIVACY=off" in message
+        await h.local.stop()
+        assert (await h.post(path, body)).status_code == 503
+        assert not h.cloud.requests
+        await h.local.start()
+    assert SECRET not in caplog.text
+    assert SECRET not in message
+
+
+async def test_the_rest_of_a_private_conversation_stays_here_and_is_told_of_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO, "router")
+    turns = [{"role": "user", "content": HARD}]
+    async with house(Studio({"qwen": loaded()})) as h:
+        # System text does not make a conversation: here it loses the secret on the way.
+        with_secret = [{"role": "system", "content": f"The key is {SECRET}"}, *turns]
+        assert await h.why(with_secret) == ("local", "private")
+        for _ in range(3):
+            turns += [
+                {"role": "assistant", "content": "local says hello"},
+                {"role": "user", "content": HARD},
+            ]
+            assert await h.why(turns) == ("local", "private")
+        assert (await h.ask(turns, force="cloud")).status_code == 409
+        assert await h.why(f"{HARD} Afresh.") == ("cloud", "complex")
+    assert len(lines(caplog, "GitHub token")) == 1
+
+
+async def test_a_private_response_is_followed_up_at_home() -> None:
+    async with house(Studio({"qwen": loaded()})) as h:
+        first = await h.post("/v1/responses", {"input": f"{EASY} {SECRET}"})
+        assert why(first) == ("local", "private")
+        follow_up = {"input": HARD, "previous_response_id": first.json()["id"]}
+        assert why(await h.post("/v1/responses", follow_up)) == ("local", "private")
+        assert (await h.post("/v1/responses", follow_up, "cloud")).status_code == 409
+        assert not h.cloud.requests
+
+
+# --- a conversation ------------------------------------------------------------------------------
+
+
+async def test_a_turn_that_the_cloud_has_begun_is_the_clouds_until_it_ends() -> None:
+    studio = Studio({"qwen": loaded(0)}, loading_s=0.1)
+    call = {"id": "1", "type": "function", "function": {"name": "look", "arguments": "{}"}}
+    turns: list[dict[str, Any]] = [{"role": "user", "content": EASY}]
+    async with house(studio) as h:
+        assert await h.why(turns, tools=[TOOL]) == ("cloud", "local_cold")
+        await asyncio.sleep(0.4)
+        turns += [
+            {"role": "assistant", "content": None, "tool_calls": [call]},
+            {"role": "tool", "tool_call_id": "1", "content": "Paris"},
+        ]
+        assert await h.why(turns, tools=[TOOL]) == ("cloud", "inherited")
+        turns += [
+            {"role": "assistant", "content": "Paris."},
+            {"role": "user", "content": "What is the capital of Italy?"},
+        ]
+        assert (await h.why(turns, tools=[TOOL]))[0] == "local"
