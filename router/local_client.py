@@ -10,12 +10,14 @@ are. The exceptions, all of them here:
 - request parts that no local server reads make it unfit for the request (`_check_fit`).
 """
 
+import asyncio
 import contextlib
 import re
-from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from itertools import takewhile
 from typing import Any, Final
 
+import aiohttp
 import orjson
 
 from router.backend import Relayed, Reply, Status, TimeLimits, Translated, primed
@@ -31,13 +33,15 @@ from router.errors import (
     BackendUnreachable,
 )
 from router.events import Event, Usage
-from router.http_client import Answer, CutOff, HttpClient, Unreadable
 from router.request import ChatRequest, text_of
 from router.wire import openai, sse
 
 PROBE_TIMEOUT_S: Final = 3.0
 MOST_ERROR_BYTES: Final = 64 * 1024
 MOST_PROBE_BYTES: Final = 8 * 2**20
+STALE_CONNECTION_S: Final = 0.1
+"""A pooled connection that the server has closed meanwhile fails at once; only then is it safe to
+send the request again, for nobody can have begun to answer it."""
 
 # LM Studio gives most failures as prose, without a code; llama.cpp and Ollama some of them.
 _NOT_READY: Final = re.compile(
@@ -74,9 +78,14 @@ class LocalBackend:
         self.name = name
         self.model = model
         self.base_url = base_url.rstrip("/")
+        self._headers = {"Accept-Encoding": "identity", "Content-Type": "application/json"}
+        if api_key:
+            self._headers["Authorization"] = f"Bearer {api_key}"
         self._limits = limits
-        key = {"Authorization": f"Bearer {api_key}"} if api_key else {}
-        self._http = HttpClient(self.base_url, key, limits.connect_s)
+        self._timeout = aiohttp.ClientTimeout(
+            total=limits.total_s, sock_connect=limits.connect_s, sock_read=limits.first_byte_s
+        )
+        self._session: aiohttp.ClientSession | None = None
         self._discovery = Discovery(self.base_url, model, self._get, self._post_json)
         self._server = ""
 
@@ -84,20 +93,21 @@ class LocalBackend:
         _check_fit(request, self.name)
         body = _adapted(request, model, self._server)
         with self._translating_errors():
-            answer = await self._post("/chat/completions", orjson.dumps(body))
-            try:
-                if answer.status != 200:
-                    raise await self._refusal(answer)
-                if request.stream and answer.content_type != "application/json":
-                    reply: Reply = await self._stream(answer, request, model)
-                else:
-                    document = await self._document(answer, model)
-                    reply = await self._as_stream(document) if request.stream else document
-                reply.dropped = tuple(name for name in request.body if name not in body)
-                return reply
-            except BaseException:
-                answer.close()
-                raise
+            async with asyncio.timeout(self._limits.first_byte_s):
+                response = await self._post("/chat/completions", orjson.dumps(body))
+                try:
+                    if response.status != 200:
+                        raise await self._refusal(response)
+                    if request.stream and response.content_type != "application/json":
+                        reply: Reply = await self._stream(response, request, model)
+                    else:
+                        document = await self._document(response, model)
+                        reply = await self._as_stream(document) if request.stream else document
+                    reply.dropped = tuple(name for name in request.body if name not in body)
+                    return reply
+                except BaseException:
+                    response.close()
+                    raise
 
     async def relay(
         self, path: str, body: dict[str, Any]
@@ -106,17 +116,16 @@ class LocalBackend:
         if not isinstance(body.get("model"), str) or body["model"] in ("", "auto", "local"):
             body = {**body, "model": self.model}
         with self._translating_errors():
-            answer = await self._post(path, orjson.dumps(body))
-        return answer.status, answer.content_type, self._passed_on(answer)
+            response = await self._post(path, orjson.dumps(body))
+        return response.status, response.content_type, self._passed_on(response)
 
-    async def _passed_on(self, answer: Answer) -> AsyncGenerator[bytes, None]:
-        answer.flowing(self._limits.idle_s, self._limits.total_s)
+    async def _passed_on(self, response: aiohttp.ClientResponse) -> AsyncGenerator[bytes, None]:
         try:
             with self._translating_errors():
-                async for chunk in answer:
+                async for chunk in response.content.iter_any():
                     yield chunk
         finally:
-            answer.close()
+            response.close()
 
     async def probe(self) -> Status:
         status = await self._discovery.look()
@@ -129,22 +138,50 @@ class LocalBackend:
             await self._discovery.warm_up(self._post_json, model)
 
     async def aclose(self) -> None:
-        await self._http.aclose()
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
 
-    async def _post(self, path: str, data: bytes) -> Answer:
+    def _client(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=0, ttl_dns_cache=60),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                headers=self._headers,
+                timeout=self._timeout,
+                auto_decompress=False,
+            )
+        return self._session
+
+    async def _post(self, path: str, data: bytes) -> aiohttp.ClientResponse:
+        clock = asyncio.get_running_loop().time
+        started = clock()
         url = self.base_url + path
-        return await self._http.post(url, data, within_s=self._limits.first_byte_s)
+        try:
+            return await self._client().post(url, data=data, allow_redirects=False)
+        except (aiohttp.ServerDisconnectedError, ConnectionResetError):
+            if clock() - started > STALE_CONNECTION_S:
+                raise
+            return await self._client().post(url, data=data, allow_redirects=False)
 
     async def _get(self, url: str) -> tuple[int, bytes]:
-        return await _probed(self._http.get(url, within_s=PROBE_TIMEOUT_S))
+        timeout = aiohttp.ClientTimeout(PROBE_TIMEOUT_S, sock_connect=self._limits.connect_s)
+        try:
+            async with self._client().get(url, timeout=timeout, allow_redirects=False) as answer:
+                return answer.status, await _read(answer, MOST_PROBE_BYTES)
+        except aiohttp.ClientError as error:
+            raise ConnectionError(str(error)) from None
 
     async def _post_json(self, url: str, body: dict[str, Any]) -> tuple[int, bytes]:
-        data = orjson.dumps(body)
-        return await _probed(self._http.post(url, data, within_s=self._limits.first_byte_s))
+        try:
+            async with self._client().post(url, data=orjson.dumps(body)) as answer:
+                return answer.status, await _read(answer, MOST_PROBE_BYTES)
+        except aiohttp.ClientError as error:
+            raise ConnectionError(str(error)) from None
 
-    async def _document(self, answer: Answer, model: str) -> Relayed:
+    async def _document(self, response: aiohttp.ClientResponse, model: str) -> Relayed:
         """A whole JSON answer, checked before anybody is told that it is one."""
-        raw = await answer.read()
+        raw = await response.read()
         try:
             body = orjson.loads(raw)
         except orjson.JSONDecodeError:
@@ -165,27 +202,35 @@ class LocalBackend:
         events = openai.decode_complete(orjson.loads(raw))
         return Translated(await primed(_each(events), self.name), reply.model)
 
-    async def _stream(self, answer: Answer, request: ChatRequest, model: str) -> Relayed:
+    async def _stream(
+        self, response: aiohttp.ClientResponse, request: ChatRequest, model: str
+    ) -> Relayed:
         """An answer that has begun: its first event is here, and is not an error."""
-        blocks = sse.blocks(answer)
+        blocks = sse.blocks(response.content.iter_any())
         first = await anext(blocks, b"")
         if not sse.ends_whole(first):
             raise self._broken("sent an empty answer" if not first else "was cut off")
         body = next(_objects(first), {})
         if error := _in_band_error(body):
             raise self._error(200, error)
-        answer.flowing(self._limits.idle_s, self._limits.total_s)
+        if connection := response.connection:
+            protocol = connection.protocol
+            if protocol is not None:
+                protocol.read_timeout = self._limits.idle_s
+                protocol.start_timeout()
 
         def note(usage: Usage) -> None:
             reply.usage = usage
 
-        chunks = self._relay(answer, first, blocks, hold_usage=not request.include_usage, note=note)
+        chunks = self._relay(
+            response, first, blocks, hold_usage=not request.include_usage, note=note
+        )
         reply = Relayed(chunks, body.get("model") or model)
         return reply
 
     async def _relay(
         self,
-        answer: Answer,
+        response: aiohttp.ClientResponse,
         block: bytes,
         blocks: AsyncGenerator[bytes, None],
         *,
@@ -223,18 +268,18 @@ class LocalBackend:
                         raise self._broken("was cut off in the middle of an answer")
                     yield sse.DONE
         finally:
-            answer.close()
+            response.close()
 
-    async def _refusal(self, answer: Answer) -> BackendError:
-        raw = await answer.read(MOST_ERROR_BYTES)
-        retry_after = answer.headers.get(b"retry-after", b"").decode("latin-1")
+    async def _refusal(self, response: aiohttp.ClientResponse) -> BackendError:
+        raw = await _read(response, MOST_ERROR_BYTES)
+        retry_after = response.headers.get("Retry-After", "")
         try:
             body = orjson.loads(raw)
         except orjson.JSONDecodeError:
             body = None
-        said = (_in_band_error(body) if isinstance(body, dict) else "") or answer.reason
+        said = (_in_band_error(body) if isinstance(body, dict) else "") or response.reason or ""
         wait_s = float(retry_after) if retry_after.isdecimal() else None
-        return self._error(answer.status, said, wait_s)
+        return self._error(response.status, said, wait_s)
 
     def _error(self, status: int, said: str, retry_after_s: float | None = None) -> BackendError:
         """What a failure that the server reports means: by status first, then by its prose."""
@@ -264,34 +309,37 @@ class LocalBackend:
 
     @contextlib.contextmanager
     def _translating_errors(self) -> Iterator[None]:
-        """The HTTP client's errors to ours, around the call and around the iteration."""
+        """aiohttp's errors to ours, around the call and around the iteration."""
         try:
             yield
+        except aiohttp.ConnectionTimeoutError:
+            raise BackendUnreachable(
+                f"The {self.name} server at {self.base_url} does not accept connections.",
+                backend=self.name,
+            ) from None
         except TimeoutError:
             raise BackendTimeout(
                 f"The {self.name} server was silent for too long.", backend=self.name
             ) from None
-        except CutOff:
+        except aiohttp.ClientPayloadError:
             raise self._broken("was cut off in the middle of an answer") from None
-        except ConnectionError:
+        except (aiohttp.ClientConnectionError, ConnectionError):
             raise BackendUnreachable(
                 f"The {self.name} server at {self.base_url} does not answer. Is it running?",
                 backend=self.name,
             ) from None
-        except Unreadable as error:
+        except aiohttp.ClientError as error:
             raise self._broken(f"answered with something unreadable ({error})") from None
 
 
-async def _probed(asking: Coroutine[Any, Any, Answer]) -> tuple[int, bytes]:
-    """An answer's status and body. Raises OSError."""
-    try:
-        answer = await asking
-        try:
-            return answer.status, await answer.read(MOST_PROBE_BYTES)
-        finally:
-            answer.close()
-    except Unreadable as error:
-        raise ConnectionError(str(error)) from None
+async def _read(response: aiohttp.ClientResponse, most: int) -> bytes:
+    """The body, or as much of it; `content.read()` would return what has arrived so far."""
+    raw = bytearray()
+    async for block in response.content.iter_any():
+        raw += block
+        if len(raw) >= most:
+            break
+    return bytes(raw[:most])
 
 
 def _check_fit(request: ChatRequest, name: str) -> None:
