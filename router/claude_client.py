@@ -26,7 +26,7 @@ from router.errors import (
     BackendUnreachable,
 )
 from router.events import Event, ToolCallStart, Usage
-from router.failures import CONTEXT_LENGTH, retry_after_s
+from router.failures import CONTEXT_LENGTH, NO_SUCH_MODEL, retry_after_s
 from router.redact import redact
 from router.request import ChatRequest
 from router.vault import Vault
@@ -93,7 +93,7 @@ class ClaudeBackend:
                 return await self._relay(request, request.original, model)
             return await self._translate(request, model)
         except BackendMisconfigured as error:
-            if error.code != claude.NO_SUCH_MODEL:
+            if error.code != NO_SUCH_MODEL:
                 raise
             told = await self._models.told_which(error.message)
             raise BackendMisconfigured(told, backend=self.name, code=error.code) from None

@@ -6,6 +6,7 @@ from urllib.parse import quote
 
 from router.backend import Model, State, Status
 from router.errors import BackendError, BackendMisconfigured, BackendTimeout, BackendUnreachable
+from router.failures import NO_SUCH_MODEL
 from router.wire import claude
 from router.wire.claude_model import Abilities, abilities, model_names
 
@@ -58,7 +59,7 @@ class ClaudeModels:
         try:
             info = await self.look_up(self._model)
         except BackendMisconfigured as error:
-            if error.code == claude.NO_SUCH_MODEL:
+            if error.code == NO_SUCH_MODEL:
                 return await self._without_model()
             return _status("locked", error.message)
         except (BackendTimeout, BackendUnreachable) as error:

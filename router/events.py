@@ -34,6 +34,22 @@ class TextDelta:
 
 
 @dataclass(frozen=True, slots=True)
+class TokenLogprob:
+    """A token and the natural logarithm of how likely it was; `top`: what else was likely."""
+
+    token: str
+    logprob: float
+    top: tuple["TokenLogprob", ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Logprobs:
+    """The tokens of the visible answer since the last of these; only where they were asked for."""
+
+    tokens: tuple[TokenLogprob, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class ReasoningDelta:
     """A piece of the model's thinking, as far as it is shown."""
 
@@ -77,4 +93,6 @@ class Finish:
     usage: Usage | None = None
 
 
-Event = TextDelta | ReasoningDelta | RefusalDelta | ToolCallStart | ToolCallDelta | Finish
+Event = (
+    TextDelta | Logprobs | ReasoningDelta | RefusalDelta | ToolCallStart | ToolCallDelta | Finish
+)

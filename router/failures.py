@@ -1,13 +1,12 @@
 """Failures of a cloud told in our words, whichever cloud it was. Pure; no SDK in sight.
 
 The clients and the wire formats branch on SDK exception type, status and error code first; here
-is what an HTTP status means, and what may be repeated of a provider's message.
+is what an HTTP status means.
 """
 
 import email.utils
-import re
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Final
 
 from router.errors import (
@@ -21,9 +20,8 @@ from router.errors import (
 CONTEXT_LENGTH: Final = "context_length_exceeded"
 """The code that clients look for to shorten a conversation."""
 
-_KEY_SHAPES: Final = re.compile(
-    r"sk-[\w-]{8,}|AIza[\w-]{16,}|(?i:bearer)\s+[\w.~+/=-]{8,}|(?<=[?&]key=)[^&\s\"']+"
-)
+NO_SUCH_MODEL: Final = "upstream_model"
+"""Our code for a model that a cloud does not know."""
 
 
 def status_failure(
@@ -74,10 +72,3 @@ def retry_after_s(headers: Mapping[str, str], now: float | None = None) -> float
     except ValueError:
         return None
     return max(0.0, then - (time.time() if now is None else now))
-
-
-def cleaned(message: str, secrets: Iterable[str] = ()) -> str:
-    """A provider's message without our keys, and without anything else in the shape of a key."""
-    for secret in secrets:
-        message = message.replace(secret, "…")
-    return _KEY_SHAPES.sub("…", message)

@@ -26,8 +26,9 @@ from router.errors import (
     BackendUnreachable,
 )
 from router.events import Event, ToolCallStart
-from router.failures import cleaned
+from router.gemini_models import BETA, GeminiModels, Limits
 from router.pictures import PictureError, Pictures
+from router.redact import redact
 from router.request import ChatRequest
 from router.vault import Vault
 from router.wire import gemini
@@ -40,13 +41,6 @@ if TYPE_CHECKING:
 BASE_URL: Final = "https://generativelanguage.googleapis.com"
 # Given explicitly, because the SDK would otherwise look for keys and addresses of its own.
 
-_LOOK_S: Final = 3600.0
-"""How long what the Models API said holds."""
-_LOOK_AGAIN_S: Final = 10.0
-"""How long its failure holds."""
-_LOOK_LIMIT_S: Final = 10.0
-_PREVIEW: Final = re.compile(r"latest|preview|exp")
-"""Models that only the beta of the API has; the others are asked for where it is stable."""
 _VERSION: Final = re.compile(r"/v1(?:alpha|beta)?/?$")
 _NO_KEY: Final = "Gemini is not configured: set GEMINI_API_KEY."
 
@@ -76,12 +70,10 @@ class GeminiBackend:
         self._base_url = _VERSION.sub("", base_url or BASE_URL)
         self._vault = Vault() if vault is None else vault
         self._pictures = Pictures() if pictures is None else pictures
-        self._clock = clock
+        self._models = GeminiModels(model, self._limits_of, self._usable_models, clock)
         self._client: genai.Client | None = None
         self._http: httpx2.AsyncClient | None = None
         self._building = asyncio.Lock()
-        self._status: Status | None = None
-        self._look_at = 0.0
 
     async def warm(self) -> None:
         """Import the SDK and build its client, so that the first request need not wait for it."""
@@ -103,12 +95,14 @@ class GeminiBackend:
             raise BackendUnreachable(_NO_KEY, backend=self.name)
         pictures = await self._fetched(request)
 
-        def encoded(strict: bool) -> gemini.Encoded:
+        def encoded(*, strict: bool) -> gemini.Encoded:
+            limits = self._models.limits(model)
             return gemini.encode(
                 request,
                 model,
                 pictures=pictures,
                 recall=lambda call_id: self._vault.get(call_id, model),
+                most_tokens=limits.output_tokens if limits else None,
                 strict=strict,
             )
 
@@ -116,8 +110,14 @@ class GeminiBackend:
         try:
             events = await self._begun(sent, model)
         except BackendRejected as refused:
-            simpler = encoded(strict=True)
-            if refused.code is not None or refused.status != 400 or simpler.body == sent.body:
+            if refused.code is not None or refused.status != 400:
+                raise
+            if self._models.limits(model) is None:
+                with contextlib.suppress(BackendError, TimeoutError):
+                    await self._models.look_up(model)
+            forms = (encoded(strict=False), encoded(strict=True))
+            simpler = next((form for form in forms if form.body != sent.body), None)
+            if simpler is None:
                 raise
             sent = simpler
             try:
@@ -125,9 +125,8 @@ class GeminiBackend:
             except BackendRejected:
                 raise refused from None  # its message is about what the caller wrote
         except gemini.UnknownGeminiModel as error:
-            raise BackendMisconfigured(
-                await self._naming_models(error), backend=self.name
-            ) from None
+            told = await self._models.told_which(error.message)
+            raise BackendMisconfigured(told, backend=self.name, code=error.code) from None
         return Translated(events, model, sent.dropped)
 
     async def probe(self) -> Status:
@@ -139,19 +138,21 @@ class GeminiBackend:
             return Status("unconfigured", server=self.name, detail=_NO_KEY)
         if self._client is None:
             return Status("ready", Model(self._model), server=self.name)
-        if self._status is None or self._clock() >= self._look_at:
-            self._status = await self._look()
-            self._look_at = self._clock() + (_LOOK_S if self._status.up else _LOOK_AGAIN_S)
-        return self._status
+        return await self._models.status()
 
     # One answer
 
     async def _begun(self, sent: gemini.Encoded, model: str) -> AsyncGenerator[Event, None]:
-        """The answer, once it has begun; asked for again if the model's first try is unusable."""
+        """The answer, once it has begun; asked for again if the model's first try is unusable, or
+        if it takes the beta of the API."""
         try:
             return await primed(self._events(sent, model), self.name)
         except gemini.Malformed:
-            return await primed(self._events(sent, model), self.name)
+            pass
+        except (gemini.UnknownGeminiModel, gemini.UnknownField):
+            if not self._models.turn_to_beta(model):
+                raise
+        return await primed(self._events(sent, model), self.name)
 
     async def _events(self, sent: gemini.Encoded, model: str) -> AsyncGenerator[Event, None]:
         client = await self._connected()
@@ -202,7 +203,7 @@ class GeminiBackend:
         config = types.GenerateContentConfigDict(
             automatic_continuation=False,
             automatic_function_calling={"disable": True},
-            http_options={"extra_body": dict(body), "api_version": _api_version(model)},
+            http_options={"extra_body": dict(body), "api_version": self._models.version(model)},
         )
         answers: list[aiohttp.ClientResponse] = []
         token = unread.set(answers)
@@ -277,63 +278,36 @@ class GeminiBackend:
         except connection_errors() as error:
             raise connection_failure(error, backend=self.name) from None
         except RecursionError:
-            raise BackendRejected("The request is nested too deep.", backend=self.name) from None
+            message = "The request is nested too deeply for Gemini."
+            raise BackendUnfit(message, backend=self.name) from None
         except (UnicodeDecodeError, JSONDecodeError, errors.UnknownApiResponseError):
             raise BackendBroken("Gemini sent what cannot be read.", backend=self.name) from None
         except ValueError as error:  # what the SDK itself refuses: a key, an address, a model
-            said = cleaned(str(error).partition("\n")[0], self._secrets)
+            said = redact(str(error).partition("\n")[0], self._secrets)
             raise BackendMisconfigured(
                 f"GEMINI_API_KEY, GEMINI_BASE_URL or GEMINI_MODEL cannot be used: {said}",
                 backend=self.name,
             ) from None
         except BackendError as error:
-            error.message = cleaned(error.message, self._secrets)
+            error.message = redact(error.message, self._secrets)
             error.args = (error.message,)
             raise
 
     # The Models API
 
-    async def _look(self) -> Status:
-        started = self._clock()
-        try:
-            async with asyncio.timeout(_LOOK_LIMIT_S):
-                limit = await self._input_limit()
-        except gemini.UnknownGeminiModel as error:
-            return Status("down", server=self.name, detail=await self._naming_models(error))
-        except BackendMisconfigured as error:
-            return Status("locked", server=self.name, detail=error.message)
-        except BackendError as error:
-            return Status("down", server=self.name, detail=error.message)
-        except TimeoutError:
-            return Status("down", server=self.name, detail="Gemini did not answer in time.")
-        model = Model(self._model, loaded=True, context_tokens=limit, max_context_tokens=limit)
-        latency_ms = (self._clock() - started) * 1000
-        return Status("ready", model, (model,), self.name, latency_ms)
-
-    async def _input_limit(self) -> int | None:
-        """Tokens that the model reads. Raises UnknownGeminiModel if there is no such model."""
+    async def _limits_of(self, model: str, version: str) -> Limits:
         client = await self._connected()
         with self._translating_errors():
             found = await client.aio.models.get(
-                model=self._model,
-                config={"http_options": {"api_version": _api_version(self._model)}},
+                model=model, config={"http_options": {"api_version": version}}
             )
-        return found.input_token_limit
-
-    async def _naming_models(self, error: BackendError) -> str:
-        """The error's message with the models that the key can use, if they can be had."""
-        try:
-            async with asyncio.timeout(_LOOK_LIMIT_S):
-                names = await self._usable_models()
-        except (BackendError, TimeoutError):
-            return error.message
-        return f"{error.message} This key can use: {', '.join(names)}."
+        return Limits(found.input_token_limit, found.output_token_limit)
 
     async def _usable_models(self) -> list[str]:
         client = await self._connected()
         with self._translating_errors():
             models = await client.aio.models.list(
-                config={"page_size": 1000, "http_options": {"api_version": "v1beta"}}
+                config={"page_size": 1000, "http_options": {"api_version": BETA}}
             )
             return sorted(
                 [
@@ -342,7 +316,3 @@ class GeminiBackend:
                     if "generateContent" in (model.supported_actions or ())
                 ]
             )
-
-
-def _api_version(model: str) -> str:
-    return "v1beta" if _PREVIEW.search(model) else "v1"

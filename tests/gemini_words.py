@@ -42,7 +42,7 @@ def user(content: Any) -> dict[str, Any]:
     return {"role": "user", "content": content}
 
 
-def assistant(content: Any = None, *calls: tuple[str, str, str]) -> dict[str, Any]:
+def assistant(content: Any = None, *calls: tuple[str, str, Any]) -> dict[str, Any]:
     message: dict[str, Any] = {"role": "assistant", "content": content}
     if calls:
         message["tool_calls"] = [
@@ -91,6 +91,7 @@ def assert_valid(body: dict[str, Any]) -> None:
     typed = {name: _typed(name, value) for name, value in body.items()}
     config = {"system_instruction": typed.get("systemInstruction")}
     config |= {"tools": typed.get("tools"), "tool_config": typed.get("toolConfig")}
+    config |= {"service_tier": body.get("serviceTier")}
     config |= orjson.loads(orjson.dumps(body.get("generationConfig", {})))
     sent = orjson.loads(sent_by_sdk(typed["contents"], config))
     for name in body.keys() - {"generationConfig"}:

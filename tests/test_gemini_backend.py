@@ -35,7 +35,7 @@ from tests.gemini_words import NEW, RECORDINGS, assistant, function, request_of,
 
 KEY = "AIza" + "Sy0123456789abcdefghijklmnopqrstuvw"
 QUICK = TimeLimits(connect_s=1, first_byte_s=5, idle_s=5)
-CLOSED_WITHIN_S = 0.1
+CLOSED_WITHIN_S = 3
 Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -44,7 +44,7 @@ class Gemini:
 
     def __init__(self, *answers: Answer, models: Answer | None = None) -> None:
         self.answers = list(answers)
-        self.models = models
+        self.models = models or refusal(404, "NOT_FOUND")
         self.heads: list[web.BaseRequest] = []
         self.bodies: list[dict[str, Any]] = []
         self.url = ""
@@ -52,7 +52,6 @@ class Gemini:
     async def handle(self, request: web.Request) -> web.StreamResponse:
         self.heads.append(request)
         if request.method == "GET":
-            assert self.models is not None, request.path
             return await self.models(request)
         self.bodies.append(orjson.loads(await request.read()))
         answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
@@ -162,6 +161,41 @@ async def test_previews_and_aliases_are_asked_of_the_beta(model: str, path: str)
     async with playing(gemini) as backend:
         await ask(backend, model)
     assert gemini.heads[0].path.startswith(path)
+
+
+@pytest.mark.parametrize(
+    "lacks",
+    [
+        (404, "NOT_FOUND", "models/gemini-9 is not found for API version v1."),
+        (400, "INVALID_ARGUMENT", 'Unknown name "systemInstruction": Cannot find field.'),
+    ],
+)
+async def test_what_only_the_beta_has_is_asked_of_it_from_then_on(
+    lacks: tuple[int, str, str],
+) -> None:
+    gemini = Gemini(refusal(*lacks), recording("text"))
+    async with playing(gemini) as backend:
+        for _ in range(2):
+            assert len(await ask(backend, "gemini-9-flash")) == 3
+    assert [head.path.split("/")[1] for head in gemini.heads] == ["v1", "v1beta", "v1beta"]
+    assert gemini.bodies[0] == gemini.bodies[1]
+
+
+async def test_an_answer_is_never_asked_to_be_longer_than_the_model_can_give() -> None:
+    def sent() -> list[int]:
+        return [body["generationConfig"]["maxOutputTokens"] for body in gemini.bodies]
+
+    too_long = refusal(400, "INVALID_ARGUMENT", "max_output_tokens must be from 1 to 65536.")
+    gemini = Gemini(too_long, recording("text"), models=models)
+    async with playing(gemini) as backend:  # which has not looked at the model yet
+        for _ in range(2):
+            await ask(backend, max_tokens=100_000)
+    assert sent() == [100_000, 65_536, 65_536]
+    gemini = Gemini(recording("text"), models=models)
+    async with playing(gemini) as backend:
+        await probed(backend)
+        await ask(backend, max_tokens=100_000)
+    assert sent() == [65_536]
 
 
 async def test_connections_are_kept() -> None:
@@ -287,7 +321,7 @@ async def test_a_refused_body_is_sent_once_more_in_its_simplest_form() -> None:
     async with playing(gemini) as backend:
         request = request_of(tools=STRICT_TOOLS, presence_penalty=1)
         reply = await backend.open(request, NEW)
-        assert reply.dropped == ("presence_penalty",)
+        assert reply.dropped == ("tools.strict", "presence_penalty")
         await heard(reply)
     first, second = (encode(request, NEW, strict=strict).body for strict in (False, True))
     assert gemini.bodies == [first, second | {"generationConfig": {}}]
@@ -405,12 +439,13 @@ async def test_errors_in_any_form_are_ours(answer: Answer) -> None:
 
 
 async def test_keys_in_a_message_are_not_repeated() -> None:
-    said = f"Bad: {KEY} at https://x/v1?key={KEY}&alt=sse, or sk-abcdefghijklmnop."
+    other = "sk-" + "abcdefghijklmnop0123456789qrstuvwx"
+    said = f"Bad: {KEY} at https://x/v1?key={KEY}&alt=sse, or {other}."
     async with playing(Gemini(refusal(500, "INTERNAL", said))) as backend:
         with pytest.raises(BackendError) as caught:
             await ask(backend)
     assert KEY not in str(caught.value.message)
-    assert "sk-abc" not in caught.value.message
+    assert other not in caught.value.message
 
 
 async def models(request: web.Request) -> web.Response:
@@ -422,7 +457,8 @@ async def models(request: web.Request) -> web.Response:
     if request.path.endswith("/models"):
         return web.json_response({"models": listed})
     if request.path.endswith(NEW):
-        return web.json_response({"name": f"models/{NEW}", "inputTokenLimit": 1_048_576})
+        limits = {"inputTokenLimit": 1_048_576, "outputTokenLimit": 65_536}
+        return web.json_response({"name": f"models/{NEW}"} | limits)
     error = {"code": 404, "message": f"{request.path} is not found.", "status": "NOT_FOUND"}
     return web.json_response({"error": error}, status=404)
 
@@ -468,15 +504,13 @@ async def test_nothing_is_sent_without_a_key() -> None:
 
 
 async def test_what_is_nested_too_deep_to_send_is_refused() -> None:
-    arguments = '{"a":' * 950 + "1" + "}" * 950
+    arguments: Any = {}
+    for _ in range(950):
+        arguments = {"a": arguments}
     gemini = Gemini(recording("text"))
     async with playing(gemini) as backend:
-        with pytest.raises(BackendRejected, match="nested"):
-            await heard(
-                await backend.open(
-                    request_of(user("a"), assistant(None, ("c", "f", arguments))), NEW
-                )
-            )
+        with pytest.raises(BackendUnfit, match="nested"):
+            await backend.open(request_of(user("a"), assistant(None, ("c", "f", arguments))), NEW)
     assert gemini.bodies == []
 
 

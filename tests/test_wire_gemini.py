@@ -17,6 +17,7 @@ from router.errors import (
 from router.request import ChatRequest, checked
 from router.wire import gemini
 from router.wire.gemini import NO_SIGNATURE, SIGNATURE, encode, picture_urls
+from router.wire.gemini_turns import CONTINUE, NO_RESULT, START
 from tests.gemini_words import (
     NEW,
     PDF,
@@ -74,8 +75,31 @@ TURNS: dict[str, tuple[list[dict[str, Any]], list[dict[str, Any]]]] = {
         [turn("user", {"inlineData": {"mimeType": "image/png", "data": PNG}})],
     ),
     "a picture of the type that is not quite one": (
-        [user([{"type": "image_url", "image_url": f"data:image/JPG;base64,{PNG}"}])],
-        [turn("user", {"inlineData": {"mimeType": "image/jpeg", "data": PNG}})],
+        [user([{"type": "image_url", "image_url": "data:image/JPG;base64,AAAA"}])],
+        [turn("user", {"inlineData": {"mimeType": "image/jpeg", "data": "AAAA"}})],
+    ),
+    "a picture that is another than its sender says": (
+        [user([{"type": "image_url", "image_url": {"url": f"data:image/webp;base64,{PNG}"}}])],
+        [turn("user", {"inlineData": {"mimeType": "image/png", "data": PNG}})],
+    ),
+    "a picture that is not in base64": (
+        [user([{"type": "image_url", "image_url": {"url": "data:image/gif,GIF89a%00"}}])],
+        [turn("user", {"inlineData": {"mimeType": "image/gif", "data": "R0lGODlhAA=="}})],
+    ),
+    "a picture sent as a file": (
+        [user([{"type": "file", "file": {"file_data": f"data:image/png;base64,{PNG}"}}])],
+        [turn("user", {"inlineData": {"mimeType": "image/png", "data": PNG}})],
+    ),
+    "text files, whatever they are called": (
+        [
+            user(
+                [
+                    {"type": "file", "file": {"file_data": f"data:{kind};base64,e30="}}
+                    for kind in ("application/json", "text/x-rst")
+                ]
+            )
+        ],
+        [turn("user", *2 * [{"inlineData": {"mimeType": "text/plain", "data": "e30="}}])],
     ),
     "a PDF": (
         [
@@ -154,7 +178,7 @@ TURNS: dict[str, tuple[list[dict[str, Any]], list[dict[str, Any]]]] = {
             turn("model", call("c1", "f", {}, NO_SIGNATURE)),
             turn(
                 "user",
-                answer("c1", "f", error="The tool was not run, or its result is lost."),
+                answer("c1", "f", error=NO_RESULT),
                 text("never mind"),
             ),
         ],
@@ -197,7 +221,7 @@ TURNS: dict[str, tuple[list[dict[str, Any]], list[dict[str, Any]]]] = {
             turn(
                 "user",
                 answer("c1", "f", output="1"),
-                answer("c2", "f", error="The tool was not run, or its result is lost."),
+                answer("c2", "f", error=NO_RESULT),
             ),
         ],
     ),
@@ -205,8 +229,132 @@ TURNS: dict[str, tuple[list[dict[str, Any]], list[dict[str, Any]]]] = {
         [user("a"), assistant(None, ("c1", "7zip/x", "{}")), result("c1", "1")],
         [
             turn("user", text("a")),
-            turn("model", call("c1", "_7zip_x", {}, NO_SIGNATURE)),
-            turn("user", answer("c1", "_7zip_x", output="1")),
+            turn("model", call("c1", "_7zip_x_f743c7f647e6", {}, NO_SIGNATURE)),
+            turn("user", answer("c1", "_7zip_x_f743c7f647e6", output="1")),
+        ],
+    ),
+    "results may come after the user's next words": (
+        [user("a"), assistant(None, ("c1", "f", "{}")), user("and?"), result("c1", "1")],
+        [
+            turn("user", text("a")),
+            turn("model", call("c1", "f", {}, NO_SIGNATURE)),
+            turn("user", answer("c1", "f", output="1"), text("and?")),
+        ],
+    ),
+    "a step in two assistant messages": (
+        [
+            user("a"),
+            assistant(None, ("c1", "f", "{}")),
+            assistant("hm", ("c2", "g", "{}")),
+            result("c2", "2"),
+            result("c1", "1"),
+        ],
+        [
+            turn("user", text("a")),
+            turn("model", call("c1", "f", {}, NO_SIGNATURE), text("hm"), call("c2", "g", {})),
+            turn("user", answer("c1", "f", output="1"), answer("c2", "g", output="2")),
+        ],
+    ),
+    "a result without a call is told as text": (
+        [user("a"), result("gone", "42"), result("lost", "")],
+        [
+            turn(
+                "user",
+                text("a"),
+                text("Result of the tool call gone:"),
+                text("42"),
+                text("Result of the tool call lost:"),
+                text("(empty)"),
+            )
+        ],
+    ),
+    "a result that comes too late is told as text": (
+        [
+            user("a"),
+            assistant(None, ("c1", "f", "{}")),
+            user("b"),
+            assistant("x"),
+            result("c1", "late"),
+        ],
+        [
+            turn("user", text("a")),
+            turn("model", call("c1", "f", {}, NO_SIGNATURE)),
+            turn("user", answer("c1", "f", error=NO_RESULT), text("b")),
+            turn("model", text("x")),
+            turn("user", text("Result of the tool call c1:"), text("late")),
+        ],
+    ),
+    "the second result of one call is told as text": (
+        [user("a"), assistant(None, ("c1", "f", "{}")), result("c1", "1"), result("c1", "2")],
+        [
+            turn("user", text("a")),
+            turn("model", call("c1", "f", {}, NO_SIGNATURE)),
+            turn(
+                "user",
+                answer("c1", "f", output="1"),
+                text("Result of the tool call c1:"),
+                text("2"),
+            ),
+        ],
+    ),
+    "ids that were forgotten or given twice": (
+        [
+            user("a"),
+            {
+                "role": "assistant",
+                "tool_calls": [
+                    {"type": "function", "function": {"name": "f"}},
+                    {"id": "c1", "type": "function", "function": {"name": "g"}},
+                    {"id": "c1", "type": "function", "function": {"name": "h"}},
+                ],
+            },
+            {"role": "tool", "content": "1"},
+            result("c1", "2"),
+            result("c1", "3"),
+        ],
+        [
+            turn("user", text("a")),
+            turn(
+                "model",
+                call("call", "f", {}, NO_SIGNATURE),
+                call("c1", "g", {}),
+                call("c1_2", "h", {}),
+            ),
+            turn(
+                "user",
+                answer("call", "f", output="1"),
+                answer("c1", "g", output="2"),
+                answer("c1_2", "h", output="3"),
+            ),
+        ],
+    ),
+    "the calls of before there were tools": (
+        [
+            user("a"),
+            {"role": "assistant", "function_call": {"name": "f", "arguments": '{"x": 1}'}},
+            {"role": "function", "name": "f", "content": "1"},
+        ],
+        [
+            turn("user", text("a")),
+            turn("model", call("f", "f", {"x": 1}, NO_SIGNATURE)),
+            turn("user", answer("f", "f", output="1")),
+        ],
+    ),
+    "a call of a free-form tool": (
+        [
+            user("a"),
+            {
+                "role": "assistant",
+                "tool_calls": [
+                    {"id": "c1", "type": "custom", "custom": {"name": "sh", "input": "ls"}}
+                ],
+            },
+            result("c1", "1"),
+        ],
+        [
+            turn("user", text("a")),
+            turn("model", call("c1", "sh", {"_raw": "ls"}, NO_SIGNATURE)),
+            turn("user", answer("c1", "sh", output="1")),
         ],
     ),
     "a trailing assistant turn is asked to go on": (
@@ -214,13 +362,13 @@ TURNS: dict[str, tuple[list[dict[str, Any]], list[dict[str, Any]]]] = {
         [
             turn("user", text("Count.")),
             turn("model", text("1, 2,")),
-            turn("user", text("Continue your last message exactly where it ends.")),
+            turn("user", text(CONTINUE)),
         ],
     ),
     "a conversation that begins with the assistant": (
         [assistant("Hello"), user("Hi")],
         [
-            turn("user", text("(Earlier turns omitted.)")),
+            turn("user", text(START)),
             turn("model", text("Hello")),
             turn("user", text("Hi")),
         ],
@@ -273,10 +421,12 @@ UNFIT: dict[str, tuple[dict[str, Any], str]] = {
         {"messages": [user([{"type": "image_url", "image_url": {"url": "https://x/y.png"}}])]},
         "messages[0].content[0]",
     ),
-    "a GIF": (
+    "a drawing": (
         {
             "messages": [
-                user([{"type": "image_url", "image_url": {"url": f"data:image/gif;base64,{PNG}"}}])
+                user(
+                    [{"type": "image_url", "image_url": {"url": "data:image/svg+xml;base64,AAAA"}}]
+                )
             ]
         },
         "messages[0].content[0]",
@@ -336,34 +486,6 @@ UNFIT: dict[str, tuple[dict[str, Any], str]] = {
             ]
         },
         "messages[0]",
-    ),
-    "a tool result without its call": (
-        {"messages": [user("a"), result("c1", "1")]},
-        "messages[1].tool_call_id",
-    ),
-    "a tool result given twice": (
-        {
-            "messages": [
-                user("a"),
-                assistant(None, ("c1", "f", "{}")),
-                result("c1", "1"),
-                result("c1", "2"),
-            ]
-        },
-        "messages[3].tool_call_id",
-    ),
-    "two calls with one id": (
-        {"messages": [user("a"), assistant(None, ("c1", "f", "{}"), ("c1", "g", "{}"))]},
-        "messages[1].tool_calls[1].id",
-    ),
-    "a custom tool call": (
-        {
-            "messages": [
-                user("a"),
-                {"role": "assistant", "tool_calls": [{"id": "c1", "type": "custom", "custom": {}}]},
-            ]
-        },
-        "messages[1].tool_calls[0]",
     ),
     "a custom tool": (
         {"messages": [user("a")], "tools": [{"type": "custom", "custom": {"name": "f"}}]},

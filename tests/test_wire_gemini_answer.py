@@ -22,9 +22,11 @@ from router.errors import (
 from router.events import (
     Event,
     Finish,
+    Logprobs,
     ReasoningDelta,
     RefusalDelta,
     TextDelta,
+    TokenLogprob,
     ToolCallDelta,
     ToolCallStart,
     Usage,
@@ -79,6 +81,17 @@ ANSWERS: dict[str, list[Event]] = {
         Finish("stop", Usage(4, 1290)),
     ],
     "lf_and_comments": [TextDelta("a"), Finish("stop", Usage(1, 1))],
+    "logprobs": [
+        TextDelta("Yes"),
+        Logprobs(
+            (TokenLogprob("Yes", -0.25, (TokenLogprob("Yes", -0.25), TokenLogprob("No", -1.75))),)
+        ),
+        TextDelta(" 🌍."),
+        Logprobs(
+            (TokenLogprob(" 🌍", -0.5, (TokenLogprob(" 🌍", -0.5),)), TokenLogprob(".", 0.0)),
+        ),
+        Finish("stop", Usage(5, 3)),
+    ],
 }
 FAILURES: dict[str, tuple[list[Event], type[BackendError], str]] = {
     "malformed_call": ([], gemini.Malformed, "MALFORMED_FUNCTION_CALL: Malformed function call"),
@@ -326,7 +339,7 @@ ERRORS: list[tuple[int, str, str, list[Any], type[BackendError], int, str | None
     ),
     (401, "UNAUTHENTICATED", "No.", [], BackendMisconfigured, 502, "upstream_auth", None),
     (403, "PERMISSION_DENIED", "No.", [], BackendMisconfigured, 502, "upstream_auth", None),
-    (404, "NOT_FOUND", "No model.", [], gemini.UnknownGeminiModel, 502, "upstream_auth", None),
+    (404, "NOT_FOUND", "No model.", [], gemini.UnknownGeminiModel, 502, "upstream_model", None),
     (413, "", "Too large.", [], BackendRejected, 413, "request_too_large", None),
     (429, "RESOURCE_EXHAUSTED", "Quota.", [RETRY], BackendBusy, 429, "upstream_busy", 34.5),
     (429, "RESOURCE_EXHAUSTED", "Quota.", [], BackendBusy, 429, "upstream_busy", None),

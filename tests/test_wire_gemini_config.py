@@ -35,6 +35,7 @@ WRONG: dict[str, dict[str, Any]] = {
         "tool_choice": {"type": "function", "function": {"name": "g"}},
     },
     "tools[0].function.name": {"tools": [function("")]},
+    "top_logprobs": {"logprobs": True, "top_logprobs": 21},
 }
 
 
@@ -67,6 +68,12 @@ KNOBS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         {"presence_penalty": 0.5, "frequency_penalty": -1},
         {"presencePenalty": 0.5, "frequencyPenalty": -1},
     ),
+    "log probabilities": ({"logprobs": True}, {"responseLogprobs": True}),
+    "log probabilities of other tokens": (
+        {"logprobs": True, "top_logprobs": 5},
+        {"responseLogprobs": True, "logprobs": 5},
+    ),
+    "no log probabilities": ({"logprobs": False, "top_logprobs": 0}, {}),
     "penalties of zero are none": ({"presence_penalty": 0, "frequency_penalty": 0.0}, {}),
     "text is no format": ({"response_format": {"type": "text"}}, {}),
     "json_object": (
@@ -153,15 +160,51 @@ def test_effort_becomes_what_the_generation_knows(
     assert_valid(encoded.body)
 
 
+@pytest.mark.parametrize(
+    ("wanted", "sent"),
+    [
+        ("flex", "flex"),
+        ("priority", "priority"),
+        ("fast", "priority"),
+        ("auto", None),
+        ("default", None),
+        ("scale", None),
+    ],
+)
+def test_tiers_that_gemini_has_are_asked_for(wanted: str, sent: str | None) -> None:
+    encoded = encode(request_of(service_tier=wanted), NEW)
+    assert encoded.body.get("serviceTier") == sent
+    assert encoded.dropped == (("service_tier",) if wanted == "scale" else ())
+    assert_valid(encoded.body)
+
+
+def test_an_answer_is_never_longer_than_the_model_can_give() -> None:
+    asked = request_of(max_tokens=100_000)
+    for most, sent in ((None, 100_000), (65_536, 65_536), (200_000, 100_000)):
+        body = encode(asked, NEW, most_tokens=most).body
+        assert body["generationConfig"]["maxOutputTokens"] == sent
+    assert (
+        "maxOutputTokens" not in encode(request_of(), NEW, most_tokens=9).body["generationConfig"]
+    )
+
+
+def test_names_that_look_alike_once_changed_stay_different() -> None:
+    names = ["files/read", "files read", "files_read", "1", "-1", "x" * 200, "x" * 201, "ü"]
+    encoded = encode(request_of(tools=[function(name) for name in names]), NEW)
+    sent = [each["name"] for each in encoded.body["tools"][0]["functionDeclarations"]]
+    assert len(set(sent)) == len(names)
+    assert [(encoded.names or {}).get(name, name) for name in sent] == names
+    assert_valid(encoded.body)
+
+
 def test_what_gemini_has_nothing_for_is_named() -> None:
     fields = {
-        "logprobs": True,
-        "top_logprobs": 3,
         "logit_bias": {"1": 2},
         "user": "u",
         "parallel_tool_calls": False,
         "verbosity": "low",
         "prediction": {"type": "content", "content": "x"},
+        "web_search_options": {},
     }
     named = {"role": "user", "content": "Hi", "name": "Ada"}
     assert encode(request_of(named, **fields), NEW).dropped == (*fields, "messages.name")
@@ -282,6 +325,8 @@ def test_the_strict_form_has_only_what_every_model_takes() -> None:
         reasoning_effort="xhigh",
         presence_penalty=1,
         temperature=0.5,
+        logprobs=True,
+        service_tier="flex",
     )
     strict = encode(request, NEW, strict=True)
     simple = {"type": "OBJECT", "properties": {"city": {"type": "STRING"}}, "required": ["city"]}
@@ -295,7 +340,7 @@ def test_the_strict_form_has_only_what_every_model_takes() -> None:
         "responseMimeType": "application/json",
         "responseSchema": simple,
     }
-    assert strict.dropped == ("presence_penalty",)
+    assert strict.dropped == (*("tools.strict", "presence_penalty", "logprobs", "service_tier"),)
     assert_valid(strict.body)
 
 

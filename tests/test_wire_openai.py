@@ -20,9 +20,11 @@ from router.errors import (
 from router.events import (
     Event,
     Finish,
+    Logprobs,
     ReasoningDelta,
     RefusalDelta,
     TextDelta,
+    TokenLogprob,
     ToolCallDelta,
     ToolCallStart,
     Usage,
@@ -50,6 +52,13 @@ ANSWERS: dict[str, list[Event]] = {
     "refusal": [RefusalDelta("I can't "), RefusalDelta("do that."), Finish("content_filter")],
     "cut": [TextDelta("Once upon"), Finish("length")],
     "nothing": [Finish("stop")],
+    "log probabilities": [
+        TextDelta("Yes"),
+        Logprobs((TokenLogprob("Yes", -0.25, (TokenLogprob("No", -1.75),)),)),
+        TextDelta("é."),
+        Logprobs((TokenLogprob("é", -0.5), TokenLogprob(".", 0.0))),
+        Finish("stop", USAGE),
+    ],
     "half a character": [TextDelta("\ud83d"), Finish("stop")],
 }
 
@@ -177,6 +186,30 @@ async def test_usage_that_nobody_knows_is_not_made_up() -> None:
     chunks = await chunks_of(events, stream_options={"include_usage": True})
     assert all(chunk["usage"] is None for chunk in chunks)
     assert "usage" not in await wire.complete(said(events), asked(), "m", "c", 1)
+
+
+async def test_the_openai_client_reads_how_likely_each_token_was() -> None:
+    tokens = [
+        {
+            "token": "Yes",
+            "logprob": -0.25,
+            "bytes": [89, 101, 115],
+            "top_logprobs": [{"token": "No", "logprob": -1.75, "bytes": [78, 111]}],
+        },
+        {"token": "é", "logprob": -0.5, "bytes": [195, 169], "top_logprobs": []},
+        {"token": ".", "logprob": 0.0, "bytes": [46], "top_logprobs": []},
+    ]
+    events = ANSWERS["log probabilities"]
+    client = openai_client(sse_answer(await encoded(events)))
+    async with client.chat.completions.stream(model="m", messages=[]) as stream:
+        streamed = await stream.get_final_completion()
+    body = await wire.complete(said(events), asked(), "m", "chatcmpl-1", 17)
+    whole = await openai_client(json_answer(body)).chat.completions.create(model="m", messages=[])
+    for answer in (streamed, whole):
+        assert answer.choices[0].message.content == "Yesé."
+        told = answer.choices[0].logprobs
+        assert told is not None
+        assert [token.model_dump() for token in told.content or []] == tokens
 
 
 async def test_a_tool_call_is_named_once_and_then_only_its_arguments_flow() -> None:

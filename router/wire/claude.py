@@ -13,15 +13,15 @@ from typing import Any, Final
 import orjson
 
 from router.request import ChatRequest
+from router.wire import knobs
 from router.wire.claude_model import EFFORTS, Abilities
 from router.wire.claude_parts import Block, unfit
 from router.wire.claude_relay import Tally, passed_on
 from router.wire.claude_schema import expressible, input_schema, plain_schema, strict_schema
-from router.wire.claude_stream import NO_SUCH_MODEL, decode, failure, usage_of
+from router.wire.claude_stream import decode, failure, usage_of
 from router.wire.claude_turns import Recall, Turns, tool_name
 
 __all__ = [
-    "NO_SUCH_MODEL",
     "UNKNOWN",
     "Tally",
     "decode",
@@ -36,41 +36,11 @@ __all__ = [
 UNKNOWN: Final = Abilities()
 _READ: Final = frozenset(
     [
-        "model",
-        "messages",
-        "stream",
-        "stream_options",
-        "max_tokens",
-        "max_completion_tokens",
-        "stop",
-        "tools",
-        "tool_choice",
-        "parallel_tool_calls",
-        "response_format",
-        "reasoning_effort",
-        "user",
-        "safety_identifier",
-        "n",
-        "modalities",
-        "functions",
-        "function_call",
+        *("max_tokens", "max_completion_tokens", "stop", "tools", "tool_choice"),
+        *("parallel_tool_calls", "response_format", "reasoning_effort"),
+        *("user", "safety_identifier"),
     ]
 )
-# What a field says when it says nothing: leaving it out changes nothing, so nobody is told.
-_NOTHING: Final[Mapping[str, Any]] = {
-    "temperature": 1,
-    "top_p": 1,
-    "frequency_penalty": 0,
-    "presence_penalty": 0,
-    "logit_bias": {},
-    "logprobs": False,
-    "top_logprobs": 0,
-    "store": False,
-    "metadata": {},
-    "service_tier": "auto",
-    "verbosity": "medium",
-}
-_FIELD_NAME: Final = re.compile(r"[\w.-]{1,64}", re.ASCII)
 _OPAQUE: Final = re.compile(r"(?=.*[a-zA-Z])[\w-]{1,256}", re.ASCII)
 
 
@@ -91,17 +61,10 @@ def encode(
     when Claude refused one.
     """
     body = request.body
-    _check(body)
+    knobs.check(request, "Claude", unfit)
     if plain:
         abilities = replace(abilities, structured=False)
-    dropped = [
-        name
-        for name, value in body.items()
-        if name not in _READ
-        and value is not None
-        and _NOTHING.get(name, ...) != value
-        and _FIELD_NAME.fullmatch(name)
-    ]
+    dropped = knobs.left_out(request, _READ)
     effort, thinking = _effort(body.get("reasoning_effort"), abilities)
     if body.get("reasoning_effort") is not None and effort is None and thinking is None:
         dropped.append("reasoning_effort")
@@ -110,8 +73,6 @@ def encode(
     turns = Turns(abilities, recall)
     for i, message in enumerate(request.messages):
         turns.add(message, f"messages[{i}]")
-        if message.get("name") and message["role"] != "function":
-            dropped.append("messages.name")
     messages = turns.finished()
     if not messages:
         raise unfit("There is no text in the messages, and Claude needs some.", "messages")
@@ -158,16 +119,6 @@ def renamed_tools(request: ChatRequest) -> dict[str, str]:
 
 def forgetting(call_id: str) -> None:
     """A recall that has kept nothing."""
-
-
-def _check(body: Mapping[str, Any]) -> None:
-    if body.get("n") not in (None, 1):
-        raise unfit("Claude gives one answer at a time: `n` must be 1.", "n")
-    modalities = body.get("modalities")
-    if isinstance(modalities, list) and "audio" in modalities:
-        raise unfit("Claude cannot speak: `modalities` must be text only.", "modalities")
-    if body.get("functions"):
-        raise unfit("`functions` is not supported any more: use `tools`.", "functions")
 
 
 def _tools(

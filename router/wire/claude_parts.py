@@ -5,22 +5,16 @@ Source: OpenAI API reference, "Chat Completions"; Anthropic API reference, "Mess
 """
 
 import base64
-import binascii
-import re
 from typing import Any, Final
-from urllib.parse import unquote_to_bytes
 
 from router.errors import BackendUnfit
+from router.wire.attachments import PDF, is_text, known_type, picture_type, read_data_uri
 from router.wire.claude_model import Abilities
 
 Block = dict[str, Any]
 
 PICTURES: Final = ("image/jpeg", "image/png", "image/gif", "image/webp")
-# How base64 of each begins: callers often name another type than they send, and Claude refuses.
-_MAGIC: Final = {"/9j/": PICTURES[0], "iVBORw": PICTURES[1], "R0lGOD": PICTURES[2]}
-_PDF: Final = "application/pdf"
 _MAX_TITLE: Final = 500
-_DATA_URI: Final = re.compile(r"data:([\w.+/-]*)((?:;[\w.+=\"-]+)*?)(;base64)?,", re.IGNORECASE)
 
 
 def unfit(message: str, param: str) -> BackendUnfit:
@@ -74,15 +68,12 @@ def _picture(url: str, where: str, abilities: Abilities) -> Block:
         raise unfit("This Claude model cannot see pictures.", where)
     if url[:8].lower() == "https://":
         return {"type": "image", "source": {"type": "url", "url": url}}
-    media_type, data = _data_uri(url, where, "A picture must be a data URI or an https address.")
+    media_type, data = _data(url, where, "A picture must be a data URI or an https address.")
     return _picture_block(media_type, data, where)
 
 
 def _picture_block(media_type: str, data: str, where: str) -> Block:
-    seen = next((kind for start, kind in _MAGIC.items() if data.startswith(start)), None)
-    if data.startswith("UklGR") and data[12:16] == "RUJQ":  # RIFF, four bytes, (W)EBP
-        seen = PICTURES[3]
-    kind = seen or {"image/jpg": "image/jpeg"}.get(media_type, media_type)
+    kind = picture_type(media_type, data)
     if kind not in PICTURES:
         raise unfit(f"Claude reads JPEG, PNG, GIF and WebP pictures, not {kind!r}.", where)
     return {"type": "image", "source": {"type": "base64", "media_type": kind, "data": data}}
@@ -97,40 +88,29 @@ def _file(file: dict[str, Any], where: str, abilities: Abilities) -> Block:
     given = file.get("file_data")
     if not isinstance(given, str) or not given:
         raise unfit("Claude cannot read a file that is not sent along (`file_data`).", where)
-    if given.startswith("JVBERi"):  # "%PDF-" in base64, without the data URI around it
-        given = f"data:{_PDF};base64,{given}"
-    media_type, data = _data_uri(given, where, "`file_data` must be a data URI.")
+    if known_type(given) == PDF:  # base64 without the data URI around it
+        given = f"data:{PDF};base64,{given}"
+    media_type, data = _data(given, where, "`file_data` must be a data URI.")
     if media_type.startswith("image/"):
         return _picture_block(media_type, data, where)
-    if media_type.startswith("text/") or media_type == "application/json":
+    if is_text(media_type):
         text = base64.b64decode(data).decode("utf-8", "replace")
         source = {"type": "text", "media_type": "text/plain", "data": text}
         return {"type": "document", "source": source} | title
-    if media_type != _PDF:
+    if media_type != PDF:
         raise unfit(f"Claude reads PDF, text and picture files, not {media_type!r}.", where)
     if abilities.pdfs is False:
         raise unfit("This Claude model cannot read PDF files.", where)
-    source = {"type": "base64", "media_type": _PDF, "data": data}
+    source = {"type": "base64", "media_type": PDF, "data": data}
     return {"type": "document", "source": source} | title
 
 
-def _data_uri(uri: str, where: str, otherwise: str) -> tuple[str, str]:
-    """Media type and base64 of a data URI; raises BackendUnfit with `otherwise` if it is none."""
-    if (head := _DATA_URI.match(uri)) is None:
-        raise unfit(otherwise, where)
-    data = uri[head.end() :]
-    if not head[3]:
-        data = base64.b64encode(unquote_to_bytes(data)).decode()
-    elif not _is_base64(data):
-        raise unfit("The data URI does not hold valid base64.", where)
-    if not data:
-        raise unfit("The data URI is empty.", where)
-    return head[1].lower(), data
-
-
-def _is_base64(data: str) -> bool:
+def _data(uri: str, where: str, otherwise: str) -> tuple[str, str]:
+    """Media type and base64 of a data URI; raises BackendUnfit, with `otherwise` if it is none."""
     try:
-        binascii.a2b_base64(data, strict_mode=True)
-    except (binascii.Error, ValueError):
-        return False
-    return True
+        found = read_data_uri(uri)
+    except ValueError as error:
+        raise unfit(str(error), where) from None
+    if found is None:
+        raise unfit(otherwise, where)
+    return found

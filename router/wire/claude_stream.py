@@ -20,7 +20,7 @@ from router.events import (
     ToolCallStart,
     Usage,
 )
-from router.failures import CONTEXT_LENGTH, status_failure
+from router.failures import CONTEXT_LENGTH, NO_SUCH_MODEL, status_failure
 from router.wire import sse
 
 BACKEND: Final = "claude"
@@ -34,9 +34,6 @@ FINISH: Final[Mapping[str, FinishReason]] = {
     "tool_use": "tool_calls",
     "refusal": "content_filter",
 }
-NO_SUCH_MODEL: Final = "upstream_model"
-"""Our code for a model name that Claude does not know."""
-
 # An error inside a stream has no HTTP status of its own.
 _STATUS: Final[Mapping[str, int]] = {
     "invalid_request_error": 400,

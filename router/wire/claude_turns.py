@@ -11,10 +11,9 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-import orjson
-
 from router.wire.claude_model import Abilities
 from router.wire.claude_parts import Block, blocks, text_block, unfit
+from router.wire.fields import arguments
 
 Turn = dict[str, Any]
 Recall = Callable[[str], Mapping[str, Any] | None]
@@ -153,8 +152,8 @@ class Turns:
             again += 1
             ours = f"{wanted}_{again}"
         self._ids.add(ours)
-        arguments = function.get("arguments", function.get("input"))
-        return theirs, {"type": "tool_use", "id": ours, "name": name, "input": _input(arguments)}
+        input = arguments(function.get("arguments", function.get("input")))
+        return theirs, {"type": "tool_use", "id": ours, "name": name, "input": input}
 
     def _close_user_turn(self) -> None:
         content: list[Block] = []
@@ -198,16 +197,3 @@ def _append(turn: list[Block], more: list[Block]) -> None:
     at = next((i for i, block in enumerate(turn) if block["type"] == "tool_use"), len(turn))
     turn[at:at] = [block for block in more if block["type"] == "text"]
     turn += [block for block in more if block["type"] != "text"]
-
-
-def _input(arguments: Any) -> dict[str, Any]:
-    """The arguments of a call as an object; what is none is kept under one name."""
-    if isinstance(arguments, dict):
-        return arguments
-    if not isinstance(arguments, str) or not arguments.strip():
-        return {}
-    try:
-        value = orjson.loads(arguments)
-    except orjson.JSONDecodeError:
-        value = None
-    return value if isinstance(value, dict) else {"_raw": arguments}

@@ -2,9 +2,13 @@
 
 from typing import Any, Final, TypeVar
 
+import orjson
+
 from router.errors import InvalidRequest
 
 T = TypeVar("T")
+_SURE_DEPTH: Final = 200
+"""Levels that can be read and written for sure; orjson reads more than it writes."""
 _KINDS: Final = {
     str: "a string",
     dict: "an object",
@@ -34,3 +38,18 @@ def objects(value: Any, where: str) -> list[dict[str, Any]]:
     """A list of objects; an empty one where there is none."""
     items: list[Any] = have(value, list, where) or []
     return [need(item, dict, f"{where}[{i}]") for i, item in enumerate(items)]
+
+
+def arguments(value: Any) -> dict[str, Any]:
+    """The arguments of a tool call as an object; what is none, or too deep, is kept as it is."""
+    if isinstance(value, dict):
+        return value
+    if not isinstance(value, str) or not value.strip():
+        return {}
+    try:
+        parsed = orjson.loads(value)
+        if value.count("{") + value.count("[") > _SURE_DEPTH:
+            orjson.dumps([[[[[[[[parsed]]]]]]]])  # as deep as it will be in a request
+    except (orjson.JSONDecodeError, TypeError):
+        parsed = None
+    return parsed if isinstance(parsed, dict) else {"_raw": value}

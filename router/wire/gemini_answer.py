@@ -15,9 +15,11 @@ from router.events import (
     Event,
     Finish,
     FinishReason,
+    Logprobs,
     ReasoningDelta,
     RefusalDelta,
     TextDelta,
+    TokenLogprob,
     ToolCallDelta,
     ToolCallStart,
     Usage,
@@ -115,6 +117,8 @@ class _Answer:
                 continue
             for part in (candidate.get("content") or {}).get("parts") or ():
                 yield from self._part(part)
+            if told := candidate.get("logprobsResult"):
+                yield _logprobs(told)
             if reason := candidate.get("finishReason"):
                 self._reason = reason
                 self._message = candidate.get("finishMessage") or ""
@@ -161,6 +165,22 @@ class _Answer:
         extra = {SIGNATURE: signature} if isinstance(signature, str) and signature else None
         yield ToolCallStart(index, id, self._names.get(name, name), extra)
         yield ToolCallDelta(index, orjson.dumps(call.get("args") or {}).decode())
+
+
+def _logprobs(told: Mapping[str, Any]) -> Logprobs:
+    chosen = told.get("chosenCandidates") or ()
+    tops = told.get("topCandidates") or [{}] * len(chosen)
+    return Logprobs(
+        tuple(
+            _token(token, tuple(map(_token, top.get("candidates") or ())))
+            for token, top in zip(chosen, tops, strict=True)
+        )
+    )
+
+
+def _token(token: Mapping[str, Any], top: tuple[TokenLogprob, ...] = ()) -> TokenLogprob:
+    """What is zero is left out of protobuf's JSON: a token that was certain has no logarithm."""
+    return TokenLogprob(str(token.get("token", "")), float(token.get("logProbability", 0)), top)
 
 
 def _usage(counts: Mapping[str, Any]) -> Usage:

@@ -4,15 +4,17 @@ Everything here becomes `generationConfig`, `tools` and `toolConfig` of a reques
 are those of the Gemini API reference and the google-genai SDK's types.
 """
 
+import hashlib
 import re
 from collections.abc import Mapping
 from typing import Any, Final
 
 import orjson
 
-from router.errors import BackendUnfit, InvalidRequest
+from router.errors import InvalidRequest
 from router.request import ChatRequest
-from router.wire.gemini_errors import NAME
+from router.wire import knobs
+from router.wire.gemini_errors import unfit
 from router.wire.gemini_schema import TooDeep, cleaned, strictest
 
 _KNOBS: Final = {
@@ -27,23 +29,11 @@ _PENALTIES: Final = ("presence_penalty", "frequency_penalty")
 
 _READ: Final = frozenset(
     {
-        *("model", "messages", "stream", "stream_options", "max_tokens", "max_completion_tokens"),
-        *("stop", "seed", "tools", "tool_choice", "response_format", "reasoning_effort"),
+        *("max_tokens", "max_completion_tokens", "stop", "seed", "tools", "tool_choice"),
+        *("response_format", "reasoning_effort", "logprobs", "top_logprobs", "service_tier"),
         *_KNOBS,
     }
 )
-_NEUTRAL: Final[Mapping[str, tuple[Any, ...]]] = {
-    "n": (1,),
-    "logprobs": (False,),
-    "top_logprobs": (0,),
-    "parallel_tool_calls": (True,),
-    "modalities": (["text"],),
-    "store": (False,),
-    "service_tier": ("auto", "default"),
-}
-"""Values that ask for nothing; empty lists and objects ask for nothing either."""
-
-_UNFIT: Final = ("functions", "function_call", "audio")
 _LEVELS: Final = {
     "none": "MINIMAL",
     "minimal": "MINIMAL",
@@ -65,12 +55,16 @@ _BUDGETS: Final = {
 """Thinking tokens for Gemini 2.5: the same steps as Google's own OpenAI endpoint."""
 
 _LEAST_PRO_BUDGET: Final = 128
+_TIERS: Final = {"flex": "flex", "priority": "priority", "fast": "priority"}
 _FORMATS: Final = ("text", "json_object", "json_schema")
 _TOOL_NAME: Final = re.compile(r"[A-Za-z_][\w.:-]{0,127}", re.ASCII)
+_MOST_CHARS: Final = 128
+"""Of a tool's name."""
 _MODEL: Final = re.compile(r"gemini-(?:(\d+)(?:\.(\d+))?|(?:pro|flash|flash-lite)-latest)")
 _NOT_THINKING: Final = re.compile(r"image|tts|audio|live|embedding")
 _NEWEST: Final = (99, 0)
 _INT32: Final = 2**31
+_MOST_LOGPROBS: Final = 20
 
 
 def version_of(model: str) -> tuple[int, int] | None:
@@ -80,32 +74,18 @@ def version_of(model: str) -> tuple[int, int] | None:
     return (int(found[1]), int(found[2] or 0)) if found[1] else _NEWEST
 
 
-def dropped_fields(body: Mapping[str, Any]) -> list[str]:
-    """The fields of a chat body that Gemini has nothing for; raises BackendUnfit if one matters."""
-    for name in _UNFIT:
-        if body.get(name):
-            raise _unfit(f"Gemini has no `{name}` in a chat.", name)
-    if (n := body.get("n")) is not None and n != 1:
-        raise _unfit("Gemini answers a chat once; `n` must be 1.", "n")
-    modalities = body.get("modalities")
-    if isinstance(modalities, list) and any(each != "text" for each in modalities):
-        raise _unfit("Gemini answers chats with text only.", "modalities")
-    return [
-        name
-        for name, value in body.items()
-        if name not in _READ
-        and value not in (None, [], {}, "")
-        and value not in _NEUTRAL.get(name, ())
-    ]
+def dropped_fields(request: ChatRequest) -> list[str]:
+    """Names of the fields that Gemini has nothing for; raises BackendUnfit if one matters."""
+    knobs.check(request, "Gemini", unfit)
+    return knobs.left_out(request, _READ)
 
 
 def generation_config(
-    request: ChatRequest, model: str, strict: bool
-) -> tuple[dict[str, Any], list[str]]:
-    """`generationConfig`, and the fields that this model cannot honour."""
+    request: ChatRequest, model: str, strict: bool, most_tokens: int | None, dropped: list[str]
+) -> dict[str, Any]:
+    """`generationConfig`; what this model cannot honour is added to `dropped`."""
     body = request.body
     config: dict[str, Any] = {}
-    dropped: list[str] = []
     for name, theirs in _KNOBS.items():
         value = body.get(name)
         if value is None or (name in _PENALTIES and value == 0):
@@ -119,16 +99,28 @@ def generation_config(
         else:
             config[theirs] = value
     if (limit := request.max_tokens) is not None:
-        config["maxOutputTokens"] = limit
+        config["maxOutputTokens"] = min(limit, most_tokens or limit)
     if (seed := body.get("seed")) is not None:
         if type(seed) is not int:
             raise InvalidRequest("`seed` must be a whole number.", param="seed")
         config["seed"] = seed if -_INT32 <= seed < _INT32 else seed % _INT32
     if stop := body.get("stop"):
         config["stopSequences"] = _stop_sequences(stop)
+    config |= _logprobs(body, strict, dropped)
     config |= _thinking(request, model, strict, dropped)
     config |= _output(request, model, strict, dropped)
-    return config, dropped
+    return config
+
+
+def service_tier(request: ChatRequest, strict: bool, dropped: list[str]) -> dict[str, str]:
+    """`serviceTier`, where the caller wants another than the usual."""
+    wanted = request.body.get("service_tier")
+    if wanted in (None, "auto", "default"):
+        return {}
+    if strict or not isinstance(wanted, str) or wanted not in _TIERS:
+        dropped.append("service_tier")
+        return {}
+    return {"serviceTier": _TIERS[wanted]}
 
 
 def json_instruction(request: ChatRequest, model: str) -> str:
@@ -142,7 +134,9 @@ def json_instruction(request: ChatRequest, model: str) -> str:
     return f"Give the final answer as JSON, with no text around it, that fits this schema: {said}"
 
 
-def tools_and_choice(request: ChatRequest, strict: bool) -> tuple[dict[str, Any], dict[str, str]]:
+def tools_and_choice(
+    request: ChatRequest, strict: bool, dropped: list[str]
+) -> tuple[dict[str, Any], dict[str, str]]:
     """`tools` and `toolConfig`; and sent names to the caller's, where they differ."""
     if not request.tools:
         if request.body.get("tool_choice") not in (None, "none", "auto"):
@@ -151,8 +145,10 @@ def tools_and_choice(request: ChatRequest, strict: bool) -> tuple[dict[str, Any]
     names = [_function(tool, i)["name"] for i, tool in enumerate(request.tools)]
     sent = {name: sent_name(name) for name in names}
     allowed, mode = _choice(request.body.get("tool_choice"), names)
-    precise = allowed is not None or any(tool["function"].get("strict") for tool in request.tools)
-    if mode == "AUTO" and precise and not strict:
+    wants_strict = any(tool["function"].get("strict") for tool in request.tools)
+    if mode == "AUTO" and strict and wants_strict:
+        dropped.append("tools.strict")
+    elif mode == "AUTO" and (wants_strict or allowed is not None) and not strict:
         mode = "VALIDATED"
     declarations = [
         _declaration(tool["function"], i, strict)
@@ -170,10 +166,17 @@ def tools_and_choice(request: ChatRequest, strict: bool) -> tuple[dict[str, Any]
 
 
 def sent_name(name: str) -> str:
-    """A tool's name as Gemini takes it: it may not begin with a digit or hold other signs."""
+    """A tool's name as Gemini takes it: itself, or one made from it, always the same.
+
+    The end of one that holds other signs is a digest, so that different ones stay different.
+    """
     if _TOOL_NAME.fullmatch(name):
         return name
-    return "_" + re.sub(r"[^\w.:-]", "_", name, flags=re.ASCII)[:127]
+    plain = "_" + re.sub(r"[^\w.:-]", "_", name, flags=re.ASCII)
+    if plain[1:] == name and len(plain) <= _MOST_CHARS:
+        return plain
+    digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:12]
+    return f"{plain[: _MOST_CHARS - 13]}_{digest}"
 
 
 def _stop_sequences(stop: Any) -> list[str]:
@@ -181,6 +184,22 @@ def _stop_sequences(stop: Any) -> list[str]:
     if not isinstance(sequences, list) or not all(isinstance(each, str) for each in sequences):
         raise InvalidRequest("`stop` must be a string or a list of strings.", param="stop")
     return [each for each in sequences if each]
+
+
+def _logprobs(body: Mapping[str, Any], strict: bool, dropped: list[str]) -> dict[str, Any]:
+    """Some models refuse to say how likely their words are: a second attempt does not ask."""
+    if body.get("logprobs") is not True:
+        return {}
+    most = body.get("top_logprobs")
+    if most is not None and (type(most) is not int or not 0 <= most <= _MOST_LOGPROBS):
+        raise InvalidRequest(
+            f"`top_logprobs` must be a whole number from 0 to {_MOST_LOGPROBS}.",
+            param="top_logprobs",
+        )
+    if strict:
+        dropped.append("logprobs")
+        return {}
+    return {"responseLogprobs": True} | ({"logprobs": most} if most else {})
 
 
 def _thinking(request: ChatRequest, model: str, strict: bool, dropped: list[str]) -> dict[str, Any]:
@@ -269,7 +288,7 @@ def _only_tells(request: ChatRequest, model: str) -> bool:
 
 def _function(tool: Mapping[str, Any], i: int) -> Mapping[str, Any]:
     if tool["type"] != "function":
-        raise _unfit(f"Gemini has no tools of type {tool['type']!r} in a chat.", f"tools[{i}]")
+        raise unfit(f"Gemini has no tools of type {tool['type']!r} in a chat.", f"tools[{i}]")
     function: Mapping[str, Any] = tool["function"]
     if not function["name"]:
         raise InvalidRequest(
@@ -296,7 +315,7 @@ def _schema(schema: Any, strict: bool, where: str, ordered: bool = False) -> dic
     try:
         return (strictest if strict else cleaned)(schema, ordered=ordered)
     except TooDeep:
-        raise _unfit(f"`{where}` is nested too deep for Gemini.", where) from None
+        raise unfit(f"`{where}` is nested too deep for Gemini.", where) from None
 
 
 def _choice(choice: Any, names: list[str]) -> tuple[frozenset[str] | None, str]:
@@ -324,7 +343,3 @@ def _choice(choice: Any, names: list[str]) -> tuple[frozenset[str] | None, str]:
         "`tool_choice` must be none, auto, required, or name functions that are in `tools`.",
         param="tool_choice",
     )
-
-
-def _unfit(message: str, param: str) -> BackendUnfit:
-    return BackendUnfit(message, backend=NAME, param=param)

@@ -7,8 +7,9 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-from router.errors import BackendError, BackendMisconfigured, BackendRejected
-from router.failures import CONTEXT_LENGTH, cleaned, retry_after_s, status_failure
+from router.errors import BackendError, BackendMisconfigured, BackendRejected, BackendUnfit
+from router.failures import CONTEXT_LENGTH, NO_SUCH_MODEL, retry_after_s, status_failure
+from router.redact import redact
 
 NAME: Final = "gemini"
 MOST_CHARS: Final = 1000
@@ -20,6 +21,7 @@ _TOO_LONG: Final = re.compile(
     r"|input (?:is|context is) too long",
     re.IGNORECASE | re.DOTALL,
 )
+_NO_FIELD: Final = re.compile(r"unknown name .{0,200}cannot find field", re.IGNORECASE | re.DOTALL)
 _KEY_REASONS: Final = (
     "API_KEY_INVALID",
     "API_KEY_EXPIRED",
@@ -44,6 +46,11 @@ _HTTP_STATUS: Final = {
 }
 
 
+def unfit(message: str, param: str) -> BackendUnfit:
+    """Gemini cannot do this; `param` names the part of the request."""
+    return BackendUnfit(message, backend=NAME, param=param)
+
+
 def failure(
     payload: Any,
     status: int | None = None,
@@ -65,7 +72,7 @@ def failure(
         code = error.get("code")
         known = _HTTP_STATUS.get(name, 500) if isinstance(name, str) else 500
         status = code if isinstance(code, int) and 400 <= code < 600 else known
-    said = cleaned(str(error.get("message") or name or f"HTTP status {status}"), secrets).strip()
+    said = redact(str(error.get("message") or name or f"HTTP status {status}"), secrets).strip()
     said = said[:MOST_CHARS]
     if (
         status == 401
@@ -81,6 +88,7 @@ def failure(
         return UnknownGeminiModel(
             f"Gemini has no such model; set GEMINI_MODEL to one it has. It said: {said}",
             backend=NAME,
+            code=NO_SUCH_MODEL,
         )
     if name == "FAILED_PRECONDITION":  # the account's country or billing, nothing in the request
         return BackendMisconfigured(
@@ -88,11 +96,17 @@ def failure(
         )
     if status == 400 and _TOO_LONG.search(said):
         return BackendRejected(said, backend=NAME, code=CONTEXT_LENGTH)
+    if status == 400 and _NO_FIELD.search(said):
+        return UnknownField(said, backend=NAME)
     return status_failure(status, said, backend=NAME, retry_after_s=_wait_s(error, headers or {}))
 
 
 class UnknownGeminiModel(BackendMisconfigured):
-    """The model does not exist, or not for this key."""
+    """The model does not exist, or not for this key, or not in this version of the API."""
+
+
+class UnknownField(BackendRejected):
+    """This version of the API does not know a field of the request."""
 
 
 def _wait_s(error: Mapping[str, Any], headers: Mapping[str, str]) -> float | None:

@@ -21,9 +21,11 @@ from router.events import (
     Event,
     Finish,
     FinishReason,
+    Logprobs,
     ReasoningDelta,
     RefusalDelta,
     TextDelta,
+    TokenLogprob,
     ToolCallDelta,
     ToolCallStart,
     Usage,
@@ -67,7 +69,8 @@ async def stream(
     )
     usage_null = b',"usage":null' if request.include_usage else b""
     before = start + b'"choices":[{"index":0,"delta":'
-    after = b',"logprobs":null,"finish_reason":null}]' + usage_null + b"}\n\n"
+    end = b',"finish_reason":null}]' + usage_null + b"}\n\n"
+    after = b',"logprobs":null' + end
     yield before + b'{"role":"assistant","content":"","refusal":null}' + after
     async for event in events:
         if isinstance(event, Finish):
@@ -81,7 +84,10 @@ async def stream(
             # In one piece: many callers hang up when they have read [DONE].
             yield b"".join([*ending, sse.DONE])
             return
-        yield before + _delta(event) + after
+        if isinstance(event, Logprobs):
+            yield before + b'{},"logprobs":' + orjson.dumps(_logprobs(event.tokens)) + end
+        else:
+            yield before + _delta(event) + after
 
 
 def _delta(event: Event) -> bytes:
@@ -110,6 +116,7 @@ async def complete(
 ) -> dict[str, Any]:
     """The answer as one JSON object."""
     text, reasoning, refusal = [], [], []
+    tokens: list[TokenLogprob] = []
     calls: dict[int, dict[str, Any]] = {}
     arguments: dict[int, list[str]] = {}
     finish = Finish("stop")
@@ -121,6 +128,8 @@ async def complete(
                 reasoning.append(piece)
             case RefusalDelta(piece):
                 refusal.append(piece)
+            case Logprobs(more):
+                tokens += more
             case ToolCallStart(index, id, name):
                 calls[index] = {"id": id, "type": "function", "function": {"name": name}}
                 arguments[index] = []
@@ -142,7 +151,7 @@ async def complete(
     choice = {
         "index": 0,
         "message": message,
-        "logprobs": None,
+        "logprobs": _logprobs(tokens) if tokens else None,
         "finish_reason": finish.reason,
     }
     body = {
@@ -155,6 +164,16 @@ async def complete(
     if finish.usage:
         body["usage"] = usage_body(finish.usage)
     return body
+
+
+def _logprobs(tokens: Iterable[TokenLogprob]) -> dict[str, Any]:
+    told = [_token(token) | {"top_logprobs": [_token(t) for t in token.top]} for token in tokens]
+    return {"content": told, "refusal": None}
+
+
+def _token(token: TokenLogprob) -> dict[str, Any]:
+    said = token.token.encode("utf-8", "replace")
+    return {"token": said.decode(), "logprob": token.logprob, "bytes": list(said)}
 
 
 def usage_body(usage: Usage) -> dict[str, Any]:

@@ -1,0 +1,110 @@
+"""What Google's Models API says of a key's models; asked for once in a long while."""
+
+import asyncio
+import re
+from collections.abc import Awaitable, Callable
+from typing import Final, NamedTuple
+
+from router.backend import Model, Status
+from router.errors import BackendError, BackendMisconfigured
+from router.wire import gemini
+
+HOLDS_S: Final = 3600.0
+"""How long what it said holds."""
+FAILURE_HOLDS_S: Final = 10.0
+LIMIT_S: Final = 10.0
+"""How long it may take to say it."""
+
+STABLE: Final = "v1"
+BETA: Final = "v1beta"
+_PREVIEW: Final = re.compile(r"latest|preview|exp")
+"""Models that only the beta of the API has; the others are asked for where it is stable."""
+
+
+class Limits(NamedTuple):
+    """The most tokens that a model reads and writes, where it is known."""
+
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+
+
+Find = Callable[[str, str], Awaitable[Limits]]
+"""Looks a model up in a version of the API; raises UnknownGeminiModel and other BackendErrors."""
+Names = Callable[[], Awaitable[list[str]]]
+"""The models that the key can use; raises BackendError."""
+
+
+class GeminiModels:
+    """The models of one key. `model` is the one that the settings name."""
+
+    def __init__(self, model: str, find: Find, names: Names, clock: Callable[[], float]) -> None:
+        self._model = model
+        self._find = find
+        self._names = names
+        self._clock = clock
+        self._limits: dict[str, Limits] = {}
+        self._only_beta: set[str] = set()
+        self._status: Status | None = None
+        self._holds_until = 0.0
+
+    def version(self, model: str) -> str:
+        """The version of the API to ask for a model."""
+        beta = model in self._only_beta or _PREVIEW.search(model)
+        return BETA if beta else STABLE
+
+    def turn_to_beta(self, model: str) -> bool:
+        """The stable API lacks a model or what was asked of it: is there another one to ask?"""
+        if self.version(model) == BETA:
+            return False
+        self._only_beta.add(model)
+        return True
+
+    def limits(self, model: str) -> Limits | None:
+        """What is known by now, without asking."""
+        return self._limits.get(model)
+
+    async def look_up(self, model: str) -> Limits:
+        """The Models API's word on a model; remembers it. Raises BackendError."""
+        async with asyncio.timeout(LIMIT_S):
+            version = self.version(model)
+            try:
+                found = await self._find(model, version)
+            except gemini.UnknownGeminiModel:
+                if version == BETA:
+                    raise
+                found = await self._find(model, BETA)
+                self._only_beta.add(model)
+        self._limits[model] = found
+        return found
+
+    async def status(self) -> Status:
+        """Does the key open the model? Never raises; spends no tokens."""
+        if self._status is None or self._clock() >= self._holds_until:
+            self._status = await self._look()
+            self._holds_until = self._clock() + (HOLDS_S if self._status.up else FAILURE_HOLDS_S)
+        return self._status
+
+    async def told_which(self, why: str) -> str:
+        """`why`, and which models there are to choose from, if that can be had."""
+        try:
+            async with asyncio.timeout(LIMIT_S):
+                names = await self._names()
+        except (BackendError, TimeoutError):
+            return why
+        return f"{why} This key can use: {', '.join(names)}."
+
+    async def _look(self) -> Status:
+        began = self._clock()
+        try:
+            limit = (await self.look_up(self._model)).input_tokens
+        except gemini.UnknownGeminiModel as error:
+            return Status("down", server=gemini.NAME, detail=await self.told_which(error.message))
+        except BackendMisconfigured as error:
+            return Status("locked", server=gemini.NAME, detail=error.message)
+        except BackendError as error:
+            return Status("down", server=gemini.NAME, detail=error.message)
+        except TimeoutError:
+            return Status("down", server=gemini.NAME, detail="Gemini did not answer in time.")
+        model = Model(self._model, loaded=True, context_tokens=limit, max_context_tokens=limit)
+        latency_ms = (self._clock() - began) * 1000
+        return Status("ready", model, (model,), gemini.NAME, latency_ms)
