@@ -122,7 +122,7 @@ class ClaudeBackend:
         return await self._ask(request, model, other)
 
     async def _ask(self, request: ChatRequest, model: str, way: "_Way") -> Translated:
-        params, dropped = claude.encode(
+        sent = claude.encode(
             request,
             model,
             max_tokens=self._max_tokens,
@@ -130,8 +130,7 @@ class ClaudeBackend:
             recall=way.recall,
             plain=way.plain,
         )
-        events = self._events(_json(params), model, claude.renamed_tools(request))
-        return Translated(await primed(events, self.name), model, dropped)
+        return Translated(await primed(self._events(sent, model), self.name), model, sent.dropped)
 
     async def _other_way(self, error: BackendRejected, model: str, way: "_Way") -> "_Way":
         """How to ask again after a refusal that may be about how we asked; else the same way."""
@@ -148,13 +147,12 @@ class ClaudeBackend:
         thoughtless = "thinking" in words or "signature" in words
         return _Way(known, claude.forgetting if thoughtless else way.recall, "schema" in words)
 
-    async def _events(
-        self, body: bytes, model: str, tool_names: Mapping[str, str]
-    ) -> AsyncGenerator[Event, None]:
-        async with self._answer(body) as chunks:
-            async for event in claude.decode(sse.blocks(chunks), tool_names):
-                if isinstance(event, ToolCallStart) and event.extra:
-                    self._vault.put(event.id, model, event.extra)
+    async def _events(self, sent: claude.Encoded, model: str) -> AsyncGenerator[Event, None]:
+        demand = {claude.DEMAND: sent.demand} if sent.demand else {}
+        async with self._answer(_json(sent.params)) as chunks:
+            async for event in claude.decode(sse.blocks(chunks), sent.names):
+                if isinstance(event, ToolCallStart) and (event.extra or demand):
+                    self._vault.put(event.id, model, {**(event.extra or {}), **demand})
                 yield event
 
     async def _relay(self, request: ChatRequest, original: dict[str, Any], model: str) -> Relayed:

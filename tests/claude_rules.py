@@ -29,6 +29,8 @@ def assert_acceptable(params: Params) -> None:
     assert all(text.strip() for text in texts)
     _check_tool_turns(turns)
     _check_tools(params)
+    marked = [b for b in (*params.get("tools", ()), *_all_blocks(params)) if "cache_control" in b]
+    assert len(marked) + ("cache_control" in params) <= 4
 
 
 def _all_blocks(params: Params) -> list[Params]:

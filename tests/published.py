@@ -1,7 +1,8 @@
 """The providers' own published OpenAPI documents, as validators that refuse what they do not name.
 
 The documents leave their objects open; here a field that they do not know is an error, save for
-those listed in `NEWER` (younger than the document, known to the official client) and `OURS`.
+those listed in `NEWER` and `ALTERNATIVES` (younger than the document, known to the official client)
+and `OURS`.
 """
 
 import functools
@@ -14,6 +15,9 @@ import yaml
 NEWER = {
     "CompletionUsage": {"prompt_tokens_details": ["cache_write_tokens"]},
     "ResponseUsage": {"input_tokens_details": ["cache_write_tokens"]},
+}
+ALTERNATIVES = {  # younger than the document too
+    "ThinkingConfigParam": [{"properties": {"type": {"const": "between_tools"}}}],
 }
 OURS = {  # what local servers call the model's thinking, and their clients read
     "ChatCompletionStreamResponseDelta": ["reasoning_content"],
@@ -41,6 +45,7 @@ def _definitions(provider: str) -> dict[str, Any]:
         for group, fields in NEWER.get(name, {}).items():
             for field in fields:
                 schema["properties"][group]["properties"][field] = {"type": "integer"}
+        schema.get("oneOf", []).extend(ALTERNATIVES.get(name, []))
         definitions[f"closed.{name}"] = _strict(schema, closed=True)
         definitions[f"open.{name}"] = _strict(schema, closed=False)
     return definitions

@@ -335,6 +335,16 @@ FAILURES: list[tuple[int | None, dict[str, Any], type[BackendError], int, str | 
         502,
         "upstream_billing",
     ),
+    *(
+        (
+            400,
+            {"type": "invalid_request_error", "details": {"error_code": code}},
+            BackendMisconfigured,
+            502,
+            "upstream_auth",
+        )
+        for code in ("organization_on_hold", "workspace_human_review_disabled")
+    ),
     (403, {"type": "permission_error"}, BackendMisconfigured, 502, "upstream_auth"),
     (404, {"type": "not_found_error"}, BackendMisconfigured, 502, "upstream_model"),
     (408, {"type": "timeout_error"}, BackendTimeout, 504, "upstream_timeout"),
@@ -482,7 +492,7 @@ async def test_what_claude_says_is_heard_and_goes_back_as_it_was(
             *({"role": "tool", "tool_call_id": call["id"], "content": "ok"} for call in calls),
         ]
     }
-    params, _ = claude.encode(ChatRequest(body), "m", max_tokens=9, recall=kept.get)
+    params = claude.encode(ChatRequest(body), "m", max_tokens=9, recall=kept.get).params
     assert_acceptable(params)
     assert params["messages"][1]["content"] == [
         block

@@ -2,6 +2,7 @@
 
 import base64
 import re
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -9,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router.errors import BackendUnfit
+from router.errors import BackendUnfit, InvalidRequest
 from router.request import ChatRequest
 from router.wire import claude
 from router.wire.claude_model import Abilities, abilities
@@ -50,6 +51,9 @@ ALWAYS_THINKING = Abilities(
 )
 
 
+BETWEEN_TOOLS = replace(ALWAYS_THINKING, between_tools=True)
+
+
 def request(*messages: Any, **fields: Any) -> ChatRequest:
     body = {"model": "auto", "messages": list(messages) or [user("Hi")], **fields}
     return ChatRequest.parse(orjson.dumps(body))
@@ -86,7 +90,7 @@ def text(*texts: str) -> list[dict[str, Any]]:
 
 def encoded(asked: ChatRequest, **options: Any) -> dict[str, Any]:
     before = orjson.dumps(asked.body)
-    params, _ = claude.encode(asked, MODEL, **{"max_tokens": 8192, **options})
+    params = claude.encode(asked, MODEL, **{"max_tokens": 8192, **options}).params
     assert orjson.dumps(asked.body) == before  # the caller's body is never changed
     assert_acceptable(params)
     return params
@@ -98,7 +102,7 @@ def turns(*messages: Any, **options: Any) -> list[tuple[str, Any]]:
 
 
 def dropped(**fields: Any) -> tuple[str, ...]:
-    return claude.encode(request(**fields), MODEL, max_tokens=1)[1]
+    return claude.encode(request(**fields), MODEL, max_tokens=1).dropped
 
 
 def named(name: str) -> dict[str, Any]:
@@ -609,8 +613,16 @@ def test_tools_that_are_not_allowed_are_not_shown() -> None:
     assert params["tool_choice"] == {"type": "any"}
 
 
-def test_a_tool_choice_without_tools_is_nothing() -> None:
-    assert "tool_choice" not in encoded(request(tool_choice="required"))
+@pytest.mark.parametrize("choice", ["auto", "none"])
+def test_a_tool_choice_without_tools_is_nothing(choice: str) -> None:
+    assert "tool_choice" not in encoded(request(tool_choice=choice))
+
+
+@pytest.mark.parametrize("choice", ["required", named("clock")])
+def test_a_forced_choice_needs_tools(choice: Any) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        encoded(request(tool_choice=choice))
+    assert caught.value.param == "tool_choice"
 
 
 @pytest.mark.parametrize(
@@ -626,14 +638,30 @@ def test_a_model_that_cannot_be_forced_is_told(choice: Any, told: str) -> None:
     assert "tool_choice" not in params
     assert params["messages"] == [user(text("q", told))]
     assert params["system"] == text("s")
+    sent = claude.encode(asked, MODEL, max_tokens=1, abilities=ALWAYS_THINKING)
+    assert (sent.demand, sent.dropped) == (told, ("tool_choice",))
 
 
-def test_a_forced_choice_is_worth_more_than_thinking() -> None:
-    asked = request(tools=[CLOCK], tool_choice="required", reasoning_effort="high")
-    params = encoded(asked, abilities=ALL)
+@pytest.mark.parametrize(
+    ("can", "wanted", "effort", "thinking"),
+    [
+        (ALL, None, None, {"type": "disabled"}),
+        (ALL, "high", "high", {"type": "disabled"}),
+        (ALL, "max", "high", {"type": "disabled"}),
+        (ALL, "none", None, {"type": "disabled"}),
+        (replace(ALL, thinking_off=None), "high", "high", None),
+        (replace(ALL, adaptive_thinking=False), "high", "high", None),
+        (Abilities(), None, None, None),
+    ],
+)
+def test_a_forced_choice_is_worth_more_than_thinking(
+    can: Abilities, wanted: Any, effort: Any, thinking: Any
+) -> None:
+    asked = request(tools=[CLOCK], tool_choice="required", reasoning_effort=wanted)
+    params = encoded(asked, abilities=can)
     assert params["tool_choice"] == {"type": "any"}
-    assert params["output_config"] == {"effort": "high"}
-    assert "thinking" not in params
+    assert params.get("output_config", {}).get("effort") == effort
+    assert params.get("thinking") == thinking
 
 
 def test_names_that_claude_refuses_are_exchanged_and_can_be_told_back() -> None:
@@ -644,7 +672,7 @@ def test_names_that_claude_refuses_are_exchanged_and_can_be_told_back() -> None:
     assert len(set(ours)) == 4
     assert ours[3] == "fine-1"
     assert params["tool_choice"] == {"type": "tool", "name": ours[0]}
-    assert claude.renamed_tools(asked) == dict(
+    assert claude.encode(asked, MODEL, max_tokens=1).names == dict(
         zip(ours, ["files.read", "files:read", "x" * 200], strict=False)
     )
 
@@ -722,22 +750,22 @@ def test_people_are_named_by_a_digest(user: str) -> None:
         ("none", ALWAYS_THINKING, "low", {"type": "adaptive", "display": "summarized"}),
         ("xhigh", ALWAYS_THINKING, "xhigh", {"type": "adaptive", "display": "summarized"}),
         ("low", Abilities(efforts=("medium", "high")), "medium", None),
+        ("none", BETWEEN_TOOLS, None, {"type": "between_tools"}),
+        ("low", BETWEEN_TOOLS, "low", {"type": "adaptive", "display": "summarized"}),
     ],
 )
 def test_reasoning_effort(wanted: Any, can: Abilities, effort: Any, thinking: Any) -> None:
-    params, left_out = claude.encode(
-        request(reasoning_effort=wanted), MODEL, max_tokens=9, abilities=can
-    )
-    assert_acceptable(params)
-    assert params.get("output_config", {}).get("effort") == effort
-    assert params.get("thinking") == thinking
-    assert left_out == ()
+    sent = claude.encode(request(reasoning_effort=wanted), MODEL, max_tokens=9, abilities=can)
+    assert_acceptable(sent.params)
+    assert sent.params.get("output_config", {}).get("effort") == effort
+    assert sent.params.get("thinking") == thinking
+    assert sent.dropped == ()
 
 
 @pytest.mark.parametrize("can", [Abilities(), Abilities(efforts=())])
 def test_effort_that_a_model_does_not_have_is_said_to_be_left_out(can: Abilities) -> None:
     asked = request(reasoning_effort="high")
-    assert claude.encode(asked, MODEL, max_tokens=9, abilities=can)[1] == ("reasoning_effort",)
+    assert claude.encode(asked, MODEL, max_tokens=9, abilities=can).dropped == ("reasoning_effort",)
 
 
 def test_tuning_knobs_are_left_out_and_named() -> None:
@@ -839,6 +867,7 @@ def test_a_schema_that_cannot_be_had_is_asked_for_in_words(schema: Any, can: Abi
     assert "output_config" not in params
     assert params["system"][0] == text("s")[0]
     assert orjson.dumps(schema).decode() in params["system"][1]["text"]
+    assert claude.encode(asked, MODEL, max_tokens=1, abilities=can).dropped == ("response_format",)
 
 
 @pytest.mark.parametrize("wanted", [{"type": "json_object"}, {"type": "json_schema"}])
@@ -865,9 +894,9 @@ def test_strict_tools() -> None:
 )
 def test_strictness_that_cannot_be_had_is_said_to_be_left_out(parameters: Any, can: Any) -> None:
     asked = request(tools=[strict(parameters)])
-    params, left_out = claude.encode(asked, MODEL, max_tokens=1, abilities=can)
-    assert left_out == ("tools.strict",)
-    assert params["tools"] == [{"name": "x", "input_schema": {"properties": {}, **parameters}}]
+    sent = claude.encode(asked, MODEL, max_tokens=1, abilities=can)
+    assert sent.dropped == ("tools.strict",)
+    assert sent.params["tools"] == [{"name": "x", "input_schema": {"properties": {}, **parameters}}]
 
 
 TREE = {
@@ -945,20 +974,28 @@ def test_alternatives_at_the_top_of_a_tools_input_become_one_object(name: str) -
 # Caching
 
 
-def test_the_prefix_is_the_same_bytes_from_turn_to_turn() -> None:
+@pytest.mark.parametrize("can", [Abilities(), ALL, ALWAYS_THINKING])
+def test_the_prefix_is_the_same_bytes_from_turn_to_turn(can: Abilities) -> None:
+    """Also where a model that cannot be forced was told to call a tool, in the first turn only."""
     history: list[dict[str, Any]] = [system("You are kind."), user("What is the weather?")]
     kept: dict[str, Any] = {}
     fields = {"tools": [WEATHER, CLOCK], "response_format": {"type": "json_object"}, "user": "u"}
     before: bytes | None = None
     for step in range(4):
-        asked = request(*history, **fields)
-        params = encoded(asked, recall=kept.get)
-        head = {name: value for name, value in params.items() if name != "messages"}
-        prefix = orjson.dumps([head, params["messages"]])[:-2]  # without "]]"
+        choice = "required" if step == 0 and can.forced_choice is False else "auto"
+        asked = request(*history, **fields, tool_choice=choice)
+        sent = claude.encode(asked, MODEL, max_tokens=9, abilities=can, recall=kept.get)
+        assert_acceptable(sent.params)
+        head = {name: value for name, value in sent.params.items() if name != "messages"}
+        prefix = orjson.dumps([head, sent.params["messages"]])[:-2]  # without "]]"
         if before is not None:
             assert prefix.startswith(before)
         before = prefix
-        kept[f"toolu_{step}"] = {"before": [THOUGHT, *text(f"Step {step}.")]}
+        assert bool(sent.demand) == (choice == "required")
+        kept[f"toolu_{step}"] = {
+            "before": [THOUGHT, *text(f"Step {step}.")],
+            claude.DEMAND: sent.demand,
+        }
         history += [
             assistant(f"Step {step}.", call(f"toolu_{step}", arguments=f'{{"city": "Ulm{step}"}}')),
             result(f"toolu_{step}", f"Rain {step}."),
@@ -972,6 +1009,44 @@ def test_a_callers_own_cache_marks_are_kept_and_no_other_is_set() -> None:
     params = encoded(asked)
     assert params["system"] == [{"type": "text", "text": "s", "cache_control": mark}]
     assert "cache_control" not in params
+
+
+HOUR = {"type": "ephemeral", "ttl": "1h"}
+SHORT = {"type": "ephemeral"}
+
+
+def breakpoint_part(said: str, **more: Any) -> dict[str, Any]:
+    return {"type": "text", "text": said, "prompt_cache_breakpoint": {"mode": "explicit", **more}}
+
+
+@pytest.mark.parametrize(
+    ("parts", "options", "marked", "automatic"),
+    [
+        (0, None, "", SHORT),
+        (0, {"ttl": "30m"}, "", HOUR),
+        (0, {"mode": "explicit"}, "", None),
+        (2, None, "01", SHORT),
+        (2, {"mode": "implicit"}, "01", SHORT),
+        (2, {"mode": "explicit", "ttl": "30m"}, "01", None),
+        (5, None, "234", SHORT),  # Claude takes four in all: the latest
+        (5, {"mode": "explicit"}, "1234", None),
+    ],
+)
+def test_openais_cache_breakpoints_are_claudes(
+    parts: int, options: Any, marked: str, automatic: Any
+) -> None:
+    said = [breakpoint_part(str(i), ttl="30m") for i in range(parts)]
+    params = encoded(request(user([*said, *text("q")]), prompt_cache_options=options))
+    blocks = params["messages"][0]["content"]
+    assert "".join(b["text"] for b in blocks if b.get("cache_control") == HOUR) == marked
+    assert params.get("cache_control") == automatic
+    assert dropped(prompt_cache_options=options) == ()
+
+
+def test_a_mark_inside_a_tools_result_is_set_on_the_whole_of_it() -> None:
+    content = [breakpoint_part("one"), *text("two")]
+    messages = turns(user("q"), assistant(None, call("a")), result("a", content))
+    assert messages[2][1] == [RESULT | {"content": text("one", "two"), "cache_control": HOUR}]
 
 
 # What the Models API says
@@ -990,7 +1065,9 @@ def test_abilities_are_read_from_the_models_api() -> None:
             "pdf_input": can(False),
             "structured_outputs": can(),
             "effort": {"supported": True, "low": can(), "high": can(), "max": can(False)},
-            "thinking": {"types": {"adaptive": can(), "disabled": can(False)}},
+            "thinking": {
+                "types": {"adaptive": can(), "disabled": can(False), "between_tools": can()}
+            },
         },
     }
     assert abilities(info) == Abilities(
@@ -1002,6 +1079,7 @@ def test_abilities_are_read_from_the_models_api() -> None:
         efforts=("low", "high"),
         adaptive_thinking=True,
         thinking_off=False,
+        between_tools=True,
         forced_choice=False,
     )
     assert abilities({"id": MODEL, "max_tokens": None, "capabilities": None}) == Abilities()
@@ -1111,11 +1189,9 @@ def test_any_body_is_sent_in_a_form_that_claude_takes_or_is_unfit(
     asked = ChatRequest.parse(orjson.dumps(body))
     kept = {"a": {"before": [THOUGHT, *text("a")]}} if remembers else {}
     try:
-        params, left_out = claude.encode(
-            asked, MODEL, max_tokens=99, abilities=can, recall=kept.get
-        )
-    except BackendUnfit:
+        sent = claude.encode(asked, MODEL, max_tokens=99, abilities=can, recall=kept.get)
+    except (BackendUnfit, InvalidRequest):
         return
-    assert_acceptable(params)
-    assert orjson.loads(orjson.dumps(params)) == params
-    assert all(name.isascii() for name in left_out)
+    assert_acceptable(sent.params)
+    assert orjson.loads(orjson.dumps(sent.params)) == sent.params
+    assert all(name.isascii() for name in sent.dropped)

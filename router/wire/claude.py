@@ -7,29 +7,32 @@ Completions".
 import hashlib
 import re
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import orjson
 
 from router.request import ChatRequest
 from router.wire import knobs
+from router.wire.claude_cache import Block, automatic_mark
 from router.wire.claude_model import EFFORTS, Abilities
-from router.wire.claude_parts import Block, unfit
+from router.wire.claude_parts import text_block, unfit
 from router.wire.claude_relay import Tally, passed_on
 from router.wire.claude_schema import expressible, input_schema, plain_schema, strict_schema
 from router.wire.claude_stream import decode, failure, usage_of
-from router.wire.claude_turns import Recall, Turns, tool_name
+from router.wire.claude_turns import DEMAND, Recall, Turns, tool_name
+from router.wire.fields import invalid
 
 __all__ = [
+    "DEMAND",
     "UNKNOWN",
+    "Encoded",
     "Tally",
     "decode",
     "encode",
     "failure",
     "forgetting",
     "passed_on",
-    "renamed_tools",
     "usage_of",
 ]
 
@@ -38,10 +41,24 @@ _READ: Final = frozenset(
     [
         *("max_tokens", "max_completion_tokens", "stop", "tools", "tool_choice"),
         *("parallel_tool_calls", "response_format", "reasoning_effort"),
-        *("user", "safety_identifier"),
+        *("user", "safety_identifier", "prompt_cache_options"),
     ]
 )
+_NO_THINKING: Final = {"type": "disabled"}
 _OPAQUE: Final = re.compile(r"(?=.*[a-zA-Z])[\w-]{1,256}", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """A request as Claude takes it."""
+
+    params: dict[str, Any]
+    dropped: tuple[str, ...] = ()
+    """Fields of the caller's that Claude has nothing for."""
+    names: Mapping[str, str] | None = None
+    """Tool names as sent to the caller's own, where they differ; for `decode`."""
+    demand: str = ""
+    """What was said after the user's words to have a tool called."""
 
 
 def encode(
@@ -52,45 +69,48 @@ def encode(
     abilities: Abilities = UNKNOWN,
     recall: Recall | None = None,
     plain: bool = False,
-) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """The parameters of a streamed Messages request, and the fields that were left out.
+) -> Encoded:
+    """The parameters of a streamed Messages request.
 
-    `max_tokens` counts where the caller sets no limit. Raises BackendUnfit, naming the part, for
-    what Claude cannot express. The same conversation, longer by a turn, begins with the same
-    bytes: that is what prompt caching lives on. `plain`: with schemas in their simplest form, for
-    when Claude refused one.
+    `max_tokens` counts where the caller sets no limit. `recall`: what this very model gave with
+    its calls. `plain`: with schemas in their simplest form, for when Claude refused one. Raises
+    BackendUnfit, naming the part, for what Claude cannot express. The same conversation, longer by
+    a turn, begins with the same bytes: that is what prompt caching lives on.
     """
     body = request.body
     knobs.check(request, "Claude", unfit)
+    dropped = knobs.left_out(request, _READ)
     if plain:
         abilities = replace(abilities, structured=False)
-    dropped = knobs.left_out(request, _READ)
-    effort, thinking = _effort(body.get("reasoning_effort"), abilities)
+    tools = [_tool(tool, i, abilities, dropped) for i, tool in enumerate(request.tools)]
+    tools, choice, demand = _chosen(body, tools, abilities, dropped)
+    forced = choice.get("type") in ("any", "tool")
+    effort, thinking = _effort(body.get("reasoning_effort"), abilities, forced=forced)
     if body.get("reasoning_effort") is not None and effort is None and thinking is None:
         dropped.append("reasoning_effort")
-    if recall is None or thinking == {"type": "disabled"}:
+    if recall is None or thinking == _NO_THINKING:
         recall = forgetting
     turns = Turns(abilities, recall)
     for i, message in enumerate(request.messages):
         turns.add(message, f"messages[{i}]")
-    messages = turns.finished()
+    messages = turns.finished(demand)
     if not messages:
         raise unfit("There is no text in the messages, and Claude needs some.", "messages")
 
-    tools, choice, demand = _tools(request, turns, abilities, dropped)
+    if not tools and turns.tools_used:
+        # Claude wants the tools of a history defined, also where none may be called any more.
+        tools = [{"name": name, "input_schema": {"type": "object"}} for name in turns.tools_used]
+        choice = {"type": "none"}
     if plain:
         tools = [tool | {"input_schema": plain_schema(tool["input_schema"])} for tool in tools]
     output, instruction = _format(body.get("response_format"), abilities)
-    if demand:
-        last = messages[-1]
-        messages[-1] = last | {"content": [*last["content"], {"type": "text", "text": demand}]}
     if instruction:
-        turns.system.append({"type": "text", "text": instruction})
-    if choice.get("type") in ("any", "tool") and thinking and thinking["type"] == "adaptive":
-        thinking = None  # a forced choice is refused while thinking; the choice means more
+        turns.system += text_block(instruction)
+        dropped.append("response_format")
     limit = request.max_tokens or max_tokens
     stop = _stop(body.get("stop"), dropped)
     output |= {"effort": effort} if effort else {}
+    said = (block for turn in messages for block in turn["content"])
     optional: dict[str, Any] = {
         "system": turns.system,
         "tools": tools,
@@ -99,7 +119,7 @@ def encode(
         "output_config": output,
         "thinking": thinking,
         "metadata": _metadata(body),
-        "cache_control": None if _marked(turns.system, messages) else {"type": "ephemeral"},
+        "cache_control": automatic_mark(body, (*tools, *turns.system, *said)),
     }
     params = {
         "model": model,
@@ -108,12 +128,12 @@ def encode(
         "messages": messages,
         "stream": True,
     }
-    return params, tuple(dict.fromkeys(dropped))
+    return Encoded(params, tuple(dict.fromkeys(dropped)), _renamed(request), demand)
 
 
-def renamed_tools(request: ChatRequest) -> dict[str, str]:
+def _renamed(request: ChatRequest) -> dict[str, str]:
     """Tools whose names Claude would refuse: our name for each, and the caller's."""
-    names = (tool["function"]["name"] for tool in request.tools if "function" in tool)
+    names = (tool["function"]["name"] for tool in request.tools)
     return {ours: name for name in names if (ours := tool_name(name)) != name}
 
 
@@ -121,16 +141,16 @@ def forgetting(call_id: str) -> None:
     """A recall that has kept nothing."""
 
 
-def _tools(
-    request: ChatRequest, turns: Turns, abilities: Abilities, dropped: list[str]
+def _chosen(
+    body: Mapping[str, Any], tools: list[Block], abilities: Abilities, dropped: list[str]
 ) -> tuple[list[Block], dict[str, Any], str]:
-    """Tools, tool choice, and what to tell a model that cannot be forced."""
-    tools = [_tool(tool, i, abilities, dropped) for i, tool in enumerate(request.tools)]
+    """The tools that may be called, the tool choice, and what to tell a model that cannot be
+    forced."""
+    wanted, name, allowed = _choice(body.get("tool_choice"))
     if not tools:
-        # Claude wants the tools of a history defined, also where none may be called any more.
-        tools = [{"name": name, "input_schema": {"type": "object"}} for name in turns.tools_used]
-        return tools, {"type": "none"} if tools else {}, ""
-    wanted, name, allowed = _choice(request.body.get("tool_choice"))
+        if wanted in ("any", "tool"):
+            raise invalid("tool_choice", "needs `tools` to choose from")
+        return [], {}, ""
     if allowed is not None:
         tools = [tool for tool in tools if tool["name"] in allowed]
     if not tools or (name and name not in {tool["name"] for tool in tools}):
@@ -141,9 +161,10 @@ def _tools(
         which = f"the tool `{name}`" if name else "one of your tools"
         demand = f"Call {which} now; do not answer with text alone."
         wanted = "auto"
+        dropped.append("tool_choice")
     elif name:
         choice = {"name": name}
-    single = request.body.get("parallel_tool_calls") is False and wanted != "none"
+    single = body.get("parallel_tool_calls") is False and wanted != "none"
     if wanted != "auto" or single:
         choice = {"type": wanted, **choice}
     if single:
@@ -223,18 +244,31 @@ def _dumped(value: Any) -> str:
     return orjson.dumps(value).decode()
 
 
-def _effort(wanted: Any, abilities: Abilities) -> tuple[str | None, dict[str, Any] | None]:
-    """Effort level and thinking. Thoughts are shown wherever the model has any."""
+def _effort(
+    wanted: Any, abilities: Abilities, *, forced: bool
+) -> tuple[str | None, dict[str, Any] | None]:
+    """Effort level and thinking. Thoughts are shown wherever the model has any.
+
+    `forced`: a tool must be called. That is refused while thinking, and means more than it.
+    """
     shown = {"type": "adaptive", "display": "summarized"}
     always = shown if abilities.thinking_off is False else None
     if wanted in ("none", "minimal"):
         if abilities.thinking_off:
-            return None, {"type": "disabled"}
+            return None, _NO_THINKING
+        if abilities.between_tools:
+            return None, {"type": "between_tools"}
         return abilities.nearest_effort("low"), always
-    if wanted in EFFORTS:
-        thinking = shown if abilities.adaptive_thinking else always
-        return abilities.nearest_effort(wanted), thinking
-    return None, always
+    thinking = always
+    if abilities.adaptive_thinking and forced and abilities.thinking_off:
+        thinking = _NO_THINKING
+    elif abilities.adaptive_thinking and not forced and wanted in EFFORTS:
+        thinking = shown
+    if wanted not in EFFORTS:
+        return None, thinking
+    if thinking == _NO_THINKING and wanted in ("xhigh", "max"):
+        wanted = "high"  # the most there is without thinking
+    return abilities.nearest_effort(wanted), thinking
 
 
 def _stop(stop: Any, dropped: list[str]) -> list[str]:
@@ -253,10 +287,3 @@ def _metadata(body: Mapping[str, Any]) -> dict[str, str]:
     if not _OPAQUE.fullmatch(user):
         user = hashlib.sha256(user.encode("utf-8", "surrogatepass")).hexdigest()
     return {"user_id": user}
-
-
-def _marked(system: list[Block], messages: list[dict[str, Any]]) -> bool:
-    """Did the caller set cache marks of its own? Ours would be one too many then."""
-    return any("cache_control" in block for block in system) or any(
-        "cache_control" in block for turn in messages for block in turn["content"]
-    )

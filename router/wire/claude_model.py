@@ -21,6 +21,8 @@ class Abilities:
     adaptive_thinking: bool | None = None
     thinking_off: bool | None = None
     """May thinking be switched off? Where not, a forced tool choice is refused too."""
+    between_tools: bool | None = None
+    """May thoughts be left to what the model says between its tool calls?"""
     forced_choice: bool | None = None
 
     @property
@@ -52,6 +54,7 @@ def abilities(info: Mapping[str, Any]) -> Abilities:
         efforts=efforts,
         adaptive_thinking=_supported(info, "capabilities", "thinking", "types", "adaptive"),
         thinking_off=thinking_off,
+        between_tools=_supported(info, "capabilities", "thinking", "types", "between_tools"),
         forced_choice=False if thinking_off is False else None,
     )
 

@@ -9,9 +9,8 @@ from typing import Any, Final
 
 from router.errors import BackendUnfit
 from router.wire.attachments import PDF, is_text, known_type, picture_type, read_data_uri
+from router.wire.claude_cache import Block, mark_of
 from router.wire.claude_model import Abilities
-
-Block = dict[str, Any]
 
 PICTURES: Final = ("image/jpeg", "image/png", "image/gif", "image/webp")
 _MAX_TITLE: Final = 500
@@ -36,8 +35,8 @@ def blocks(content: Any, where: str, abilities: Abilities) -> list[Block]:
     found: list[Block] = []
     for i, part in enumerate(content):
         made = _blocks_of(part, f"{where}.content[{i}]", abilities)
-        if made and isinstance(mark := part.get("cache_control"), dict):
-            made[-1]["cache_control"] = mark  # what callers that know Claude add to plain parts
+        if made and (mark := mark_of(part)) is not None:
+            made[-1]["cache_control"] = mark
         found += made
     return found
 

@@ -34,6 +34,9 @@ FINISH: Final[Mapping[str, FinishReason]] = {
     "tool_use": "tool_calls",
     "refusal": "content_filter",
 }
+BEFORE: Final = "before"
+"""Key in `ToolCallStart.extra`: the blocks that Claude wrote ahead of the call."""
+
 # An error inside a stream has no HTTP status of its own.
 _STATUS: Final[Mapping[str, int]] = {
     "invalid_request_error": 400,
@@ -48,16 +51,29 @@ _STATUS: Final[Mapping[str, int]] = {
     "timeout_error": 504,
     "overloaded_error": 529,
 }
-# Failures of the account that come with other statuses as well.
+# Failures of the account, not of the request, whatever status they come with.
 _BILLING_CODES: Final = frozenset(
     [
         "contract_spend_limit_reached",
         "enforced_spend_limit_reached",
-        "organization_on_hold",
         "linked_organization_spend_limit_reached",
         "linked_organization_billing_unavailable",
         "user_profile_billing_not_authorized",
         "user_profile_not_billable",
+    ]
+)
+_ACCOUNT_CODES: Final = frozenset(
+    [
+        "cmek_key_disabled",
+        "cmek_key_network_blocked",
+        "organization_not_eligible",
+        "organization_not_enrolled_in_beta",
+        "organization_on_hold",
+        "organization_type_not_supported",
+        "region_not_supported",
+        "unsupported_region",
+        "workspace_human_review_disabled",
+        "workspace_policy_violation",
     ]
 )
 # Where there is no code, only prose. Lower case.
@@ -81,6 +97,10 @@ def failure(
             "account that ANTHROPIC_API_KEY belongs to.",
             backend=BACKEND,
             code="upstream_billing",
+        )
+    if code in _ACCOUNT_CODES:
+        return BackendMisconfigured(
+            f"Claude does not serve the account of ANTHROPIC_API_KEY: {message}", backend=BACKEND
         )
     if status in (401, 403):
         return BackendMisconfigured(
@@ -195,7 +215,7 @@ class _Message:
                 return (ReasoningDelta(block["thinking"]),)
             case "tool_use":
                 name = self._tool_names.get(block["name"], block["name"])
-                extra = {"before": self._before} if self._before else None
+                extra = {BEFORE: self._before} if self._before else None
                 self._before = []
                 self._calls += 1
                 return (ToolCallStart(self._calls - 1, block["id"], name, extra),)

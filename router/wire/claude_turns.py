@@ -11,13 +11,19 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
+from router.wire.claude_cache import Block
 from router.wire.claude_model import Abilities
-from router.wire.claude_parts import Block, blocks, text_block, unfit
+from router.wire.claude_parts import blocks, text_block, unfit
+from router.wire.claude_stream import BEFORE
 from router.wire.fields import arguments
 
 Turn = dict[str, Any]
 Recall = Callable[[str], Mapping[str, Any] | None]
 """What the vault holds for a tool call of the model that is asked, by the caller's id."""
+
+DEMAND: Final = "demand"
+"""Key in a call's `extra`: what was said after the user's words to have a tool called. It must be
+said again: Claude's thoughts hold only after the very prompt that they were made for."""
 
 START: Final = "(The conversation starts here.)"
 CONTINUE: Final = (
@@ -75,8 +81,9 @@ class Turns:
             case _:
                 self._said += blocks(message.get("content"), where, self._abilities)
 
-    def finished(self) -> list[Turn]:
-        """The turns; the last one is the user's. Empty if nobody said anything."""
+    def finished(self, demand: str = "") -> list[Turn]:
+        """The turns; the last one is the user's, and ends with the demand. Empty if nobody said
+        anything."""
         self._close_user_turn()
         if not self._turns and self.system:
             self._turns.append({"role": "user", "content": self.system})
@@ -85,6 +92,8 @@ class Turns:
             self._turns.insert(0, {"role": "user", "content": text_block(START)})
         if self._turns and self._turns[-1]["role"] == "assistant":
             self._turns.append({"role": "user", "content": text_block(CONTINUE)})
+        if self._turns:
+            self._turns[-1]["content"] += text_block(demand)
         return self._turns
 
     def _add_system(self, message: dict[str, Any], where: str) -> None:
@@ -108,6 +117,9 @@ class Turns:
             self._said += content or text_block("(empty)")
             return
         result: Block = {"type": "tool_result", "tool_use_id": ours}
+        for block in content:  # only a whole result can be marked for the cache
+            if mark := block.pop("cache_control", None):
+                result["cache_control"] = mark
         if len(content) == 1 and content[0].keys() == {"type", "text"}:
             result["content"] = content[0]["text"]
         elif content:
@@ -127,9 +139,12 @@ class Turns:
             calls.append(self._call({"id": call.get("name"), "function": call}))
         if not text and not calls:
             return
+        kept = [(self._recall(theirs) if theirs else None) or {} for theirs, _ in calls]
         if self._said or self._results:
+            if kept and (demand := kept[0].get(DEMAND)):
+                self._said += text_block(demand)
             self._close_user_turn()
-        content = _with_thoughts(text, calls, self._recall)
+        content = _with_thoughts(text, calls, kept)
         if self._turns and self._turns[-1]["role"] == "assistant":
             _append(self._turns[-1]["content"], content)
         else:
@@ -167,29 +182,24 @@ class Turns:
 
 
 def _with_thoughts(
-    text: list[Block], calls: list[tuple[str, Block]], recall: Recall
+    text: list[Block], calls: list[tuple[str, Block]], kept: list[Mapping[str, Any]]
 ) -> list[Block]:
     """An assistant's blocks in the order Claude made them, if it was this model that made them.
 
     Chat Completions has one text and a list of calls; the vault has what came before each call.
     If that is no longer the text that the caller sends, only the thoughts are put back.
     """
-    kept = [_kept(recall(theirs)) if theirs else [] for theirs, _ in calls]
-    remembered = "".join(b["text"] for before in kept for b in before if b["type"] == "text")
+    thoughts = [extra.get(BEFORE) or [] for extra in kept]
+    remembered = "".join(b["text"] for before in thoughts for b in before if b["type"] == "text")
     said = "".join(block.get("text", "") for block in text)
     exact = "".join(remembered.split()) == "".join(said.split())
     content: list[Block] = []
-    for i, (before, (_, block)) in enumerate(zip(kept, calls, strict=True)):
+    for i, (before, (_, block)) in enumerate(zip(thoughts, calls, strict=True)):
         content += before if exact else [b for b in before if b["type"] != "text"]
         if i == 0 and not exact:
             content += text
         content.append(block)
     return content or text
-
-
-def _kept(extra: Mapping[str, Any] | None) -> list[Block]:
-    before = extra.get("before") if extra else None
-    return before if isinstance(before, list) else []
 
 
 def _append(turn: list[Block], more: list[Block]) -> None:
