@@ -42,6 +42,8 @@ MOST_PROBE_BYTES: Final = 8 * 2**20
 STALE_CONNECTION_S: Final = 0.1
 """A pooled connection that the server has closed meanwhile fails at once; only then is it safe to
 send the request again, for nobody can have begun to answer it."""
+MOST_STALE_CONNECTIONS: Final = 8
+"""llama.cpp closes one after each stream: after a burst of them there may be several."""
 
 # LM Studio gives most failures as prose, without a code; llama.cpp and Ollama some of them.
 _NOT_READY: Final = re.compile(
@@ -155,14 +157,17 @@ class LocalBackend:
 
     async def _post(self, path: str, data: bytes) -> aiohttp.ClientResponse:
         clock = asyncio.get_running_loop().time
-        started = clock()
         url = self.base_url + path
-        try:
-            return await self._client().post(url, data=data, allow_redirects=False)
-        except (aiohttp.ServerDisconnectedError, ConnectionResetError):
-            if clock() - started > STALE_CONNECTION_S:
+        for _ in range(MOST_STALE_CONNECTIONS):
+            started = clock()
+            try:
+                return await self._client().post(url, data=data, allow_redirects=False)
+            except aiohttp.ClientConnectorError:
                 raise
-            return await self._client().post(url, data=data, allow_redirects=False)
+            except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError, ConnectionResetError):
+                if clock() - started > STALE_CONNECTION_S:
+                    raise
+        return await self._client().post(url, data=data, allow_redirects=False)
 
     async def _get(self, url: str) -> tuple[int, bytes]:
         timeout = aiohttp.ClientTimeout(PROBE_TIMEOUT_S, sock_connect=self._limits.connect_s)

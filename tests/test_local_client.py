@@ -327,6 +327,25 @@ async def test_a_pooled_connection_that_the_server_closed_costs_nothing() -> Non
         await local.aclose()
 
 
+@pytest.mark.parametrize("streams", [1, 4])
+async def test_a_server_that_hangs_up_after_each_stream_is_still_there(streams: int) -> None:
+    """llama.cpp does, though it announces to keep the connection."""
+
+    async def script(connection: Connection, request: Request) -> None:
+        await connection.stream(HELLO, STOP, DONE)
+        connection.writer.close()
+
+    async with scripted(script) as server:
+        local = backend(server)
+        for _ in range(20):
+            replies = [
+                await local.open(request(stream=True), "local-model") for _ in range(streams)
+            ]
+            for reply in replies:
+                assert await read(reply) == HELLO + STOP + DONE
+        await local.aclose()
+
+
 @pytest.mark.parametrize("script", [silent, headers_only])
 async def test_a_caller_that_leaves_while_we_wait_closes_the_connection(script: Script) -> None:
     async with scripted(script) as server:
