@@ -1,7 +1,7 @@
 """The protocol between the router and what answers: request in, unread reply out."""
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterable
 from dataclasses import dataclass
 from typing import Literal, Protocol, TypeVar
 
@@ -145,12 +145,16 @@ async def primed(items: AsyncGenerator[Item, None], backend: str) -> AsyncGenera
     except asyncio.CancelledError:
         await items.aclose()
         raise
-    return _chained(first, items)
+    return chained([first], items)
 
 
-async def _chained(first: Item, rest: AsyncGenerator[Item, None]) -> AsyncGenerator[Item, None]:
+async def chained(
+    begun: Iterable[Item], rest: AsyncGenerator[Item, None]
+) -> AsyncGenerator[Item, None]:
+    """What was read already, then what comes; closing it closes `rest`."""
     try:
-        yield first
+        for item in begun:
+            yield item
         async for item in rest:
             yield item
     finally:

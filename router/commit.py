@@ -6,15 +6,19 @@ arguments that its schema allows.
 """
 
 import time
-from collections.abc import AsyncGenerator, Callable, Iterator
-from typing import Any
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+from typing import Any, TypeVar
 
 import orjson
 
-from router.backend import Relayed, Reply
+from router.backend import Reply, Translated, chained
 from router.errors import BackendBroken
-from router.request import ChatRequest
-from router.wire import sse
+from router.events import Event, Finish, RefusalDelta, TextDelta, ToolCallDelta, ToolCallStart
+from router.request import ChatRequest, Dialect
+from router.wire import claude, messages_relay, openai
+
+Item = TypeVar("Item")
 
 
 async def prove(
@@ -29,22 +33,64 @@ async def prove(
     Nothing of it is lost: what was read to judge it is put back in front. Raises BackendBroken
     on an empty answer and on a tool call that the caller could not run.
     """
-    if not isinstance(reply, Relayed) or reply.format != "chat":
-        return
     proof = _Proof(request, backend)
-    held: list[bytes] = []
+    if isinstance(reply, Translated):
+        told: list[Event] = []
+        async with aclosing(_noting(reply.events, told)) as events:
+            await _wait_for(proof, events, hold_s, clock)
+        reply.events = chained(told, reply.events)
+    else:
+        held: list[bytes] = []
+        async with (
+            aclosing(_noting(reply.chunks, held)) as chunks,
+            aclosing(_said(chunks, reply.format, request.stream, backend)) as events,
+        ):
+            await _wait_for(proof, events, hold_s, clock)
+        reply.chunks = chained(held, reply.chunks)
+
+
+async def _wait_for(
+    proof: "_Proof",
+    events: AsyncGenerator[Event, None],
+    hold_s: float,
+    clock: Callable[[], float],
+) -> None:
     until = None
-    async for block in reply.chunks:
-        held.append(block)
-        if proof.seen(_bodies(block, request.stream)):
-            break
+    async for event in events:
+        if proof.seen(event):
+            return
         now = clock()
         until = until or now + hold_s
         if now >= until:
-            break
-    else:
-        proof.must_be_proven()
-    reply.chunks = _again(held, reply.chunks)
+            return
+
+
+async def _said(
+    chunks: AsyncGenerator[bytes, None], format: Dialect, stream: bool, backend: str
+) -> AsyncGenerator[Event, None]:
+    """What relayed bytes say, in either of the formats that local servers answer in."""
+    native = format == "messages"
+    if stream:
+        decoded = (
+            claude.decode(chunks, backend=backend) if native else openai.decode(chunks, backend)
+        )
+        async with aclosing(decoded):
+            async for event in decoded:
+                yield event
+        return
+    document = orjson.loads(b"".join([chunk async for chunk in chunks]))
+    decode_complete = messages_relay.decode_complete if native else openai.decode_complete
+    for event in decode_complete(document, backend):
+        yield event
+
+
+async def _noting(
+    items: AsyncGenerator[Item, None], noted: list[Item]
+) -> AsyncGenerator[Item, None]:
+    """The items, each noted; closing this leaves `items` open."""
+    async for item in items:
+        noted.append(item)
+        yield item
 
 
 class _Proof:
@@ -56,34 +102,31 @@ class _Proof:
         self._names: dict[int, str] = {}
         self._arguments: dict[int, list[str]] = {}
 
-    def seen(self, bodies: Iterator[dict[str, Any]]) -> bool:
-        """Take in the next pieces; True once they prove the answer."""
-        for body in bodies:
-            for choice in body.get("choices") or ():
-                said = choice.get("delta") or choice.get("message") or {}
-                if said.get("content") or said.get("refusal"):
-                    return True
-                for position, call in enumerate(said.get("tool_calls") or ()):
-                    self._take(call.get("index", position), call.get("function") or {})
-                reason = choice.get("finish_reason")
-                if reason and (self._names or reason not in ("stop", "tool_calls")):
-                    if self._names:
-                        self.must_be_proven()
-                    return True  # cut short by the caller's own limit: nobody's fault
+    def seen(self, event: Event) -> bool:
+        """Take in what comes next; True once it proves the answer.
+
+        Raises BackendBroken at the end of what is no answer.
+        """
+        match event:
+            case TextDelta() | RefusalDelta():
+                return True
+            case ToolCallStart(index, _, name):
+                self._names[index] = name
+                self._arguments[index] = []
+            case ToolCallDelta(index, arguments):
+                self._arguments[index].append(arguments)
+            case Finish(reason):
+                # Cut short by the caller's own limit, it is nobody's fault.
+                if not self._names and reason in ("stop", "tool_calls"):
+                    raise self._broken("gave an empty answer")
+                self._check_calls()
+                return True
         return False
 
-    def must_be_proven(self) -> None:
-        """Raises BackendBroken if what has come is no answer."""
-        if not self._names:
-            raise self._broken("gave an empty answer")
+    def _check_calls(self) -> None:
         for index, name in self._names.items():
             if fault := _fault(name, "".join(self._arguments[index]), self._request.tools):
                 raise self._broken(fault)
-
-    def _take(self, index: int, function: dict[str, Any]) -> None:
-        self._names.setdefault(index, "")
-        self._names[index] = self._names[index] or function.get("name") or ""
-        self._arguments.setdefault(index, []).append(function.get("arguments") or "")
 
     def _broken(self, how: str) -> BackendBroken:
         return BackendBroken(
@@ -114,23 +157,3 @@ def _fault(name: str, arguments: str, tools: list[dict[str, Any]]) -> str:
     except (jsonschema.SchemaError, Unresolvable):
         pass  # the caller's schema is beyond us: not the model's fault
     return ""
-
-
-def _bodies(block: bytes, stream: bool) -> Iterator[dict[str, Any]]:
-    for data in sse.data_of(block) if stream else (block,):
-        if data != b"[DONE]":
-            body = orjson.loads(data)
-            if isinstance(body, dict):
-                yield body
-
-
-async def _again(
-    held: list[bytes], rest: AsyncGenerator[bytes, None]
-) -> AsyncGenerator[bytes, None]:
-    try:
-        for block in held:
-            yield block
-        async for block in rest:
-            yield block
-    finally:
-        await rest.aclose()

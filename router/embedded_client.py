@@ -60,6 +60,7 @@ class EmbeddedBackend:
             self._relay = LocalBackend(
                 self.server.base_url, self.server.model_id, name=self.name, limits=self._limits
             )
+            await self._relay.probe()  # to know what kind of server it is
         return self._relay
 
     async def _forget_relay(self) -> None:

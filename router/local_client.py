@@ -1,40 +1,35 @@
 """LocalBackend: LM Studio, llama.cpp, Ollama, vLLM or any OpenAI-compatible server.
 
 The caller's body goes out with only `model` replaced, and the answer's bytes come back as they
-are. The exceptions, all of them here:
+are: of a chat request always, of one in another dialect where the server's own endpoint for it is
+better than a translation (native.py). The exceptions, all of them here or in local_request.py:
 
 - a stream is asked for its usage; the usage chunk is held back if the caller did not ask for it;
 - a stream that ends without `[DONE]` gets one if it said how it finished, else it is an error;
 - system messages in front are joined, for most chat templates take only one;
-- what a kind of server is known to refuse is sent in the form that it takes (`_adapted`);
-- request parts that no local server reads make it unfit for the request (`_check_fit`).
+- what a kind of server is known to refuse is sent in the form that it takes;
+- request parts that no local server reads make it unfit for the request;
+- thoughts are taken out of a Messages answer to a caller who did not ask for them.
 """
 
 import asyncio
 import contextlib
-import re
 from collections.abc import AsyncGenerator, Callable, Iterator
-from itertools import takewhile
 from typing import Any, Final
 
 import aiohttp
 import orjson
 
-from router.backend import Relayed, Reply, Status, TimeLimits, Translated, primed
+from router.backend import Relayed, Reply, Status, TimeLimits, Translated, chained, primed
 from router.discovery import Discovery
-from router.errors import (
-    BackendBroken,
-    BackendBusy,
-    BackendError,
-    BackendMisconfigured,
-    BackendRejected,
-    BackendTimeout,
-    BackendUnfit,
-    BackendUnreachable,
-)
+from router.errors import BackendBroken, BackendError, BackendTimeout, BackendUnreachable
 from router.events import Event, Usage
-from router.request import ChatRequest, text_of
-from router.wire import openai, sse
+from router.local_failures import failure
+from router.local_request import adapted, check_fit
+from router.native import as_it_came
+from router.request import ChatRequest, Dialect
+from router.wire import chat_relay, claude, messages_relay, openai, sse
+from router.wire.messages_answer import shows_thoughts
 
 PROBE_TIMEOUT_S: Final = 3.0
 MOST_ERROR_BYTES: Final = 64 * 1024
@@ -45,24 +40,10 @@ send the request again, for nobody can have begun to answer it."""
 MOST_STALE_CONNECTIONS: Final = 8
 """llama.cpp closes one after each stream: after a burst of them there may be several."""
 
-# LM Studio gives most failures as prose, without a code; llama.cpp and Ollama some of them.
-_NOT_READY: Final = re.compile(
-    r"no models? (?:is |are )?(?:currently )?loaded|model (?:is |has been )?(?:unloaded|not loaded)"
-    r"|has crashed|failed to load|engine protocol start|channel error|loading model",
-    re.IGNORECASE,
-)
-_TOO_LONG: Final = re.compile(
-    r"context (?:length|size|window|overflow|the overflow)|n_ctx|n_keep|maximum context"
-    r"|exceeds? the (?:available )?context",
-    re.IGNORECASE,
-)
-_CANNOT: Final = re.compile(
-    r"does not support (?:images?|tools|vision)|image input is not supported|base64 encoded image"
-    r"|response_format|tool_choice|jinja",
-    re.IGNORECASE,
-)
-"""What this model cannot and another may. Jinja: its chat template refuses the order of roles."""
-_USAGE_FOLLOWS: Final = re.compile(rb'"usage"\s*:\s*\{')
+NOT_THERE: Final = (404, 405, 501)
+"""What servers answer at a path that they do not have."""
+
+Tally = chat_relay.Tally | messages_relay.Tally
 
 
 class LocalBackend:
@@ -92,24 +73,82 @@ class LocalBackend:
         self._server = ""
 
     async def open(self, request: ChatRequest, model: str) -> Reply:
-        _check_fit(request, self.name)
-        body = _adapted(request, model, self._server)
+        check_fit(request, self.name)
         with self._translating_errors():
             async with asyncio.timeout(self._limits.first_byte_s):
-                response = await self._post("/chat/completions", orjson.dumps(body))
-                try:
-                    if response.status != 200:
-                        raise await self._refusal(response)
-                    if request.stream and response.content_type != "application/json":
-                        reply: Reply = await self._stream(response, request, model)
-                    else:
-                        document = await self._document(response, model)
-                        reply = await self._as_stream(document) if request.stream else document
-                    reply.dropped = tuple(name for name in request.body if name not in body)
+                native = as_it_came(request, model, self._server)
+                if native is not None and (reply := await self._native(request, native, model)):
                     return reply
-                except BaseException:
-                    response.close()
-                    raise
+                return await self._chat(request, model)
+
+    async def _chat(self, request: ChatRequest, model: str) -> Reply:
+        body = adapted(request, model, self._server)
+        response = await self._post("/chat/completions", orjson.dumps(body))
+        try:
+            if response.status != 200:
+                raise await self._refusal(response)
+            if request.stream and response.content_type != "application/json":
+                tally = chat_relay.Tally(hold_usage=not request.include_usage)
+                reply: Reply = await self._stream(response, tally, model)
+            else:
+                raw, document = await self._document(response)
+                if fault := chat_relay.fault_of(document):
+                    raise self._broken(fault)
+                if request.stream:
+                    reply = await self._translated(openai.decode_complete(document), model)
+                else:
+                    reply = Relayed(_once(raw), document.get("model") or model)
+                    reply.usage = openai.usage_of(document.get("usage"))
+            reply.dropped = tuple(name for name in request.body if name not in body)
+            return reply
+        except BaseException:
+            response.close()
+            raise
+
+    async def _native(self, request: ChatRequest, body: dict[str, Any], model: str) -> Reply | None:
+        """The answer of the server's own /messages; None if this one is too old to have it."""
+        response = await self._post("/messages", orjson.dumps(body))
+        try:
+            if response.status in NOT_THERE:
+                response.close()
+                return None
+            if response.status != 200:
+                raise await self._refusal(response)
+            if request.stream:
+                relayed = await self._stream(response, messages_relay.Tally(), model, "messages")
+                return await self._as_asked(relayed, request)
+            raw, document = await self._document(response)
+            if fault := messages_relay.fault_of(document):
+                raise self._broken(fault)
+            if not shows_thoughts(request):
+                shown = messages_relay.without_thoughts(document)
+                raw = raw if shown == document else orjson.dumps(shown)
+            reply = Relayed(_once(raw), document.get("model") or model, "messages")
+            reply.usage = claude.usage_of(document.get("usage") or {})
+            return reply
+        except BaseException:
+            response.close()
+            raise
+
+    async def _as_asked(self, reply: Relayed, request: ChatRequest) -> Reply:
+        """The stream as it is, or as events if it begins with thoughts that nobody asked for."""
+        if shows_thoughts(request):
+            return reply
+        held: list[bytes] = []
+        first = ""
+        async for block in reply.chunks:
+            held.append(block)
+            if first := messages_relay.first_block(block):
+                break
+        reply.chunks = chained(held, reply.chunks)
+        if first != "thinking":
+            return reply
+        return Translated(await primed(self._decoded(reply.chunks), self.name), reply.model)
+
+    async def _decoded(self, chunks: AsyncGenerator[bytes, None]) -> AsyncGenerator[Event, None]:
+        async with contextlib.aclosing(chunks):
+            async for event in claude.decode(chunks, backend=self.name):
+                yield event
 
     async def relay(
         self, path: str, body: dict[str, Any]
@@ -184,53 +223,51 @@ class LocalBackend:
         except aiohttp.ClientError as error:
             raise ConnectionError(str(error)) from None
 
-    async def _document(self, response: aiohttp.ClientResponse, model: str) -> Relayed:
+    async def _document(self, response: aiohttp.ClientResponse) -> tuple[bytes, dict[str, Any]]:
         """A whole JSON answer, checked before anybody is told that it is one."""
         raw = await response.read()
         try:
-            body = orjson.loads(raw)
+            document = orjson.loads(raw)
         except orjson.JSONDecodeError:
             raise self._broken("answered with something that is not JSON") from None
-        if not isinstance(body, dict):
-            raise self._broken("answered with JSON that is not a chat completion")
-        if error := _in_band_error(body):
+        if not isinstance(document, dict):
+            raise self._broken("answered with JSON that is not an object")
+        if error := chat_relay.in_band_error(document):
             raise self._error(200, error)
-        if not body.get("choices"):
-            raise self._broken("answered without any choices")
-        reply = Relayed(_once(raw), body.get("model") or model)
-        reply.usage = openai.usage_of(body.get("usage"))
-        return reply
+        return raw, document
 
-    async def _as_stream(self, reply: Relayed) -> Translated:
+    async def _translated(self, events: list[Event], model: str) -> Translated:
         """For a server that answers a request for a stream with a whole document."""
-        raw = b"".join([chunk async for chunk in reply.chunks])
-        events = openai.decode_complete(orjson.loads(raw))
-        return Translated(await primed(_each(events), self.name), reply.model)
+        return Translated(await primed(_each(events), self.name), model)
 
     async def _stream(
-        self, response: aiohttp.ClientResponse, request: ChatRequest, model: str
+        self,
+        response: aiohttp.ClientResponse,
+        tally: Tally,
+        model: str,
+        format: Dialect = "chat",
     ) -> Relayed:
         """An answer that has begun: its first event is here, and is not an error."""
         blocks = sse.blocks(response.content.iter_any())
         first = await anext(blocks, b"")
         if not sse.ends_whole(first):
             raise self._broken("sent an empty answer" if not first else "was cut off")
-        body = next(_objects(first), {})
-        if error := _in_band_error(body):
+        body = next(chat_relay.objects(first), {})
+        if error := chat_relay.in_band_error(body):
             raise self._error(200, error)
         if connection := response.connection:
             protocol = connection.protocol
             if protocol is not None:
                 protocol.read_timeout = self._limits.idle_s
                 protocol.start_timeout()
+        message = body.get("message") if format == "messages" else body
+        named = message.get("model") if isinstance(message, dict) else None
 
-        def note(usage: Usage) -> None:
+        def note(usage: Usage | None) -> None:
             reply.usage = usage
 
-        chunks = self._relay(
-            response, first, blocks, hold_usage=not request.include_usage, note=note
-        )
-        reply = Relayed(chunks, body.get("model") or model)
+        chunks = self._relay(response, first, blocks, tally, note)
+        reply = Relayed(chunks, named or model, format)
         return reply
 
     async def _relay(
@@ -238,41 +275,27 @@ class LocalBackend:
         response: aiohttp.ClientResponse,
         block: bytes,
         blocks: AsyncGenerator[bytes, None],
-        *,
-        hold_usage: bool,
-        note: Callable[[Usage], None],
+        tally: Tally,
+        note: Callable[[Usage | None], None],
     ) -> AsyncGenerator[bytes, None]:
-        """Pass the blocks on; look only into those that say "usage" or "error".
-
-        JSON escapes the quotes of what the model says, so the words are keys where they are found.
-        """
-        last = before = b""
+        """Pass the blocks on, as far as the tally lets them."""
         try:
             with self._translating_errors():
                 while block:
-                    if b'"error"' in block:
-                        block, error = _before_error(block)
-                        if error:
-                            if block:
-                                yield block
-                            raise self._error(200, error)
-                    if b'"usage"' in block and _USAGE_FOLLOWS.search(block):
-                        for body in _objects(block):
-                            if usage := openai.usage_of(body.get("usage")):
-                                note(usage)
-                        if hold_usage:
-                            block = _without_usage_chunk(block)
-                    if block:
-                        yield block
-                        before, last = last, block
+                    if passed := tally.passed(block):
+                        yield passed
+                    if tally.error:
+                        raise self._error(200, tally.error)
                     block = await anext(blocks, b"")
                     if block and not sse.ends_whole(block):
                         raise self._broken("was cut off in the middle of an answer")
-                if b"[DONE]" not in last:
-                    if not any(_says_finished(body) for body in _objects(before + last)):
-                        raise self._broken("was cut off in the middle of an answer")
-                    yield sse.DONE
+                ending = tally.ending
+                if ending is None:
+                    raise self._broken("was cut off in the middle of an answer")
+                if ending:
+                    yield ending
         finally:
+            note(tally.usage)
             response.close()
 
     async def _refusal(self, response: aiohttp.ClientResponse) -> BackendError:
@@ -282,32 +305,16 @@ class LocalBackend:
             body = orjson.loads(raw)
         except orjson.JSONDecodeError:
             body = None
-        said = (_in_band_error(body) if isinstance(body, dict) else "") or response.reason or ""
+        said = (
+            (chat_relay.in_band_error(body) if isinstance(body, dict) else "")
+            or response.reason
+            or ""
+        )
         wait_s = float(retry_after) if retry_after.isdecimal() else None
         return self._error(response.status, said, wait_s)
 
     def _error(self, status: int, said: str, retry_after_s: float | None = None) -> BackendError:
-        """What a failure that the server reports means: by status first, then by its prose."""
-        said = f"The {self.name} server said: {said[:2000]}"
-        if _NOT_READY.search(said):
-            return BackendUnreachable(said, backend=self.name, code="local_not_ready")
-        if _TOO_LONG.search(said):
-            return BackendUnfit(said, backend=self.name, code="context_length_exceeded")
-        if status in (401, 403):
-            fix = "Set LOCAL_API_KEY to a token that it accepts."
-            return BackendMisconfigured(f"{said} {fix}", backend=self.name)
-        if status == 404:
-            fix = f"Is LOCAL_MODEL={self.model} the name of one of its models?"
-            return BackendMisconfigured(f"{said} {fix}", backend=self.name)
-        if status in (408, 504):
-            return BackendTimeout(said, backend=self.name)
-        if status in (429, 503, 529):
-            return BackendBusy(said, backend=self.name, retry_after_s=retry_after_s)
-        if _CANNOT.search(said):
-            return BackendUnfit(said, backend=self.name)
-        if 400 <= status < 500:
-            return BackendRejected(said, backend=self.name, status=status)
-        return BackendBroken(said, backend=self.name)
+        return failure(status, said, self.name, self.model, retry_after_s)
 
     def _broken(self, how: str) -> BackendBroken:
         return BackendBroken(f"The {self.name} server {how}.", backend=self.name)
@@ -345,113 +352,6 @@ async def _read(response: aiohttp.ClientResponse, most: int) -> bytes:
         if len(raw) >= most:
             break
     return bytes(raw[:most])
-
-
-def _check_fit(request: ChatRequest, name: str) -> None:
-    """Raises BackendUnfit on a part that no local server reads."""
-    for i, message in enumerate(request.messages):
-        content = message.get("content")
-        if not isinstance(content, list):
-            continue
-        for j, part in enumerate(content):
-            if part["type"] == "file":
-                spot = f"messages[{i}].content[{j}]"
-                raise BackendUnfit(
-                    f"`{spot}`: the {name} server reads no files.", backend=name, param=spot
-                )
-
-
-def _adapted(request: ChatRequest, model: str, server: str) -> dict[str, Any]:
-    """The caller's body, as this server takes it; the caller's own is not touched."""
-    body = {**request.body, "model": model}
-    if request.stream:
-        body["stream_options"] = {**(body.get("stream_options") or {}), "include_usage": True}
-    if "max_completion_tokens" in body and "max_tokens" not in body:
-        body["max_tokens"] = body["max_completion_tokens"]
-    body["messages"] = _one_system_message(
-        [
-            {**message, "role": "system"} if message["role"] == "developer" else message
-            for message in request.messages
-        ]
-    )
-    if server == "lmstudio":
-        _adapt_to_lm_studio(body)
-    if server == "ollama" and "gpt-oss" not in model:
-        # Ollama refuses it for models that do not think; Claude Code and Codex always send it.
-        body.pop("reasoning_effort", None)
-    return body
-
-
-def _one_system_message(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Those in front become one: many chat templates refuse a second."""
-    front = [*takewhile(lambda message: message["role"] == "system", messages)]
-    if len(front) < 2:
-        return messages
-    text = "\n\n".join(text_of(message.get("content")) for message in front)
-    return [{**front[0], "content": text}, *messages[len(front) :]]
-
-
-def _adapt_to_lm_studio(body: dict[str, Any]) -> None:
-    """LM Studio takes `tool_choice` as a string only, and no `json_object`."""
-    choice = body.get("tool_choice")
-    if isinstance(choice, dict):
-        named = (choice.get("function") or {}).get("name")
-        body["tool_choice"] = "required"
-        body["tools"] = [
-            tool
-            for tool in body.get("tools") or ()
-            if (tool.get("function") or {}).get("name") == named
-        ]
-    response_format = body.get("response_format")
-    if isinstance(response_format, dict) and response_format.get("type") == "json_object":
-        schema = {"name": "object", "schema": {"type": "object"}}
-        body["response_format"] = {"type": "json_schema", "json_schema": schema}
-
-
-def _objects(block: bytes) -> Iterator[dict[str, Any]]:
-    """The JSON objects in a block of events; what is not one is passed over."""
-    for data in sse.data_of(block):
-        with contextlib.suppress(orjson.JSONDecodeError):
-            body = orjson.loads(data)
-            if isinstance(body, dict):
-                yield body
-
-
-def _in_band_error(body: dict[str, Any]) -> str:
-    """What a body says went wrong: `{"error": "text"}` or `{"error": {"message": …}}`."""
-    error = body.get("error")
-    if not error:
-        return ""
-    if isinstance(error, dict):
-        return str(error.get("message") or error.get("code") or error)
-    return str(error)
-
-
-def _before_error(block: bytes) -> tuple[bytes, str]:
-    """What the block says before an event that is an error, and that error; if there is one."""
-    events = block.replace(b"\r\n", b"\n").split(b"\n\n")
-    for position, event in enumerate(events):
-        for body in _objects(event):
-            if error := _in_band_error(body):
-                return b"".join(good + b"\n\n" for good in events[:position]), error
-    return block, ""
-
-
-def _without_usage_chunk(block: bytes) -> bytes:
-    """The block without events that carry usage and no choice."""
-    kept = []
-    for event in block.replace(b"\r\n", b"\n").split(b"\n\n"):
-        body = next(_objects(event), None) if b'"usage"' in event else None
-        if body is None or body.get("choices"):
-            kept.append(event)
-    return b"\n\n".join(kept)
-
-
-def _says_finished(body: dict[str, Any]) -> bool:
-    return any(
-        isinstance(choice, dict) and choice.get("finish_reason")
-        for choice in body.get("choices") or ()
-    )
 
 
 async def _each(events: list[Event]) -> AsyncGenerator[Event, None]:

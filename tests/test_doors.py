@@ -4,6 +4,7 @@ import base64
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 import anthropic
@@ -102,18 +103,32 @@ def gemini_answer(request: Request, calls: bool) -> tuple[bytes, str]:
     return _sse(*chunks[:-1], chunks[-1] | {"usageMetadata": usage}), "sse"
 
 
-ANSWERS = {"local": local_answer, "claude": claude_answer, "gemini": gemini_answer}
+def llama_cpp_answer(request: Request, calls: bool) -> tuple[bytes, str]:
+    """llama.cpp speaks Claude's format as well."""
+    native = request.path == "/v1/messages"
+    return claude_answer(request, calls) if native else local_answer(request, calls)
+
+
+ANSWERS = {
+    "local": local_answer,
+    "llama.cpp": llama_cpp_answer,
+    "claude": claude_answer,
+    "gemini": gemini_answer,
+}
+LOCAL = ("local", "llama.cpp")
 SAYS_NO = {
+    "llama.cpp": {"error": {"code": 400, "message": "No.", "type": "invalid_request_error"}},
     "local": {"error": {"message": "No.", "type": "invalid_request_error"}},
     "claude": {"type": "error", "error": {"type": "invalid_request_error", "message": "No."}},
     "gemini": {"error": {"code": 400, "status": "INVALID_ARGUMENT", "message": "No."}},
 }
 
 
-async def models(connection: Connection, request: Request) -> None:
+async def models(connection: Connection, request: Request, owner: str = "") -> None:
     """What a backend says of its models: a list to a local server's caller, else the one asked."""
     if request.path == "/v1/models":
-        await connection.answer(orjson.dumps({"data": [{"id": "local-model"}]}))
+        model = {"id": "local-model", "owned_by": owner}
+        await connection.answer(orjson.dumps({"data": [model]}))
     else:
         name = request.path.rpartition("/")[2]
         limits = {"inputTokenLimit": 10**6, "outputTokenLimit": 65536}
@@ -318,7 +333,8 @@ async def house(
         else:
             await connection.answer(body)
 
-    async with scripted(script, models) as server:
+    probe = partial(models, owner="llamacpp") if backend == "llama.cpp" else models
+    async with scripted(script, probe) as server:
         settings = load_settings(
             _env_file=None,
             local_base_url=f"{server.url}/v1",
@@ -347,7 +363,7 @@ async def caller(
         house(backend, **options) as (transport, server),
         httpx2.AsyncClient(transport=transport) as http,
     ):
-        client: Caller = CALLERS[dialect](http, "local" if backend == "local" else "cloud")
+        client: Caller = CALLERS[dialect](http, "local" if backend in LOCAL else "cloud")
         yield client, server
 
 

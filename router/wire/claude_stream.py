@@ -120,7 +120,9 @@ def failure(
 
 
 async def decode(
-    blocks: AsyncIterator[bytes], tool_names: Mapping[str, str] | None = None
+    blocks: AsyncIterator[bytes],
+    tool_names: Mapping[str, str] | None = None,
+    backend: str = BACKEND,
 ) -> AsyncGenerator[Event, None]:
     """Turn a Claude message stream, cut into whole SSE events, into our events.
 
@@ -136,16 +138,17 @@ async def decode(
             try:
                 events = message.read(orjson.loads(data))
             except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError):
-                raise _broken("Claude sent an event that cannot be read.") from None
+                raise _broken(backend, "sent an event that cannot be read") from None
             for event in events:
                 yield event
             if message.ended:
                 return
-    raise _broken("Claude's answer broke off before its end.")
+    raise _broken(backend, "broke off its answer before its end")
 
 
-def _broken(message: str) -> BackendBroken:
-    return BackendBroken(message, backend=BACKEND)
+def _broken(backend: str, how: str) -> BackendBroken:
+    who = "Claude" if backend == BACKEND else f"The {backend} server"
+    return BackendBroken(f"{who} {how}.", backend=backend)
 
 
 class _Message:

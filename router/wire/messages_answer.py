@@ -68,6 +68,12 @@ async def complete(
     return _message(answer_id, model, content, usage) | _ending(finish, answer.refusal)
 
 
+def shows_thoughts(request: ChatRequest) -> bool:
+    """Has the caller asked for the model's thoughts?"""
+    thinking = (request.original or {}).get("thinking") or {}
+    return thinking.get("type", "disabled") != "disabled" and thinking.get("display") != "omitted"
+
+
 class _Answer:
     """The blocks that this caller is shown.
 
@@ -76,10 +82,7 @@ class _Answer:
     """
 
     def __init__(self, request: ChatRequest, answer_id: str) -> None:
-        thinking = (request.original or {}).get("thinking") or {}
-        self._shows_thoughts = (
-            thinking.get("type", "disabled") != "disabled" and thinking.get("display") != "omitted"
-        )
+        self._shows_thoughts = shows_thoughts(request)
         self.blocks = Blocks()
         self.refusal = ""
         self._key = answer_id.removeprefix("msg_")

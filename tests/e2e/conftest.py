@@ -1,11 +1,13 @@
 """Real parts for the end-to-end tests."""
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from router.embedded import EmbeddedServer
+from router.embedded import ROOT, EmbeddedServer
 from tests.e2e.processes import copy_programs, llama
 
 
@@ -26,6 +28,22 @@ def model_url(model_file: Path) -> Iterator[str]:
     """
     with llama(model_file) as running:
         yield running.url
+
+
+@pytest.fixture(scope="session")
+def tool_model_url(model_file: Path) -> Iterator[str]:
+    """The built-in model with a template that knows tools."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "tests.e2e.tool_model", str(model_file)],
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        yield process.stdout.readline().strip()
+        process.stdin.close()
 
 
 @pytest.fixture(scope="session")

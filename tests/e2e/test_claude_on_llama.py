@@ -1,10 +1,7 @@
 """ClaudeBackend in front of a real server of Anthropic's format: llama.cpp's /v1/messages."""
 
 import asyncio
-import subprocess
-import sys
-from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
+from collections.abc import AsyncIterator
 from typing import Any
 
 import orjson
@@ -12,7 +9,6 @@ import pytest
 
 from router.backend import Relayed, Status, TimeLimits, Translated
 from router.cloud_client import ClaudeBackend
-from router.embedded import ROOT
 from router.errors import BackendError, BackendRejected
 from router.events import Event, Finish, ToolCallDelta
 from router.request import ChatRequest
@@ -70,22 +66,6 @@ async def test_a_real_stop_sequence(backend: ClaudeBackend) -> None:
     asked = request(user("Count: 1, 2, 3, 4, 5, 6, 7, 8, 9"), max_tokens=60, stop=[","])
     answer = heard(await events_of(backend, asked))
     assert "," not in answer.text
-
-
-@pytest.fixture(scope="module")
-def tool_model_url(model_file: Path) -> Iterator[str]:
-    """The built-in model with a template that knows tools."""
-    with subprocess.Popen(
-        [sys.executable, "-m", "tests.e2e.tool_model", str(model_file)],
-        cwd=ROOT,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as process:
-        assert process.stdin is not None
-        assert process.stdout is not None
-        yield process.stdout.readline().strip()
-        process.stdin.close()
 
 
 async def test_a_real_tool_call(tool_model_url: str) -> None:

@@ -1,0 +1,144 @@
+"""Local servers that speak other dialects than Chat Completions themselves.
+
+Where the caller's dialect is the server's own, the request goes out as it came and the answer's
+bytes come back. But most of these endpoints are younger than /chat/completions and lose part of
+what a request says, without a word. So the table says what is read where, and a request that says
+more is translated, as all requests in other dialects are.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from router.request import ChatRequest, Dialect
+from router.wire.messages import without_billing_line
+
+Body = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """A local server's endpoint for a dialect, and whether it is better than translating."""
+
+    server: str
+    dialect: Dialect
+    reads: Callable[[Body], bool] | None
+    """Does it read all that this request says? None: it is never used."""
+    why: str
+    """What was found, where and when."""
+
+
+def _llama_cpp_reads(body: Body) -> bool:
+    """Is there nothing in a Messages request that llama.cpp would pass over?"""
+    thinking = body.get("thinking") or {}
+    choice = body.get("tool_choice") or {}
+    roles = [message.get("role") for message in body["messages"]]
+    return (
+        body.keys() <= _FIELDS
+        # It thinks nevertheless when told not to; its chat endpoint does not.
+        and thinking.get("type") in (None, "enabled", "adaptive")
+        and thinking.keys() <= {"type", "budget_tokens"}
+        and choice in ({}, {"type": "auto"}, {"type": "any"})
+        and all(tool.keys() <= _TOOL_FIELDS for tool in body.get("tools") or ())
+        and all(tool.get("type") in (None, "custom") for tool in body.get("tools") or ())
+        # Chat templates may refuse any other order.
+        and all(role == ("user", "assistant")[i % 2] for i, role in enumerate(roles))
+        and all(_reads_content(message["content"]) for message in body["messages"])
+    )
+
+
+def _reads_content(content: Any) -> bool:
+    if isinstance(content, str):
+        return True
+    for block in content:
+        match block:
+            case {"type": "tool_result", "is_error": True}:
+                return False
+            case {"type": "tool_result", "content": list(parts)}:
+                if any(part.get("type") != "text" for part in parts):
+                    return False
+            case {"type": "image", "source": {"type": "file"}}:
+                return False
+            case {"type": "text" | "image" | "thinking" | "tool_use" | "tool_result"}:
+                pass
+            case _:
+                return False
+    return True
+
+
+_FIELDS: Final = frozenset(
+    {"model", "max_tokens", "messages", "system", "stream", "stop_sequences", "temperature"}
+    | {"top_p", "top_k", "tools", "tool_choice", "thinking", "metadata", "cache_control"}
+)
+_TOOL_FIELDS: Final = frozenset({"type", "name", "description", "input_schema", "cache_control"})
+
+ENDPOINTS: Final = (
+    Endpoint(
+        "llama.cpp",
+        "messages",
+        _llama_cpp_reads,
+        "Earlier thoughts reach the model. Passed over: documents, output_config, is_error, the"
+        " name in tool_choice; system messages of mid-conversation go to the template as they are."
+        " Tried with build 11549 (October 2026); tools/server/server-chat.cpp.",
+    ),
+    Endpoint(
+        "llama.cpp",
+        "responses",
+        None,
+        "Events without sequence_number and output_index; an answer cut off is `completed`; custom"
+        " and namespaced tools are left out, previous_response_id and reasoning without content"
+        " refused. Tried with build 11549.",
+    ),
+    Endpoint(
+        "lmstudio",
+        "messages",
+        None,
+        "The prompt's cache starts over on this endpoint and not on the chat one"
+        " (lmstudio-ai/mlx-engine#327, seen with 0.4.21).",
+    ),
+    Endpoint(
+        "lmstudio",
+        "responses",
+        None,
+        "Ignores json_schema (lmstudio-ai/lmstudio-bug-tracker#2403).",
+    ),
+    Endpoint(
+        "ollama",
+        "messages",
+        None,
+        "Runs web_search itself, at ollama.com; passes over documents, output_config.format and"
+        " is_error. anthropic/anthropic.go of August 2026; not tried.",
+    ),
+    Endpoint(
+        "ollama",
+        "responses",
+        None,
+        "Runs web_search itself, at ollama.com; an answer cut off is `completed`; refuses items"
+        " that it does not know. openai/responses.go of August 2026; not tried.",
+    ),
+    Endpoint(
+        "vllm",
+        "messages",
+        None,
+        "Signs thoughts with a random text, for which Claude refuses the conversation later; passes"
+        " over documents and is_error; moves system messages of mid-conversation to the front."
+        " entrypoints/anthropic/serving.py of 2026; not tried.",
+    ),
+    Endpoint("vllm", "responses", None, "Not tried."),
+)
+"""What is not in here is translated too."""
+
+
+def as_it_came(request: ChatRequest, model: str, server: str) -> dict[str, Any] | None:
+    """The caller's own body for this server's endpoint of the same dialect, with the model's name.
+
+    None where it must be translated. Claude Code's billing line is left out here as well.
+    """
+    if request.original is None:
+        return None
+    for endpoint in ENDPOINTS:
+        if (endpoint.server, endpoint.dialect) == (server, request.dialect):
+            if endpoint.reads is None or not endpoint.reads(request.original):
+                return None
+            return without_billing_line(request.original) | {"model": model}
+    return None

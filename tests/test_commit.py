@@ -1,0 +1,206 @@
+"""The commit point: what proves a local answer, in every form in which one comes."""
+
+from collections.abc import AsyncGenerator, Iterable
+from itertools import count
+from typing import Any, TypeVar
+
+import orjson
+import pytest
+
+from router.backend import Relayed, Reply, Translated
+from router.commit import prove
+from router.errors import BackendBroken
+from router.events import Event
+from router.request import ChatRequest
+from router.wire import messages, messages_relay, openai, sse
+from tests.clients import said
+
+Item = TypeVar("Item")
+TOOL = {
+    "type": "function",
+    "function": {
+        "name": "look",
+        "parameters": {
+            "type": "object",
+            "properties": {"path": {"type": "string"}},
+            "required": ["path"],
+        },
+    },
+}
+FORMS = ["chat stream", "chat whole", "messages stream", "messages whole", "events"]
+forms = pytest.mark.parametrize("form", FORMS)
+
+
+async def each(items: Iterable[Item]) -> AsyncGenerator[Item, None]:
+    for item in items:
+        yield item
+
+
+def chat(content: list[dict[str, Any]], reason: str, stream: bool) -> list[bytes]:
+    calls = [
+        {
+            "index": i,
+            "id": block["id"],
+            "type": "function",
+            "function": {"name": block["name"], "arguments": block["arguments"]},
+        }
+        for i, block in enumerate(b for b in content if b["type"] == "tool_use")
+    ]
+    texts = [block["text"] for block in content if block["type"] == "text"]
+    thoughts = [block["text"] for block in content if block["type"] == "thinking"]
+    if not stream:
+        message = {
+            "content": "".join(texts),
+            "reasoning_content": "".join(thoughts),
+            "tool_calls": calls,
+        }
+        return [orjson.dumps({"choices": [{"message": message, "finish_reason": reason}]})]
+    deltas: list[dict[str, Any]] = [{"role": "assistant", "content": ""}]
+    deltas += [{"reasoning_content": thought} for thought in thoughts]
+    deltas += [{"content": text} for text in texts]
+    deltas += [{"tool_calls": [call]} for call in calls]
+    chunks = [sse.event({"choices": [{"delta": delta}]}) for delta in deltas]
+    return [*chunks, sse.event({"choices": [{"delta": {}, "finish_reason": reason}]}), sse.DONE]
+
+
+def native(content: list[dict[str, Any]], reason: str, stream: bool) -> list[bytes]:
+    stop = {"stop": "end_turn", "length": "max_tokens", "tool_calls": "tool_use"}[reason]
+    if not stream:
+        blocks = [
+            {**block, "thinking": block.get("text"), "input": parsed(block.get("arguments", "{}"))}
+            for block in content
+        ]
+        return [orjson.dumps({"type": "message", "content": blocks, "stop_reason": stop})]
+    events: list[dict[str, Any]] = [{"type": "message_start", "message": {"usage": {}}}]
+    for i, block in enumerate(content):
+        match block["type"]:
+            case "tool_use":
+                start = {"type": "tool_use", "id": block["id"], "name": block["name"], "input": {}}
+                delta = {"type": "input_json_delta", "partial_json": block["arguments"]}
+            case kind:
+                key = "text" if kind == "text" else "thinking"
+                start = {"type": kind, key: ""}
+                delta = {"type": f"{kind}_delta", key: block["text"]}
+        events += [
+            {"type": "content_block_start", "index": i, "content_block": start},
+            {"type": "content_block_delta", "index": i, "delta": delta},
+            {"type": "content_block_stop", "index": i},
+        ]
+    events += [
+        {"type": "message_delta", "delta": {"stop_reason": stop}, "usage": {"output_tokens": 1}},
+        {"type": "message_stop"},
+    ]
+    return [sse.event(event, event["type"]) for event in events]
+
+
+def parsed(arguments: str) -> Any:
+    try:
+        return orjson.loads(arguments)
+    except orjson.JSONDecodeError:
+        return arguments  # whole answers have no half inputs
+
+
+def answer(form: str, content: list[dict[str, Any]], reason: str = "stop") -> Reply:
+    """An answer of a local server in one of its forms."""
+    if form == "events":
+        (document,) = chat(content, reason, stream=False)
+        return Translated(each(openai.decode_complete(orjson.loads(document))), "m")
+    dialect, _, way = form.partition(" ")
+    make, format = (chat, "chat") if dialect == "chat" else (native, "messages")
+    chunks = make(content, reason, way == "stream")
+    return Relayed(each(chunks), "m", format="chat" if format == "chat" else "messages")
+
+
+def request(form: str, tools: list[dict[str, Any]] | None = None) -> ChatRequest:
+    body: dict[str, Any] = {"messages": [{"role": "user", "content": "Hi"}]}
+    return ChatRequest(body | {"stream": "stream" in form, "tools": tools or []})
+
+
+async def read(reply: Reply) -> list[Any]:
+    items: AsyncGenerator[Any, None] = reply.chunks if isinstance(reply, Relayed) else reply.events
+    return [item async for item in items]
+
+
+TEXT = {"type": "text", "text": "Hello"}
+THOUGHT = {"type": "thinking", "text": "Hm"}
+
+
+def call(
+    arguments: str = '{"path": "a"}', name: str = "look", id: str = "call_0001"
+) -> dict[str, Any]:
+    return {"type": "tool_use", "id": id, "name": name, "arguments": arguments}
+
+
+@forms
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ([TEXT], "stop"),
+        ([THOUGHT, TEXT], "stop"),
+        ([call()], "tool_calls"),
+        ([TEXT, call(name="other")], "tool_calls"),
+        ([THOUGHT], "length"),
+        ([], "length"),
+    ],
+    ids=["words", "words after a thought", "call", "call after words", "thought cut", "cut"],
+)
+async def test_an_answer_is_proven_and_nothing_of_it_is_lost(
+    form: str, content: list[dict[str, Any]], reason: str
+) -> None:
+    reply = answer(form, content, reason)
+    await prove(reply, request(form, [TOOL]), "local", 60)
+    assert await read(reply) == await read(answer(form, content, reason))
+
+
+@forms
+@pytest.mark.parametrize(
+    ("content", "reason", "fault"),
+    [
+        ([], "stop", "empty"),
+        ([THOUGHT], "stop", "empty"),
+        ([call(name="other")], "tool_calls", "does not exist"),
+        ([call('{"path": 1}')], "tool_calls", "schema"),
+        ([call("{}")], "tool_calls", "schema"),
+        ([call(), call('["a"]', id="call_0002")], "tool_calls", "schema"),
+    ],
+)
+async def test_an_answer_that_the_caller_could_not_use_is_broken(
+    form: str, content: list[dict[str, Any]], reason: str, fault: str
+) -> None:
+    with pytest.raises(BackendBroken, match=fault) as caught:
+        await prove(answer(form, content, reason), request(form, [TOOL]), "local", 60)
+    assert caught.value.code == "no_usable_answer"
+
+
+@pytest.mark.parametrize("form", ["chat stream", "messages stream", "chat whole"])
+async def test_arguments_that_are_no_json_are_broken(form: str) -> None:
+    reply = answer(form, [call('{"path": ')], "tool_calls")
+    with pytest.raises(BackendBroken, match="broken JSON"):
+        await prove(reply, request(form, [TOOL]), "local", 60)
+
+
+@pytest.mark.parametrize("form", ["chat stream", "messages stream"])
+async def test_a_stream_that_is_no_such_stream_is_broken(form: str) -> None:
+    reply = Relayed(each([b"data: {oops\n\n"]), "m", "chat" if "chat" in form else "messages")
+    with pytest.raises(BackendBroken):
+        await prove(reply, request(form), "local", 60)
+
+
+@pytest.mark.parametrize("form", ["chat stream", "messages stream"])
+async def test_it_is_held_no_longer_than_it_may_be(form: str) -> None:
+    """Thoughts prove nothing, but the caller has waited long enough."""
+    content = [THOUGHT] * 20
+    reply = answer(form, content)
+    seconds = count()
+    await prove(reply, request(form), "local", 3, clock=lambda: next(seconds))
+    assert await read(reply) == await read(answer(form, content))
+
+
+async def test_a_whole_answer_in_claudes_format_says_what_its_stream_says() -> None:
+    content = [THOUGHT, TEXT, call()]
+    (document,) = native(content, "tool_calls", stream=False)
+    events: list[Event] = messages_relay.decode_complete(orjson.loads(document))
+    body = await messages.complete(said(events), request("whole"), "m", "msg_1", 1)
+    assert [block["type"] for block in body["content"]] == ["text", "tool_use"]
+    assert body["stop_reason"] == "tool_use"
+    assert body["content"][1]["input"] == {"path": "a"}
