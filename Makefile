@@ -37,7 +37,7 @@ test: $(DEV_STAMP) $(EMBEDDED_STAMP)
 	$(BIN)/pytest $(ARGS)
 
 bench: $(DEV_STAMP)
-	$(BIN)/python bench/bench.py $(ARGS)
+	$(BIN)/python -m bench.bench $(ARGS)
 
 bench-routing: $(DEV_STAMP)
 	$(BIN)/python bench/routing.py $(DATA)

@@ -304,6 +304,7 @@ def main() -> None:
     config = uvicorn.Config(
         app,
         access_log=False,
+        ws="none",
         log_config=None,
         server_header=False,
         proxy_headers=False,
