@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncGenerator, Iterable
 from itertools import count
+from pathlib import Path
 from typing import Any, TypeVar
 
 import orjson
@@ -194,6 +195,43 @@ async def test_it_is_held_no_longer_than_it_may_be(form: str) -> None:
     seconds = count()
     await prove(reply, request(form), "local", 3, clock=lambda: next(seconds))
     assert await read(reply) == await read(answer(form, content))
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"type": 5},
+        {"$ref": "#/nowhere"},
+        {"$ref": "#"},
+        {"$schema": {"not": "a name"}},
+        {"$schema": "https://example.com/unknown"},
+        {"type": "object", "properties": {"path": {"pattern": "("}}},
+        {"type": "object", "patternProperties": {"(": {}}},
+        {"type": "object", "properties": {"path": {"type": "string", "pattern": "(a+)+$"}}},
+        "anything",
+        [],
+        None,
+    ],
+    ids=str,
+)
+async def test_a_schema_that_is_beyond_us_is_not_the_models_fault(schema: Any) -> None:
+    arguments = orjson.dumps({"path": "a" * 40 + "!"}).decode()
+    reply = answer("events", [call(arguments)], "tool_calls")
+    await prove(reply, request("events", [with_schema(schema)]), "local", 60)
+
+
+@pytest.mark.filterwarnings("ignore")  # else what is fetched would fail
+async def test_nothing_that_a_schema_refers_to_is_fetched(tmp_path: Path) -> None:
+    forbidding = tmp_path / "schema.json"
+    forbidding.write_text('{"not": {}}')
+    reply = answer("events", [call()], "tool_calls")
+    schema = {"$ref": forbidding.as_uri()}
+    await prove(reply, request("events", [with_schema(schema)]), "local", 60)
+
+
+def with_schema(schema: Any) -> dict[str, Any]:
+    """The tool, with arguments of another kind."""
+    return {"type": "function", "function": {"name": "look", "parameters": schema}}
 
 
 async def test_a_whole_answer_in_claudes_format_says_what_its_stream_says() -> None:

@@ -1,0 +1,148 @@
+"""Callers in the three dialects, and what they understand of an answer."""
+
+import asyncio
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx2
+import orjson
+
+ANSWER_S = 5.0
+"""Time enough for one silence at each limit, on a busy machine."""
+Json = dict[str, Any]
+
+
+@dataclass
+class Heard:
+    """An answer, read to its end."""
+
+    status: int
+    target: str | None
+    text: str = ""
+    finish: str | None = None
+    """Why the model stopped, if the answer says that it is whole."""
+    error: Json | None = None
+    """What went wrong, whatever the dialect calls it; in a stream it must be the last event."""
+    comments: list[str] = field(default_factory=list)
+    headers: Any = None
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """How to ask one of the doors, and how to read what comes out of it."""
+
+    name: str
+    path: str
+    question: Json
+    in_stream: Callable[[Heard, str, Json], None]
+    in_document: Callable[[Heard, Json], None]
+
+    def body(self, stream: bool) -> Json:
+        return self.question | {"stream": stream}
+
+    def error_of(self, body: Json) -> Json:
+        """The error in a failure's body, which must have this dialect's shape."""
+        error: Json = body["error"]
+        if self.name == "messages":
+            assert body["type"] == "error"
+            assert set(error) == {"type", "message"}
+        else:
+            assert set(error) == {"message", "type", "param", "code"}
+        assert error["message"]
+        return error
+
+    def hear(self, answer: httpx2.Response) -> Heard:
+        """Read an answer. Fails on one that breaks its dialect's rules."""
+        heard = Heard(answer.status_code, answer.headers.get("x-router-target"))
+        heard.headers = answer.headers
+        if answer.status_code != 200:
+            heard.error = self.error_of(answer.json())
+            assert answer.headers["x-should-retry"] == "false"
+        elif "json" in answer.headers["content-type"]:
+            self.in_document(heard, answer.json())
+        else:
+            for name, data in events(answer.text, heard.comments):
+                assert heard.error is None, "something comes after the error"
+                self.in_stream(heard, name, data)
+                if name == "error" or "error" in data:
+                    heard.error = self.error_of(data)
+        assert heard.finish is None or heard.error is None
+        return heard
+
+
+def events(text: str, comments: list[str]) -> Iterator[tuple[str, Json]]:
+    """Name and data of each event of a stream, which must end with a whole one."""
+    *blocks, rest = text.replace("\r\n", "\n").split("\n\n")
+    assert not rest, "the last event has no end"
+    for block in blocks:
+        lines = block.split("\n")
+        comments += [line[1:].strip() for line in lines if line.startswith(":")]
+        fields = [line.partition(":") for line in lines if not line.startswith(":")]
+        data = "\n".join(value.strip() for name, _, value in fields if name == "data")
+        if data:
+            name = next((value.strip() for name, _, value in fields if name == "event"), "")
+            yield name, {} if data == "[DONE]" else orjson.loads(data)
+
+
+def _chat_stream(heard: Heard, name: str, data: Json) -> None:
+    for choice in data.get("choices") or ():
+        heard.text += choice["delta"].get("content") or ""
+        heard.finish = choice["finish_reason"] or heard.finish
+
+
+def _chat_document(heard: Heard, body: Json) -> None:
+    (choice,) = body["choices"]
+    heard.text, heard.finish = choice["message"]["content"], choice["finish_reason"]
+
+
+def _responses_stream(heard: Heard, name: str, data: Json) -> None:
+    if name == "response.output_text.delta":
+        heard.text += data["delta"]
+    elif name == "response.completed":
+        heard.finish = data["response"]["status"]
+
+
+def _responses_document(heard: Heard, body: Json) -> None:
+    ((part,),) = (item["content"] for item in body["output"])
+    heard.text, heard.finish = part["text"], body["status"]
+
+
+def _messages_stream(heard: Heard, name: str, data: Json) -> None:
+    assert name == data["type"]
+    if name == "content_block_delta":
+        heard.text += data["delta"]["text"]
+    elif name == "message_delta":
+        heard.finish = data["delta"]["stop_reason"]
+    elif name == "ping":
+        heard.comments.append("ping")
+
+
+def _messages_document(heard: Heard, body: Json) -> None:
+    (block,) = body["content"]
+    heard.text, heard.finish = block["text"], body["stop_reason"]
+
+
+SAID = [{"role": "user", "content": "Hi"}]
+CHAT = Dialect("chat", "/v1/chat/completions", {"messages": SAID}, _chat_stream, _chat_document)
+RESPONSES = Dialect(
+    "responses", "/v1/responses", {"input": "Hi"}, _responses_stream, _responses_document
+)
+MESSAGES = Dialect(
+    "messages",
+    "/v1/messages",
+    {"messages": SAID, "max_tokens": 99},
+    _messages_stream,
+    _messages_document,
+)
+DIALECTS = (CHAT, RESPONSES, MESSAGES)
+
+
+async def ask(
+    http: httpx2.AsyncClient, *, stream: bool, dialect: Dialect = CHAT, force: str = ""
+) -> Heard:
+    """Ask, and hear the answer out; fails if it takes too long."""
+    headers = {"X-Force-Route": force} if force else {}
+    async with asyncio.timeout(ANSWER_S):
+        answer = await http.post(dialect.path, json=dialect.body(stream), headers=headers)
+    return dialect.hear(answer)
