@@ -5,6 +5,7 @@ is what an HTTP status means.
 """
 
 import email.utils
+import re
 import time
 from collections.abc import Mapping
 from typing import Final
@@ -22,6 +23,8 @@ CONTEXT_LENGTH: Final = "context_length_exceeded"
 
 NO_SUCH_MODEL: Final = "upstream_model"
 """Our code for a model that a cloud does not know."""
+
+_NUMBER: Final = re.compile(r"\d{1,9}(?:\.\d{0,9})?", re.ASCII)
 
 
 def status_failure(
@@ -63,10 +66,8 @@ def retry_after_s(headers: Mapping[str, str], now: float | None = None) -> float
     `now`: seconds since the epoch.
     """
     value = headers.get("retry-after", "").strip()
-    try:
-        return max(0.0, float(value)) if value else None
-    except ValueError:
-        pass
+    if _NUMBER.fullmatch(value):
+        return float(value)
     try:
         then = email.utils.parsedate_to_datetime(value).timestamp()
     except ValueError:

@@ -24,6 +24,7 @@ from router.backend import Relayed, Reply, Status, TimeLimits, Translated, chain
 from router.discovery import Discovery
 from router.errors import BackendBroken, BackendError, BackendTimeout, BackendUnreachable
 from router.events import Event, Usage
+from router.failures import retry_after_s
 from router.local_failures import failure
 from router.local_request import adapted, check_fit
 from router.native import as_it_came
@@ -97,7 +98,7 @@ class LocalBackend:
                 if request.stream:
                     reply = await self._translated(openai.decode_complete(document), model)
                 else:
-                    reply = Relayed(_once(raw), document.get("model") or model)
+                    reply = Relayed(_once(raw), _name(document.get("model"), model))
                     reply.usage = openai.usage_of(document.get("usage"))
             reply.dropped = tuple(name for name in request.body if name not in body)
             return reply
@@ -123,7 +124,7 @@ class LocalBackend:
             if not shows_thoughts(request):
                 shown = messages_relay.without_thoughts(document)
                 raw = raw if shown == document else orjson.dumps(shown)
-            reply = Relayed(_once(raw), document.get("model") or model, "messages")
+            reply = Relayed(_once(raw), _name(document.get("model"), model), "messages")
             reply.usage = claude.usage_of(document.get("usage") or {})
             return reply
         except BaseException:
@@ -249,10 +250,12 @@ class LocalBackend:
     ) -> Relayed:
         """An answer that has begun: its first event is here, and is not an error."""
         blocks = sse.blocks(response.content.iter_any())
-        first = await anext(blocks, b"")
-        if not sse.ends_whole(first):
-            raise self._broken("sent an empty answer" if not first else "was cut off")
-        body = next(chat_relay.objects(first), {})
+        first = b""
+        async for block in blocks:
+            first += block
+            if any(sse.data_of(block)):  # comments say that it is alive, not that it answers
+                break
+        body = self._first_body(first)
         if error := chat_relay.in_band_error(body):
             raise self._error(200, error)
         if connection := response.connection:
@@ -267,8 +270,23 @@ class LocalBackend:
             reply.usage = usage
 
         chunks = self._relay(response, first, blocks, tally, note)
-        reply = Relayed(chunks, named or model, format)
+        reply = Relayed(chunks, _name(named, model), format)
         return reply
+
+    def _first_body(self, block: bytes) -> dict[str, Any]:
+        """The JSON object that is the first event's data."""
+        data = next(sse.data_of(block), b"")
+        if not data or data == b"[DONE]":
+            raise self._broken("sent an empty answer")
+        if not sse.ends_whole(block):
+            raise self._broken("was cut off")
+        try:
+            body: dict[str, Any] = orjson.loads(data)
+            if all(isinstance(choice, dict) for choice in body.get("choices") or ()):
+                return body
+        except (orjson.JSONDecodeError, AttributeError, TypeError):
+            pass
+        raise self._broken("sent an event that cannot be read")
 
     async def _relay(
         self,
@@ -300,7 +318,6 @@ class LocalBackend:
 
     async def _refusal(self, response: aiohttp.ClientResponse) -> BackendError:
         raw = await _read(response, MOST_ERROR_BYTES)
-        retry_after = response.headers.get("Retry-After", "")
         try:
             body = orjson.loads(raw)
         except orjson.JSONDecodeError:
@@ -310,11 +327,10 @@ class LocalBackend:
             or response.reason
             or ""
         )
-        wait_s = float(retry_after) if retry_after.isdecimal() else None
-        return self._error(response.status, said, wait_s)
+        return self._error(response.status, said, retry_after_s(response.headers))
 
-    def _error(self, status: int, said: str, retry_after_s: float | None = None) -> BackendError:
-        return failure(status, said, self.name, self.model, retry_after_s)
+    def _error(self, status: int, said: str, wait_s: float | None = None) -> BackendError:
+        return failure(status, said, self.name, self.model, wait_s)
 
     def _broken(self, how: str) -> BackendBroken:
         return BackendBroken(f"The {self.name} server {how}.", backend=self.name)
@@ -361,3 +377,8 @@ async def _each(events: list[Event]) -> AsyncGenerator[Event, None]:
 
 async def _once(raw: bytes) -> AsyncGenerator[bytes, None]:
     yield raw
+
+
+def _name(told: object, asked: str) -> str:
+    """The model that a server says answers, which may be another than was asked."""
+    return told if isinstance(told, str) and told else asked

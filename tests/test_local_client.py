@@ -215,10 +215,14 @@ async def test_each_failure_has_its_class(
     assert caught.value.code == code
 
 
-async def test_retry_after_is_kept() -> None:
+@pytest.mark.parametrize(
+    ("header", "wait_s"),
+    [("17", 17), ("0.5", 0.5), ("inf", None), ("nan", None), ("1e999", None), ("soon", None)],
+)
+async def test_retry_after_is_kept(header: str, wait_s: float | None) -> None:
     with pytest.raises(BackendBusy) as caught:
-        await ask(whole(b"{}", 429, Retry_After="17"))
-    assert caught.value.retry_after_s == 17
+        await ask(whole(b"{}", 429, Retry_After=header))
+    assert caught.value.retry_after_s == wait_s
 
 
 @pytest.mark.parametrize("body", [b"<html>502 Bad Gateway</html>", b'{"choices": [', b"", b"\xff"])

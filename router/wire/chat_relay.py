@@ -26,12 +26,17 @@ class Tally:
         self.error = ""
         """What the stream says went wrong; it is over then."""
         self._hold_usage = hold_usage
+        self._said = False
         self._last = self._before = b""
 
     def passed(self, block: bytes) -> bytes:
         """What of a block of whole events goes on to the caller."""
         if b'"error"' in block:
             block, self.error = before_error(block)
+        self._said = self._said or b'"delta"' in block
+        if not self._said and b"[DONE]" in block:
+            self.error = "[DONE], without an answer before it"
+            return b""
         if b'"usage"' in block and _USAGE_FOLLOWS.search(block):
             for body in objects(block):
                 self.usage = usage_of(body.get("usage")) or self.usage
