@@ -275,12 +275,28 @@ def listen(host: str, port: int) -> socket.socket:
     """A socket that callers can connect to; raises SettingsError where there can be none."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        return socket.create_server((host, port), family=family, backlog=BACKLOG)
+        listener = socket.create_server((host, port), family=family, backlog=BACKLOG)
     except OSError as error:
         raise SettingsError(
             f"SERVER_HOST={host} SERVER_PORT={port}: {error.strerror}."
             " Is a server running already? If not, set SERVER_PORT to a free port."
         ) from None
+    # Whom it accepts inherits it; without, asyncio's own loop lets an answer wait for 40 ms.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listener
+
+
+def serving(app: App, settings: Settings) -> uvicorn.Config:
+    """How the app is served over HTTP."""
+    return uvicorn.Config(
+        app,
+        access_log=False,
+        ws="none",
+        log_config=None,
+        server_header=False,
+        proxy_headers=False,
+        timeout_graceful_shutdown=int(settings.shutdown_grace_s),
+    )
 
 
 def main() -> None:
@@ -301,16 +317,7 @@ def main() -> None:
     url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
     log.info("%s; for clients: %s/v1", url, url)
     gc.freeze()  # what was imported stays: the collector need not walk it again and again
-    config = uvicorn.Config(
-        app,
-        access_log=False,
-        ws="none",
-        log_config=None,
-        server_header=False,
-        proxy_headers=False,
-        timeout_graceful_shutdown=int(settings.shutdown_grace_s),
-    )
-    uvicorn.Server(config).run([listener])
+    uvicorn.Server(serving(app, settings)).run([listener])
 
 
 if __name__ == "__main__":
