@@ -12,6 +12,7 @@ or no threshold will do, 2 for unusable settings or arguments.
 
 import argparse
 import asyncio
+import io
 import math
 import sqlite3
 import sys
@@ -39,12 +40,15 @@ from router.replay import Outcome, Replay
 
 PER_DAY = {"day": 1.0, "week": 7.0, "month": 30.0}
 STEP = 5
+COME_AGAIN = "Use the router for a while, then come again."
 LOCAL, CLOUD = "cyan", "magenta"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     settings = settings_or_exit()
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")
     console = Console(highlight=False)
     if options.command == "compare":
         return show_comparison(options, settings, console)
@@ -104,6 +108,9 @@ def show_replay(
     if path is None:
         console.print("JOURNAL_PATH is off: there are no requests to go by.")
         return 1
+    if not path.exists():
+        console.print(f"There is no journal yet: {path}. {COME_AGAIN}")
+        return 1
     try:
         past = replay.read(
             JournalFile(path), now - options.days * DAY_S, now, settings.unsure_target
@@ -113,14 +120,13 @@ def show_replay(
         return 1
     if not past.past:
         console.print(
-            f"No answered requests in the last {options.days:g} days in {path}. Use the router for"
-            " a while, then come again."
+            f"No answered requests in the last {days(options.days)} in {path}. {COME_AGAIN}"
         )
         return 1
     current = settings.complexity_threshold
     wished = options.local_share is not None or options.max_cost is not None
     best = past.recommend(options.local_share, options.max_cost) if wished else None
-    console.print(picture(past, current, best, console.width))
+    console.print(picture(past, current, best, console))
     console.print(summary(past))
     if not wished:
         console.print("Say what you want: --local-share 70, --max-cost 5/day; --write keeps it.")
@@ -133,14 +139,23 @@ def show_replay(
             " prompts, forced ones)."
         )
         return 1
-    console.print(f"Recommended: [bold]COMPLEXITY_THRESHOLD={best.threshold:g}[/bold]")
+    now_at = past.at(current)
+    console.print(
+        f"Recommended: [bold]COMPLEXITY_THRESHOLD={best.threshold:g}[/bold]; {best.local_share:.0%}"
+        f" local (now {now_at.local_share:.0%}), {usd(best.usd_per_day)} a day"
+        f" (now {usd(now_at.usd_per_day)})."
+    )
     if options.write:
         write_and_say(best.threshold, console)
+    elif best.threshold != current:
+        console.print("Add --write to have it in .env.")
     return 0
 
 
-def picture(past: Replay, current: float, best: Outcome | None, width: int) -> Table:
+def picture(past: Replay, current: float, best: Outcome | None, console: Console) -> Table:
     """One row a threshold: what stays local and what goes to the cloud, as a bar."""
+    width = console.width
+    full, light, _ = blocks(console)
     marks = {float(t) for t in range(0, 101, STEP)} | {current}
     marks |= {best.threshold} if best else set()
     narrow = width < 72
@@ -155,7 +170,7 @@ def picture(past: Replay, current: float, best: Outcome | None, width: int) -> T
         note = " recommended" if is_best else " now" if threshold == current else ""
         local = round(outcome.local_share * bar)
         share = Text.assemble(
-            ("█" * local, LOCAL), ("░" * (bar - local), CLOUD), f" {outcome.local_share:4.0%}"
+            (full * local, LOCAL), (light * (bar - local), CLOUD), f" {outcome.local_share:4.0%}"
         )
         cells: list[str | Text] = [f"{threshold:g}", share, usd(outcome.usd_per_day)]
         if not narrow:
@@ -168,12 +183,25 @@ def summary(past: Replay) -> str:
     """What the figures rest on."""
     moving = sum(abs(one.local_from) != float("inf") for one in past.past)
     parts = [
-        f"{len(past.past)} requests in {past.days:.0f} days, {moving} decided by the score.",
+        f"{len(past.past)} requests in {days(past.days)}, {moving} decided by the score.",
         "Times and prices of requests that would change sides are estimates.",
     ]
     if past.unpriced:
         parts.append(f"{past.unpriced} without a known price or token count are taken as free.")
     return " ".join(parts)
+
+
+def blocks(console: Console) -> tuple[str, str, str]:
+    """Full, light, none: what bars are drawn with, as far as the terminal knows it."""
+    try:
+        "█░·".encode(console.encoding)
+    except UnicodeEncodeError:
+        return "#", "-", "."
+    return "█", "░", "·"
+
+
+def days(count: float) -> str:
+    return "1 day" if round(count) == 1 else f"{count:.0f} days" if count > 1 else f"{count:g} days"
 
 
 def usd(amount: float) -> str:
@@ -275,7 +303,11 @@ def agreed(
     if not sys.stdin.isatty():
         console.print("Add --yes to go on without being asked.")
         return False
-    return Confirm.ask("Go on?", console=console, default=False)
+    try:
+        return Confirm.ask("Go on?", console=console, default=False)
+    except EOFError:
+        console.print()
+        return False
 
 
 def show_verdicts(
@@ -292,8 +324,9 @@ def show_verdicts(
     for name in ("score", "compared", "as good", "95 % interval", ""):
         table.add_column(name, justify="left" if name == "" else "right", no_wrap=True)
     for (low, high), rate in judge.by_band(results):
-        table.add_row(f"{low}-{min(high, 100)}", *rate_cells(rate, bar))
-    table.add_row("all", *rate_cells(judge.quality_at(results, 101), bar), style="bold")
+        table.add_row(f"{low}-{min(high, 100)}", *rate_cells(rate, bar, blocks(console)))
+    everything = judge.quality_at(results, 101)
+    table.add_row("all", *rate_cells(everything, bar, blocks(console)), style="bold")
     console.print(f"How often {models[0]} is as good as {models[1]}:", markup=False)
     console.print(table)
     cost = compare.cost_of(results)
@@ -313,12 +346,13 @@ def show_verdicts(
     return 0
 
 
-def rate_cells(rate: Rate, width: int) -> list[str | Text]:
+def rate_cells(rate: Rate, width: int, blocks: tuple[str, str, str]) -> list[str | Text]:
     """How many, the share, its interval, and a picture of it."""
+    full, _, none = blocks
     low, high = rate.interval
     first, last = round(low * width), max(round(low * width) + 1, round(high * width))
     drawn = Text.assemble(
-        ("·" * first, "dim"), ("█" * (last - first), LOCAL), ("·" * (width - last), "dim")
+        (none * first, "dim"), (full * (last - first), LOCAL), (none * (width - last), "dim")
     )
     return [str(rate.of), f"{rate.value:.0%}", f"{low:.0%} to {high:.0%}", drawn]
 

@@ -55,7 +55,17 @@ class Assembly:
             # At 100 hardly a prompt goes there: its SDK would only take memory.
             await backend.warm()
             await router.watches[router.cloud_name].look()
-        await asyncio.to_thread(self.ledger.prices.warm)
+        await asyncio.to_thread(self._look_up_prices)
+
+    def _look_up_prices(self) -> None:
+        prices, budget = self.ledger.prices, self.settings.cloud_budget_usd_per_day
+        prices.warm()
+        if budget is not None and prices.cloud_model and not prices.rates(prices.cloud_model):
+            log.warning(
+                "CLOUD_BUDGET_USD_PER_DAY cannot be kept: what %s costs is not known. Say so in"
+                " PRICES.",
+                prices.cloud_model,
+            )
 
     async def _start_embedded(self) -> None:
         embedded = self.router.backends[self.router.embedded_name]

@@ -30,9 +30,12 @@ VERDICT_TOKENS: Final = 80
 CLOUD_CALLS: Final = 3
 """For each prompt: an answer, and a verdict in either order."""
 
+# A follow-up makes no sense without what it follows.
 QUERY: Final = """
     SELECT prompt, max(score) FROM requests
-    WHERE target = 'local' AND prompt != '' AND NOT private AND NOT forced AND outcome = 'done'
+    WHERE target = 'local' AND reason IN ('simple', 'no_signal') AND outcome = 'done'
+          AND prompt != '' AND NOT private
+          AND ifnull(json_extract(signals, '$.conversation'), 0) = 0
     GROUP BY prompt
 """
 

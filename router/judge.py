@@ -108,9 +108,10 @@ def quality_at(results: Sequence[Compared], threshold: float) -> Rate:
 def threshold_for(results: Sequence[Compared], quality: float) -> int | None:
     """The highest threshold at which this share (0 to 1) of what stays local is as good.
 
-    None when there is none, or nothing to tell by.
+    None when there is none. Beyond the scores that were compared there is nothing to tell by.
     """
-    for threshold in range(100, 0, -1):
+    highest = max((result.score for result in results), default=0.0)
+    for threshold in range(min(100, int(highest) + 1), 0, -1):
         rate = quality_at(results, threshold)
         if rate.of and rate.value >= quality:
             return threshold

@@ -184,3 +184,12 @@ async def test_asking_the_cloud_again_says_that_the_local_answer_was_not_enough(
         first = h.last
         await h.ask("What is 2 + 2?", **again[says]())
         assert (first.feedback, first.feedback_source) == ("bad", "repeat")
+
+
+@pytest.mark.parametrize(("model", "kept"), [("claude-sonnet-4-6", True), ("made-up-9", False)])
+async def test_a_budget_that_cannot_be_kept_is_said_at_the_start(
+    model: str, kept: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with house(cloud_budget_usd_per_day=1, anthropic_model=model) as h:
+        await h.assembly.start()
+    assert ("CLOUD_BUDGET_USD_PER_DAY cannot be kept" in caplog.text) is not kept

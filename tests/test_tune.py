@@ -202,6 +202,16 @@ def test_the_picture_has_a_row_a_threshold_and_fits(
     assert "COMPLEXITY_THRESHOLD=31" in text
 
 
+def test_it_is_drawn_with_what_the_terminal_knows(journal: Journal, settings: Settings) -> None:
+    replayed(journal, record(10), record(70, "cloud"))
+    output = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    options = tune.parser().parse_args([])
+    assert tune.show_replay(options, settings, Console(file=output, width=80), NOW) == 0
+    output.flush()
+    assert isinstance(output.buffer, io.BytesIO)
+    assert b"####----" in output.buffer.getvalue()
+
+
 def test_a_wish_is_written_only_when_told_to(
     journal: Journal, settings: Settings, tmp_path: Path
 ) -> None:
@@ -407,6 +417,10 @@ def test_quality_by_band_and_the_threshold_that_keeps_it() -> None:
     assert judge.threshold_for([], 0.5) is None
 
 
+def test_no_threshold_is_recommended_beyond_the_scores_that_were_compared() -> None:
+    assert judge.threshold_for(results((5, True), (38.5, True)), 0.9) == 39
+
+
 # ---- both sides, over sockets
 
 
@@ -588,8 +602,10 @@ def test_prompts_come_from_the_journal_as_far_as_they_are_there(journal: Journal
         record(12, id="b", prompt="kept"),
         record(20, id="c", prompt=None),
         record(30, "cloud", id="d", prompt="went to the cloud"),
-        record(40, id="e", prompt="forced", forced=True),
+        record(40, id="e", prompt="forced", reason="forced", forced=True),
         record(40, id="f", prompt="private", private=True),
+        record(40, id="g", prompt="a title, please", reason="background"),
+        record(40, id="h", prompt="and in French?", signals={"conversation": 9.0}),
     ):
         journal.add(one)
     journal.flush()
