@@ -15,7 +15,8 @@ from typing import Annotated, Any, Literal
 import uvicorn
 from fastapi import FastAPI, Query, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse, Response, StreamingResponse
+from fastapi.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
+from fastapi.routing import APIRoute
 from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
 
@@ -103,22 +104,22 @@ def create_app(settings: Settings, assembly: Assembly | None = None) -> App:
 
     # --- the three dialects: the gate hands these to their doors directly -------------------------
 
-    @app.post("/v1/chat/completions", **describe.door("chat"))
+    @app.post(**describe.route("/v1/chat/completions"))
     async def chat_completions() -> Response:
         """OpenAI Chat Completions. Answered by the side that the prompt needs."""
         return ThroughDoor(doors["/v1/chat/completions"])
 
-    @app.post("/v1/responses", **describe.door("responses"))
+    @app.post(**describe.route("/v1/responses"))
     async def create_response() -> Response:
         """OpenAI Responses."""
         return ThroughDoor(doors["/v1/responses"])
 
-    @app.post("/v1/messages", **describe.door("messages"))
+    @app.post(**describe.route("/v1/messages"))
     async def create_message() -> Response:
         """Anthropic Messages."""
         return ThroughDoor(doors["/v1/messages"])
 
-    @app.post("/v1/messages/count_tokens", **describe.count_tokens())
+    @app.post(**describe.route("/v1/messages/count_tokens"))
     async def count_tokens(request: Request) -> Response:
         """An estimate of the tokens of a Messages request."""
         body = await json_body(request)
@@ -133,24 +134,24 @@ def create_app(settings: Settings, assembly: Assembly | None = None) -> App:
 
     # --- relayed to the local server as they are --------------------------------------------------
 
-    @app.post("/v1/completions", **describe.relayed({"prompt": "Once"}, ["prompt"]))
+    @app.post(**describe.route("/v1/completions"))
     async def completions(request: Request) -> Response:
         """Text completions, by the local server."""
         return await relayed("/completions", request)
 
-    @app.post("/v1/embeddings", **describe.relayed({"input": "text"}, ["input"]))
+    @app.post(**describe.route("/v1/embeddings"))
     async def embeddings(request: Request) -> Response:
         """Embeddings, by the local server; they never go to a cloud."""
         return await relayed("/embeddings", request)
 
     # --- what there is, and what would happen -----------------------------------------------------
 
-    @app.get("/v1/models", responses=describe.answers(None, "The models."))
+    @app.get(**describe.route("/v1/models"))
     async def list_models(request: Request) -> Response:
         """`auto`, `local`, `cloud`, and each side's models."""
         return JSONResponse(await views.model_list(router, _dialect(request)))
 
-    @app.get("/v1/models/{model_id:path}", responses=describe.answers(None, "The model."))
+    @app.get(**describe.route("/v1/models/{model_id:path}"))
     async def get_model(model_id: str, request: Request) -> Response:
         """One of them."""
         listed = await views.model_list(router, _dialect(request))
@@ -159,7 +160,7 @@ def create_app(settings: Settings, assembly: Assembly | None = None) -> App:
                 return JSONResponse(row)
         raise UnknownModel(f"There is no model {model_id[:200]!r}; GET /v1/models lists them.")
 
-    @app.post("/classify", **describe.classify())
+    @app.post(**describe.route("/classify"))
     async def classify(request: Request) -> Response:
         """Where a prompt or a chat body would go, and why. No model is called."""
         body = await json_body(request)
@@ -173,12 +174,12 @@ def create_app(settings: Settings, assembly: Assembly | None = None) -> App:
 
     # --- for people and monitors ------------------------------------------------------------------
 
-    @app.get("/health", responses=describe.answers(None, "Alive; and what each side can do now."))
+    @app.get(**describe.route("/health"))
     async def health() -> Response:
         """Alive, and each side: up, model, latency of the last look, what is wrong."""
         return JSONResponse(await views.health(router))
 
-    @app.get("/info", responses=describe.answers(None, "The settings that matter."))
+    @app.get(**describe.route("/info"))
     async def info() -> Response:
         """What it is set to."""
         return JSONResponse(await views.info(router, public(settings)))
@@ -187,24 +188,24 @@ def create_app(settings: Settings, assembly: Assembly | None = None) -> App:
     async def page() -> Response:
         return Response(html, headers=page_headers)
 
-    @app.get("/stats", responses=describe.answers(None, "The journal in figures."))
+    @app.get(**describe.route("/stats"))
     async def stats(days: Annotated[float, Query(gt=0, le=MOST_DAYS)] = 7) -> Response:
         """Traffic, latency, tokens and money of the last days."""
         return JSONResponse(await asyncio.to_thread(stats_json, journal, days))
 
-    @app.get("/decisions", responses=describe.answers(None, "The last decisions."))
+    @app.get(**describe.route("/decisions"))
     async def decisions(limit: Annotated[int, Query(ge=1, le=MOST_DECISIONS)] = 50) -> Response:
         """The last requests: where each went, and why, signal by signal."""
         local, _ = await router.sides()
         return JSONResponse(await asyncio.to_thread(decisions_json, journal, limit, local.status))
 
-    @app.post("/feedback", **describe.feedback())
+    @app.post(**describe.route("/feedback"))
     async def feedback(request: Request) -> Response:
         """Say how good an answer was; the tuner learns from it."""
         body = await json_body(request)
         return JSONResponse(await asyncio.to_thread(feedback_json, journal, body))
 
-    @app.get("/metrics", responses=describe.answers(None, "Prometheus text format."))
+    @app.get(**describe.route("/metrics"), response_class=PlainTextResponse)
     async def metrics() -> Response:
         """For Prometheus."""
         return Response(ledger.metrics.text(), media_type=CONTENT_TYPE_LATEST)
@@ -240,6 +241,10 @@ def create_app(settings: Settings, assembly: Assembly | None = None) -> App:
         else:
             known = RouterError(str(error.detail), status=error.status_code)
         return JSONResponse(openai.error_body(known), known.status, error.headers)
+
+    for described in app.routes:
+        if isinstance(described, APIRoute):
+            described.summary, described.description = described.description.rstrip("."), ""
 
     hosts = [*settings.allowed_hosts, settings.server_host]
     key = settings.router_api_key

@@ -1,55 +1,19 @@
-"""What /docs says of each route: its body, its answer, an example of both."""
+"""What /docs says of each route: its group, its body and its answers, with an example of each.
 
+The examples are in examples.json, by path: `group`, the `request` body with its `required` fields,
+the `answer`, a `stream` of events or a plain `text`; `forced` routes heed X-Force-Route.
+"""
+
+from functools import cache
+from pathlib import Path
 from typing import Any, Final
+
+import orjson
 
 Json = dict[str, Any]
 
-_CHAT: Final[Json] = {
-    "model": "auto",
-    "messages": [{"role": "user", "content": "What is the capital of France?"}],
-    "stream": False,
-}
-_CHAT_ANSWER: Final[Json] = {
-    "id": "chatcmpl-1f0c9a",
-    "object": "chat.completion",
-    "created": 1767225600,
-    "model": "qwen2.5-32b-instruct",
-    "choices": [
-        {
-            "index": 0,
-            "message": {"role": "assistant", "content": "Paris.", "refusal": None},
-            "logprobs": None,
-            "finish_reason": "stop",
-        }
-    ],
-    "usage": {"prompt_tokens": 14, "completion_tokens": 3, "total_tokens": 17},
-}
-_MESSAGES: Final[Json] = {
-    "model": "auto",
-    "max_tokens": 1024,
-    "messages": [{"role": "user", "content": "What is the capital of France?"}],
-}
-_RESPONSES: Final[Json] = {"model": "auto", "input": "What is the capital of France?"}
-_CLASSIFIED: Final[Json] = {
-    "score": 12.4,
-    "threshold": 50,
-    "target": "local",
-    "model": "qwen2.5-32b-instruct",
-    "reason": "simple",
-    "signals": {
-        "token_count": 1.2,
-        "complex_keywords": 12.6,
-        "simple_keywords": -1.4,
-        "structure": 0,
-        "reasoning_cues": 0,
-        "conversation": 0,
-    },
-    "tokens": 9,
-    "confidence": 0.7,
-    "gates": [],
-    "fix": "",
-    "would_fall_back": False,
-}
+EXAMPLES: Final = Path(__file__).with_name("examples.json")
+
 _ERROR: Final[Json] = {
     "error": {
         "message": "`messages` must be a list with at least one message.",
@@ -58,7 +22,10 @@ _ERROR: Final[Json] = {
         "code": None,
     }
 }
-
+FAILURE: Final[Json] = {
+    "description": "Failure, in OpenAI's shape; of /v1/messages in Anthropic's.",
+    "content": {"application/json": {"schema": {"type": "object"}, "example": _ERROR}},
+}
 FORCE_ROUTE: Final[Json] = {
     "name": "X-Force-Route",
     "in": "header",
@@ -79,77 +46,47 @@ DECISION_HEADERS: Final[Json] = {
 }
 
 
-def body(example: Json, required: list[str]) -> Json:
-    """A JSON request body: an object of which we fix only the fields we read."""
-    schema: Json = {"type": "object", "required": required, "additionalProperties": True}
+@cache
+def examples() -> dict[str, Json]:
+    """By path."""
+    found: dict[str, Json] = orjson.loads(EXAMPLES.read_bytes())
+    return found
+
+
+def route(path: str) -> Json:
+    """Keyword arguments for FastAPI's `get` or `post`."""
+    told = examples()[path]
+    extra: Json = {"requestBody": _body(told)} if "request" in told else {}
+    if told.get("forced"):
+        extra["parameters"] = [FORCE_ROUTE]
+    return {
+        "path": path,
+        "tags": [told["group"]],
+        "responses": {200: _answer(told), "default": FAILURE},
+        "openapi_extra": extra,
+    }
+
+
+def _body(told: Json) -> Json:
+    """A JSON object of which we fix only the fields we read."""
+    schema = {"type": "object", "required": told["required"], "additionalProperties": True}
     return {
         "required": True,
-        "content": {"application/json": {"schema": schema, "example": example}},
+        "content": {"application/json": {"schema": schema, "example": told["request"]}},
     }
 
 
-def answers(example: Json | None, description: str, *, sse: bool = False) -> dict[int | str, Json]:
-    """The answers of a route; `default` is any failure, in OpenAI's shape."""
-    content: Json = {"application/json": {"schema": {"type": "object"}, "example": example}}
-    if sse:
-        content["text/event-stream"] = {"schema": {"type": "string"}}
-    good: Json = {"description": description, "content": content}
-    if sse:
-        good["headers"] = DECISION_HEADERS
-    return {200: good, "default": failure()}
+def _answer(told: Json) -> Json:
+    if "text" in told:
+        return {"description": "As text.", "content": {"text/plain": _text(told["text"])}}
+    whole = {"schema": {"type": "object"}, "example": told["answer"]}
+    answer: Json = {"description": "As JSON.", "content": {"application/json": whole}}
+    if "stream" in told:
+        answer["description"] = "As JSON, or, where `stream` is true, as events."
+        answer["content"]["text/event-stream"] = _text(told["stream"])
+        answer["headers"] = DECISION_HEADERS
+    return answer
 
 
-def failure() -> Json:
-    return {
-        "description": "Failure, in OpenAI's shape.",
-        "content": {"application/json": {"schema": {"type": "object"}, "example": _ERROR}},
-    }
-
-
-def door(dialect: str) -> Json:
-    """Keyword arguments for the route of a dialect."""
-    example, required, answer = {
-        "chat": (_CHAT, ["messages"], _CHAT_ANSWER),
-        "messages": (_MESSAGES, ["messages", "max_tokens"], None),
-        "responses": (_RESPONSES, ["input"], None),
-    }[dialect]
-    return {
-        "responses": answers(answer, "The answer; a stream if asked for.", sse=True),
-        "openapi_extra": {"requestBody": body(example, required), "parameters": [FORCE_ROUTE]},
-    }
-
-
-def count_tokens() -> Json:
-    """Keyword arguments for the route that counts a Messages request."""
-    return {
-        "responses": answers({"input_tokens": 17}, "About as many tokens."),
-        "openapi_extra": {"requestBody": body(_MESSAGES, ["messages"])},
-    }
-
-
-def feedback() -> Json:
-    """Keyword arguments for POST /feedback."""
-    example = {"request_id": "chatcmpl-1f0c9a", "feedback": "bad"}
-    return {
-        "responses": answers({"ok": True}, "Noted."),
-        "openapi_extra": {"requestBody": body(example, ["request_id", "feedback"])},
-    }
-
-
-def classify() -> Json:
-    """Keyword arguments for POST /classify."""
-    return {
-        "responses": answers(_CLASSIFIED, "The decision; no model is called."),
-        "openapi_extra": {
-            "requestBody": body({"prompt": "What is the capital of France?"}, []),
-            "parameters": [FORCE_ROUTE],
-        },
-    }
-
-
-def relayed(example: Json, required: list[str]) -> Json:
-    """Keyword arguments for a route that is relayed to the local server."""
-    return {
-        "responses": answers({}, "What the local server answers."),
-        "openapi_extra": {"requestBody": body(example, required)},
-    }
+def _text(example: str) -> Json:
+    return {"schema": {"type": "string"}, "example": example}
