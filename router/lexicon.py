@@ -13,6 +13,8 @@ from typing import Any, Final
 
 FILE: Final = Path(__file__).with_name("lexicon.json")
 VERSION: Final = 1
+STEM_KEY: Final = 4
+"""Letters that a stem has at least; stems are looked up by so many of their first."""
 
 Cue = tuple[str, float]
 """The count that a cue belongs to, and its strength there."""
@@ -34,14 +36,16 @@ class Lexicon:
     """Word to tendency: above 0 where small models fall short, below 0 where they do well."""
     pivot: float
     """The joint tendency of a prompt's words from which they count as hard."""
+    typical: float
+    """The joint tendency that is assumed where the words are not known: in other languages."""
     common: frozenset[str]
     """The commonest English words."""
     cues: Mapping[str, tuple[Cue, ...]]
     """Words written down by hand."""
     pairs: Mapping[tuple[str, str], tuple[Cue, ...]]
     """Two words next to each other."""
-    stems: Mapping[str, tuple[Cue, ...]]
-    """Beginnings of words, for languages that inflect."""
+    stems: Mapping[str, tuple[tuple[str, tuple[Cue, ...]], ...]]
+    """Beginnings of words, for languages that inflect, by their first letters; longest first."""
     tables: Mapping[str, Table]
     english: frozenset[str]
     """The commonest words of English that no other language here has."""
@@ -83,13 +87,23 @@ def from_data(data: Mapping[str, Any]) -> Lexicon:
     return Lexicon(
         weights={word: value * step for word, value in zip(words, data["weights"], strict=True)},
         pivot=data["pivot"],
+        typical=data["typical"],
         common=frozenset(words[: data["common"]]),
         cues={key: tuple(value) for key, value in cues.items()},
         pairs={key: tuple(value) for key, value in pairs.items()},
-        stems={key: tuple(value) for key, value in stems.items()},
+        stems=_by_first_letters(stems),
         tables={
             name: Table(tuple(edges), tuple(points))
             for name, (edges, points) in data["tables"].items()
         },
         **{name: frozenset(entries.split()) for name, entries in data["groups"].items()},
     )
+
+
+def _by_first_letters(
+    stems: Mapping[str, list[Cue]],
+) -> dict[str, tuple[tuple[str, tuple[Cue, ...]], ...]]:
+    found: dict[str, list[tuple[str, tuple[Cue, ...]]]] = {}
+    for stem in sorted(stems, key=len, reverse=True):
+        found.setdefault(stem[:STEM_KEY], []).append((stem, tuple(stems[stem])))
+    return {first: tuple(several) for first, several in found.items()}

@@ -14,7 +14,7 @@ from itertools import pairwise
 from math import log, sqrt
 from typing import Final
 
-from router.lexicon import Lexicon
+from router.lexicon import STEM_KEY, Lexicon
 
 HEAD: Final = 2_000
 TAIL: Final = 1_000
@@ -22,7 +22,10 @@ LONG: Final = 2_500
 """Characters from which a text is taken for an instruction with a document."""
 ASK: Final = 700
 """Characters of the longest paragraph that is taken for an instruction."""
-
+DOCUMENT: Final = 500
+"""Characters from which a text is a document already if something easy is asked about it."""
+CLEARLY: Final = 1.5
+"""Strength of a cue that tells an easy task from the text it is about, however short that is."""
 TASK: Final = 120
 """Characters within which the colon stands that ends "translate this into French:"."""
 
@@ -58,7 +61,7 @@ _NUMERIC_CHOICE: Final = re.compile(
 )
 _ROW: Final = re.compile(r"^[ \t]{0,8}\|", re.MULTILINE)
 _KEY: Final = re.compile(r'["\']\s{0,3}:')
-_SENTENCE: Final = re.compile(r"[.!?\n\u3002\uff01\uff1f]+")
+_SENTENCE: Final = re.compile(r"[.!?](?=[ \t])|[.!?]{0,3}[\n\u3002\uff01\uff1f]+")
 _COLON: Final = re.compile(r":\s|:$|\n|\uff1a")
 _BLANK: Final = re.compile(r"\n[ \t]{0,8}\n")
 _QUOTED: Final = re.compile(
@@ -68,7 +71,6 @@ _QUOTED: Final = re.compile(
 
 # Where most words are not in the lexicon (other languages), being rare or long says nothing.
 _TYPICAL: Final = {"long_words": 0.08, "rare_words": 0.06, "uncommon_words": 0.4}
-_STEM_LENGTHS: Final = (4, 5, 6, 7, 8)
 
 
 @dataclass(slots=True)
@@ -105,8 +107,9 @@ def read(text: str, lexicon: Lexicon) -> Reading:
     distinct = set(words)
     weights = lexicon.weights
     known = [word for word in distinct if word in weights]
+    foreign = len(distinct & lexicon.foreign)
     english = 2 * len(known) >= len(distinct) > 0 and (
-        len(distinct & lexicon.foreign) <= len(distinct & lexicon.english)
+        not foreign or foreign < len(distinct & lexicon.english)
     )
     cues = _cues(words, distinct, known if english else [], low, lexicon)
     counts = dict.fromkeys(COUNTS, 0.0)
@@ -131,7 +134,7 @@ def read(text: str, lexicon: Lexicon) -> Reading:
             counts["uncommon_words"] = 1 - len(distinct & lexicon.common) / len(distinct)
         else:
             counts.update(_TYPICAL)
-    lexical = 0.0
+    lexical = lexicon.typical
     if english:
         lexical = sum([weights[word] for word in known]) / sqrt(len(distinct))
     above = lexical - lexicon.pivot
@@ -165,8 +168,8 @@ def _cues(
     if len(known) < 0.7 * len(distinct):
         stems = lexicon.stems
         for word in distinct.difference(known):
-            for length in _STEM_LENGTHS:
-                if cue := stems.get(word[:length]):
+            for stem, cue in stems.get(word[:STEM_KEY], ()):
+                if word.startswith(stem):
                     found += [(word, name, strength) for name, strength in cue]
                     break
     if not low.isascii():
@@ -207,25 +210,30 @@ def _structure(text: str, counts: dict[str, float]) -> float:
 
 def split(text: str, lexicon: Lexicon) -> tuple[str, str]:
     """A turn's instruction, and what was pasted or given with it."""
+    if found := _COLON.search(text, 0, TASK):
+        easy, _ = _asks_for(text[: found.start()], lexicon)
+        # After a colon comes a text; after a line break there may also be a second request.
+        if easy >= CLEARLY and (found[0] != "\n" or not _asks_for(text[:ASK], lexicon)[1]):
+            return text[: found.end()], text[found.end() :]
+    if len(text) < DOCUMENT:
+        return text, ""
+    head, tail = text[:HEAD], text[-TAIL:]
+    ask = "\n".join(part for part in (_first_paragraph(head), _last_paragraph(tail)) if part)
     if len(text) > LONG:
-        head, tail = text[:HEAD], text[-TAIL:]
-        asks = [part for part in (_first_paragraph(head), _last_paragraph(tail)) if part]
-        if not asks:
-            return head[:ASK] + "\n" + tail[-ASK // 2 :], text
-        return "\n".join(asks), text
-    found = _COLON.search(text, 0, TASK)
-    if found and _is_easy_task(text[: found.start()], lexicon):
-        return text[: found.end()], text[found.end() :]
-    return text, ""
+        return ask or head[:ASK] + "\n" + tail[-ASK // 2 :], text
+    easy, _ = _asks_for(ask, lexicon)
+    return (ask, text) if easy else (text, "")
 
 
-def _is_easy_task(head: str, lexicon: Lexicon) -> bool:
-    """Does "Translate to French:" stand before the text, or its like?"""
-    words = WORD.findall(head.lower())
-    cues = _cues(words, set(words), [], head, lexicon)
-    return any(name == "easy" and strength >= 1.5 for _, name, strength in cues) and not any(
-        name in ("hard", "expert") for _, name, _ in cues
-    )
+def _asks_for(ask: str, lexicon: Lexicon) -> tuple[float, bool]:
+    """How clearly something easy is asked for (0: it is not), and whether something hard is."""
+    low = ask.lower()
+    words = WORD.findall(low)
+    strength = {"easy": 0.0, "hard": 0.0, "expert": 0.0}
+    for _, name, found in _cues(words, set(words), [], low, lexicon):
+        strength[name] = max(strength.get(name, 0.0), found)
+    hard = strength["hard"] + strength["expert"] > 0
+    return (0.0 if hard else strength["easy"]), hard
 
 
 def _first_paragraph(head: str) -> str:

@@ -85,7 +85,7 @@ LEARNED: Final = frozenset(
     }
 )  # fmt: skip
 """Counts whose points are learned; the others keep the expected ones, learning did not help."""
-LIMITS: Final = {"sentence": 12.0, "payload": 4.0}
+LIMITS: Final = {"sentence": 8.0, "payload": 4.0, "rare_words": 12.0}
 """The most points that learning may add to a count."""
 POINTS: Final = 75.0
 """Roughly how many points one standard deviation of difficulty is worth."""
@@ -251,6 +251,7 @@ class Model:
 
     coefficients: Floats
     pivot: float
+    typical: float
     tables: dict[str, tuple[list[float], list[float]]]
 
 
@@ -304,7 +305,7 @@ def fit(corpus: Corpus, words: WordModel, rows: NDArray[np.int64]) -> Model:
         if len(apply):
             lexical[apply] = words.columns[apply] @ words.fit(corpus, learn)
     coefficients = words.fit(corpus, rows)
-    pivot = float(np.quantile(lexical[rows], PIVOT))
+    pivot, typical = (float(q) for q in np.quantile(lexical[rows], [PIVOT, 0.5]))
     boosted = HistGradientBoostingRegressor(
         max_leaf_nodes=2, max_iter=250, learning_rate=0.05, min_samples_leaf=50,
         l2_regularization=20, max_features=0.7, max_bins=MAX_BINS, early_stopping=False,
@@ -317,7 +318,7 @@ def fit(corpus: Corpus, words: WordModel, rows: NDArray[np.int64]) -> Model:
         corpus.target[rows] - expected_points(corpus.counts[rows]) / POINTS,
         sample_weight=corpus.weight[rows],
     )
-    return Model(coefficients, pivot, tables_of(boosted))
+    return Model(coefficients, pivot, typical, tables_of(boosted))
 
 
 def tables_of(boosted: HistGradientBoostingRegressor) -> dict[str, tuple[list[float], list[float]]]:
@@ -460,6 +461,7 @@ def lexicon_data(
     return {
         "version": VERSION,
         "pivot": round(model.pivot, 4),
+        "typical": round(model.typical, 4),
         "common": COMMON,
         "step": STEP,
         "words": " ".join(kept),
@@ -503,6 +505,7 @@ def main() -> None:
         "words": " ".join(names[:VOCABULARY]),
         "weights": [0] * VOCABULARY,
         "pivot": 0.0,
+        "typical": 0.0,
         "common": COMMON,
         "step": STEP,
         "cues": cues,
