@@ -31,6 +31,7 @@ from router.stats import MOST_DAYS, MOST_DECISIONS, decisions_json, feedback_jso
 from router.wire import messages, openai
 from web import describe, views
 from web.asgi import App, CallerLeft, Receive, Scope, Send, read_body
+from web.dialect import dialect_of, error_body
 from web.door import Door
 from web.gate import Gate
 from web.page import load_page
@@ -149,12 +150,12 @@ def create_app(settings: Settings, assembly: Assembly | None = None) -> App:
     @app.get(**describe.route("/v1/models"))
     async def list_models(request: Request) -> Response:
         """`auto`, `local`, `cloud`, and each side's models."""
-        return JSONResponse(await views.model_list(router, _dialect(request)))
+        return JSONResponse(await views.model_list(router, dialect_of(request.scope)))
 
     @app.get(**describe.route("/v1/models/{model_id:path}"))
     async def get_model(model_id: str, request: Request) -> Response:
         """One of them."""
-        listed = await views.model_list(router, _dialect(request))
+        listed = await views.model_list(router, dialect_of(request.scope))
         for row in listed["data"]:
             if row["id"] == model_id:
                 return JSONResponse(row)
@@ -213,19 +214,19 @@ def create_app(settings: Settings, assembly: Assembly | None = None) -> App:
     # --- failures ---------------------------------------------------------------------------------
 
     @app.exception_handler(RouterError)
-    async def router_error(_: Request, error: RouterError) -> Response:
+    async def router_error(request: Request, error: RouterError) -> Response:
         error.message = redact(error.message)
         headers = {"x-should-retry": "false"}
         if error.retry_after_s is not None:
             headers["retry-after"] = str(max(1, round(error.retry_after_s)))
-        return JSONResponse(openai.error_body(error), error.status, headers)
+        return JSONResponse(error_body(error, request.scope), error.status, headers)
 
     @app.exception_handler(RequestValidationError)
-    async def invalid(_: Request, error: RequestValidationError) -> Response:
+    async def invalid(request: Request, error: RequestValidationError) -> Response:
         first = error.errors()[0]
         name = str(first["loc"][-1])
         known = InvalidRequest(f"`{name}`: {first['msg']}.", param=name)
-        return JSONResponse(openai.error_body(known), known.status)
+        return JSONResponse(error_body(known, request.scope), known.status)
 
     @app.exception_handler(CallerLeft)
     async def left(_: Request, __: CallerLeft) -> Response:
@@ -240,7 +241,7 @@ def create_app(settings: Settings, assembly: Assembly | None = None) -> App:
             known = UnknownRoute(f"There is no {path}. GET /docs lists what there is.")
         else:
             known = RouterError(str(error.detail), status=error.status_code)
-        return JSONResponse(openai.error_body(known), known.status, error.headers)
+        return JSONResponse(error_body(known, request.scope), known.status, error.headers)
 
     for described in app.routes:
         if isinstance(described, APIRoute):
@@ -269,11 +270,6 @@ def public(settings: Settings) -> dict[str, Any]:
         "cloud_budget_usd_per_day": settings.cloud_budget_usd_per_day,
         "needs_key": settings.router_api_key is not None,
     }
-
-
-def _dialect(request: Request) -> str:
-    """Anthropic's clients announce themselves on every request."""
-    return "messages" if "anthropic-version" in request.headers else "chat"
 
 
 def listen(host: str, port: int) -> socket.socket:

@@ -11,7 +11,13 @@ from router.request import ChatRequest, text_of
 
 
 def check_fit(request: ChatRequest, name: str) -> None:
-    """Raises BackendUnfit on a part that no local server reads."""
+    """Raises BackendUnfit on a part that no local server reads, and on a tool that none can run."""
+    if _forces_what_is_left_out(request):
+        raise BackendUnfit(
+            f"`tool_choice` forces a tool that the {name} server cannot run.",
+            backend=name,
+            param="tool_choice",
+        )
     for i, message in enumerate(request.messages):
         content = message.get("content")
         if not isinstance(content, list):
@@ -22,6 +28,16 @@ def check_fit(request: ChatRequest, name: str) -> None:
                 raise BackendUnfit(
                     f"`{spot}`: the {name} server reads no files.", backend=name, param=spot
                 )
+
+
+def _forces_what_is_left_out(request: ChatRequest) -> bool:
+    left_out = [name for name in request.dropped if name.startswith("tools.")]
+    match request.body.get("tool_choice"):
+        case {"function": {"name": str(name)}}:
+            return f"tools.{name}" in left_out
+        case "required":
+            return bool(left_out) and not request.tools
+    return False
 
 
 def adapted(request: ChatRequest, model: str, server: str) -> dict[str, Any]:

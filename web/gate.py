@@ -11,12 +11,13 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from router.errors import Forbidden, RouterError, Unauthorized
-from router.wire import openai
 from web.asgi import App, Headers, Message, Receive, Scope, Send, header, send_error
+from web.dialect import error_body
 
 LOOPBACK_NAMES: Final = frozenset({"localhost", "127.0.0.1", "[::1]", "::1"})
 OPEN_PATHS: Final = frozenset({"/", "/health"})
 """What may be seen without ROUTER_API_KEY."""
+METHODS: Final = b"GET, HEAD, POST, OPTIONS"
 SHORT_PATHS: Final = frozenset(
     {"chat/completions", "completions", "embeddings", "messages", "models", "responses"}
 )
@@ -58,10 +59,15 @@ class Gate:
                 return
             self._check_key(scope, path)
         except RouterError as error:
-            await send_error(send, error, openai.error_body(error))
+            await send_error(send, error, error_body(error, scope))
             return
         if origin.lower() in self._origins:
             send = _with_headers(send, _cors_headers(origin))
+        if scope["method"] == "OPTIONS":
+            await _say_no_more(send, [(b"allow", METHODS)])
+            return
+        if scope["method"] == "HEAD":
+            scope, send = {**scope, "method": "GET"}, _without_body(send)
         door = self._doors.get(path) if scope["method"] == "POST" else None
         await (door or self._app)(scope, receive, send)
 
@@ -107,12 +113,17 @@ class Gate:
         wanted = header(scope, b"access-control-request-headers")
         headers: Headers = [
             *_cors_headers(origin),
-            (b"access-control-allow-methods", b"GET, POST, OPTIONS"),
+            (b"access-control-allow-methods", METHODS),
             (b"access-control-allow-headers", wanted.encode("latin-1") or b"*"),
             (b"access-control-max-age", b"600"),
         ]
-        await send({"type": "http.response.start", "status": 204, "headers": headers})
-        await send({"type": "http.response.body", "body": b""})
+        await _say_no_more(send, headers)
+
+
+async def _say_no_more(send: Send, headers: Headers) -> None:
+    """204: yes, and there is nothing to read."""
+    await send({"type": "http.response.start", "status": 204, "headers": headers})
+    await send({"type": "http.response.body", "body": b""})
 
 
 def _full_path(path: str) -> str:
@@ -134,6 +145,17 @@ def _with_headers(send: Send, extra: Headers) -> Send:
     async def sending(message: Message) -> None:
         if message["type"] == "http.response.start":
             message = {**message, "headers": [*message.get("headers", ()), *extra]}
+        await send(message)
+
+    return sending
+
+
+def _without_body(send: Send) -> Send:
+    """For HEAD: all that GET answers but the body itself."""
+
+    async def sending(message: Message) -> None:
+        if message["type"] == "http.response.body":
+            message = {**message, "body": b""}
         await send(message)
 
     return sending

@@ -136,7 +136,8 @@ def _chat(body: dict[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]:
     tools, unknown = _tools(body)
     if tools:
         chat["tools"] = tools
-    chat |= _tool_choice(body, [tool["function"]["name"] for tool in tools])
+    functions = [tool["function"]["name"] for tool in tools]
+    chat |= _tool_choice(body, functions, [name.removeprefix("tools.") for name in unknown])
     return checked(chat), (*dropped, *unknown)
 
 
@@ -172,7 +173,8 @@ def _tools(body: dict[str, Any]) -> tuple[list[dict[str, Any]], list[str]]:
     return functions, unknown
 
 
-def _tool_choice(body: dict[str, Any], functions: list[str]) -> dict[str, Any]:
+def _tool_choice(body: dict[str, Any], functions: list[str], unknown: list[str]) -> dict[str, Any]:
+    """`tool_choice`; it may force one of the tools that only Claude can be handed (`unknown`)."""
     choice = have(body.get("tool_choice"), dict, "tool_choice")
     if choice is None:
         return {}
@@ -183,14 +185,13 @@ def _tool_choice(body: dict[str, Any], functions: list[str]) -> dict[str, Any]:
         case "auto" | "none" as kind:
             return chosen | ({"tool_choice": kind} if functions else {})
         case "any":
-            if not functions:
-                raise invalid("tool_choice", "is `any`, but there is no tool that the caller runs")
+            if not functions and not unknown:
+                raise invalid("tool_choice", "is `any`, but there is no tool")
             return chosen | {"tool_choice": "required"}
         case "tool":
             name = need(choice.get("name"), str, "tool_choice.name")
-            if name not in functions:
-                rule = f"names `{name}`, which is none of the tools that the caller runs"
-                raise invalid("tool_choice.name", rule)
+            if name not in functions and name not in unknown:
+                raise invalid("tool_choice.name", f"names `{name}`, which is none of the tools")
             return chosen | {"tool_choice": {"type": "function", "function": {"name": name}}}
     raise invalid("tool_choice.type", "must be auto, any, tool or none")
 

@@ -1,0 +1,22 @@
+"""The dialect of a caller whose request no door has read: by its path, else by its headers."""
+
+from typing import Any
+
+from router.errors import RouterError
+from router.request import Dialect
+from router.wire import messages, openai
+from web.asgi import Scope, header
+
+
+def dialect_of(scope: Scope) -> Dialect:
+    """Anthropic's clients name their version on every request."""
+    if scope["path"].startswith("/v1/messages") or header(scope, b"anthropic-version"):
+        return "messages"
+    return "chat"
+
+
+def error_body(error: RouterError, scope: Scope) -> dict[str, Any]:
+    """A failure in the shape that this caller reads."""
+    return (
+        messages.error_body(error) if dialect_of(scope) == "messages" else openai.error_body(error)
+    )
