@@ -39,9 +39,12 @@ EVENT_STREAM: Final[Headers] = [
 
 
 DRAIN_S: Final = 2.0
-LAST_EVENTS: Final = (b"data: [DONE]", b"event: message_stop")
-"""How the last event of a relayed stream begins. Callers hang up when they have read it, which
-may be before the backend ends its stream."""
+LAST_EVENTS: Final = (
+    *(b"data: [DONE]", b"event: message_stop"),
+    *(b"event: response.completed", b"event: response.incomplete", b"event: response.failed"),
+)
+"""How the last event of a stream begins. Callers hang up when they have read it, which may be
+before the backend ends its stream."""
 
 
 class Wire(Protocol):

@@ -1,0 +1,90 @@
+"""One exchange at a door, as an ASGI server drives it."""
+
+import asyncio
+from typing import Any
+
+import orjson
+import pytest
+
+from config import load_settings
+from router.build import Assembly, assemble
+from server import create_app
+from tests.scripted import Connection, Request, scripted
+from tests.test_doors import local_answer, models
+
+HI = [{"role": "user", "content": "Hi"}]
+DOORS: dict[str, tuple[dict[str, Any], bytes]] = {
+    "/v1/chat/completions": ({"messages": HI}, b"data: [DONE]"),
+    "/v1/responses": ({"input": "Hi"}, b"event: response.completed"),
+    "/v1/messages": ({"messages": HI, "max_tokens": 9}, b"event: message_stop"),
+}
+
+
+async def answering(connection: Connection, request: Request) -> None:
+    await connection.stream(local_answer(request, calls=False)[0])
+
+
+async def hesitating(connection: Connection, request: Request) -> None:
+    said = local_answer(request, calls=False)[0]
+    await connection.begin_stream()
+    await connection.chunk(said[: said.index(b"Gott")].rpartition(b"\n\n")[0] + b"\n\n")
+    await connection.silence()
+
+
+class Visit:
+    """A caller that hangs up as soon as it has been sent some bytes."""
+
+    def __init__(self, path: str, body: dict[str, Any], until: bytes) -> None:
+        self.scope = {
+            "type": "http",
+            "method": "POST",
+            "path": path,
+            "headers": [(b"host", b"localhost")],
+            "query_string": b"",
+        }
+        self._body = orjson.dumps(body | {"stream": True, "model": "local"})
+        self._until = until
+        self._leaves = asyncio.Event()
+        self.sent = b""
+
+    async def receive(self) -> dict[str, Any]:
+        if self._body:
+            body, self._body = self._body, b""
+            return {"type": "http.request", "body": body, "more_body": False}
+        await self._leaves.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(self, message: Any) -> None:
+        self.sent += message.get("body", b"")
+        if self._until in self.sent:
+            self._leaves.set()
+            await asyncio.sleep(0.05)  # until the door has noticed
+
+
+def outcome(assembly: Assembly) -> str:
+    """Of the only request."""
+    (record,) = assembly.ledger.journal.recent()
+    return str(record.outcome)
+
+
+@pytest.mark.parametrize("path", DOORS)
+@pytest.mark.parametrize("early", [False, True], ids=["at the end", "before the end"])
+async def test_only_who_hangs_up_before_the_last_event_has_left(
+    path: str, early: bool, tmp_path: Any
+) -> None:
+    body, last = DOORS[path]
+    visit = Visit(path, body, b"It prints" if early else last)
+    async with scripted(hesitating if early else answering, models) as server:
+        settings = load_settings(
+            _env_file=None,
+            local_base_url=f"{server.url}/v1",
+            local_model="local-model",
+            embedded_model="off",
+            journal_path=str(tmp_path / "journal.db"),
+        )
+        assembly = assemble(settings)
+        try:
+            await create_app(settings, assembly)(visit.scope, visit.receive, visit.send)
+            assert outcome(assembly) == ("left" if early else "done")
+        finally:
+            await assembly.aclose()
