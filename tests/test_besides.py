@@ -70,6 +70,54 @@ def openai_client(http: httpx2.AsyncClient, key: str = "k") -> openai.AsyncOpenA
     )
 
 
+# --- one decision for all doors -------------------------------------------------------------------
+
+SYSTEM = "You are an expert. Prove, analyse and refactor everything step by step. " * 50
+TOOL = {"name": "prove", "description": "Prove a theorem.", "input_schema": {"type": "object"}}
+FUNCTION = {"name": "prove", "description": "Prove a theorem.", "parameters": {"type": "object"}}
+
+
+def chat_body(text: str) -> dict[str, Any]:
+    said = [{"role": "system", "content": SYSTEM}, {"role": "user", "content": text}]
+    return {"messages": said, "tools": [{"type": "function", "function": FUNCTION}]}
+
+
+def responses_body(text: str) -> dict[str, Any]:
+    part = {"type": "input_text", "text": text}
+    items = [{"type": "message", "role": "user", "content": [part]}]
+    return {"instructions": SYSTEM, "input": items, "tools": [{"type": "function", **FUNCTION}]}
+
+
+def messages_body(text: str) -> dict[str, Any]:
+    reminder = {"type": "text", "text": f"<system-reminder>\n{SYSTEM}\n</system-reminder>"}
+    said = [{"role": "user", "content": [reminder, {"type": "text", "text": text}]}]
+    return {"max_tokens": 9, "system": SYSTEM, "messages": said, "tools": [TOOL]}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "What is the capital of France?",
+        "Prove that there are infinitely many primes, and compare two proofs.",
+        "Übersetze das ins Englische: Guten Morgen!",
+        "def f(x):\n    return x\n\nWhy does f(None) return None?",
+    ],
+)
+async def test_a_question_has_the_same_score_whichever_door_it_comes_in_by(text: str) -> None:
+    doors = {
+        "/v1/chat/completions": chat_body(text),
+        "/v1/responses": responses_body(text),
+        "/v1/messages": messages_body(text),
+    }
+    async with router() as (http, _):
+        bare = await http.post("/classify", json={"prompt": text})
+        scores = {
+            path: (await http.post(path, json=body | {"model": "auto"})).headers["x-router-score"]
+            for path, body in doors.items()
+        }
+    assert set(scores.values()) == {f"{bare.json()['score']:.0f}"}
+
+
 # --- looks at the server --------------------------------------------------------------------------
 
 
