@@ -256,7 +256,9 @@ async def test_the_score_moves_while_one_types(tab: Tab) -> None:
         assert "goes to the cloud" in await tab.value(
             "document.querySelector('#spoken').textContent"
         )
-        assert "claude-sonnet-4-6" in await tab.text("#verdict")
+        verdict = await tab.text("#verdict")
+        assert "claude-sonnet-4-6" in verdict
+        assert "null" not in verdict
 
 
 @needs_browser
