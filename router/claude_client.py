@@ -175,11 +175,14 @@ class ClaudeBackend:
         try:
             async with self._answer(body, headers) as chunks:
                 async for block in sse.blocks(chunks):
-                    tally.read(block)
-                    held.append(block)
+                    if not sse.ends_whole(block):
+                        break
+                    held.append(tally.passed(block))
                     if tally.begun:  # until then another backend can still answer
                         yield b"".join(held)
                         held.clear()
+                    if tally.failure is not None:
+                        raise tally.failure
         finally:
             note(tally.usage)
         if not tally.ended:
@@ -190,7 +193,12 @@ class ClaudeBackend:
     ) -> AsyncGenerator[bytes, None]:
         async with self._answer(body, headers) as chunks:
             document = b"".join([chunk async for chunk in chunks])
-        usage = self._parsed(document).get("usage")
+            message = self._parsed(document)
+            if isinstance(error := message.get("error"), dict):
+                raise claude.failure(error)
+            if message.get("type") != "message":
+                raise BackendBroken("Claude's answer is no message.", backend=self.name)
+        usage = message.get("usage")
         note(claude.usage_of(usage if isinstance(usage, dict) else {}))
         yield document
 

@@ -738,12 +738,33 @@ async def test_a_relay_that_is_cut_off_says_so() -> None:
         assert reply.usage == Usage(25, 1)
 
 
-async def test_an_error_inside_a_relayed_stream_passes_as_it_is() -> None:
+async def test_an_error_inside_a_relayed_stream_is_raised_after_what_came_before() -> None:
     answer = streaming(recorded("overloaded"))
     async with claude_server(answer) as server, backend_of(server) as backend:
         reply = await backend.open(messages_request(), MODEL)
         assert isinstance(reply, Relayed)
-        assert b"".join([chunk async for chunk in reply.chunks]) == recorded("overloaded")
+        said: list[bytes] = []
+        with pytest.raises(BackendBusy):
+            await heard(reply.chunks, said)
+        before, _, _ = recorded("overloaded").partition(b"event: error")
+        assert b"".join(said) == before
+
+
+async def test_half_an_event_is_not_relayed() -> None:
+    answer = streaming(BEGUN, BEGUN[:-12])
+    async with claude_server(answer) as server, backend_of(server) as backend:
+        reply = await backend.open(messages_request(), MODEL)
+        assert isinstance(reply, Relayed)
+        said: list[bytes] = []
+        with pytest.raises(BackendBroken):
+            await heard(reply.chunks, said)
+        assert b"".join(said).endswith(b"\n\n")
+
+
+async def heard(chunks: AsyncIterator[bytes], said: list[bytes]) -> None:
+    """Listen to the end, keeping what was said up to a failure."""
+    async for chunk in chunks:
+        said.append(chunk)
 
 
 async def test_closing_a_relay_closes_the_connection() -> None:

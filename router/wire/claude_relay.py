@@ -5,7 +5,7 @@ from typing import Any, Final
 
 import orjson
 
-from router.errors import BackendBroken
+from router.errors import BackendBroken, BackendError
 from router.events import Usage
 from router.wire import sse
 from router.wire.claude_stream import BACKEND, failure, usage_of
@@ -34,24 +34,33 @@ class Tally:
         self.begun = False
         """Has the answer itself begun? What comes before can still be thrown away."""
         self.ended = False
+        self.failure: BackendError | None = None
+        """What the stream says went wrong; it is over then."""
         self._told: dict[str, Any] = {}
 
     @property
     def usage(self) -> Usage | None:
         return usage_of(self._told)
 
-    def read(self, block: bytes) -> None:
-        """Look into a block of whole events. Raises the failure that an error event stands for,
-        if the answer has not begun."""
+    def passed(self, block: bytes) -> bytes:
+        """What of a block of whole events goes on to the caller: all up to an error.
+
+        Raises BackendBroken on what cannot be read, if the answer has not begun.
+        """
         if self.begun and not any(mark in block for mark in _TELLING):
-            return
-        for data in sse.data_of(block):
-            try:
-                self._read(orjson.loads(data))
-            except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError):
-                if not self.begun:
-                    message = "Claude sent an event that cannot be read."
-                    raise BackendBroken(message, backend=BACKEND) from None
+            return block
+        events = block.replace(b"\r\n", b"\n").split(b"\n\n")
+        for position, event in enumerate(events):
+            for data in sse.data_of(event):
+                try:
+                    self._read(orjson.loads(data))
+                except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError):
+                    if not self.begun:
+                        message = "Claude sent an event that cannot be read."
+                        raise BackendBroken(message, backend=BACKEND) from None
+            if self.failure is not None:
+                return b"".join(good + b"\n\n" for good in events[:position])
+        return block
 
     def _read(self, event: dict[str, Any]) -> None:
         match event["type"]:
@@ -59,9 +68,9 @@ class Tally:
                 pass
             case "message_start":
                 self._told |= event["message"].get("usage") or {}
-            case "error" if not self.begun:
-                raise failure(event["error"])
-            case "error" | "message_stop":
+            case "error":
+                self.failure = failure(event["error"])
+            case "message_stop":
                 self.ended = self.begun = True
             case "message_delta":
                 self.begun = True
