@@ -50,6 +50,12 @@ async def prove(
         reply.chunks = chained(held, reply.chunks)
 
 
+async def read_whole(reply: Reply) -> None:
+    """Read events to their end, for a caller that sees nothing of them before."""
+    if isinstance(reply, Translated):
+        reply.events = chained([event async for event in reply.events], reply.events)
+
+
 async def _wait_for(
     proof: "_Proof",
     events: AsyncGenerator[Event, None],

@@ -14,7 +14,7 @@ from router.availability import Watch
 from router.backend import Backend, Relayed, Reply, Status, Target
 from router.background import background_kind
 from router.classifier import score
-from router.commit import prove
+from router.commit import prove, read_whole
 from router.conversations import Conversations, in_tool_loop, prefixes_of
 from router.decision import Ask, Candidate, Decision, Policy, Reason, Side, decide
 from router.errors import (
@@ -278,6 +278,8 @@ class Call:
     ) -> None:
         if self._reply is not None:
             await self._reply.aclose()
+            if isinstance(error, BackendError):
+                self._router.watches[self.candidate.backend].failed(error)
         if self._slot is not None:
             self._slot.release()
 
@@ -313,6 +315,8 @@ class Call:
             reply = await router.backends[candidate.backend].open(self.request, candidate.model)
             if router.commit_hold_s and self._can_start_over(candidate):
                 await prove(reply, self.request, candidate.backend, router.commit_hold_s)
+            if not self.request.stream:
+                await read_whole(reply)
         except BaseException as error:
             if reply is not None:
                 await reply.aclose()
