@@ -25,6 +25,8 @@ class Heard:
     error: Json | None = None
     """What went wrong, whatever the dialect calls it; in a stream it must be the last event."""
     comments: list[str] = field(default_factory=list)
+    unreadable: list[str] = field(default_factory=list)
+    """Data that is no JSON object, as it comes where bytes are relayed."""
     headers: Any = None
 
 
@@ -62,7 +64,11 @@ class Dialect:
         elif "json" in answer.headers["content-type"]:
             self.in_document(heard, answer.json())
         else:
-            for name, data in events(answer.text, heard.comments):
+            for name, said in events(answer.text, heard.comments):
+                data = _object(said)
+                if data is None:
+                    heard.unreadable.append(said)
+                    continue
                 assert heard.error is None, "something comes after the error"
                 self.in_stream(heard, name, data)
                 if name == "error" or "error" in data:
@@ -71,7 +77,7 @@ class Dialect:
         return heard
 
 
-def events(text: str, comments: list[str]) -> Iterator[tuple[str, Json]]:
+def events(text: str, comments: list[str]) -> Iterator[tuple[str, str]]:
     """Name and data of each event of a stream, which must end with a whole one."""
     *blocks, rest = text.replace("\r\n", "\n").split("\n\n")
     assert not rest, "the last event has no end"
@@ -82,7 +88,15 @@ def events(text: str, comments: list[str]) -> Iterator[tuple[str, Json]]:
         data = "\n".join(value.strip() for name, _, value in fields if name == "data")
         if data:
             name = next((value.strip() for name, _, value in fields if name == "event"), "")
-            yield name, {} if data == "[DONE]" else orjson.loads(data)
+            yield name, data
+
+
+def _object(data: str) -> Json | None:
+    try:
+        body = {} if data == "[DONE]" else orjson.loads(data)
+    except orjson.JSONDecodeError:
+        return None
+    return body if isinstance(body, dict) else None
 
 
 def _chat_stream(heard: Heard, name: str, data: Json) -> None:
