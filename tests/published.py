@@ -70,6 +70,11 @@ def check_event(dialect: Dialect, event: Any) -> None:
     validator(*name).validate(event)
 
 
+def check_error(dialect: Dialect, body: Any) -> None:
+    """Fails unless this is the body of an error answer of the dialect."""
+    validator("anthropic" if dialect == "messages" else "openai", "ErrorResponse").validate(body)
+
+
 _WHOLE: dict[Dialect, tuple[str, str]] = {
     "chat": ("openai", "CreateChatCompletionResponse"),
     "messages": ("anthropic", "Message"),

@@ -15,8 +15,11 @@ import pytest
 
 from config import load_settings
 from router.build import assemble
+from router.request import Dialect
+from router.wire import sse
 from server import create_app
 from tests.clients import recorded
+from tests.published import check_answer, check_error, check_event
 from tests.scripted import Connection, Request, ScriptedServer, scripted
 
 PNG = base64.b64encode(b"\x89PNG\r\n\x1a\n and so on").decode()
@@ -307,6 +310,49 @@ pairs = pytest.mark.parametrize(
 both_ways = pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
 
 
+RELAYED = {
+    *(("chat", "local"), ("chat", "llama.cpp")),
+    *(("messages", "claude"), ("messages", "llama.cpp")),
+}
+"""Whose bytes pass as they are: they are the backend's own."""
+
+
+class Checked(httpx2.AsyncBaseTransport):
+    """A way to the server on which every answer is held against its published schema."""
+
+    def __init__(self, server: httpx2.AsyncBaseTransport, backend: str) -> None:
+        self._server = server
+        self._backend = backend
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        answer = await self._server.handle_async_request(request)
+        data = await answer.aread()
+        path = request.url.path.removeprefix("/v1/")
+        dialect: Dialect | None = DIALECTS.get(path)
+        if dialect is not None:
+            self._check(dialect, answer, data)
+        return httpx2.Response(answer.status_code, headers=answer.headers, content=data)
+
+    def _check(self, dialect: Dialect, answer: httpx2.Response, data: bytes) -> None:
+        if answer.status_code != 200:
+            check_error(dialect, orjson.loads(data))
+        elif (dialect, self._backend) in RELAYED:
+            pass
+        elif answer.headers["content-type"].startswith("text/event-stream"):
+            for event in sse.data_of(data):
+                if event != b"[DONE]" and b'"error":{' not in event:
+                    check_event(dialect, orjson.loads(event))
+        else:
+            check_answer(dialect, orjson.loads(data))
+
+
+DIALECTS: dict[str, Dialect] = {
+    "chat/completions": "chat",
+    "responses": "responses",
+    "messages": "messages",
+}
+
+
 @asynccontextmanager
 async def house(
     backend: str, *, fails: bool = False, breaks: bool = False
@@ -350,7 +396,8 @@ async def house(
         )
         assembly = assemble(settings)
         try:
-            yield httpx2.ASGITransport(create_app(settings, assembly)), server
+            transport = httpx2.ASGITransport(create_app(settings, assembly))
+            yield Checked(transport, backend), server
         finally:
             await assembly.aclose()
 
