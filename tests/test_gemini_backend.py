@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import subprocess
 import sys
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -535,7 +534,7 @@ class Wire:
         self.serving.add(asyncio.ensure_future(self._serve(reader, writer)))
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(ConnectionError):
+        with contextlib.suppress(ConnectionError, EOFError):
             await reader.readuntil(b"\r\n\r\n")
             writer.write(self.data)
             self.met.set()
@@ -600,17 +599,19 @@ def test_no_error_of_the_http_library_is_unmapped() -> None:
 
 async def test_a_server_that_does_not_begin_is_given_up() -> None:
     wire = Wire()
-    limits = TimeLimits(connect_s=1, first_byte_s=0.05, idle_s=5)
+    limits = TimeLimits(connect_s=1, first_byte_s=0.3, idle_s=5)
     async with wire.running() as url, backend_of(url, limits=limits) as backend:
-        with pytest.raises(BackendTimeout, match=r"begin to answer within 0\.05 s"):
+        await backend.warm()
+        with pytest.raises(BackendTimeout, match=r"begin to answer within 0\.3 s"):
             await ask(backend)
         await asyncio.wait_for(wire.left.wait(), CLOSED_WITHIN_S)
 
 
 async def test_the_first_byte_is_one_of_the_answer_not_of_its_head() -> None:
     wire = Wire(HEAD)
-    limits = TimeLimits(connect_s=1, first_byte_s=0.05, idle_s=5)
+    limits = TimeLimits(connect_s=1, first_byte_s=0.3, idle_s=5)
     async with wire.running() as url, backend_of(url, limits=limits) as backend:
+        await backend.warm()
         with pytest.raises(BackendTimeout):
             await ask(backend)
         await asyncio.wait_for(wire.left.wait(), CLOSED_WITHIN_S)
@@ -687,12 +688,10 @@ async def test_closing_a_reply_that_nobody_read_closes_the_connection() -> None:
 
 
 async def assert_gone_when(waiting: "asyncio.Task[Any]", wire: Wire) -> None:
-    started = time.monotonic()
     waiting.cancel()
     with pytest.raises(asyncio.CancelledError):
         await waiting
     await asyncio.wait_for(wire.left.wait(), CLOSED_WITHIN_S)
-    assert time.monotonic() - started < CLOSED_WITHIN_S
 
 
 # --- looking --------------------------------------------------------------------------------------
