@@ -10,7 +10,7 @@ from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import median
-from typing import Any, Final
+from typing import Final
 
 from router.backend import Target
 from router.classifier import UNSURE_BELOW
@@ -157,7 +157,7 @@ def _speed(rows: Iterable[_Row], target: str) -> _Speed:
     return _Speed(median(first) if first else None, median(each) if each else None)
 
 
-def _past(row: _Row, speeds: dict[str, Any], unsure_target: Target) -> Past:
+def _past(row: _Row, speeds: dict[str, _Speed], unsure_target: Target) -> Past:
     here = row.target == "local"
     estimated = speeds["cloud" if here else "local"].ms(row.completion_tokens)
     return Past(
