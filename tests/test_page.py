@@ -311,6 +311,21 @@ async def test_it_asks_for_the_key_and_shows_only_what_is_open_until_it_has_it(t
 
 
 @needs_browser
+async def test_it_says_how_to_connect_as_the_readme_does(
+    serve: Callable[..., Any], tab: Tab
+) -> None:
+    readme = (Path(__file__).parents[1] / "README.md").read_text("utf-8")
+    address = await serve([])
+    await drawn(tab, address)
+    clients = await tab.value("CLIENTS.length")
+    for i in range(clients):
+        await tab.value(f"document.querySelectorAll('#clients input')[{i}].click()")
+        shown = await tab.value("document.querySelector('#snippet').textContent")
+        for line in shown.replace(address.rstrip("/"), "http://localhost:8080").splitlines():
+            assert line.strip() in readme, line
+
+
+@needs_browser
 async def test_the_chart_is_read_with_the_arrow_keys(serve: Callable[..., Any], tab: Tab) -> None:
     await drawn(tab, await serve(RECORDS))
     await tab.value("document.querySelector('#traffic svg').focus()")
