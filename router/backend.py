@@ -1,9 +1,9 @@
 """The protocol between the router and what answers: request in, unread reply out."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Literal, Protocol, TypeVar
+from typing import Any, Literal, Protocol, TypeVar
 
 from router.errors import BackendBroken
 from router.events import Event, Usage
@@ -89,6 +89,8 @@ class Relayed:
     format: Dialect = "chat"
     dropped: tuple[str, ...] = ()
     usage: Usage | None = None
+    document: Mapping[str, Any] | None = None
+    """What the chunks say, where they are one document that had to be read anyway."""
 
     async def aclose(self) -> None:
         await self.chunks.aclose()

@@ -40,11 +40,15 @@ async def prove(
         async with aclosing(_noting(reply.events, told)) as events:
             await _wait_for(proof, events, hold_s, clock)
         reply.events = chained(told, reply.events)
+    elif reply.document is not None:
+        native = reply.format == "messages"
+        decode_complete = messages_relay.decode_complete if native else openai.decode_complete
+        any(map(proof.seen, decode_complete(reply.document, backend)))
     else:
         held: list[bytes] = []
         async with (
             aclosing(_noting(reply.chunks, held)) as chunks,
-            aclosing(_said(chunks, reply.format, request.stream, backend)) as events,
+            aclosing(_said(chunks, reply.format, backend)) as events,
         ):
             await _wait_for(proof, events, hold_s, clock)
         reply.chunks = chained(held, reply.chunks)
@@ -72,23 +76,13 @@ async def _wait_for(
             return
 
 
-async def _said(
-    chunks: AsyncGenerator[bytes, None], format: Dialect, stream: bool, backend: str
+def _said(
+    chunks: AsyncGenerator[bytes, None], format: Dialect, backend: str
 ) -> AsyncGenerator[Event, None]:
-    """What relayed bytes say, in either of the formats that local servers answer in."""
-    native = format == "messages"
-    if stream:
-        decoded = (
-            claude.decode(chunks, backend=backend) if native else openai.decode(chunks, backend)
-        )
-        async with aclosing(decoded):
-            async for event in decoded:
-                yield event
-        return
-    document = orjson.loads(b"".join([chunk async for chunk in chunks]))
-    decode_complete = messages_relay.decode_complete if native else openai.decode_complete
-    for event in decode_complete(document, backend):
-        yield event
+    """What a relayed stream says, in either of the formats that local servers answer in."""
+    if format == "messages":
+        return claude.decode(chunks, backend=backend)
+    return openai.decode(chunks, backend)
 
 
 async def _noting(

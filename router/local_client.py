@@ -21,6 +21,7 @@ import aiohttp
 import orjson
 
 from router.backend import Relayed, Reply, Status, TimeLimits, Translated, chained, primed
+from router.deadlines import within
 from router.discovery import Discovery
 from router.errors import BackendBroken, BackendError, BackendTimeout, BackendUnreachable
 from router.events import Event, Usage
@@ -66,9 +67,6 @@ class LocalBackend:
         if api_key:
             self._headers["Authorization"] = f"Bearer {api_key}"
         self._limits = limits
-        self._timeout = aiohttp.ClientTimeout(
-            total=limits.total_s, sock_connect=limits.connect_s, sock_read=limits.first_byte_s
-        )
         self._session: aiohttp.ClientSession | None = None
         self._discovery = Discovery(self.base_url, model, self._get, self._post_json)
         self._server = ""
@@ -76,7 +74,7 @@ class LocalBackend:
     async def open(self, request: ChatRequest, model: str) -> Reply:
         check_fit(request, self.name)
         with self._translating_errors():
-            async with asyncio.timeout(self._limits.first_byte_s):
+            with within(self._limits.first_byte_s):
                 native = as_it_came(request, model, self._server)
                 if native is not None and (reply := await self._native(request, native, model)):
                     return reply
@@ -98,7 +96,8 @@ class LocalBackend:
                 if request.stream:
                     reply = await self._translated(openai.decode_complete(document), model)
                 else:
-                    reply = Relayed(_once(raw), _name(document.get("model"), model))
+                    named = _name(document.get("model"), model)
+                    reply = Relayed(_once(raw), named, document=document)
                     reply.usage = openai.usage_of(document.get("usage"))
             reply.dropped = tuple(name for name in request.body if name not in body)
             return reply
@@ -124,7 +123,9 @@ class LocalBackend:
             if not shows_thoughts(request):
                 shown = messages_relay.without_thoughts(document)
                 raw = raw if shown == document else orjson.dumps(shown)
-            reply = Relayed(_once(raw), _name(document.get("model"), model), "messages")
+                document = shown
+            named = _name(document.get("model"), model)
+            reply = Relayed(_once(raw), named, "messages", document=document)
             reply.usage = claude.usage_of(document.get("usage") or {})
             return reply
         except BaseException:
@@ -157,15 +158,15 @@ class LocalBackend:
         """POST a body to another of the server's paths, as it is: its status, type and bytes."""
         if not isinstance(body.get("model"), str) or body["model"] in ("", "auto", "local"):
             body = {**body, "model": self.model}
-        with self._translating_errors():
+        with self._translating_errors(), within(self._limits.first_byte_s):
             response = await self._post(path, orjson.dumps(body))
         return response.status, response.content_type, self._passed_on(response)
 
     async def _passed_on(self, response: aiohttp.ClientResponse) -> AsyncGenerator[bytes, None]:
         try:
             with self._translating_errors():
-                async for chunk in response.content.iter_any():
-                    yield chunk
+                async for piece in self._pieces(response):
+                    yield piece
         finally:
             response.close()
 
@@ -190,7 +191,8 @@ class LocalBackend:
                 connector=aiohttp.TCPConnector(limit=0, ttl_dns_cache=60),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 headers=self._headers,
-                timeout=self._timeout,
+                # Each of its time limits would be a timer: see deadlines.py.
+                timeout=aiohttp.ClientTimeout(None, sock_connect=self._limits.connect_s),
                 auto_decompress=False,
             )
         return self._session
@@ -219,8 +221,9 @@ class LocalBackend:
 
     async def _post_json(self, url: str, body: dict[str, Any]) -> tuple[int, bytes]:
         try:
-            async with self._client().post(url, data=orjson.dumps(body)) as answer:
-                return answer.status, await _read(answer, MOST_PROBE_BYTES)
+            with within(self._limits.first_byte_s):
+                async with self._client().post(url, data=orjson.dumps(body)) as answer:
+                    return answer.status, await _read(answer, MOST_PROBE_BYTES)
         except aiohttp.ClientError as error:
             raise ConnectionError(str(error)) from None
 
@@ -249,7 +252,7 @@ class LocalBackend:
         format: Dialect = "chat",
     ) -> Relayed:
         """An answer that has begun: its first event is here, and is not an error."""
-        blocks = sse.blocks(response.content.iter_any())
+        blocks = sse.blocks(self._pieces(response))
         first = b""
         async for block in blocks:
             first += block
@@ -258,11 +261,6 @@ class LocalBackend:
         body = self._first_body(first)
         if error := chat_relay.in_band_error(body):
             raise self._error(200, error)
-        if connection := response.connection:
-            protocol = connection.protocol
-            if protocol is not None:
-                protocol.read_timeout = self._limits.idle_s
-                protocol.start_timeout()
         message = body.get("message") if format == "messages" else body
         named = message.get("model") if isinstance(message, dict) else None
 
@@ -315,6 +313,19 @@ class LocalBackend:
         finally:
             note(tally.usage)
             response.close()
+
+    async def _pieces(self, response: aiohttp.ClientResponse) -> AsyncGenerator[bytes, None]:
+        """The body as it comes; whoever waits for the first piece has set a limit to that.
+
+        Raises TimeoutError when nothing more comes for too long, or it does not come to an end.
+        """
+        clock, limits = asyncio.get_running_loop().time, self._limits
+        until = clock() + limits.total_s
+        piece = await response.content.readany()
+        while piece:
+            yield piece
+            with within(min(limits.idle_s, until - clock())):
+                piece = await response.content.readany()
 
     async def _refusal(self, response: aiohttp.ClientResponse) -> BackendError:
         raw = await _read(response, MOST_ERROR_BYTES)

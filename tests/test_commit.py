@@ -109,7 +109,9 @@ def answer(form: str, content: list[dict[str, Any]], reason: str = "stop") -> Re
     dialect, _, way = form.partition(" ")
     make, format = (chat, "chat") if dialect == "chat" else (native, "messages")
     chunks = make(content, reason, way == "stream")
-    return Relayed(each(chunks), "m", format="chat" if format == "chat" else "messages")
+    reply = Relayed(each(chunks), "m", format="chat" if format == "chat" else "messages")
+    reply.document = None if way == "stream" else orjson.loads(chunks[0])
+    return reply
 
 
 def request(form: str, tools: list[dict[str, Any]] | None = None) -> ChatRequest:

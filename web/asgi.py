@@ -1,11 +1,11 @@
 """The ASGI contract on one page, and what every door does with it: read a body, send an answer."""
 
-import asyncio
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any, Final
 
 import orjson
 
+from router.deadlines import within
 from router.errors import InvalidRequest, RouterError, TooLarge
 
 Scope = MutableMapping[str, Any]
@@ -45,7 +45,7 @@ async def read_body(scope: Scope, receive: Receive, limit_bytes: int) -> bytes:
     size = 0
     while True:
         try:
-            async with asyncio.timeout(BODY_PAUSE_S):
+            with within(BODY_PAUSE_S):
                 message = await receive()
         except TimeoutError:
             raise InvalidRequest(
