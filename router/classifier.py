@@ -5,7 +5,6 @@ learned from measured answers. Here is only how they add up. Pure: the same mess
 score, whatever system prompt, tools or tool results stand around them.
 """
 
-from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import exp
@@ -151,7 +150,7 @@ def explain(request: ChatRequest) -> list[Evidence]:
     found = []
     for signal in SIGNALS:
         for name in signal.counts:
-            points = _table_points(name, reading, lexicon)
+            points = lexicon.tables[name].at(reading.counts[name])
             if points:
                 words = _words_behind(name, reading, lexicon)
                 found.append(Evidence(signal.name, name, round(points, 2), words))
@@ -170,15 +169,16 @@ def _words_behind(count: str, reading: Reading, lexicon: Lexicon) -> tuple[str, 
 def own_points(reading: Reading, lexicon: Lexicon) -> dict[str, float]:
     """Points of the five signals for one turn by itself."""
     points = {}
+    counts, tables = reading.counts, lexicon.tables
     for signal in SIGNALS:
-        total = sum([_table_points(name, reading, lexicon) for name in signal.counts])
+        total = sum(
+            [
+                tables[name].at(count) if (count := counts[name]) else tables[name].for_none
+                for name in signal.counts
+            ]
+        )
         points[signal.name] = round(min(max(total, signal.low), signal.high), 2)
     return points
-
-
-def _table_points(count: str, reading: Reading, lexicon: Lexicon) -> float:
-    table = lexicon.tables[count]
-    return table.points[bisect_right(table.edges, reading.counts[count])]
 
 
 def _need_of(turns: Sequence[Turn], lexicon: Lexicon) -> tuple[float | None, float]:

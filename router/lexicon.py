@@ -5,8 +5,9 @@ prompts of their own and put it in its place.
 """
 
 import json
+from bisect import bisect_right
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any, Final
@@ -26,6 +27,14 @@ class Table:
 
     edges: tuple[float, ...]
     points: tuple[float, ...]
+    for_none: float = field(init=False)
+    """Points of a count of 0, which most are."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "for_none", self.at(0.0))
+
+    def at(self, count: float) -> float:
+        return self.points[bisect_right(self.edges, count)]
 
 
 @dataclass(frozen=True, slots=True)

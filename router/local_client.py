@@ -73,12 +73,11 @@ class LocalBackend:
 
     async def open(self, request: ChatRequest, model: str) -> Reply:
         check_fit(request, self.name)
-        with self._translating_errors():
-            with within(self._limits.first_byte_s):
-                native = as_it_came(request, model, self._server)
-                if native is not None and (reply := await self._native(request, native, model)):
-                    return reply
-                return await self._chat(request, model)
+        with self._translating_errors(), within(self._limits.first_byte_s):
+            native = as_it_came(request, model, self._server)
+            if native is not None and (reply := await self._native(request, native, model)):
+                return reply
+            return await self._chat(request, model)
 
     async def _chat(self, request: ChatRequest, model: str) -> Reply:
         body = adapted(request, model, self._server)
@@ -318,6 +317,8 @@ class LocalBackend:
         """The body as it comes; whoever waits for the first piece has set a limit to that.
 
         Raises TimeoutError when nothing more comes for too long, or it does not come to an end.
+        aiohttp's own limits are no help: where a chunk's length cannot be read, it hangs up and
+        lets its reader wait.
         """
         clock, limits = asyncio.get_running_loop().time, self._limits
         until = clock() + limits.total_s

@@ -158,7 +158,9 @@ class Router:
         private = memory.private if memory else None
         if private is None and self._scanner is not None:
             # What came in by another door may go out as it came, with more in it than the body.
-            private = self._scanner.scan(orjson.dumps((request.body, request.original)))
+            private = self._scanner.scan(
+                orjson.dumps((request.body, request.original)), is_canonical=True
+            )
             if private is not None:
                 log.info("private: %s; this conversation stays on this machine", private)
         return Ask(

@@ -336,6 +336,8 @@ def _is_last(chunk: bytes) -> bool:
 
 def _latin(text: str) -> bytes:
     """A header's value; what it cannot hold is replaced."""
+    if text.isascii() and text.isprintable():
+        return text.encode()
     return "".join(c if c.isprintable() else "?" for c in text).encode("latin-1", "replace")
 
 

@@ -1,0 +1,91 @@
+"""Limits that share one timer behave as asyncio.timeout does."""
+
+import asyncio
+
+import pytest
+
+from router.deadlines import within
+
+
+async def test_waiting_for_too_long_is_a_timeout() -> None:
+    with pytest.raises(TimeoutError), within(0.05):
+        await asyncio.sleep(10)
+    task = asyncio.current_task()
+    assert task is not None
+    assert not task.cancelling()
+    await asyncio.sleep(0.15)  # the ticker goes on without it, and harms nobody
+
+
+async def test_what_ends_in_time_is_left_alone() -> None:
+    with within(0.05):
+        await asyncio.sleep(0)
+    await asyncio.sleep(0.2)
+
+
+async def test_the_inner_limit_is_over_first() -> None:
+    with within(10):
+        with pytest.raises(TimeoutError), within(0.05):
+            await asyncio.sleep(10)
+        await asyncio.sleep(0)
+
+
+async def test_the_outer_limit_ends_the_inner_block_too() -> None:
+    reached = []
+
+    async def nested() -> None:
+        with within(0.05):
+            with within(10):
+                await asyncio.sleep(10)
+            reached.append("after the inner block")
+
+    with pytest.raises(TimeoutError):
+        await nested()
+    assert not reached
+
+
+async def test_a_cancellation_from_outside_stays_one() -> None:
+    async def waiting() -> None:
+        with within(10):
+            await asyncio.sleep(10)
+
+    task = asyncio.create_task(waiting())
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+async def test_both_at_once_is_a_cancellation() -> None:
+    async def waiting() -> None:
+        with within(0.05) as limit:
+            try:
+                await asyncio.sleep(10)
+            finally:
+                limit.expire()
+
+    task = asyncio.create_task(waiting())
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+async def test_many_limits_end_independently() -> None:
+    async def waiting(seconds: float) -> str:
+        try:
+            with within(seconds):
+                await asyncio.sleep(0.3)
+        except TimeoutError:
+            return "late"
+        return "done"
+
+    assert await asyncio.gather(*map(waiting, (0.05, 5, 0.05, 5))) == ["late", "done"] * 2
+
+
+@pytest.mark.parametrize("turn", [1, 2])
+def test_each_event_loop_has_a_ticker(turn: int) -> None:
+    async def waiting() -> None:
+        with pytest.raises(TimeoutError), within(0.05):
+            await asyncio.sleep(10)
+
+    asyncio.run(waiting())
