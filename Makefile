@@ -40,7 +40,7 @@ bench: $(DEV_STAMP)
 	$(BIN)/python -m bench.bench $(ARGS)
 
 bench-routing: $(DEV_STAMP)
-	$(BIN)/python bench/routing.py $(DATA)
+	$(BIN)/python -m bench.routing $(DATA)
 
 # One lock serves every system and Python from 3.11 on: the markers in it choose.
 LOCK := $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 \

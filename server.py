@@ -22,6 +22,7 @@ from starlette.exceptions import HTTPException
 
 from config import Settings, SettingsError, bad_settings_exit, settings_or_exit
 from router.build import Assembly, assemble
+from router.classifier import explain
 from router.errors import InvalidRequest, MethodNotAllowed, RouterError, UnknownModel, UnknownRoute
 from router.metrics import CONTENT_TYPE_LATEST
 from router.redact import RedactingFilter
@@ -171,7 +172,7 @@ def create_app(settings: Settings, assembly: Assembly | None = None) -> App:
             body = {**body, "messages": [{"role": "user", "content": body["prompt"]}]}
         chat = ChatRequest(checked(body))
         decision = await router.decide(chat, request.headers.get("x-force-route"))
-        return JSONResponse(views.classified(decision, router.policy))
+        return JSONResponse(views.classified(decision, router.policy, explain(chat)))
 
     # --- for people and monitors ------------------------------------------------------------------
 

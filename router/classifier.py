@@ -137,7 +137,8 @@ class Evidence:
     count: str
     points: float
     words: tuple[str, ...] = ()
-    """The words behind it, strongest first; none where it is a form (brackets, length)."""
+    """The words behind it, strongest first; none for a form (brackets, length) or where the
+    wording is no harder than that of most prompts."""
 
 
 def explain(request: ChatRequest) -> list[Evidence]:
@@ -159,9 +160,15 @@ def explain(request: ChatRequest) -> list[Evidence]:
 
 def _words_behind(count: str, reading: Reading, lexicon: Lexicon) -> tuple[str, ...]:
     if count in ("hard_words", "easy_words"):
-        sign = -1 if count == "hard_words" else 1
-        pulling = [word for word in reading.known if sign * lexicon.weights[word] < 0]
-        return tuple(sorted(pulling, key=lambda w: (-abs(lexicon.weights[w]), w))[:MOST_WORDS])
+        if count == "hard_words" and reading.counts[count] <= lexicon.typical - lexicon.pivot:
+            return ()
+        sign = 1 if count == "hard_words" else -1
+        pulls = {
+            word: sign * lexicon.weights[word]
+            for word in reading.known
+            if sign * lexicon.weights[word] > 0 and word not in lexicon.english
+        }
+        return tuple(sorted(pulls, key=lambda word: (-pulls[word], word))[:MOST_WORDS])
     cues = {(-abs(strength), word) for word, name, strength in reading.cues if name == count}
     return tuple(word for _, word in sorted(cues)[:MOST_WORDS])
 

@@ -1,8 +1,10 @@
 """What the small GET routes and /classify say, as JSON objects."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from router.backend import Model
+from router.classifier import Evidence
 from router.decision import Decision, Policy, Side
 from router.embedded_client import NOTICE
 from router.router import Router
@@ -71,7 +73,7 @@ def _can(model: Model) -> Json:
     }
 
 
-def classified(decision: Decision, policy: Policy) -> Json:
+def classified(decision: Decision, policy: Policy, evidence: Sequence[Evidence]) -> Json:
     """A decision, without calling a model."""
     score = decision.score
     return {
@@ -81,6 +83,10 @@ def classified(decision: Decision, policy: Policy) -> Json:
         "model": decision.first.model,
         "reason": decision.reason,
         "signals": {name: round(points, 1) for name, points in score.signals.items()},
+        "evidence": [
+            {"signal": e.signal, "count": e.count, "points": round(e.points, 1), "words": e.words}
+            for e in evidence
+        ],
         "tokens": score.tokens,
         "confidence": round(score.confidence, 2),
         "gates": list(decision.gates),
