@@ -267,6 +267,8 @@ async def test_classify_shows_the_decision_without_calling_a_model(sides: Sides)
         "conversation",
     }
     assert body["score"] == pytest.approx(min(100, max(0, sum(body["signals"].values()))), abs=0.5)
+    words = {word for reason in body["evidence"] for word in reason["words"]}
+    assert {"design", "prove", "distributed", "first"} <= words
     assert not sides.local.requests
     assert not sides.cloud.requests
 

@@ -18,6 +18,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import Any, Final
 
 _FILL: Final = re.compile(r"\{\{FILL:(\w+):(\d+)\}\}")
@@ -52,7 +53,8 @@ def read_rows(path: Path) -> list[Row]:
             try:
                 row = _row(json.loads(line))
             except (ValueError, TypeError, KeyError, AttributeError) as error:
-                raise ValueError(f"{path.name}, line {number}: {error}") from None
+                reason = f"no {error}" if isinstance(error, KeyError) else error
+                raise ValueError(f"{path.name}, line {number}: {reason}") from None
             rows += [row] if row else []
     return [row for row in rows if (row.weak is None) == (rows[0].weak is None)]
 
@@ -73,8 +75,7 @@ def _row(data: Mapping[str, Any]) -> Row | None:
 
 
 def _mean(quality: float | Sequence[float]) -> float:
-    values = [quality] if isinstance(quality, int | float) else quality
-    return sum(values) / len(values)
+    return float(quality) if isinstance(quality, int | float) else fmean(quality)
 
 
 def _filled(content: Any) -> Any:

@@ -167,12 +167,12 @@ def files(given: Sequence[Path]) -> list[Path]:
     return found
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("data", nargs="*", type=Path, help="files or folders")
-    paths = files(parser.parse_args().data) or [OWN]
+    paths = files(parser.parse_args(arguments).data) or [OWN]
     for path in paths:
         try:
             rows = read_rows(path)

@@ -11,7 +11,7 @@ a nested quantifier or an open `.*`, and words are looked up in tables, never se
 import re
 from dataclasses import dataclass
 from itertools import pairwise
-from math import log, sqrt
+from math import fsum, log, sqrt
 from typing import Final
 
 from router.lexicon import STEM_KEY, Lexicon
@@ -26,6 +26,8 @@ DOCUMENT: Final = 500
 """Characters from which a text is a document already if something easy is asked about it."""
 CLEARLY: Final = 1.5
 """Strength of a cue that tells an easy task from the text it is about, however short that is."""
+GREETS: Final = 2.0
+"""Strength of the easy cues that are greetings and thanks."""
 TASK: Final = 120
 """Characters within which the colon stands that ends "translate this into French:"."""
 
@@ -90,9 +92,11 @@ class Reading:
 
     @property
     def asks_easy(self) -> bool:
-        """Does it ask for something easy, and for nothing hard?"""
-        counts = self.counts
-        return counts["easy"] >= 1 and counts["hard"] + counts["expert"] < counts["easy"]
+        """Does it ask for something easy, and for nothing hard? Greetings and thanks do not ask."""
+        easy = sum(
+            [strength for _, name, strength in self.cues if name == "easy" and strength < GREETS]
+        )
+        return easy >= 1 and self.counts["hard"] + self.counts["expert"] < easy
 
 
 def read(text: str, lexicon: Lexicon) -> Reading:
@@ -136,7 +140,8 @@ def read(text: str, lexicon: Lexicon) -> Reading:
             counts.update(_TYPICAL)
     lexical = lexicon.typical
     if english:
-        lexical = sum([weights[word] for word in known]) / sqrt(len(distinct))
+        # fsum: the words of a set come in another order in each process.
+        lexical = fsum([weights[word] for word in known]) / sqrt(len(distinct))
     above = lexical - lexicon.pivot
     counts["hard_words" if above > 0 else "easy_words"] = abs(above)
     forms = _structure(ask, counts)
@@ -231,7 +236,8 @@ def _asks_for(ask: str, lexicon: Lexicon) -> tuple[float, bool]:
     words = WORD.findall(low)
     strength = {"easy": 0.0, "hard": 0.0, "expert": 0.0}
     for _, name, found in _cues(words, set(words), [], low, lexicon):
-        strength[name] = max(strength.get(name, 0.0), found)
+        if name in strength and (name != "easy" or found < GREETS):
+            strength[name] = max(strength[name], found)
     hard = strength["hard"] + strength["expert"] > 0
     return (0.0 if hard else strength["easy"]), hard
 

@@ -30,6 +30,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.ensemble import HistGradientBoostingRegressor
+from threadpoolctl import threadpool_limits
 
 from bench.labelled import read_rows
 from bench.routing import apgr, auroc, curve
@@ -305,7 +306,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--no-vectors", action="store_true", help="learn words from DATA alone, without GloVe"
     )
     args = parser.parse_args(arguments)
+    # One thread adds up in the same order on every machine.
+    with threadpool_limits(limits=1):
+        return train(args)
 
+
+def train(args: argparse.Namespace) -> int:
+    """Learn from the files, print the figures, write the lexicon."""
     weights = dict(pair.rsplit("=", 1) for pair in args.weight)
     sets = []
     for path in sorted(args.data):
