@@ -37,11 +37,14 @@ class Tally:
         if not self._said and b"[DONE]" in block:
             self.error = "[DONE], without an answer before it"
             return b""
-        if b'"usage"' in block and _USAGE_FOLLOWS.search(block):
-            for body in objects(block):
+        if b'"usage"' in block and (found := _USAGE_FOLLOWS.search(block)):
+            # A fast answer comes in blocks of a hundred events, of which one or two have it.
+            head, blank, _ = block[: found.start()].rpartition(b"\n\n")
+            before, rest = head + blank, block[len(head + blank) :]
+            for body in objects(rest):
                 self.usage = usage_of(body.get("usage")) or self.usage
             if self._hold_usage:
-                block = _without_usage_chunk(block)
+                block = before + _without_usage_chunk(rest)
         if block:
             self._before, self._last = self._last, block
         return block
