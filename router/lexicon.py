@@ -80,7 +80,8 @@ def load(path: Path = FILE) -> Lexicon:
 def from_data(data: Mapping[str, Any]) -> Lexicon:
     """The lexicon in the form that the scorer looks things up in."""
     words = data["words"].split()
-    step = data["step"]
+    # 20,000 words share a few hundred numbers: half a megabyte less.
+    tendency = {value: value * data["step"] for value in set(data["weights"])}
     cues: dict[str, list[Cue]] = {}
     pairs: dict[tuple[str, str], list[Cue]] = {}
     stems: dict[str, list[Cue]] = {}
@@ -94,7 +95,7 @@ def from_data(data: Mapping[str, Any]) -> Lexicon:
             else:
                 cues.setdefault(entry, []).append((group, strength))
     return Lexicon(
-        weights={word: value * step for word, value in zip(words, data["weights"], strict=True)},
+        weights=dict(zip(words, [tendency[value] for value in data["weights"]], strict=True)),
         pivot=data["pivot"],
         typical=data["typical"],
         common=frozenset(words[: data["common"]]),
