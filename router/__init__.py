@@ -13,7 +13,8 @@ through one small set of events. A request makes these stops:
     slots.py          the queue in front of a server that does few requests at a time
     router.py         decide(), a pure function; Router.answer(), which tries the candidates
     local_client.py   LocalBackend: relays to LM Studio or any OpenAI-compatible server
-                      (local_request.py: what each takes; native.py: other dialects they speak)
+                      (local_request.py: what each takes; local_failures.py: what its errors
+                      mean; native.py: which other dialects it speaks)
     commit.py         a local answer is held back until it shows that it is one
     cloud_client.py   ClaudeBackend, GeminiBackend: SDK calls, streams, error mapping
     embedded.py       the built-in model: a llama.cpp server on loopback
