@@ -78,6 +78,7 @@ def create_app(settings: Settings, assembly: Assembly | None = None) -> App:
             ledger,
             max_body_bytes=max_body_bytes,
             keepalive_after_s=settings.keepalive_after_s,
+            idle_timeout_s=settings.idle_timeout_s,
             redact=redact,
         )
 

@@ -41,10 +41,10 @@ EVENT_STREAM: Final[Headers] = [
 DRAIN_S: Final = 2.0
 LAST_EVENTS: Final = (
     *(b"data: [DONE]", b"event: message_stop"),
-    *(b"event: response.completed", b"event: response.incomplete", b"event: response.failed"),
+    *(b"event: response.completed", b"event: response.incomplete"),
 )
-"""How the last event of a stream begins. Callers hang up when they have read it, which may be
-before the backend ends its stream."""
+"""How the last event of a whole answer begins. Callers hang up when they have read it, which may
+be before the backend ends its stream."""
 
 
 class Wire(Protocol):
@@ -86,6 +86,7 @@ class Door:
         *,
         max_body_bytes: int,
         keepalive_after_s: float,
+        idle_timeout_s: float,
         redact: Callable[[str], str],
     ) -> None:
         self.wire = wire
@@ -94,6 +95,7 @@ class Door:
         self.ledger = ledger
         self.max_body_bytes = max_body_bytes
         self.keepalive_after_s = keepalive_after_s
+        self.idle_timeout_s = idle_timeout_s
         self.redact = redact
         self._running: set[asyncio.Task[None]] = set()
 
@@ -102,7 +104,7 @@ class Door:
         assert task is not None
         self._running.add(task)
         try:
-            await Exchange(self, scope, receive, send).run(task)
+            await Exchange(self, scope, receive, send, task).run()
         finally:
             self._running.discard(task)
 
@@ -117,10 +119,14 @@ class Exchange:
 
     Nothing is sent before a backend has begun to answer, unless a streaming caller has waited
     for `keepalive_after_s`: from then on comments keep its connection open, and what goes wrong
-    is told in the stream.
+    is told in the stream. A caller that takes nothing for `idle_timeout_s` has left.
     """
 
-    def __init__(self, door: Door, scope: Scope, receive: Receive, send: Send) -> None:
+    def __init__(
+        self, door: Door, scope: Scope, receive: Receive, send: Send, task: asyncio.Task[None]
+    ) -> None:
+        """`task` is the one that runs this."""
+        self._task = task
         self._door = door
         self._wire = door.wire
         self._scope = scope
@@ -136,24 +142,25 @@ class Exchange:
         self._left = False
         self._started = False
         self._ended = False
+        self._failing = False
         self._told_all = False
         self._sent_at = 0.0
         self._timer: asyncio.TimerHandle | None = None
         self._pulse: asyncio.Task[None] | None = None
 
-    async def run(self, task: asyncio.Task[None]) -> None:
-        """Answer, whatever happens. `task` is the one that runs this."""
+    async def run(self) -> None:
+        """Answer, whatever happens."""
         watcher: asyncio.Task[None] | None = None
         try:
             raw = await read_body(self._scope, self._receive, self._door.max_body_bytes)
-            watcher = self._loop.create_task(self._watch(task))
+            watcher = self._loop.create_task(self._watch())
             await self._answer(raw)
         except CallerLeft:
             self._entry.left()
         except RouterError as error:
             await self._fail(error)
         except asyncio.CancelledError:
-            task.uncancel()
+            self._task.uncancel()
             if self._left:
                 if not self._told_all:
                     self._entry.left()
@@ -168,13 +175,17 @@ class Exchange:
             self._stop_keepalive()
             self._door.ledger.end(self._entry, self._call)
 
-    async def _watch(self, exchange: asyncio.Task[None]) -> None:
-        """Wait for the caller to hang up; then stop everything that is done for it."""
+    async def _watch(self) -> None:
+        """Wait for the caller to hang up."""
         while (await self._receive())["type"] != "http.disconnect":
             pass
-        if not self._ended:
+        self._leave()
+
+    def _leave(self) -> None:
+        """Stop everything that is done for a caller that is gone."""
+        if not self._ended and not self._failing:
             self._left = True
-            exchange.cancel()
+            self._task.cancel()
 
     async def _answer(self, raw: bytes) -> None:
         door = self._door
@@ -201,6 +212,8 @@ class Exchange:
                 await self._whole(reply, request)
 
     async def _stream(self, reply: Reply, request: ChatRequest) -> None:
+        if self._pulse is not None:
+            await self._pulse
         if self._started:
             await self._tell_of_fallback()
         else:
@@ -259,23 +272,36 @@ class Exchange:
 
     async def _fail(self, error: RouterError) -> None:
         """Tell the caller what went wrong: by the status, or in the stream once it has begun."""
+        self._failing = True
         self._stop_keepalive()
+        if self._pulse is not None:
+            await self._pulse
+        if self._ended:
+            return
+        if self._told_all:  # what is wrong now concerns nobody
+            await self._end()
+            return
         error.message = self._door.redact(error.message)
         self._entry.failed(error)
         if self._started:
             event = self._wire.error_event(error)
             await self._send({"type": "http.response.body", "body": event, "more_body": True})
             await self._end()
-        elif not self._ended:
+        else:
             self._ended = True
             headers = self._decision_headers()
             await send_error(self._send, error, self._wire.error_body(error), headers)
 
     def _keep_alive(self) -> None:
-        """Look whether the caller has been left in silence; look again later."""
+        """Look whether the caller has been left in silence, or takes nothing; look again later."""
         silent_s = self._loop.time() - self._sent_at
         after_s = self._door.keepalive_after_s
-        if silent_s >= after_s * 0.99:
+        if self._pulse is not None and not self._pulse.done():
+            if silent_s >= self._door.idle_timeout_s:
+                self._leave()
+                return
+            silent_s = 0
+        elif silent_s >= after_s * 0.99:
             self._pulse = self._loop.create_task(self._beat())
             silent_s = 0
         self._timer = self._loop.call_later(after_s - silent_s, self._keep_alive)

@@ -5,12 +5,13 @@ Never a silent truncation, a made-up `stop`, or a caller that is left to wait.
 
 import asyncio
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
 from tests.chaos.callers import DIALECTS, Dialect, ask
 from tests.chaos.house import faulty
-from tests.chaos.sides import HELLO, KINDS, LOCAL, THERE, Kind, data
+from tests.chaos.sides import CLAUDE, GEMINI, HELLO, KINDS, LOCAL, THERE, Kind, data
 from tests.scripted import Connection, Request, Script
 
 # --- ways to end an answer that has begun ---------------------------------------------------------
@@ -148,14 +149,12 @@ async def test_a_stream_that_breaks_off_ends_with_an_error(kind: Kind, how: str)
         assert not here.sound.requests
 
 
-@kinds
+@pytest.mark.parametrize("kind", [CLAUDE, GEMINI], ids=lambda kind: kind.name)
 @pytest.mark.parametrize("how", ENDINGS)
 async def test_a_whole_answer_that_breaks_off_comes_from_the_other_side(
     kind: Kind, how: str
 ) -> None:
-    """A caller that does not stream has seen nothing of it."""
-    if kind is LOCAL:
-        pytest.skip("a local server is asked for a document; see before the first byte")
+    """Nobody has seen anything of it. (A local server is asked for a document instead.)"""
     async with faulty(kind, breaking_off(kind, how), total_timeout_s=0.6) as here:
         heard = await ask(here.http, stream=False)
         assert heard.error is None
@@ -232,6 +231,24 @@ async def test_an_answer_without_usage_is_an_answer(kind: Kind) -> None:
     end = end.replace(b'"usage":{"output_tokens":2}', b'"usage":null')
     end = end.replace(b'"usageMetadata"', b'"other"')
     async with faulty(kind, pieces(kind.begin, kind.more, end)) as here:
+        for dialect in DIALECTS:
+            heard = await ask(here.http, stream=True, dialect=dialect)
+            assert (heard.text, heard.error) == (HELLO + THERE, None)
+            assert heard.finish
+
+
+@pytest.mark.parametrize("kind", [LOCAL, CLAUDE], ids=lambda kind: kind.name)
+@pytest.mark.parametrize("how", [closed, reset, stalled], ids=lambda how: how.__name__)
+async def test_what_goes_wrong_after_the_last_event_concerns_nobody(kind: Kind, how: Any) -> None:
+    """Gemini has no last event: the end of its stream is the end."""
+
+    async def script(connection: Connection, request: Request) -> None:
+        await connection.begin_stream()
+        await connection.chunk(kind.begin + kind.more + kind.end)
+        await asyncio.sleep(0.02)  # it is read before the end of the connection is seen
+        await how(connection, kind)
+
+    async with faulty(kind, script) as here:
         for dialect in DIALECTS:
             heard = await ask(here.http, stream=True, dialect=dialect)
             assert (heard.text, heard.error) == (HELLO + THERE, None)
