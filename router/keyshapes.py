@@ -37,6 +37,7 @@ SHAPES: Final[tuple[KeyShape, ...]] = (
     KeyShape("API key (sk-...)", "sk-", DIGIT + r"[A-Za-z0-9]{32,}"),
     KeyShape("OpenAI API key", "sk-", r"[A-Za-z0-9_-]{0,40}[A-Za-z0-9]{20}T3BlbkFJ[A-Za-z0-9]{20}"),
     KeyShape("Google API key", "AIza", r"[0-9A-Za-z_-]{35}" + END),
+    KeyShape("Google API key", "AQ.", MIXED + r"[A-Za-z0-9_-]{40,}"),
     KeyShape("Google OAuth client secret", "GOCSPX-", r"[A-Za-z0-9_-]{28}" + END),
     KeyShape("Google OAuth token", "ya29.", MIXED + r"[A-Za-z0-9_-]{20,}"),
     KeyShape("AWS access key id", "AKIA", r"(?![A-Z0-9]{9}EXAMPLE)[A-Z0-9]{16}" + END),
@@ -53,6 +54,7 @@ SHAPES: Final[tuple[KeyShape, ...]] = (
         KeyShape("GitHub token", start, r"[A-Za-z0-9]{36,}")
         for start in ("ghp_", "gho_", "ghu_", "ghs_", "ghr_")
     ),
+    KeyShape("GitHub token", "ghs_", r"[0-9]+_eyJ[A-Za-z0-9_-]{10,500}\.eyJ[A-Za-z0-9_-]{10,}\."),
     KeyShape("GitHub token", "github_pat_", r"[A-Za-z0-9_]{50,}"),
     *(
         KeyShape("GitLab token", start, DIGIT + r"[A-Za-z0-9_-]{20,}")
@@ -79,8 +81,16 @@ SHAPES: Final[tuple[KeyShape, ...]] = (
     KeyShape("Notion token", "ntn_", r"[A-Za-z0-9]{40,}"),
     KeyShape("Shopify token", "shpat_", r"[a-fA-F0-9]{32}"),
     KeyShape("Atlassian token", "ATATT3", r"[A-Za-z0-9_=-]{100,}"),
+    KeyShape("Supabase token", "sbp_", r"[a-f0-9]{40}"),
+    KeyShape("Pinecone key", "pcsk_", MIXED + r"[A-Za-z0-9_]{50,}"),
+    KeyShape("LangSmith key", "lsv2_", r"[a-z]{2}_[a-f0-9]{32}"),
     KeyShape("age secret key", "AGE-SECRET-KEY-1", r"[A-Z0-9]{58}"),
-    KeyShape("JSON web token", "eyJ", r"[A-Za-z0-9_-]{10,500}\.eyJ[A-Za-z0-9_-]{10,}\."),
+    # But not the one of all tutorials, of a John Doe.
+    KeyShape(
+        "JSON web token",
+        "eyJ",
+        r"[A-Za-z0-9_-]{10,500}\.(?!eyJzdWIiOiIxMjM0NTY3ODkwI)eyJ[A-Za-z0-9_-]{10,}\.",
+    ),
 )
 
 PEM: Final = KeyShape(

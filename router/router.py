@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Final, Self
+from typing import Any, Final, Self
 
 import orjson
 
@@ -157,10 +157,8 @@ class Router:
         memory = self._conversations.recall(prefixes_of(request))
         private = memory.private if memory else None
         if private is None and self._scanner is not None:
-            # What came in by another door may go out as it came, with more in it than the body.
-            private = self._scanner.scan(
-                orjson.dumps((request.body, request.original)), is_canonical=True
-            )
+            written = orjson.dumps(_outgoing(request))
+            private = self._scanner.scan(written, is_canonical=True)
             if private is not None:
                 log.info("private: %s; this conversation stays on this machine", private)
         return Ask(
@@ -356,6 +354,14 @@ class Call:
             and self.decision.candidates[-1].target == "cloud"
             and self.decision.reason != "background"
         )
+
+
+def _outgoing(request: ChatRequest) -> Any:
+    """All that could leave: what came in by another door may go out as it came, and a response's
+    earlier turns are in the chat body alone."""
+    if request.dialect == "messages":
+        return request.original
+    return (request.body, request.original)
 
 
 def _reason_after(failed: Attempt) -> Reason:

@@ -28,6 +28,7 @@ CANARIES = {
     "DeepSeek": "sk-" + made_up(LOWER_HEX, 32, "deepseek"),
     "OpenRouter": "sk-or-v1-" + made_up(LOWER_HEX, 64, "openrouter"),
     "Google": "AIza" + made_up(URL_SAFE, 35, "google"),
+    "Google, newer": "AQ." + made_up(URL_SAFE, 50, "aq"),
     "Google OAuth": "ya29." + made_up(URL_SAFE, 60, "oauth"),
     "Google client": "GOCSPX-" + made_up(URL_SAFE, 28, "client"),
     "AWS id": "AKIA" + made_up(BASE32, 16, "aws"),
@@ -36,6 +37,8 @@ CANARIES = {
     "AWS secret in the environment": "AWS_SECRET_ACCESS_KEY=" + made_up(ALNUM + "/", 40, "env"),
     "GitHub": "ghp_" + made_up(ALNUM, 36, "github"),
     "GitHub app": "ghs_" + made_up(ALNUM, 36, "app"),
+    "GitHub app, newer": "ghs_123456_eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiIxMjM0NSJ9."
+    + made_up(URL_SAFE, 300, "newer"),
     "GitHub fine-grained": "github_pat_" + made_up(ALNUM + "_", 82, "pat"),
     "GitLab": "glpat-" + made_up(URL_SAFE, 20, "gitlab"),
     "Slack bot": "xoxb-" + "123456789012-1234567890123-" + made_up(ALNUM, 24, "slack"),
@@ -57,6 +60,12 @@ CANARIES = {
     "Shopify": "shpat_" + made_up(LOWER_HEX, 32, "shopify"),
     "Atlassian": "ATATT3" + made_up(URL_SAFE, 180, "atlassian"),
     "age": "AGE-SECRET-KEY-1" + made_up(BASE32, 58, "age"),
+    "Supabase": "sbp_" + made_up(LOWER_HEX, 40, "supabase"),
+    "Pinecone": "pcsk_" + made_up(ALNUM + "_", 70, "pinecone"),
+    "LangSmith": "lsv2_pt_"
+    + made_up(LOWER_HEX, 32, "langsmith")
+    + "_"
+    + made_up(LOWER_HEX, 10, "x"),
     "Vault": "hvs." + made_up(URL_SAFE, 90, "vault"),
     "Databricks": "dapi" + made_up(LOWER_HEX, 32, "databricks"),
     "JWT": "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0NSJ9." + made_up(URL_SAFE, 43, "jwt"),

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote, quote_plus
 
 import orjson
 import pytest
@@ -37,6 +38,7 @@ def env(tmp_path: Path) -> Path:
         "SHORT_KEY=abc123\n"
         "SERVER_HOST=a-host-name-of-some-length-17.example\n"
         "FILLED_IN_KEY=xxxxxxxxxxxxxxxxxxxxxxxx\n"
+        "TO_FILL_IN_KEY=your-api-key-goes-here\n"
         "POINTS_TO_KEY=${SERVICE_TOKEN_OF_ANOTHER_NAME}\n"
         f"SSL_KEY={tmp_path}\n",
         encoding="utf-8",
@@ -80,6 +82,14 @@ def test_an_own_secret_is_found_however_its_json_is_written(
         assert scanner.scan(dumps({"messages": [message]})) == f"value of {name} in .env"
 
 
+def test_an_own_secret_is_found_in_an_address_and_in_ascii_json(env: Path) -> None:
+    scanner = PrivacyScanner([env])
+    for written in (quote(AWKWARD, safe=""), quote_plus(AWKWARD), json.dumps({"k": AWKWARD})):
+        assert scanner.scan(asking(f"x={written}&y")) == "value of ODD_SECRET in .env"
+        nested = json.dumps({"arguments": json.dumps({"command": f"echo {written}"})})
+        assert scanner.scan(asking(nested)) == "value of ODD_SECRET in .env"
+
+
 def test_escaped_slashes_and_letters_hide_nothing() -> None:
     key = CANARIES["AWS id"]
     escaped = "".join(f"\\u{ord(c):04x}" for c in key)
@@ -94,6 +104,7 @@ def test_escaped_slashes_and_letters_hide_nothing() -> None:
         "abc123",
         "a-host-name-of-some-length-17.example",
         "xxxxxxxxxxxxxxxxxxxxxxxx",
+        "your-api-key-goes-here",
         "${SERVICE_TOKEN_OF_ANOTHER_NAME}",
         TOKEN[:-1],
         TOKEN.swapcase(),
@@ -185,6 +196,8 @@ def test_secrets_are_not_kept_in_memory(env: Path) -> None:
     "text",
     [
         "\x1b[1;32m{}\x1b[0m",
+        "https%3A%2F%2Fx%2F%3Fkey%3D{}",
+        "%22{}%22",
         "C:\\{}",
         "{}",
         "key={}",
@@ -199,6 +212,13 @@ def test_well_known_keys_are_found_wherever_a_word_begins(key: str, text: str) -
     assert rule is not None
     assert rule in {shape.name for shape in SHAPES}
     assert key not in rule
+
+
+@pytest.mark.parametrize("key", CANARIES.values(), ids=CANARIES.keys())
+def test_a_key_of_which_a_search_has_coloured_a_part_is_found(key: str) -> None:
+    for start, end in ((0, 4), (4, 9)):
+        shown = f"{key[:start]}\x1b[01;31m\x1b[K{key[start:end]}\x1b[m\x1b[K{key[end:]}"
+        assert PrivacyScanner().scan(asking(f"config.py:7:KEY={shown}"))
 
 
 def test_every_shape_of_the_table_has_a_made_up_key() -> None:
@@ -242,6 +262,9 @@ def test_a_private_key_is_found_in_each_of_its_armours() -> None:
         "ghp_xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx, sk_live_xxxxxxxxxxxxxxxxxxxxxxxx",
         "glpat-your-token-goes-in-here and hvs.your_vault_token_goes_in_here_1",
         "#sk-admin-panel-2-column-layout-container",
+        "FAQ.AFileNameThatIsLongEnoughToBeAKey2024AndSomeMoreOfIt.html",
+        "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJzdWIiOiIxMjM0NTY3ODkwIiwibmFtZSI6IkpvaG4gRG9lIn0."
+        "dyt0CoTl4WoVjAHI9Q_CwSKhl6d_9rhM3NrXuJttkao",
     ],
 )
 def test_what_only_resembles_a_key_is_let_through(text: str) -> None:
