@@ -46,7 +46,7 @@ _FILLER: Final = re.compile(
     r"\$\{?\w+\}?|<.*>|(.)\1{5,}.*|(?:your|change|replace|insert|enter|paste|put)[a-z_ -]*",
     re.IGNORECASE,
 )
-"""No secrets: a reference to another variable, `<your key>`, `xxxxxxxxxxxx`, `your-key-goes-here`."""
+"""No secrets: a reference to another variable, `<your key>`, `xxxxxxxx`, `your-key-goes-here`."""
 
 _TOKEN_BYTES: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-"
 _MASK: Final = bytes(ord("x") if byte in _TOKEN_BYTES else ord(" ") for byte in range(256))
