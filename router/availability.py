@@ -33,7 +33,7 @@ BLAMED: Final = (
 """Failures that say something of the backend, not of the request."""
 OLD_TTLS: Final = 3
 """A look this many times its lifetime old is worth waiting for a new one..."""
-PATIENCE_S: Final = 0.1
+PATIENCE_S: Final = 0.25
 """...for so long."""
 
 log = logging.getLogger("router")
@@ -179,9 +179,9 @@ class Watch:
         before = self._status
         status = await self.backend.probe()
         self._status, self._seen_at = status, self._clock()
-        if before is not None and before.in_words != status.in_words:
+        if before is not None and before.in_words() != status.in_words():
             level = logging.INFO if status.up else logging.WARNING
-            log.log(level, "%s: %s", self.backend.name, status.in_words)
+            log.log(level, "%s: %s", self.backend.name, status.in_words(before))
         if status.up and before is not None and not before.up:
             self.breaker.success()  # it is back: no need to wait out the pause
         if status.state == "down" and self._again and (self._vigil is None or self._vigil.done()):

@@ -66,14 +66,15 @@ class Status:
     def up(self) -> bool:
         return self.state in ("ready", "cold")
 
-    @property
-    def in_words(self) -> str:
-        """What a log line says of it."""
+    def in_words(self, before: "Status | None" = None) -> str:
+        """What a log line says of it; what the one `before` has said is not said again."""
+        told = before is not None and before.detail == self.detail
+        detail = "" if told else self.detail
         if not self.up or self.model is None:
-            return self.detail or self.state
+            return detail or self.state
         room = self.model.context_tokens
         loaded = f", context {room}" if room and self.state == "ready" else ""
-        return f"{self.model.id}, {self.state}{loaded}. {self.detail}".rstrip(". ")
+        return f"{self.model.id}, {self.state}{loaded}" + (f". {detail}" if detail else "")
 
 
 @dataclass(slots=True)

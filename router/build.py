@@ -11,7 +11,7 @@ from router.backend import Backend, TimeLimits
 from router.cloud_client import ClaudeBackend, GeminiBackend
 from router.decision import Policy
 from router.embedded import EmbeddedServer
-from router.embedded_client import NOTICE, EmbeddedBackend
+from router.embedded_client import EmbeddedBackend
 from router.journal import Journal, journal_path
 from router.ledger import Ledger
 from router.local_client import LocalBackend
@@ -45,10 +45,15 @@ class Assembly:
         router = self.router
         local, cloud = await router.sides()
         for side in (local, cloud):
-            level = logging.INFO if side.up else logging.WARNING
-            log.log(level, "%s: %s", side.backend or side.target, side.status.in_words)
+            name, status = side.backend or side.target, side.status
+            level = logging.INFO if status.up and not status.detail else logging.WARNING
+            log.log(level, "%s: %s", name, status.in_words())
+        if embedded := router.watches.get(router.embedded_name):
+            status = await embedded.status()
+            wanted = self.settings.embedded_model != "auto"
+            if wanted and not status.up and status.detail not in local.status.detail:
+                log.warning("%s", status.detail)
         if local.backend == router.embedded_name:
-            log.warning("%s", NOTICE)
             await self._start_embedded()
         backend = router.backends.get(router.cloud_name)
         if isinstance(backend, ClaudeBackend | GeminiBackend) and router.policy.threshold < 100:

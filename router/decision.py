@@ -82,7 +82,7 @@ class Side:
     @property
     def why_not(self) -> str:
         """One sentence on why it cannot answer, and what to do."""
-        if self.status.detail:
+        if self.status.detail and not self.up:
             return self.status.detail
         if self.blocked:
             return f"The {self.target} side ({self.backend}) failed a moment ago and is left alone."

@@ -170,13 +170,13 @@ def _find(model: str) -> tuple[Path, str]:
         folders = (package and package.submodule_search_locations) or ()
         path = next((f for folder in folders for f in Path(folder).glob("*.gguf")), None)
         if path is None:
-            return Path(), f"The built-in model is not installed: {HOW_TO_INSTALL}"
+            return Path(), f"The built-in model is not installed: {HOW_TO_INSTALL}."
     else:
         path = Path(model).expanduser().resolve()
         if not path.is_file():
             return path, f"EMBEDDED_MODEL: there is no file {path}."
     if importlib.util.find_spec("xllamacpp") is None:
-        return path, f"xllamacpp, which serves the embedded model, is missing: {HOW_TO_INSTALL}"
+        return path, f"xllamacpp, which serves the embedded model, is missing: {HOW_TO_INSTALL}."
     return path, ""
 
 

@@ -10,6 +10,7 @@ NOTICE = (
     "Answers come from a small demonstration model. For real ones, start LM Studio with a model"
     " loaded (LOCAL_BASE_URL), or set ANTHROPIC_API_KEY or GEMINI_API_KEY in .env."
 )
+STAND_IN = "Answers come from {} of EMBEDDED_MODEL, for nothing answers at LOCAL_BASE_URL."
 
 
 class EmbeddedBackend:
@@ -43,7 +44,8 @@ class EmbeddedBackend:
             vision=False,
             parallel=SLOTS,
         )
-        return Status("ready" if ready else "cold", model, (model,), server="embedded")
+        detail = NOTICE if self.server.built_in else STAND_IN.format(model.id)
+        return Status("ready" if ready else "cold", model, (model,), "embedded", detail=detail)
 
     async def aclose(self) -> None:
         await self._forget_relay()

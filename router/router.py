@@ -4,7 +4,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -110,6 +110,7 @@ class Router:
         ask = await self._ask(request, force, local, cloud)
         if ask.force == "local" and self._is_embedded(ask.force_model):
             local = await self._side("local", self.embedded_name)
+            ask = replace(ask, force_model="")
         return decide(ask, local, cloud, self.policy, broke=self._budget_spent())
 
     def call(self, request: ChatRequest, decision: Decision) -> "Call":
@@ -123,6 +124,9 @@ class Router:
             embedded = await self._side("local", self.embedded_name)
             if embedded.status.up:
                 local = embedded
+            else:
+                detail = f"{local.status.detail} {embedded.status.detail}"
+                local = replace(local, status=replace(local.status, detail=detail))
         return local, await self._side("cloud", self.cloud_name)
 
     async def models(self) -> dict[str, Target]:

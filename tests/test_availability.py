@@ -1,15 +1,17 @@
 """The breaker and the watch: who is left alone, and who is back."""
 
 import asyncio
+import logging
+from dataclasses import replace
 
 import pytest
 
 from router.availability import LONGEST_PAUSE_S, Breaker, Watch
-from router.backend import Reply, Status
+from router.backend import Model, Reply, Status
 from router.errors import BackendBusy, BackendRejected, BackendUnreachable
 from router.request import ChatRequest
 
-READY, DOWN = Status("ready"), Status("down")
+READY, COLD, DOWN = Status("ready"), Status("cold"), Status("down")
 
 
 def breaker() -> Breaker:
@@ -130,6 +132,43 @@ async def test_an_old_look_is_renewed_without_making_the_caller_wait() -> None:
     assert await watch.status() == READY  # at once, though the probe hangs
     fake.may_answer.set()
     assert await watch.look() == DOWN
+
+
+async def test_after_a_long_silence_the_next_caller_waits_for_a_fresh_look() -> None:
+    now = 0.0
+    watch = Watch(Fake(READY, COLD), ttl_s=3, clock=lambda: now)
+    assert await watch.status() == READY
+    now = 8.0
+    assert await watch.status() == READY
+    now = 30.0
+    assert await watch.status() == COLD
+
+
+async def test_but_not_for_long() -> None:
+    now = 0.0
+    fake = Fake(READY, COLD)
+    watch = Watch(fake, ttl_s=3, clock=lambda: now)
+    await watch.status()
+    now = 30.0
+    fake.may_answer.clear()
+    async with asyncio.timeout(5):
+        assert await watch.status() == READY
+    await watch.aclose()
+
+
+async def test_what_has_changed_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "router")
+    gone = Status("down", detail="Nothing answers.")
+    model = Model("qwen", loaded=True, context_tokens=4096)
+    back = Status("ready", model, latency_ms=3)
+    watch = Watch(Fake(back, gone, gone, replace(back, latency_ms=4)), ttl_s=3, again=False)
+    for _ in range(4):
+        await watch.look()
+    assert [record.getMessage() for record in caplog.records] == [
+        "fake: Nothing answers.",
+        "fake: qwen, ready, context 4096",
+    ]
+    await watch.aclose()
 
 
 async def test_a_side_that_is_down_is_looked_at_until_it_is_back() -> None:

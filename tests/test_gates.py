@@ -168,15 +168,16 @@ async def test_what_does_not_fit_the_loaded_model_goes_to_the_cloud_and_says_wha
         assert studio.started == []
 
 
-async def test_a_model_that_is_loaded_anew_is_noticed_by_the_next_request() -> None:
+async def test_a_model_that_is_loaded_anew_is_noticed() -> None:
     studio = Studio({"qwen": loaded(4096)})
     system = {"role": "system", "content": "Be kind. " * 1500}
     async with house(studio) as h:
-        said = [system, {"role": "user", "content": EASY}]
-        assert await h.why(said) == ("cloud", "context")
+        assert await h.why([system, {"role": "user", "content": EASY}]) == ("cloud", "context")
         studio.models["qwen"] = loaded(16384)
-        await asyncio.sleep(0.2)  # several lifetimes of a look, in which nobody asked
         said = [system, {"role": "user", "content": "What is the capital of Italy?"}]
+        async with asyncio.timeout(10):
+            while (await h.post("/classify", {"messages": said})).json()["target"] == "cloud":  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
         assert await h.why(said) == ("local", "simple")
 
 
@@ -441,3 +442,24 @@ async def test_a_turn_that_the_cloud_has_begun_is_the_clouds_until_it_ends() -> 
             {"role": "user", "content": "What is the capital of Italy?"},
         ]
         assert (await h.why(turns, tools=[TOOL]))[0] == "local"
+
+
+# --- the embedded model ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("key", [None, "sk-ant-not-a-real-key"])
+async def test_an_embedded_model_that_is_not_there_is_told_of_once(
+    key: str | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    missing = {"embedded_model": "/no/such.gguf", "anthropic_api_key": key}
+    async with house(Studio(), **missing) as h:
+        await h.local.stop()
+        await h.assembly.start()
+        assert len(lines(caplog, "there is no file /no/such.gguf")) == 1
+        answer = await h.ask(EASY)
+        if key:
+            assert why(answer) == ("cloud", "local_down")
+        else:
+            assert answer.status_code == 503
+            assert "there is no file /no/such.gguf" in answer.json()["error"]["message"]
+        await h.local.start()

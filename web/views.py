@@ -6,7 +6,6 @@ from typing import Any
 from router.backend import Model
 from router.classifier import Evidence
 from router.decision import Decision, Policy, Side
-from router.embedded_client import NOTICE
 from router.router import Router
 
 Json = dict[str, Any]
@@ -37,7 +36,7 @@ async def info(router: Router, settings: Json) -> Json:
 
 def notice(local: Side) -> str | None:
     """What a person should know before judging an answer."""
-    return NOTICE if local.backend == "embedded" else None
+    return local.status.detail if local.backend == "embedded" else None
 
 
 def side(side: Side, router: Router) -> Json:
