@@ -15,6 +15,7 @@ from router.errors import (
     BackendMisconfigured,
     BackendTimeout,
     BackendUnreachable,
+    NoUsableAnswer,
 )
 
 Clock = Callable[[], float]
@@ -148,7 +149,7 @@ class Watch:
 
     def failed(self, error: BackendError) -> None:
         """A request failed there."""
-        if not isinstance(error, BLAMED):
+        if not isinstance(error, BLAMED) or isinstance(error, NoUsableAnswer):
             self.breaker.released()
             return
         self.breaker.failure(self._clock(), error.retry_after_s)

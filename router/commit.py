@@ -1,25 +1,46 @@
 """The commit point: hold a local answer back until it shows that it is one.
 
 Until then the caller has seen nothing, so the cloud can still start over. What counts: the first
-words (reasoning does not), or, for a request with tools, a call that names one of them with
-arguments that its schema allows.
+words (thoughts and blanks do not), or, for a request with tools, a call that names one of them with
+arguments that its schema allows. Words do not count where the caller insists on a call, nor where
+they are a call that the model's server could not read.
 """
 
+import asyncio
+import re
 import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from functools import cache
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import orjson
 
 from router.backend import Reply, Translated, chained
-from router.errors import BackendBroken
+from router.errors import BackendTimeout, NoUsableAnswer
 from router.events import Event, Finish, RefusalDelta, TextDelta, ToolCallDelta, ToolCallStart
 from router.request import ChatRequest, Dialect
 from router.wire import claude, messages_relay, openai
 
 Item = TypeVar("Item")
+
+_THOUGHTS: Final = ("<think>", "<thinking>", "<thought>", "[THINK]")
+_THOUGHT: Final = re.compile(
+    r"\s*(?:<(think|thinking|thought)>.*?(?:</\1>|\Z)|\[THINK\].*?(?:\[/THINK\]|\Z))", re.DOTALL
+)
+# As models write calls, for their server to read. What it cannot read it passes on as text.
+_CALLS: Final = (
+    *(
+        "<tool_call",
+        "<function=",
+        "<|tool_call",
+        "<|python_tag|>",
+        "<\uff5ctool",
+        "<minimax:tool_call",
+    ),
+    *("[TOOL_REQUEST]", "[TOOL_CALL", "<|channel|>commentary to="),
+)
+_MARKS: Final = (*_THOUGHTS, *_CALLS)
 
 
 async def prove(
@@ -31,8 +52,9 @@ async def prove(
 ) -> None:
     """Return once the reply has proven itself or has been held for `hold_s` seconds.
 
-    Nothing of it is lost: what was read to judge it is put back in front. Raises BackendBroken
-    on an empty answer and on a tool call that the caller could not run.
+    Nothing of it is lost: what was read to judge it is put back in front. Raises NoUsableAnswer
+    on an empty answer and on a tool call that the caller could not run, and BackendTimeout when
+    the model falls silent for `hold_s` while it thinks or writes a call.
     """
     proof = _Proof(request, backend)
     if isinstance(reply, Translated):
@@ -67,13 +89,19 @@ async def _wait_for(
     clock: Callable[[], float],
 ) -> None:
     until = None
-    async for event in events:
-        if proof.seen(event):
-            return
-        now = clock()
-        until = until or now + hold_s
-        if now >= until:
-            return
+    loop_time = asyncio.get_running_loop().time
+    try:
+        async with asyncio.timeout(None) as silence:
+            async for event in events:
+                if proof.seen(event):
+                    return
+                now = clock()
+                until = until or now + hold_s
+                if now >= until:
+                    return
+                silence.reschedule(loop_time() + hold_s)
+    except TimeoutError:
+        raise proof.stalled() from None
 
 
 def _said(
@@ -100,39 +128,71 @@ class _Proof:
     def __init__(self, request: ChatRequest, backend: str) -> None:
         self._request = request
         self._backend = backend
+        self._text = ""
         self._names: dict[int, str] = {}
         self._arguments: dict[int, list[str]] = {}
+        self._must_call = bool(request.tools) and _insists(request.body.get("tool_choice"))
 
     def seen(self, event: Event) -> bool:
         """Take in what comes next; True once it proves the answer.
 
-        Raises BackendBroken at the end of what is no answer.
+        Raises NoUsableAnswer at the end of what is no answer.
         """
         match event:
-            case TextDelta() | RefusalDelta():
+            case RefusalDelta():
                 return True
+            case TextDelta(text):
+                self._text += text
+                return self._has_words()
             case ToolCallStart(index, _, name):
                 self._names[index] = name
                 self._arguments[index] = []
             case ToolCallDelta(index, arguments):
                 self._arguments[index].append(arguments)
             case Finish(reason):
-                # Cut short by the caller's own limit, it is nobody's fault.
-                if not self._names and reason in ("stop", "tool_calls"):
-                    raise self._broken("gave an empty answer")
-                self._check_calls()
+                self._check(reason)
                 return True
         return False
 
-    def _check_calls(self) -> None:
+    def stalled(self) -> BackendTimeout:
+        return BackendTimeout(
+            f"The {self._backend} model fell silent before it had said anything.",
+            backend=self._backend,
+        )
+
+    def _has_words(self) -> bool:
+        words = self._words()
+        if self._request.tools and words.startswith(_CALLS):
+            raise self._unusable("wrote a tool call that its server could not read")
+        may_become_mark = any(mark.startswith(words) for mark in _MARKS)
+        return not may_become_mark and not self._must_call
+
+    def _check(self, reason: str) -> None:
+        """Is what has come an answer, now that it has ended for this reason?"""
         for index, name in self._names.items():
             if fault := _fault(name, "".join(self._arguments[index]), self._request.tools):
-                raise self._broken(fault)
+                raise self._unusable(fault)
+        # Cut short by the caller's own limit, or by a filter, it is nobody's fault.
+        cut = reason == "content_filter" or (reason == "length" and self._request.max_tokens)
+        if self._names or cut:
+            return
+        if not self._words():
+            raise self._unusable("gave an empty answer")
+        if self._must_call:
+            raise self._unusable("called no tool, though it had to")
 
-    def _broken(self, how: str) -> BackendBroken:
-        return BackendBroken(
-            f"The {self._backend} model {how}.", backend=self._backend, code="no_usable_answer"
-        )
+    def _words(self) -> str:
+        return _THOUGHT.sub("", self._text, count=1).strip()
+
+    def _unusable(self, how: str) -> NoUsableAnswer:
+        return NoUsableAnswer(f"The {self._backend} model {how}.", backend=self._backend)
+
+
+def _insists(tool_choice: Any) -> bool:
+    match tool_choice:
+        case "required" | {"type": "function"} | {"allowed_tools": {"mode": "required"}}:
+            return True
+    return False
 
 
 def _fault(name: str, arguments: str, tools: list[dict[str, Any]]) -> str:

@@ -16,7 +16,8 @@
        ├─ BackendBusy               429  rate limited, overloaded or queue full
        ├─ BackendUnfit              400  this one cannot do it, another may
        ├─ BackendMisconfigured      502  our key or model name is wrong there
-       ├─ BackendBroken             502  answered, but with nothing usable (empty, cut, not JSON)
+       ├─ BackendBroken             502  answered, but with nothing usable (cut, not JSON)
+       │  └─ NoUsableAnswer         502  well-formed, but empty, or a tool call nobody could run
        └─ BackendRejected           400  the request itself is at fault: final, nobody else is tried
 
 `retryable` says whether the next candidate is worth trying; only the router acts on it.
@@ -187,6 +188,12 @@ class BackendBroken(BackendError):
     """It answered, but with nothing a caller could use: empty, cut off, or not in its format."""
 
     code = "upstream_broken"
+
+
+class NoUsableAnswer(BackendBroken):
+    """The model gave an answer that no caller could use. Its server is well."""
+
+    code = "no_usable_answer"
 
 
 class BackendRejected(BackendError):

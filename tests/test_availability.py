@@ -8,7 +8,14 @@ import pytest
 
 from router.availability import LONGEST_PAUSE_S, Breaker, Watch
 from router.backend import Model, Reply, Status
-from router.errors import BackendBusy, BackendRejected, BackendUnreachable
+from router.errors import (
+    BackendBroken,
+    BackendBusy,
+    BackendError,
+    BackendRejected,
+    BackendUnreachable,
+    NoUsableAnswer,
+)
 from router.request import ChatRequest
 
 READY, COLD, DOWN = Status("ready"), Status("cold"), Status("down")
@@ -198,11 +205,13 @@ async def test_being_back_closes_the_breaker() -> None:
     [
         (BackendUnreachable("", backend="fake"), True),
         (BackendBusy("", backend="fake"), True),
+        (BackendBroken("", backend="fake"), True),
+        (NoUsableAnswer("", backend="fake"), False),
         (BackendRejected("", backend="fake"), False),
     ],
 )
 async def test_only_failures_of_the_backend_count_against_it(
-    error: BackendUnreachable, blocked: bool
+    error: BackendError, blocked: bool
 ) -> None:
     watch = Watch(Fake(READY), ttl_s=3)
     await watch.status()

@@ -1,5 +1,6 @@
 """The commit point: what proves a local answer, in every form in which one comes."""
 
+import asyncio
 from collections.abc import AsyncGenerator, Iterable
 from itertools import count
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 
 from router.backend import Relayed, Reply, Translated
 from router.commit import prove
-from router.errors import BackendBroken
+from router.errors import BackendBroken, BackendTimeout, NoUsableAnswer
 from router.events import Event
 from router.request import ChatRequest
 from router.wire import messages, messages_relay, openai, sse
@@ -114,8 +115,8 @@ def answer(form: str, content: list[dict[str, Any]], reason: str = "stop") -> Re
     return reply
 
 
-def request(form: str, tools: list[dict[str, Any]] | None = None) -> ChatRequest:
-    body: dict[str, Any] = {"messages": [{"role": "user", "content": "Hi"}]}
+def request(form: str, tools: list[dict[str, Any]] | None = None, **fields: Any) -> ChatRequest:
+    body: dict[str, Any] = {"messages": [{"role": "user", "content": "Hi"}], **fields}
     return ChatRequest(body | {"stream": "stream" in form, "tools": tools or []})
 
 
@@ -134,6 +135,18 @@ def call(
     return {"type": "tool_use", "id": id, "name": name, "arguments": arguments}
 
 
+def texts(*pieces: str) -> list[dict[str, Any]]:
+    return [{"type": "text", "text": piece} for piece in pieces]
+
+
+async def noting(
+    items: AsyncGenerator[bytes, None], noted: list[bytes]
+) -> AsyncGenerator[bytes, None]:
+    async for item in items:
+        noted.append(item)
+        yield item
+
+
 @forms
 @pytest.mark.parametrize(
     ("content", "reason"),
@@ -144,15 +157,32 @@ def call(
         ([TEXT, call(name="other")], "tool_calls"),
         ([THOUGHT], "length"),
         ([], "length"),
+        (texts("<th", "ink>Hm</th", "ink>\n\n", "Hello"), "stop"),
+        (texts("<"), "stop"),
     ],
-    ids=["words", "words after a thought", "call", "call after words", "thought cut", "cut"],
+    ids=[
+        *("words", "words after a thought", "call", "call after words", "thought cut", "cut"),
+        *("words after a written thought", "words like a mark"),
+    ],
 )
 async def test_an_answer_is_proven_and_nothing_of_it_is_lost(
     form: str, content: list[dict[str, Any]], reason: str
 ) -> None:
     reply = answer(form, content, reason)
-    await prove(reply, request(form, [TOOL]), "local", 60)
+    await prove(reply, request(form, [TOOL], max_tokens=9), "local", 60)
     assert await read(reply) == await read(answer(form, content, reason))
+
+
+@pytest.mark.parametrize("form", ["chat stream", "messages stream"])
+async def test_it_is_proven_by_its_first_words_and_read_no_further(form: str) -> None:
+    reply = answer(form, texts("<think>Hm", "</think>\n", "Hello", "!"))
+    assert isinstance(reply, Relayed)
+    whole = await read(answer(form, texts("<think>Hm", "</think>\n", "Hello", "!")))
+    read_so_far: list[bytes] = []
+    reply.chunks = noting(reply.chunks, read_so_far)
+    await prove(reply, request(form), "local", 60)
+    assert b"Hello" in read_so_far[-1]
+    assert await read(reply) == whole
 
 
 @forms
@@ -165,20 +195,80 @@ async def test_an_answer_is_proven_and_nothing_of_it_is_lost(
         ([call('{"path": 1}')], "tool_calls", "schema"),
         ([call("{}")], "tool_calls", "schema"),
         ([call(), call('["a"]', id="call_0002")], "tool_calls", "schema"),
+        (texts("\n", " \n"), "stop", "empty"),
+        (texts("<think>Hm", "</think>", "\n"), "stop", "empty"),
+        (texts("<think>Hm"), "stop", "empty"),
+        ([THOUGHT], "length", "empty"),
+        (texts("<tool", '_call>{"name": "look"}</tool_call>'), "stop", "could not read"),
+        (texts("\n[TOOL_REQUEST]{}[END_TOOL_REQUEST]"), "stop", "could not read"),
+        (texts("<think>Hm</think><function=look>"), "stop", "could not read"),
     ],
 )
 async def test_an_answer_that_the_caller_could_not_use_is_broken(
     form: str, content: list[dict[str, Any]], reason: str, fault: str
 ) -> None:
-    with pytest.raises(BackendBroken, match=fault) as caught:
+    with pytest.raises(NoUsableAnswer, match=fault) as caught:
         await prove(answer(form, content, reason), request(form, [TOOL]), "local", 60)
     assert caught.value.code == "no_usable_answer"
+
+
+@forms
+@pytest.mark.parametrize(
+    ("choice", "proven"),
+    [
+        ("auto", True),
+        ("none", True),
+        ("required", False),
+        ({"type": "function", "function": {"name": "look"}}, False),
+        ({"type": "allowed_tools", "allowed_tools": {"mode": "auto", "tools": []}}, True),
+        ({"type": "allowed_tools", "allowed_tools": {"mode": "required", "tools": []}}, False),
+    ],
+)
+async def test_words_are_no_answer_to_who_insists_on_a_call(
+    form: str, choice: Any, proven: bool
+) -> None:
+    asked = request(form, [TOOL], tool_choice=choice)
+    await prove(answer(form, [TEXT, call()], "tool_calls"), asked, "local", 60)
+    if proven:
+        await prove(answer(form, [TEXT]), asked, "local", 60)
+    else:
+        with pytest.raises(NoUsableAnswer, match="called no tool"):
+            await prove(answer(form, [TEXT]), asked, "local", 60)
+
+
+@forms
+async def test_a_call_in_words_is_an_answer_where_there_are_no_tools(form: str) -> None:
+    content = texts("<tool_call> is how such a call begins.")
+    reply = answer(form, content)
+    await prove(reply, request(form), "local", 60)
+    assert await read(reply) == await read(answer(form, content))
+
+
+@pytest.mark.parametrize("form", ["chat stream", "messages stream"])
+async def test_a_model_that_falls_silent_while_it_thinks_has_stalled(form: str) -> None:
+    closed = []
+
+    async def thinking() -> AsyncGenerator[bytes, None]:
+        try:
+            for chunk in await read(answer(form, [THOUGHT])):
+                if b"stop_reason" in chunk or b"finish_reason" in chunk:
+                    break
+                yield chunk
+            await asyncio.Event().wait()
+        finally:
+            closed.append(True)
+
+    reply = Relayed(thinking(), "m", "chat" if "chat" in form else "messages")
+    async with asyncio.timeout(5):
+        with pytest.raises(BackendTimeout, match="fell silent"):
+            await prove(reply, request(form), "local", 0.05)
+    assert closed
 
 
 @pytest.mark.parametrize("form", ["chat stream", "messages stream", "chat whole"])
 async def test_arguments_that_are_no_json_are_broken(form: str) -> None:
     reply = answer(form, [call('{"path": ')], "tool_calls")
-    with pytest.raises(BackendBroken, match="broken JSON"):
+    with pytest.raises(NoUsableAnswer, match="broken JSON"):
         await prove(reply, request(form, [TOOL]), "local", 60)
 
 

@@ -13,6 +13,7 @@ import pytest
 
 from config import load_settings
 from router.build import Assembly, assemble
+from router.wire import sse
 from server import create_app
 from test_router import EASY, HARD, cloud_side
 from tests.keys import CANARIES
@@ -33,7 +34,7 @@ class Studio:
     loads: int = 0
     loading_s: float = 0
     fails_to_load: bool = False
-    answer: str = "local says hello"
+    said: dict[str, Any] = field(default_factory=lambda: {"content": "local says hello"})
     started: list[str] = field(default_factory=list)
     hold: asyncio.Event | None = None
 
@@ -69,10 +70,19 @@ class Studio:
             model["context"] = 8192
         if self.hold is not None:
             await self.hold.wait()
-        said = {"role": "assistant", "content": self.answer}
-        choice = {"index": 0, "message": said, "finish_reason": "stop"}
-        body = {"id": "c", "object": "chat.completion", "model": name, "choices": [choice]}
-        await connection.answer(orjson.dumps(body))
+        said = {"role": "assistant", **self.said}
+        end = "tool_calls" if "tool_calls" in said else "stop"
+        body = {"id": "c", "object": "chat.completion", "created": 1, "model": name}
+        body["usage"] = {"prompt_tokens": 7, "completion_tokens": 2, "total_tokens": 9}
+        if request.json.get("stream"):
+            delta = {"index": 0, "delta": said, "finish_reason": None}
+            last = {"index": 0, "delta": {}, "finish_reason": end}
+            events = [{**body, "usage": None, "choices": [choice]} for choice in (delta, last)]
+            events.append(body | {"choices": []})
+            await connection.stream(*map(sse.event, events), sse.DONE)
+        else:
+            choice = {"index": 0, "message": said, "finish_reason": end}
+            await connection.answer(orjson.dumps(body | {"choices": [choice]}))
 
 
 def loaded(context: int = 8192, *, vision: bool = False, tools: bool = True) -> dict[str, Any]:
@@ -109,9 +119,25 @@ def why(answer: httpx2.Response) -> tuple[str | None, str | None]:
     return answer.headers.get("x-router-target"), answer.headers.get("x-router-reason")
 
 
+async def claude(connection: Connection, request: Request) -> None:
+    if request.json.get("stream"):
+        await cloud_side(connection, request)
+        return
+    body = {
+        "id": "msg_1",
+        "type": "message",
+        "role": "assistant",
+        "model": "claude-model",
+        "content": [{"type": "text", "text": "cloud says hello"}],
+        "stop_reason": "end_turn",
+        "usage": {"input_tokens": 5, "output_tokens": 3},
+    }
+    await connection.answer(orjson.dumps(body))
+
+
 @asynccontextmanager
 async def house(studio: Studio, **overrides: Any) -> AsyncIterator[House]:
-    async with scripted(studio.script, studio.probe) as local, scripted(cloud_side) as cloud:
+    async with scripted(studio.script, studio.probe) as local, scripted(claude) as cloud:
         settings = load_settings(
             **{
                 "_env_file": None,
@@ -274,7 +300,7 @@ async def test_a_title_is_made_here_and_never_paid_for_while_there_is_a_here() -
         studio.hold.set()
         assert why(await people) == ("local", "simple")
         assert why(await waiting) == ("local", "background")
-        studio.answer = ""
+        studio.said = {"content": ""}
         assert await h.why(TITLE) == ("local", "background")
         assert not h.cloud.requests
 
@@ -442,6 +468,84 @@ async def test_a_turn_that_the_cloud_has_begun_is_the_clouds_until_it_ends() -> 
             {"role": "user", "content": "What is the capital of Italy?"},
         ]
         assert (await h.why(turns, tools=[TOOL]))[0] == "local"
+
+
+# --- the commit point ----------------------------------------------------------------------------
+
+DIALECTS: dict[str, tuple[str, dict[str, Any]]] = {
+    "chat": ("/v1/chat/completions", {"messages": [{"role": "user", "content": EASY}]}),
+    "responses": ("/v1/responses", {"input": EASY}),
+    "messages": (
+        "/v1/messages",
+        {"max_tokens": 99, "messages": [{"role": "user", "content": EASY}]},
+    ),
+}
+ARGUMENTS = '{"path": "hel'
+BROKEN_CALL = {
+    "content": None,
+    "tool_calls": [
+        {
+            "index": 0,
+            "id": "call_1",
+            "type": "function",
+            "function": {"name": "look", "arguments": ARGUMENTS},
+        }
+    ],
+}
+NO_ANSWERS: list[dict[str, Any]] = [
+    {"content": ""},
+    {"content": "\n"},
+    {"content": None, "reasoning_content": "Hm"},
+]
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+@pytest.mark.parametrize("dialect", DIALECTS)
+async def test_an_answer_that_is_none_starts_over_on_the_cloud(dialect: str, stream: bool) -> None:
+    studio = Studio({"qwen": loaded()})
+    path, body = DIALECTS[dialect]
+    async with house(studio) as h:
+        for said in NO_ANSWERS:
+            studio.said = said
+            answer = await h.post(path, body | {"stream": stream})
+            assert why(answer)[0] == "cloud"
+            assert "cloud says hello" in answer.text
+            assert "Hm" not in answer.text
+        (first, *_) = reversed(h.assembly.ledger.journal.recent(10))
+        assert (first.reason, first.target, first.fallback) == ("escalated", "cloud", True)
+        assert first.usage is not None
+        assert (first.usage.prompt_tokens, first.usage.completion_tokens) == (5, 3)
+        assert [attempt.error for attempt in first.attempts] == ["NoUsableAnswer"]
+        # The next turn is not tried on it again, and another conversation is not made to suffer.
+        assert len(studio.started) == 1
+        studio.said = {"content": "local says hello"}
+        assert await h.why("What is the capital of Italy?") == ("local", "simple")
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+async def test_a_broken_call_starts_over_on_the_cloud(stream: bool) -> None:
+    studio = Studio({"qwen": loaded()}, said=BROKEN_CALL)
+    async with house(studio) as h:
+        answer = await h.ask(EASY, tools=[TOOL], stream=stream)
+        assert why(answer) == ("cloud", "escalated")
+        assert ARGUMENTS[1:] not in answer.text
+
+
+@pytest.mark.parametrize("said", [*NO_ANSWERS, BROKEN_CALL])
+async def test_without_a_cloud_what_the_model_says_is_passed_on_as_it_is(
+    said: dict[str, Any],
+) -> None:
+    studio = Studio({"qwen": loaded()}, said=said)
+    async with house(studio, anthropic_api_key=None) as h:
+        answer = await h.ask(EASY, tools=[TOOL])
+        assert why(answer) == ("local", "simple")
+        assert answer.json()["choices"][0]["message"].items() >= said.items()
+
+
+async def test_a_load_that_fails_starts_over_on_the_cloud() -> None:
+    studio = Studio({"qwen": loaded(0)}, fails_to_load=True)
+    async with house(studio, cold_local="wait") as h:
+        assert await h.why(EASY) == ("cloud", "escalated")
 
 
 # --- the embedded model ---------------------------------------------------------------------------
