@@ -232,7 +232,7 @@ def _canonical(body: bytes) -> bytes:
 def _uncoloured(body: bytes) -> bytes:
     """Without a terminal's colours. A search that shows what it found colours a part of a word, so
     nothing is put in their place."""
-    return _COLOUR.sub(b"", body) if b"\u001b[" in body else body
+    return _COLOUR.sub(b"", body) if b"\\u001b[" in body else body
 
 
 def _runs(body: bytes) -> tuple[list[Run], list[Run]]:
