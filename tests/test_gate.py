@@ -80,7 +80,10 @@ async def test_allowed_hosts_opens_a_name() -> None:
         assert (await http.get("/health")).status_code == 200
 
 
-@pytest.mark.parametrize("origin", ["https://evil.example", "null", "http://localhost:3000"])
+@pytest.mark.parametrize(
+    "origin",
+    ["https://evil.example", "null", "http://localhost:3000", "http://[", "localhost:8080"],
+)
 @pytest.mark.parametrize("method", ["GET", "POST", "OPTIONS"])
 async def test_a_page_on_another_origin_is_refused(origin: str, method: str) -> None:
     async with client() as http:

@@ -8,7 +8,6 @@ must be our own or one that CORS_ORIGINS opens.
 import hmac
 from collections.abc import Collection, Mapping
 from typing import Final
-from urllib.parse import urlsplit
 
 from router.errors import Forbidden, RouterError, Unauthorized
 from web.asgi import App, Headers, Message, Receive, Scope, Send, header, send_error
@@ -85,7 +84,7 @@ class Gate:
             if header(scope, b"sec-fetch-site") == "cross-site" and scope["method"] != "GET":
                 raise Forbidden("A page of another site may not use this server.")
             return
-        own = urlsplit(origin).netloc.lower() == header(scope, b"host").lower()
+        own = origin.lower().partition("://")[2] == header(scope, b"host").lower()
         if not own and origin.lower() not in self._origins:
             raise Forbidden(
                 f"Pages from {origin[:200]!r} may not use this server. If they should, add the"
