@@ -72,16 +72,26 @@ def _one_system_message(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def _adapt_to_lm_studio(body: dict[str, Any]) -> None:
     """LM Studio takes `tool_choice` as a string only, and no `json_object`."""
-    choice = body.get("tool_choice")
-    if isinstance(choice, dict):
-        named = (choice.get("function") or {}).get("name")
-        body["tool_choice"] = "required"
-        body["tools"] = [
-            tool
-            for tool in body.get("tools") or ()
-            if (tool.get("function") or {}).get("name") == named
-        ]
+    match body.get("tool_choice"):
+        case {"function": {"name": str(name)}}:
+            body["tool_choice"] = "required"
+            body["tools"] = _tools_named(body, [name])
+        case {"allowed_tools": {"mode": mode, "tools": [*allowed]}}:
+            names = [name for name in map(_function_name, allowed) if name]
+            body["tool_choice"] = "required" if mode == "required" else "auto"
+            body["tools"] = _tools_named(body, names)
     response_format = body.get("response_format")
     if isinstance(response_format, dict) and response_format.get("type") == "json_object":
         schema = {"name": "object", "schema": {"type": "object"}}
         body["response_format"] = {"type": "json_schema", "json_schema": schema}
+
+
+def _tools_named(body: dict[str, Any], names: list[str]) -> list[dict[str, Any]]:
+    return [tool for tool in body.get("tools") or () if _function_name(tool) in names]
+
+
+def _function_name(tool: Any) -> str:
+    match tool:
+        case {"function": {"name": str(name)}}:
+            return name
+    return ""

@@ -406,7 +406,23 @@ async def test_system_messages_in_front_are_sent_as_one() -> None:
     assert messages[0] == {"role": "system", "content": "Be brief."}
 
 
-async def test_lm_studio_gets_what_it_takes() -> None:
+@pytest.mark.parametrize(
+    ("choice", "sent_choice"),
+    [
+        ({"type": "function", "function": {"name": "b"}}, "required"),
+        (
+            {
+                "type": "allowed_tools",
+                "allowed_tools": {
+                    "mode": "auto",
+                    "tools": [{"type": "function", "function": {"name": "b"}}],
+                },
+            },
+            "auto",
+        ),
+    ],
+)
+async def test_lm_studio_gets_what_it_takes(choice: dict[str, Any], sent_choice: str) -> None:
     async def lm_studio(connection: Connection, request: Request) -> None:
         models = [
             {
@@ -426,14 +442,14 @@ async def test_lm_studio_gets_what_it_takes() -> None:
         assert (await local.probe()).server == "lmstudio"
         asked = request(
             tools=tools,
-            tool_choice={"type": "function", "function": {"name": "b"}},
+            tool_choice=choice,
             response_format={"type": "json_object"},
             max_completion_tokens=5,
         )
         await read(await local.open(asked, "local-model"))
         await local.aclose()
     sent = server.requests[0].json
-    assert sent["tool_choice"] == "required"
+    assert sent["tool_choice"] == sent_choice
     assert [tool["function"]["name"] for tool in sent["tools"]] == ["b"]
     assert sent["response_format"]["type"] == "json_schema"
     assert sent["max_tokens"] == 5
