@@ -76,7 +76,7 @@ def prefixes_of(request: ChatRequest) -> list[bytes]:
         running.update(role.encode())
         running.update(_gist(message.get("content")))
         for call in message.get("tool_calls") or ():
-            running.update(_gist(call.get("id")))
+            running.update(_ends(call.get("id")))
         if role != "assistant":
             prefixes.append(running.digest())
     return prefixes
@@ -94,11 +94,16 @@ def in_tool_loop(request: ChatRequest) -> bool:
 
 
 def _gist(content: Any) -> bytes:
-    """Enough of a content to tell it from others, whatever its size."""
-    if isinstance(content, str):
-        if len(content) > 2 * GIST_CHARS:
-            content = f"{content[:GIST_CHARS]}{len(content)}{content[-GIST_CHARS:]}"
-        return str(content).encode("utf-8", "surrogatepass")
+    """Enough of a message's content to tell it from others."""
     if isinstance(content, list):
-        return b"\n".join(_gist(part.get("text") or part["type"]) for part in content)
-    return b""
+        return b"\n".join(_ends(part.get("text")) or part["type"].encode() for part in content)
+    return _ends(content)
+
+
+def _ends(text: object) -> bytes:
+    """A short text, or the length and both ends of a long one; nothing of what is no text."""
+    if not isinstance(text, str):
+        return b""
+    if len(text) > 2 * GIST_CHARS:
+        text = f"{text[:GIST_CHARS]}{len(text)}{text[-GIST_CHARS:]}"
+    return text.encode("utf-8", "surrogatepass")

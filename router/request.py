@@ -104,6 +104,9 @@ def checked(body: dict[str, Any]) -> dict[str, Any]:
     stream = body.get("stream")
     if stream is not None and not isinstance(stream, bool):
         raise InvalidRequest("`stream` must be true or false.", param="stream")
+    options = body.get("stream_options")
+    if options is not None and not isinstance(options, dict):
+        raise InvalidRequest("`stream_options` must be an object.", param="stream_options")
     _check_tools(body.get("tools"))
     for name in ("max_tokens", "max_completion_tokens"):
         limit = body.get(name)

@@ -114,11 +114,12 @@ def strict_schema(schema: Mapping[str, Any]) -> Schema:
         out["type"] = kinds
     out |= {name: rest.pop(name) for name in ("description", "title") if name in rest}
     if kinds == "object":
-        known = rest.pop("properties", None) or {}
+        known = rest.pop("properties", None)
+        known = known if isinstance(known, Mapping) else {}
         out["properties"] = {key: strict_schema(sub) for key, sub in known.items()}
         out["additionalProperties"] = False
         if _is_list(required := rest.pop("required", None)):
-            out["required"] = [name for name in required if name in known]
+            out["required"] = [name for name in required if isinstance(name, str) and name in known]
     elif kinds == "array":
         if "items" in rest:
             out["items"] = strict_schema(rest.pop("items"))

@@ -200,7 +200,10 @@ def _messages(body: dict[str, Any]) -> list[dict[str, Any]]:
     transcript = Transcript()
     system = without_billing_line(body).get("system")
     transcript.system(_system_text(system, "system"))
-    for i, message in enumerate(objects(body.get("messages"), "messages")):
+    messages = objects(body.get("messages"), "messages")
+    if not messages:
+        raise invalid("messages", "must be a list with at least one message")
+    for i, message in enumerate(messages):
         where = f"messages[{i}]"
         content = message.get("content")
         if isinstance(content, str):

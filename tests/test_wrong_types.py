@@ -1,0 +1,219 @@
+"""A field of a request may hold anything: it is refused in our words, or does no harm."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import orjson
+import pytest
+
+from router.background import background_kind
+from router.classifier import score
+from router.conversations import in_tool_loop, prefixes_of
+from router.errors import RouterError
+from router.local_request import adapted, check_fit
+from router.native import as_it_came
+from router.request import ChatRequest, has_images, size_tokens
+from router.wire import claude, gemini, messages, openai, responses
+from router.wire.messages_answer import shows_thoughts
+
+SCHEMA = {
+    "type": "object",
+    "properties": {
+        "a": {"type": ["string", "null"], "enum": ["x", None]},
+        "b": {"anyOf": [{"type": "null"}, {"$ref": "#/$defs/c"}]},
+    },
+    "required": ["a", "b"],
+    "additionalProperties": False,
+    "$defs": {"c": {"type": "array", "items": {"type": "integer"}, "minItems": 1}},
+}
+PICTURE = "data:image/png;base64,iVBORw0KGgo="
+CHAT = {
+    "model": "auto",
+    "stream": True,
+    "stream_options": {"include_usage": True},
+    "temperature": 1,
+    "max_tokens": 5,
+    "stop": ["a"],
+    "user": "u",
+    "reasoning_effort": "low",
+    "parallel_tool_calls": False,
+    "prompt_cache_options": {"mode": "explicit", "ttl": "30m"},
+    "response_format": {
+        "type": "json_schema",
+        "json_schema": {"name": "a", "strict": True, "schema": SCHEMA},
+    },
+    "tools": [
+        {"type": "function", "function": {"name": "f", "strict": True, "parameters": SCHEMA}}
+    ],
+    "tool_choice": {
+        "type": "allowed_tools",
+        "allowed_tools": {
+            "mode": "required",
+            "tools": [{"type": "function", "function": {"name": "f"}}],
+        },
+    },
+    "messages": [
+        {"role": "system", "content": "s"},
+        {
+            "role": "user",
+            "name": "n",
+            "content": [
+                {"type": "text", "text": "hi", "cache_control": {"type": "ephemeral"}},
+                {"type": "image_url", "image_url": {"url": PICTURE, "detail": "low"}},
+                {"type": "file", "file": {"filename": "a", "file_data": "data:text/plain,hi"}},
+            ],
+        },
+        {
+            "role": "assistant",
+            "content": [{"type": "refusal", "refusal": "no"}],
+            "tool_calls": [
+                {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+            ],
+        },
+        {"role": "tool", "tool_call_id": "c", "content": [{"type": "text", "text": "r"}]},
+    ],
+}
+MESSAGES = {
+    "model": "auto",
+    "max_tokens": 10,
+    "system": [{"type": "text", "text": "s", "cache_control": {"type": "ephemeral"}}],
+    "thinking": {"type": "enabled", "budget_tokens": 1000},
+    "output_config": {"effort": "high", "format": {"type": "json_schema", "schema": SCHEMA}},
+    "metadata": {"user_id": "u"},
+    "stop_sequences": ["a"],
+    "tools": [{"name": "f", "description": "d", "input_schema": SCHEMA}],
+    "tool_choice": {"type": "tool", "name": "f", "disable_parallel_tool_use": True},
+    "messages": [
+        {
+            "role": "user",
+            "content": [
+                {"type": "text", "text": "a"},
+                {
+                    "type": "image",
+                    "source": {"type": "base64", "media_type": "image/png", "data": "iVBORw0KGgo="},
+                },
+            ],
+        },
+        {
+            "role": "assistant",
+            "content": [
+                {"type": "thinking", "thinking": "t", "signature": ""},
+                {"type": "tool_use", "id": "t", "name": "f", "input": {"a": 1}},
+            ],
+        },
+        {
+            "role": "user",
+            "content": [
+                {
+                    "type": "tool_result",
+                    "tool_use_id": "t",
+                    "content": [{"type": "text", "text": "c"}],
+                },
+            ],
+        },
+    ],
+}
+RESPONSES = {
+    "model": "auto",
+    "stream": True,
+    "instructions": "i",
+    "max_output_tokens": 5,
+    "text": {"verbosity": "low", "format": {"type": "json_schema", "name": "a", "schema": SCHEMA}},
+    "reasoning": {"effort": "low", "summary": "auto"},
+    "tools": [
+        {"type": "function", "name": "f", "parameters": SCHEMA, "strict": True},
+        {
+            "type": "custom",
+            "name": "c",
+            "format": {"type": "grammar", "syntax": "lark", "definition": "x"},
+        },
+        {"type": "namespace", "name": "n", "tools": [{"type": "function", "name": "g"}]},
+    ],
+    "tool_choice": {
+        "type": "allowed_tools",
+        "mode": "required",
+        "tools": [{"type": "function", "name": "f"}],
+    },
+    "input": [
+        {
+            "role": "user",
+            "content": [
+                {"type": "input_text", "text": "a"},
+                {"type": "input_image", "image_url": PICTURE, "detail": "low"},
+            ],
+        },
+        {"type": "function_call", "call_id": "c", "name": "f", "arguments": "{}"},
+        {"type": "function_call_output", "call_id": "c", "output": "x"},
+        {"type": "additional_tools", "tools": [{"type": "function", "name": "h"}]},
+    ],
+}
+ANYTHING: list[Any] = [None, True, 1.5, "", "x", [], [1], [[{}]], {}, {"type": "text", "text": [1]}]
+
+
+def spoilt(value: Any) -> Iterator[Any]:
+    """The value with each thing in it left out, and replaced by anything else, one at a time."""
+    keys = list(value) if isinstance(value, dict) else range(len(value))
+    for key in keys:
+        for other in ANYTHING:
+            copy = value.copy()
+            copy[key] = other
+            yield copy
+        copy = value.copy()
+        del copy[key]
+        yield copy
+        if isinstance(value[key], dict | list):
+            for inner in spoilt(value[key]):
+                copy = value.copy()
+                copy[key] = inner
+                yield copy
+
+
+def route(request: ChatRequest) -> None:
+    """Whatever reads a request on its way to a side."""
+    score(request)
+    size_tokens(request)
+    has_images(request)
+    background_kind(request)
+    prefixes_of(request)
+    in_tool_loop(request)
+    shows_thoughts(request)
+
+
+def send(request: ChatRequest, side: str) -> None:
+    """What the side would be sent, as JSON."""
+    sent: Any
+    match side:
+        case "claude":
+            sent = claude.encode(request, "m", max_tokens=10).params
+        case "gemini":
+            gemini.picture_urls(request)
+            sent = gemini.encode(request, "gemini-2.0-flash").body
+        case "llama.cpp":
+            sent = as_it_came(request, "m", side)
+        case _:
+            check_fit(request, "local")
+            sent = adapted(request, "m", side)
+    orjson.dumps(sent)
+
+
+@pytest.mark.parametrize(
+    ("dialect", "body"), [(openai, CHAT), (messages, MESSAGES), (responses, RESPONSES)]
+)
+def test_nothing_in_a_request_is_our_mistake(dialect: Any, body: dict[str, Any]) -> None:
+    answered = refused = 0
+    for wrong in spoilt(body):
+        try:
+            request = dialect.parse(orjson.dumps(wrong), {})
+        except RouterError:
+            refused += 1
+            continue
+        route(request)
+        for side in ("lmstudio", "llama.cpp", "claude", "gemini"):
+            try:
+                send(request, side)
+            except RouterError:
+                refused += 1
+            else:
+                answered += 1
+    assert answered > 100
+    assert refused > 100
