@@ -183,6 +183,8 @@ class ClaudeBackend:
                         held.clear()
                     if tally.failure is not None:
                         raise tally.failure
+                    if tally.ended:
+                        break
         finally:
             note(tally.usage)
         if not tally.ended:
@@ -215,7 +217,8 @@ class ClaudeBackend:
             try:
                 chunks = _paced(response.aiter_bytes(), self._limits)
                 yield chunks
-                with contextlib.suppress(TimeoutError):  # read to its end, a connection is kept
+                # Read to its end, a connection is kept.
+                with contextlib.suppress(BackendTimeout, *connection_errors()):
                     async with asyncio.timeout(_LAST_BYTES_S):
                         async for _ in chunks:
                             pass

@@ -41,6 +41,8 @@ STALE_CONNECTION_S: Final = 0.1
 send the request again, for nobody can have begun to answer it."""
 MOST_STALE_CONNECTIONS: Final = 8
 """llama.cpp closes one after each stream: after a burst of them there may be several."""
+LAST_BYTES_S: Final = 0.2
+"""How long the end of the connection's message may take after the end of the answer."""
 
 NOT_THERE: Final = (404, 405, 501)
 """What servers answer at a path that they do not have."""
@@ -301,6 +303,9 @@ class LocalBackend:
                         yield passed
                     if tally.error:
                         raise self._error(200, tally.error)
+                    if tally.is_over:
+                        await self._read_end(blocks)
+                        return
                     block = await anext(blocks, b"")
                     if block and not sse.ends_whole(block):
                         raise self._broken("was cut off in the middle of an answer")
@@ -312,6 +317,12 @@ class LocalBackend:
         finally:
             note(tally.usage)
             response.close()
+
+    async def _read_end(self, blocks: AsyncGenerator[bytes, None]) -> None:
+        """Read what follows the last event: nothing, but then the connection can be kept."""
+        concerns_nobody = (TimeoutError, aiohttp.ClientError, ConnectionError)
+        with contextlib.suppress(*concerns_nobody), within(LAST_BYTES_S):
+            await anext(blocks, b"")
 
     async def _pieces(self, response: aiohttp.ClientResponse) -> AsyncGenerator[bytes, None]:
         """The body as it comes; whoever waits for the first piece has set a limit to that.

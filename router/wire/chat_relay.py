@@ -50,9 +50,14 @@ class Tally:
         return block
 
     @property
+    def is_over(self) -> bool:
+        """Has the answer said its last word?"""
+        return b"[DONE]" in self._last
+
+    @property
     def ending(self) -> bytes | None:
         """What the end of the stream lacks; None if it ended too early."""
-        if b"[DONE]" in self._last:
+        if self.is_over:
             return b""
         said = objects(self._before + self._last)
         return sse.DONE if any(_says_finished(body) for body in said) else None

@@ -30,7 +30,8 @@ class Tally:
     def __init__(self) -> None:
         self.error = ""
         """What the stream says went wrong; it is over then."""
-        self._ended = False
+        self.is_over = False
+        """Has the answer said its last word?"""
         self._told: dict[str, Any] = {}
 
     @property
@@ -40,7 +41,7 @@ class Tally:
     @property
     def ending(self) -> bytes | None:
         """What the end of the stream lacks: nothing; None if it ended too early."""
-        return b"" if self._ended else None
+        return b"" if self.is_over else None
 
     def passed(self, block: bytes) -> bytes:
         """What of a block of whole events goes on to the caller."""
@@ -61,7 +62,7 @@ class Tally:
             case "message_delta":
                 self._count(body.get("usage"))
             case "message_stop":
-                self._ended = True
+                self.is_over = True
             case kind if body.get("error") or str(kind).endswith("error"):
                 self.error = in_band_error(body) or str(body.get("message") or kind)
 
