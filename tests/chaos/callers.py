@@ -8,7 +8,7 @@ from typing import Any
 import httpx2
 import orjson
 
-ANSWER_S = 5.0
+ANSWER_S = 10.0
 """Time enough for one silence at each limit, on a busy machine."""
 Json = dict[str, Any]
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.chaos.callers import DIALECTS, Dialect, ask
-from tests.chaos.house import faulty
+from tests.chaos.house import HASTY, faulty
 from tests.chaos.sides import CLAUDE, GEMINI, HELLO, KINDS, LOCAL, THERE, Kind, data
 from tests.scripted import Connection, Request, Script
 
@@ -122,6 +122,16 @@ UNREADABLE = ("no_json", "invalid_utf8", "of_another_kind")
 kinds = pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
 
 
+LIMITS: dict[str, dict[str, Any]] = {
+    "stalled": HASTY,
+    "stalled_in_an_event": HASTY,
+    "busy": HASTY,
+    "no_chunk": HASTY,
+    "endless": {"total_timeout_s": 0.5},
+}
+"""Time limits that end it, if nothing else does."""
+
+
 def breaking_off(kind: Kind, how: str) -> Script:
     """Say "Hello", and end like this."""
 
@@ -137,7 +147,7 @@ def breaking_off(kind: Kind, how: str) -> Script:
 @kinds
 @pytest.mark.parametrize("how", ENDINGS)
 async def test_a_stream_that_breaks_off_ends_with_an_error(kind: Kind, how: str) -> None:
-    async with faulty(kind, breaking_off(kind, how), total_timeout_s=0.6) as here:
+    async with faulty(kind, breaking_off(kind, how), **LIMITS.get(how, {})) as here:
         for dialect in DIALECTS:
             here.forgive()
             heard = await ask(here.http, stream=True, dialect=dialect)
@@ -155,7 +165,7 @@ async def test_a_whole_answer_that_breaks_off_comes_from_the_other_side(
     kind: Kind, how: str
 ) -> None:
     """Nobody has seen anything of it. (A local server is asked for a document instead.)"""
-    async with faulty(kind, breaking_off(kind, how), total_timeout_s=0.6) as here:
+    async with faulty(kind, breaking_off(kind, how), **LIMITS.get(how, {})) as here:
         heard = await ask(here.http, stream=False)
         assert heard.error is None
         assert heard.text == HELLO + THERE

@@ -10,7 +10,7 @@ from tests.chaos.sides import CLAUDE, HELLO, KINDS, LOCAL, THERE, Kind
 from tests.scripted import Connection, Request, Script
 
 SILENCE_S = 0.35
-PATIENT = {"first_byte_timeout_s": 5, "idle_timeout_s": 5, "keepalive_after_s": 0.1}
+SOON = {"keepalive_after_s": 0.1}
 dialects = pytest.mark.parametrize("dialect", DIALECTS, ids=lambda dialect: dialect.name)
 kinds = pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
 
@@ -49,7 +49,7 @@ def pausing(kind: Kind) -> Script:
 @kinds
 @dialects
 async def test_comments_keep_a_waiting_caller(kind: Kind, dialect: Dialect) -> None:
-    async with faulty(kind, slow(kind), **PATIENT) as here:
+    async with faulty(kind, slow(kind), **SOON) as here:
         heard = await ask(here.http, stream=True, dialect=dialect)
         assert heard.text == HELLO + THERE
         assert heard.finish
@@ -60,7 +60,7 @@ async def test_comments_keep_a_waiting_caller(kind: Kind, dialect: Dialect) -> N
 @kinds
 @dialects
 async def test_comments_fill_a_pause_in_the_answer(kind: Kind, dialect: Dialect) -> None:
-    async with faulty(kind, pausing(kind), **PATIENT) as here:
+    async with faulty(kind, pausing(kind), **SOON) as here:
         heard = await ask(here.http, stream=True, dialect=dialect)
         assert heard.text == HELLO + THERE
         assert heard.finish
@@ -69,10 +69,10 @@ async def test_comments_fill_a_pause_in_the_answer(kind: Kind, dialect: Dialect)
 
 @kinds
 async def test_a_caller_that_does_not_stream_gets_an_exact_answer(kind: Kind) -> None:
-    async with faulty(kind, slow(kind), **PATIENT) as here:
+    async with faulty(kind, slow(kind), **SOON) as here:
         heard = await ask(here.http, stream=False)
         assert (heard.status, heard.text) == (200, HELLO + THERE)
-    async with faulty(kind, slow_to_refuse(kind, 400), **PATIENT) as here:
+    async with faulty(kind, slow_to_refuse(kind, 400), **SOON) as here:
         assert (await ask(here.http, stream=False)).status == 400
 
 
@@ -81,7 +81,7 @@ async def test_a_caller_that_does_not_stream_gets_an_exact_answer(kind: Kind) ->
 async def test_a_fallback_after_the_first_comment_is_told_in_a_comment(
     kind: Kind, dialect: Dialect
 ) -> None:
-    async with faulty(kind, slow_to_refuse(kind, 500), **PATIENT) as here:
+    async with faulty(kind, slow_to_refuse(kind, 500), **SOON) as here:
         heard = await ask(here.http, stream=True, dialect=dialect)
         assert heard.text == HELLO + THERE
         assert heard.finish
@@ -95,7 +95,7 @@ async def test_a_fallback_after_the_first_comment_is_told_in_a_comment(
 async def test_a_failure_after_the_first_comment_is_an_error_event(
     kind: Kind, dialect: Dialect, status: int
 ) -> None:
-    async with faulty(kind, slow_to_refuse(kind, status), **PATIENT) as here:
+    async with faulty(kind, slow_to_refuse(kind, status), **SOON) as here:
         heard = await ask(here.http, stream=True, dialect=dialect, force=kind.target)
         assert heard.status == 200
         assert heard.error is not None
@@ -104,16 +104,14 @@ async def test_a_failure_after_the_first_comment_is_an_error_event(
 
 
 async def test_until_the_first_comment_statuses_are_exact() -> None:
-    async with faulty(
-        LOCAL, slow_to_refuse(LOCAL, 400), **PATIENT | {"keepalive_after_s": 5}
-    ) as here:
+    async with faulty(LOCAL, slow_to_refuse(LOCAL, 400), keepalive_after_s=5) as here:
         assert (await ask(here.http, stream=True)).status == 400
 
 
 @dialects
 async def test_who_waits_in_the_queue_is_not_forgotten_either(dialect: Dialect) -> None:
     async with house(
-        LOCAL, slow(LOCAL), CLAUDE.well, local_concurrency=1, complexity_threshold=100, **PATIENT
+        LOCAL, slow(LOCAL), CLAUDE.well, local_concurrency=1, complexity_threshold=100, **SOON
     ) as here:
         first, second = await asyncio.gather(
             ask(here.http, stream=True), ask(here.http, stream=True, dialect=dialect)
