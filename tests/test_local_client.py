@@ -138,6 +138,21 @@ async def test_usage_is_asked_for_and_held_back_from_a_caller_who_did_not_ask() 
     assert server.requests[0].json["stream_options"] == {"include_usage": True}
 
 
+@pytest.mark.parametrize("newline", [b"\n", b"\r\n"])
+async def test_usage_is_held_back_from_a_burst_and_nothing_else_is(newline: bytes) -> None:
+    nulls = chunk({"content": "Hi"}, usage=None)
+    told = (ROLE + (HELLO + nulls) * 50 + STOP).replace(b"\n", newline)
+    hidden = USAGE.replace(b"\n", newline)
+    async with scripted(answering(told + hidden + DONE)) as server:
+        local = backend(server)
+        reply = await local.open(request(stream=True), "local-model")
+        said = await read(reply)
+        assert said.replace(b"\r\n", b"\n") == told.replace(b"\r\n", b"\n") + DONE
+        assert isinstance(reply, Relayed)
+        assert reply.usage == Usage(7, 2)
+        await local.aclose()
+
+
 async def test_usage_in_the_last_choice_stays_where_it_is() -> None:
     last = chunk(finish="stop", usage={"prompt_tokens": 1, "completion_tokens": 1})
     assert await ask(answering(HELLO, last, DONE), stream=True) == HELLO + last + DONE

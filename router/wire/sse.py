@@ -44,7 +44,9 @@ def ends_whole(block: bytes) -> bool:
 
 def data_of(block: bytes) -> Iterator[bytes]:
     """The data of each event in a block of whole events, in order; comments have none."""
-    for event in block.replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n\n"):
+    if b"\r" in block:
+        block = block.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+    for event in block.split(b"\n\n"):
         lines = [
             line[5:].removeprefix(b" ") for line in event.split(b"\n") if line.startswith(b"data:")
         ]
