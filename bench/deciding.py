@@ -3,6 +3,7 @@
 import statistics
 import time
 from collections.abc import Callable
+from itertools import count
 from pathlib import Path
 from typing import Any, Final
 
@@ -33,7 +34,7 @@ def chat_turn() -> bytes:
         ("system", "You are a helpful assistant."),
         ("user", "Why is the sky blue?"),
         ("assistant", "Air scatters blue light more than red: Rayleigh scattering."),
-        ("user", "Write a Python function for its cross-section and explain each line."),
+        ("user", "Write a Python function for its cross-section at @ nm; explain each line."),
     ]
     return _body([{"role": role, "content": text} for role, text in said])
 
@@ -43,7 +44,7 @@ def agent_turn() -> bytes:
     code = SOURCE.read_text()
     messages: list[dict[str, Any]] = [
         {"role": "system", "content": "You are a coding agent.\n" + code[:6000]},
-        {"role": "user", "content": "The slot is not given back when a caller leaves. Fix it."},
+        {"role": "user", "content": "Slot @ is not given back when a caller leaves. Fix it."},
     ]
     for i in range(8):
         function = {"name": "read_file", "arguments": '{"path": "router/router.py"}'}
@@ -90,8 +91,12 @@ async def costs(mock_port: int) -> dict[str, float]:
 
 
 def _deciding(router: Router, raw: bytes) -> Callable[[], object]:
+    turns = count()
+
     def decide() -> object:
-        return _result(router.decide(openai.parse(raw)))
+        # Never the same turn twice: the scorer remembers what it has read.
+        asked = raw.replace(b"@", b"%d" % next(turns))
+        return _result(router.decide(openai.parse(asked)))
 
     return decide
 

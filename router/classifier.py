@@ -7,9 +7,10 @@ score, whatever system prompt, tools or tool results stand around them.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import blake2b
 from math import exp
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from router import followups
 from router.lexicon import Lexicon, load
@@ -21,6 +22,9 @@ UNSURE_BELOW: Final = 0.2
 """Confidence under which a score is no reason for anything."""
 EARLIER_CHARS: Final = 1_000
 """How much of each earlier turn is read again."""
+REMEMBERED_CHARS: Final = 4_000
+"""Of longer turns little is read anyway, and hashing them would take as long."""
+MOST_REMEMBERED: Final = 2_000
 
 
 MOST_WORDS: Final = 6
@@ -110,15 +114,15 @@ def score_messages(messages: Sequence[Mapping[str, Any]], tools: object = None) 
     lexicon = load()
     need, known = _need_of(turns[:-1], lexicon)
     turn = turns[-1]
-    reading = read(turn.text, lexicon)
-    points = own_points(reading, lexicon)
+    weight = _weigh(turn.text, lexicon)
+    points = dict(weight.points)
     own = sum(points.values())
     added = 0.0
     if need is not None:
-        easy = reading.asks_easy
-        added = round(followups.points(turn.text, own, reading.n_words, easy, need, lexicon), 2)
+        easy = weight.asks_easy
+        added = round(followups.points(turn.text, own, weight.n_words, easy, need, lexicon), 2)
     points[CONVERSATION] = added
-    confidence = _confidence(reading)
+    confidence = weight.confidence
     if added > 0:
         confidence = max(confidence, known)
     return Score(
@@ -196,18 +200,53 @@ def _need_of(turns: Sequence[Turn], lexicon: Lexicon) -> tuple[float | None, flo
         text = turn.text
         if len(text) > EARLIER_CHARS:
             text = text[: EARLIER_CHARS * 3 // 4] + "\n\n" + text[-EARLIER_CHARS // 4 :]
-        reading = read(text, lexicon)
-        total = own = sum(own_points(reading, lexicon).values())
+        weight = _weigh(text, lexicon)
+        total = own = sum(weight.points.values())
         if need is not None:
-            total += followups.points(text, own, reading.n_words, reading.asks_easy, need, lexicon)
+            total += followups.points(text, own, weight.n_words, weight.asks_easy, need, lexicon)
         total = _clamped(total)
         need = (
             total
             if need is None
-            else followups.need_after(text, total, reading.n_words, need, lexicon)
+            else followups.need_after(text, total, weight.n_words, need, lexicon)
         )
-        known = max(known * followups.FADE, _confidence(reading))
+        known = max(known * followups.FADE, weight.confidence)
     return need, known
+
+
+class _Weight(NamedTuple):
+    """What one turn is worth by itself."""
+
+    points: Mapping[str, float]
+    n_words: int
+    asks_easy: bool
+    confidence: float
+
+
+_weights: dict[bytes, _Weight] = {}
+
+
+def _weigh(text: str, lexicon: Lexicon) -> _Weight:
+    """Read a turn once: an agent sends it again with every step, a chat with every later turn.
+
+    It is remembered by its hash, so nothing of what was said is kept.
+    """
+    if len(text) > REMEMBERED_CHARS:
+        return _weighed(text, lexicon)
+    key = blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+    weight = _weights.get(key)
+    if weight is None:
+        if len(_weights) >= MOST_REMEMBERED:
+            _weights.clear()
+        weight = _weights[key] = _weighed(text, lexicon)
+    return weight
+
+
+def _weighed(text: str, lexicon: Lexicon) -> _Weight:
+    reading = read(text, lexicon)
+    return _Weight(
+        own_points(reading, lexicon), reading.n_words, reading.asks_easy, _confidence(reading)
+    )
 
 
 def _confidence(reading: Reading) -> float:
