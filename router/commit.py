@@ -182,7 +182,10 @@ class _Proof:
             raise self._unusable("called no tool, though it had to")
 
     def _words(self) -> str:
-        return _THOUGHT.sub("", self._text, count=1).strip()
+        text = self._text
+        if "<" in text or "[" in text:
+            text = _THOUGHT.sub("", text, count=1)
+        return text.strip()
 
     def _unusable(self, how: str) -> NoUsableAnswer:
         return NoUsableAnswer(f"The {self._backend} model {how}.", backend=self._backend)
