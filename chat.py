@@ -36,6 +36,7 @@ from rich.text import Text
 from config import bad_settings_exit, settings_or_exit
 from router.backend import Relayed, Target
 from router.build import Assembly, assemble
+from router.classifier import MOST_WORDS, Evidence, explain
 from router.errors import RouterError
 from router.events import Event, RefusalDelta, TextDelta
 from router.ledger import Entry
@@ -65,12 +66,15 @@ class Chat:
         self.force = force
         self.messages: list[dict[str, Any]] = []
         self.last: Entry | None = None
+        self.evidence: list[Evidence] = []
+        """Why the last question got its points."""
 
     async def ask(self, force: Target | None, show: "Shown") -> None:
         """Have the conversation's last message answered, and shown. Raises RouterError."""
         request = ChatRequest({"model": "auto", "messages": list(self.messages), "stream": True})
         entry = Entry(f"chat-{secrets.token_hex(8)}", user_agent="chat.py")
         entry.asked(request)
+        self.evidence = explain(request)
         call: Call | None = None
         router = self.assembly.router
         try:
@@ -297,7 +301,13 @@ class Terminal:
             return
         record = entry.record
         self.console.print(Text(self.chat.provenance(), style="bold"))
-        self._table((name, f"{points:+.1f}") for name, points in record.signals.items())
+        words: dict[str, list[str]] = {name: [] for name in record.signals}
+        for one in self.chat.evidence:
+            words[one.signal] += one.words
+        self._table(
+            (name, f"{points:+5.1f}  {', '.join(words[name][:MOST_WORDS])}")
+            for name, points in record.signals.items()
+        )
         rows = [("score", f"{record.score:.0f} (threshold {record.threshold:g})")]
         rows += [("gates", ", ".join(record.gates))] if record.gates else []
         rows += [(f"{a.backend} failed", a.message or a.error) for a in record.attempts]

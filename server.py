@@ -22,8 +22,17 @@ from starlette.exceptions import HTTPException
 
 from config import Settings, SettingsError, bad_settings_exit, settings_or_exit
 from router.build import Assembly, assemble
-from router.classifier import explain
-from router.errors import InvalidRequest, MethodNotAllowed, RouterError, UnknownModel, UnknownRoute
+from router.decision import Decision
+from router.errors import (
+    BackendUnfit,
+    InvalidRequest,
+    MethodNotAllowed,
+    NoBackend,
+    Private,
+    RouterError,
+    UnknownModel,
+    UnknownRoute,
+)
 from router.metrics import CONTENT_TYPE_LATEST
 from router.redact import RedactingFilter
 from router.request import ChatRequest, checked, parse_json
@@ -172,8 +181,12 @@ def create_app(settings: Settings, assembly: Assembly | None = None) -> App:
                 raise InvalidRequest("Send `prompt`, a string, or `messages`.", param="prompt")
             body = {**body, "messages": [{"role": "user", "content": body["prompt"]}]}
         chat = ChatRequest(checked(body))
-        decision = await router.decide(chat, request.headers.get("x-force-route"))
-        return JSONResponse(views.classified(decision, router.policy, explain(chat)))
+        outcome: Decision | RouterError
+        try:
+            outcome = await router.decide(chat, request.headers.get("x-force-route"))
+        except (NoBackend, BackendUnfit, Private) as error:
+            outcome = error
+        return JSONResponse(views.classified(chat, outcome, router.policy))
 
     # --- for people and monitors ------------------------------------------------------------------
 

@@ -273,6 +273,17 @@ async def test_classify_shows_the_decision_without_calling_a_model(sides: Sides)
     assert not sides.cloud.requests
 
 
+async def test_classify_scores_also_where_nobody_can_answer() -> None:
+    async with running(anthropic_api_key=None) as sides:
+        await sides.local.stop()
+        answer = await sides.http.post("/classify", json={"prompt": HARD})
+        body = answer.json()
+        assert (answer.status_code, body["target"]) == (200, None)
+        assert body["score"] >= THRESHOLD
+        assert "ANTHROPIC_API_KEY" in body["error"]
+        await sides.local.start()
+
+
 async def test_models_lists_what_can_be_asked_for(sides: Sides) -> None:
     listed = [model.id async for model in sides.client.models.list()]
     assert listed == ["auto", "local", "cloud", "local-model", "claude-model"]

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import sys
 from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator
@@ -88,12 +89,12 @@ async def run(
 
 async def test_an_answer_is_shown_with_where_it_came_from(tmp_path: Path) -> None:
     async with scripted(says_hello) as local, chatting(tmp_path, local) as chat:
-        chat.type("hi there\r")
+        chat.type("prove it\r")
         await chat.shows("42 tokens")
         assert "Hello dear friend.\nlocal · local-model · score" in chat.text
         chat.type("/route\r")
         await chat.shows("(threshold 100)")
-        assert "complex_keywords" in chat.text
+        assert re.search(r"complex_keywords +\+[\d.]+ +prove", chat.text)
         chat.type("/info\r")
         await chat.shows("ready, local-model")
         chat.type("/help\r")
@@ -102,7 +103,7 @@ async def test_an_answer_is_shown_with_where_it_came_from(tmp_path: Path) -> Non
         await chat.shows("there is no /nonsense")
         chat.type("/exit\r")
         assert await chat.ends() == 0
-    assert local.requests[0].json["messages"] == [{"role": "user", "content": "hi there"}]
+    assert local.requests[0].json["messages"] == [{"role": "user", "content": "prove it"}]
 
 
 async def test_the_conversation_is_sent_until_it_is_cleared(tmp_path: Path) -> None:

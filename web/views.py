@@ -1,11 +1,13 @@
 """What the small GET routes and /classify say, as JSON objects."""
 
-from collections.abc import Sequence
 from typing import Any
 
 from router.backend import Model
-from router.classifier import Evidence
+from router.classifier import explain
+from router.classifier import score as score_of
 from router.decision import Decision, Policy, Side
+from router.errors import RouterError
+from router.request import ChatRequest
 from router.router import Router
 
 Json = dict[str, Any]
@@ -72,30 +74,32 @@ def _can(model: Model) -> Json:
     }
 
 
-def classified(decision: Decision, policy: Policy, evidence: Sequence[Evidence]) -> Json:
-    """A decision, without calling a model."""
-    score = decision.score
+def classified(request: ChatRequest, outcome: Decision | RouterError, policy: Policy) -> Json:
+    """A decision, without calling a model; or why nobody could answer, which has a score too."""
+    decided = outcome if isinstance(outcome, Decision) else None
+    score = decided.score if decided else score_of(request)
     return {
         "score": round(score.total, 1),
         "threshold": policy.threshold,
-        "target": decision.first.target,
-        "model": decision.first.model,
-        "reason": decision.reason,
+        "target": decided.first.target if decided else None,
+        "model": decided.first.model if decided else None,
+        "reason": decided.reason if decided else None,
+        "error": outcome.message if isinstance(outcome, RouterError) else None,
         "signals": {name: round(points, 1) for name, points in score.signals.items()},
         "evidence": [
             {"signal": e.signal, "count": e.count, "points": round(e.points, 1), "words": e.words}
-            for e in evidence
+            for e in explain(request)
         ],
         "tokens": score.tokens,
         "confidence": round(score.confidence, 2),
-        "gates": list(decision.gates),
-        "private": decision.private,
-        "fix": decision.fix,
+        "gates": list(decided.gates) if decided else [],
+        "private": decided.private if decided else None,
+        "fix": decided.fix if decided else "",
         "candidates": [
             {"target": c.target, "backend": c.backend, "model": c.model}
-            for c in decision.candidates
+            for c in (decided.candidates if decided else ())
         ],
-        "would_fall_back": decision.would_fall_back,
+        "would_fall_back": decided is not None and decided.would_fall_back,
     }
 
 
