@@ -94,21 +94,21 @@ class Ledger:
     def end(self, entry: Entry, call: Call | None) -> None:
         """Write it down; `call` is None when nobody was asked."""
         entry.ended()
-        record, request, decision = entry.record, entry.request, entry.decision
+        record = entry.record
         record.threshold = self._threshold
-        if request is not None:
-            self._identify(record, request)
-        if decision is not None:
-            self._fill_in(record, decision, call)
-        if request is not None and decision is not None and self.journal.prompts:
-            record.prompt = _said(request)
+        if entry.request is not None:
+            self._identify(record, entry.request)
+            if entry.decision is not None:  # else nobody knows whether it is private
+                self._fill_in(record, entry.request, entry.decision, call)
         self.prices.price(record)
         self.journal.add(record)
         self.metrics.observe(record)
         if self._log_decisions:
             log.info("%s", _line(record))
 
-    def _fill_in(self, record: Record, decision: Decision, call: Call | None) -> None:
+    def _fill_in(
+        self, record: Record, request: ChatRequest, decision: Decision, call: Call | None
+    ) -> None:
         score = decision.score
         record.score, record.confidence = score.total, score.confidence
         record.signals = dict(score.signals)
@@ -122,11 +122,12 @@ class Ledger:
             record.reason = call.reason
             quotable = self.journal.prompts and not record.private
             record.attempts = tuple(
-                self._attempt(one, call.request, quotable=quotable) for one in call.attempts
+                self._attempt(one, request, quotable=quotable) for one in call.attempts
             )
             if call.usage is not None:
                 record.usage = call.usage
         record.fallback = decision.would_fall_back or candidate != decision.first
+        record.prompt = _said(request) if self.journal.prompts else None
         record.target = candidate.target
         record.backend = candidate.backend
         record.model = candidate.model

@@ -7,10 +7,11 @@ from typing import Any
 import orjson
 import pytest
 
+from router.events import Usage
 from tests.house import house, local_side, refusing
 from tests.keys import CANARIES
 from tests.scripted import Connection, Request, Script
-from tests.test_doors import claude_answer
+from tests.test_doors import claude_answer, local_answer
 
 SECRET = CANARIES["AWS id"]
 FOX = "Why does the quick brown fox jump over the lazy dog?"
@@ -184,6 +185,17 @@ async def test_asking_the_cloud_again_says_that_the_local_answer_was_not_enough(
         first = h.last
         await h.ask("What is 2 + 2?", **again[says]())
         assert (first.feedback, first.feedback_source) == ("bad", "repeat")
+
+
+async def test_token_counts_that_cannot_be_break_nothing() -> None:
+    async def absurd(connection: Connection, request: Request) -> None:
+        body, _ = local_answer(request, calls=False)
+        await connection.answer(body.replace(b'"prompt_tokens":7', b'"prompt_tokens":-7'))
+
+    async with house(local=absurd) as h:
+        assert (await h.ask("What is 2 + 2?")).status_code == 200
+        assert h.last.usage == Usage(0, 5)
+        assert 'kind="prompt",target="local"} 0.0' in (await h.http.get("/metrics")).text
 
 
 @pytest.mark.parametrize(("model", "kept"), [("claude-sonnet-4-6", True), ("made-up-9", False)])

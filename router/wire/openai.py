@@ -347,7 +347,7 @@ def usage_of(usage: Any) -> Usage | None:
 
 def _count(counts: Any, name: str) -> int:
     count = counts.get(name) if isinstance(counts, dict) else None
-    return count if isinstance(count, int) else 0
+    return max(count, 0) if isinstance(count, int) else 0
 
 
 def _loads(data: bytes, backend: str) -> dict[str, Any]:
