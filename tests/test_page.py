@@ -258,6 +258,7 @@ async def test_the_score_moves_while_one_types(tab: Tab) -> None:
         )
         verdict = await tab.text("#verdict")
         assert "claude-sonnet-4-6" in verdict
+        assert "prove" in verdict, "the words behind the points"
         assert "null" not in verdict
 
 
