@@ -148,14 +148,23 @@ async def primed(items: AsyncGenerator[Item, None], backend: str) -> AsyncGenera
     except asyncio.CancelledError:
         await items.aclose()
         raise
-    return chained([first], items)
+    return await chained([first], items)
 
 
 async def chained(
     begun: Iterable[Item], rest: AsyncGenerator[Item, None]
 ) -> AsyncGenerator[Item, None]:
-    """What was read already, then what comes; closing it closes `rest`."""
+    """What was read already, then what comes; closing it closes `rest`, even if nobody read it."""
+    items = _chain(begun, rest)
+    await anext(items)
+    return items
+
+
+async def _chain(
+    begun: Iterable[Item], rest: AsyncGenerator[Item, None]
+) -> AsyncGenerator[Any, None]:
     try:
+        yield None  # closing a generator that was never begun does not run its `finally`
         for item in begun:
             yield item
         async for item in rest:

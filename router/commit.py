@@ -61,7 +61,7 @@ async def prove(
         told: list[Event] = []
         async with aclosing(_noting(reply.events, told)) as events:
             await _wait_for(proof, events, hold_s, clock)
-        reply.events = chained(told, reply.events)
+        reply.events = await chained(told, reply.events)
     elif reply.document is not None:
         native = reply.format == "messages"
         decode_complete = messages_relay.decode_complete if native else openai.decode_complete
@@ -73,13 +73,13 @@ async def prove(
             aclosing(_said(chunks, reply.format, backend)) as events,
         ):
             await _wait_for(proof, events, hold_s, clock)
-        reply.chunks = chained(held, reply.chunks)
+        reply.chunks = await chained(held, reply.chunks)
 
 
 async def read_whole(reply: Reply) -> None:
     """Read events to their end, for a caller that sees nothing of them before."""
     if isinstance(reply, Translated):
-        reply.events = chained([event async for event in reply.events], reply.events)
+        reply.events = await chained([event async for event in reply.events], reply.events)
 
 
 async def _wait_for(

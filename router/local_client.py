@@ -143,7 +143,7 @@ class LocalBackend:
             held.append(block)
             if first := messages_relay.first_block(block):
                 break
-        reply.chunks = chained(held, reply.chunks)
+        reply.chunks = await chained(held, reply.chunks)
         if first != "thinking":
             return reply
         return Translated(await primed(self._decoded(reply.chunks), self.name), reply.model)
@@ -270,6 +270,7 @@ class LocalBackend:
 
         chunks = self._relay(response, first, blocks, tally, note)
         reply = Relayed(chunks, _name(named, model), format)
+        reply.chunks = await primed(chunks, self.name)
         return reply
 
     def _first_body(self, block: bytes) -> dict[str, Any]:

@@ -427,11 +427,13 @@ async def test_leaving_before_the_first_event_closes_the_connection() -> None:
         await gone_in_time(server, leave)
 
 
-async def test_closing_a_reply_in_mid_stream_closes_the_connection() -> None:
+@pytest.mark.parametrize("read", [True, False])
+async def test_closing_a_reply_closes_the_connection(read: bool) -> None:
     async with claude_server(streaming(BEGUN, end=False)) as server, backend_of(server) as backend:
         reply = await backend.open(request(), MODEL)
         assert isinstance(reply, Translated)
-        await anext(reply.events)
+        if read:
+            await anext(reply.events)
         await gone_in_time(server, reply.aclose)
 
 

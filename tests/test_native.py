@@ -329,7 +329,8 @@ async def test_a_whole_answer_that_is_none_is_broken(body: bytes) -> None:
 
 
 @pytest.mark.parametrize("asks", [THINKS, {}])
-async def test_closing_the_reply_closes_the_connection(asks: dict[str, Any]) -> None:
+@pytest.mark.parametrize("read", [True, False])
+async def test_closing_the_reply_closes_the_connection(read: bool, asks: dict[str, Any]) -> None:
     async def stalling(connection: Connection, request: Request) -> None:
         await connection.begin_stream()
         await connection.chunk(START + THOUGHT)
@@ -341,7 +342,8 @@ async def test_closing_the_reply_closes_the_connection(asks: dict[str, Any]) -> 
         request = messages.parse(orjson.dumps(HI | asks | {"stream": True}))
         reply = await local.open(request, "m")
         items: Any = reply.chunks if isinstance(reply, Relayed) else reply.events
-        await anext(items)
+        if read:
+            await anext(items)
         await reply.aclose()
         async with asyncio.timeout(0.2):
             await server.all_closed()
