@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -29,9 +30,20 @@ Seconds = Annotated[float, Field(gt=0, le=86_400)]
 
 
 def _http_address(value: str) -> str:
-    if re.match(r"https?://[^\s/]+", value) is None:
+    if not _is_http_address(value):
         raise ValueError("an address that starts with http:// or https://")
     return value
+
+
+def _is_http_address(value: str) -> bool:
+    """Does it name a host, and a port if any, that can be?"""
+    try:
+        parts = urlsplit(value)
+        host = (parts.hostname or "").encode("idna")
+        port = parts.port
+    except ValueError:
+        return False
+    return parts.scheme in ("http", "https") and host != b"" and port != 0 and " " not in value
 
 
 Url = Annotated[str, AfterValidator(_http_address)]

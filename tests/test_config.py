@@ -76,6 +76,26 @@ def test_lists_are_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
+    "address",
+    [
+        *("http://", "http://[::1/v1", "http://a..b/v1", "http://me:secret@/v1", "http://a b/v1"),
+        *("http://localhost:99999/v1", "http://localhost:abc/v1", "http://localhost:0/v1"),
+        "ftp://localhost/v1",
+    ],
+)
+def test_an_address_that_leads_nowhere_is_refused_at_the_start(address: str) -> None:
+    with pytest.raises(SettingsError, match="LOCAL_BASE_URL must be an address"):
+        load_settings(local_base_url=address)
+
+
+@pytest.mark.parametrize(
+    "address", ["http://localhost:1234/v1", "https://me:pw@box.lan/v1", "http://[::1]:1/v1"]
+)
+def test_an_address_is_kept_as_it_is_written(address: str) -> None:
+    assert load_settings(local_base_url=address).local_base_url == address
+
+
+@pytest.mark.parametrize(
     ("name", "value", "rule", "example"),
     [
         ("SERVER_PORT", "http", "integer", "SERVER_PORT=8080"),
