@@ -279,7 +279,6 @@ def public(settings: Settings) -> dict[str, Any]:
         "threshold": settings.complexity_threshold,
         "max_local_tokens": settings.max_local_tokens,
         "cloud_provider": settings.provider,
-        "local_base_url": settings.local_base_url,
         "privacy": settings.privacy,
         "journal_prompts": settings.journal_prompts,
         "cloud_budget_usd_per_day": settings.cloud_budget_usd_per_day,

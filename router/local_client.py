@@ -19,6 +19,7 @@ from typing import Any, Final
 
 import aiohttp
 import orjson
+from yarl import URL
 
 from router.backend import Relayed, Reply, Status, TimeLimits, Translated, chained, primed
 from router.deadlines import within
@@ -51,7 +52,10 @@ Tally = chat_relay.Tally | messages_relay.Tally
 
 
 class LocalBackend:
-    """Relays to one OpenAI-compatible server. Times in seconds; `base_url` includes /v1."""
+    """Relays to one OpenAI-compatible server.
+
+    `base_url` includes /v1, and `user:password@` where the server wants that and not `api_key`.
+    """
 
     def __init__(
         self,
@@ -64,10 +68,15 @@ class LocalBackend:
     ) -> None:
         self.name = name
         self.model = model
-        self.base_url = base_url.rstrip("/")
+        address = URL(base_url.rstrip("/"))
+        self.base_url = str(address.with_user(None))
+        """Without the name and password it may have been given with: messages show it."""
         self._headers = {"Accept-Encoding": "identity", "Content-Type": "application/json"}
         if api_key:
             self._headers["Authorization"] = f"Bearer {api_key}"
+        elif address.user is not None:
+            login = aiohttp.encode_basic_auth(address.user, address.password or "", "utf-8")
+            self._headers["Authorization"] = login
         self._limits = limits
         self._session: aiohttp.ClientSession | None = None
         self._discovery = Discovery(self.base_url, model, self._get, self._post_json)

@@ -1,5 +1,6 @@
 """What clients send besides their questions, and errors in the shape that each client reads."""
 
+import base64
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -174,6 +175,20 @@ async def test_they_never_go_to_a_cloud(path: str) -> None:
     assert answer.status_code == 503
     assert "Is it running?" in answer.json()["error"]["message"]
     assert server.requests == []
+
+
+async def test_the_password_of_the_local_address_is_used_and_never_shown() -> None:
+    async with scripted(by_path, models) as server:
+        address = server.url.replace("http://", "http://me:hunter2%21@")
+        async with router(local_base_url=f"{address}/v1") as (http, _):
+            shown = [(await http.get(path)).text for path in ("/health", "/info")]
+            await http.post("/v1/embeddings", json={"input": "text"})
+            sent = server.requests[-1].headers["authorization"]
+    async with router(local_base_url="http://me:hunter2%21@127.0.0.1:9/v1") as (http, _):
+        shown += [(await http.get(path)).text for path in ("/health", "/info")]
+        shown.append((await http.post("/v1/embeddings", json={"input": "text"})).text)
+    assert sent == "Basic " + base64.b64encode(b"me:hunter2!").decode()
+    assert not [text for text in shown if "hunter2" in text]
 
 
 # --- errors, in the caller's shape ----------------------------------------------------------------

@@ -30,6 +30,7 @@ async def info(router: Router, settings: Json) -> Json:
     return {
         "name": "llm-router",
         **settings,
+        "local_base_url": router.local.base_url,
         "notice": notice(local),
         "local": side(local, router),
         "cloud": side(cloud, router),
