@@ -16,6 +16,7 @@ through one small set of events. A request makes these stops:
                       (local_request.py: what each takes; local_failures.py: what its errors
                       mean; native.py: which other dialects it speaks)
     commit.py         a local answer is held back until it shows that it is one
+                      (toolschema.py: are its tool calls ones that the caller can run)
     cloud_client.py   ClaudeBackend, GeminiBackend: SDK calls, streams, error mapping
     embedded.py       the built-in model: a llama.cpp server on loopback
     journal.py        every decision and its outcome

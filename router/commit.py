@@ -11,7 +11,6 @@ import re
 import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
-from functools import cache
 from typing import Any, Final, TypeVar
 
 import orjson
@@ -20,6 +19,7 @@ from router.backend import Reply, Translated, chained
 from router.errors import BackendTimeout, NoUsableAnswer
 from router.events import Event, Finish, RefusalDelta, TextDelta, ToolCallDelta, ToolCallStart
 from router.request import ChatRequest, Dialect
+from router.toolschema import allows
 from router.wire import claude, messages_relay, openai
 
 Item = TypeVar("Item")
@@ -210,34 +210,6 @@ def _fault(name: str, arguments: str, tools: list[dict[str, Any]]) -> str:
         value = orjson.loads(arguments or "{}")
     except orjson.JSONDecodeError:
         return "called a tool with broken JSON"
-    if not _allows(schemas[-1] or {}, value):
+    if not allows(schemas[-1] or {}, value):
         return "called a tool with arguments that its schema does not allow"
     return ""
-
-
-def _allows(schema: Any, value: Any) -> bool:
-    """Does the schema allow the value? What is beyond us is allowed: it is not the model's fault.
-
-    The schema is the caller's: nothing that it refers to is fetched, and its patterns are passed
-    over, for one can keep us busy for ever.
-    """
-    import jsonschema  # slow to import, and most answers call no tool
-    from referencing import Registry
-    from referencing.exceptions import Unresolvable
-
-    if b'"patternProperties"' in orjson.dumps(schema):
-        return True
-    try:
-        draft = jsonschema.validators.validator_for(schema, jsonschema.Draft202012Validator)
-        draft.check_schema(schema)
-        return bool(_judge(draft)(schema, registry=Registry()).is_valid(value))
-    except (jsonschema.SchemaError, Unresolvable, RecursionError, ArithmeticError, TypeError):
-        return True
-
-
-@cache
-def _judge(draft: Any) -> Any:
-    """The validator of a draft, without patterns."""
-    from jsonschema.validators import extend
-
-    return extend(draft, {"pattern": lambda *_: None})  # type: ignore[no-untyped-call]
