@@ -200,8 +200,7 @@ class ClaudeBackend:
                 raise claude.failure(error)
             if message.get("type") != "message":
                 raise BackendBroken("Claude's answer is no message.", backend=self.name)
-        usage = message.get("usage")
-        note(claude.usage_of(usage if isinstance(usage, dict) else {}))
+        note(claude.usage_of(message.get("usage")))
         yield document
 
     # One call

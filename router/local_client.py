@@ -136,7 +136,7 @@ class LocalBackend:
                 document = shown
             named = _name(document.get("model"), model)
             reply = Relayed(_once(raw), named, "messages", document=document)
-            reply.usage = claude.usage_of(document.get("usage") or {})
+            reply.usage = claude.usage_of(document.get("usage"))
             return reply
         except BaseException:
             response.close()

@@ -1,6 +1,6 @@
-"""A field of a request may hold anything: it is refused in our words, or does no harm."""
+"""Any field of a request or an answer may hold anything: that is told in our words, or harmless."""
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import orjson
@@ -9,11 +9,16 @@ import pytest
 from router.background import background_kind
 from router.classifier import score
 from router.conversations import in_tool_loop, prefixes_of
-from router.errors import RouterError
+from router.errors import BackendError, RouterError
+from router.events import Finish, Usage
+from router.journal_file import JournalFile
 from router.local_request import adapted, check_fit
+from router.metrics import Metrics
 from router.native import as_it_came
+from router.prices import Prices
+from router.record import Record
 from router.request import ChatRequest, has_images, size_tokens
-from router.wire import claude, gemini, messages, openai, responses
+from router.wire import chat_relay, claude, gemini, messages, messages_relay, openai, responses, sse
 from router.wire.messages_answer import shows_thoughts
 
 SCHEMA = {
@@ -150,11 +155,11 @@ RESPONSES = {
 ANYTHING: list[Any] = [None, True, 1.5, "", "x", [], [1], [[{}]], {}, {"type": "text", "text": [1]}]
 
 
-def spoilt(value: Any) -> Iterator[Any]:
+def spoilt(value: Any, others: list[Any] = ANYTHING) -> Iterator[Any]:
     """The value with each thing in it left out, and replaced by anything else, one at a time."""
     keys = list(value) if isinstance(value, dict) else range(len(value))
     for key in keys:
-        for other in ANYTHING:
+        for other in others:
             copy = value.copy()
             copy[key] = other
             yield copy
@@ -162,7 +167,7 @@ def spoilt(value: Any) -> Iterator[Any]:
         del copy[key]
         yield copy
         if isinstance(value[key], dict | list):
-            for inner in spoilt(value[key]):
+            for inner in spoilt(value[key], others):
                 copy = value.copy()
                 copy[key] = inner
                 yield copy
@@ -217,3 +222,122 @@ def test_nothing_in_a_request_is_our_mistake(dialect: Any, body: dict[str, Any])
                 answered += 1
     assert answered > 100
     assert refused > 100
+
+
+CHAT_ANSWER = [
+    {"model": "m", "choices": [{"index": 0, "delta": {"role": "assistant", "content": "x"}}]},
+    {
+        "choices": [
+            {
+                "index": 0,
+                "delta": {
+                    "tool_calls": [
+                        {"index": 0, "id": "a", "function": {"name": "f", "arguments": "{}"}}
+                    ]
+                },
+            }
+        ]
+    },
+    {
+        "choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}],
+        "usage": {
+            "prompt_tokens": 1,
+            "completion_tokens": 2,
+            "prompt_tokens_details": {"cached_tokens": 1},
+        },
+    },
+]
+CLAUDES_ANSWER = [
+    {"type": "message_start", "message": {"model": "m", "usage": {"input_tokens": 1}}},
+    {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}},
+    {
+        "type": "content_block_delta",
+        "index": 0,
+        "delta": {"type": "text_delta", "text": "x"},
+    },
+    {"type": "content_block_stop", "index": 0},
+    {
+        "type": "message_delta",
+        "delta": {"stop_reason": "end_turn"},
+        "usage": {
+            "output_tokens": 2,
+            "cache_read_input_tokens": 1,
+            "output_tokens_details": {"thinking_tokens": 1},
+        },
+    },
+    {"type": "message_stop"},
+]
+GEMINIS_ANSWER = [
+    {"candidates": [{"content": {"role": "model", "parts": [{"text": "x"}]}}]},
+    {
+        "candidates": [
+            {
+                "content": {"parts": [{"functionCall": {"name": "f", "args": {}}}]},
+                "finishReason": "STOP",
+                "finishMessage": "m",
+            }
+        ],
+        "usageMetadata": {"promptTokenCount": 1, "candidatesTokenCount": 2},
+    },
+]
+NUMBERS = [-1, 2**40, 1e300]
+PRICES = Prices(cloud_model="claude-sonnet-4-6")
+METRICS = Metrics()
+FILE = JournalFile(None)
+
+
+async def sent(events: list[Any]) -> AsyncIterator[bytes]:
+    for event in events:
+        yield sse.event(event)
+
+
+async def read(kind: str, events: list[Any]) -> Usage | None:
+    """Read an answer in every way that it may be read in; its usage."""
+    blocks = [sse.event(event) for event in events]
+    usage: Usage | None = None
+    tallies: list[Any]
+    match kind:
+        case "chat":
+            decoded = openai.decode(sent(events))
+            tallies = [chat_relay.Tally(hold_usage=True)]
+        case "claude":
+            decoded = claude.decode(sent(events))
+            tallies = [claude.Tally(), messages_relay.Tally()]
+        case _:
+            decoded = gemini.decode(sent(events))
+            tallies = []
+    for tally in tallies:
+        for block in blocks:
+            tally.passed(block)
+        account(tally.usage)
+    async for event in decoded:
+        if isinstance(event, Finish):
+            usage = event.usage
+    return usage
+
+
+def account(usage: Usage | None) -> None:
+    """What becomes of a usage: a price, counters, a row in the journal."""
+    for side in ("local", "cloud"):
+        record = Record("id", 1.0, target=side, model="claude-sonnet-4-6", usage=usage)
+        record.conversation, record.first_byte_ms, record.total_ms = "c", 1, 100
+        PRICES.price(record)
+        METRICS.observe(record)
+        FILE.write([record])
+
+
+@pytest.mark.parametrize(
+    ("kind", "answer"),
+    [("chat", CHAT_ANSWER), ("claude", CLAUDES_ANSWER), ("gemini", GEMINIS_ANSWER)],
+)
+async def test_nothing_in_an_answer_is_our_mistake(kind: str, answer: list[Any]) -> None:
+    read_whole = broken = 0
+    for wrong in spoilt(answer, [*ANYTHING, *NUMBERS]):
+        try:
+            account(await read(kind, wrong))
+        except BackendError:
+            broken += 1
+        else:
+            read_whole += 1
+    assert read_whole > 20
+    assert broken > 20

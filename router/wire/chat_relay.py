@@ -108,7 +108,8 @@ def _without_usage_chunk(block: bytes) -> bytes:
 
 
 def _says_finished(body: Mapping[str, Any]) -> bool:
+    choices = body.get("choices")
     return any(
         isinstance(choice, dict) and choice.get("finish_reason")
-        for choice in body.get("choices") or ()
+        for choice in (choices if isinstance(choices, list) else ())
     )

@@ -8,7 +8,7 @@ import orjson
 from router.errors import BackendBroken, BackendError
 from router.events import Usage
 from router.wire import sse
-from router.wire.claude_stream import BACKEND, failure, usage_of
+from router.wire.claude_stream import BACKEND, counted, failure, usage_of
 from router.wire.claude_turns import call_id
 
 # JSON escapes the quotes of what the model says, so these are keys and types where they are found.
@@ -54,7 +54,7 @@ class Tally:
             for data in sse.data_of(event):
                 try:
                     self._read(orjson.loads(data))
-                except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError):
+                except (AttributeError, KeyError, TypeError, ValueError):
                     if not self.begun:
                         message = "Claude sent an event that cannot be read."
                         raise BackendBroken(message, backend=BACKEND) from None
@@ -67,15 +67,14 @@ class Tally:
             case "ping":
                 pass
             case "message_start":
-                self._told |= event["message"].get("usage") or {}
+                self._told = counted(self._told, event["message"].get("usage"))
             case "error":
                 self.failure = failure(event["error"])
             case "message_stop":
                 self.ended = self.begun = True
             case "message_delta":
                 self.begun = True
-                told = event.get("usage") or {}
-                self._told |= {name: value for name, value in told.items() if value is not None}
+                self._told = counted(self._told, event.get("usage"))
             case _:
                 self.begun = True
 

@@ -22,6 +22,7 @@ from router.events import (
 )
 from router.failures import CONTEXT_LENGTH, NO_SUCH_MODEL, status_failure
 from router.wire import sse
+from router.wire.fields import count
 
 BACKEND: Final = "claude"
 
@@ -137,7 +138,7 @@ async def decode(
         for data in sse.data_of(block):
             try:
                 events = message.read(orjson.loads(data))
-            except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError):
+            except (AttributeError, KeyError, TypeError, ValueError):
                 raise _broken(backend, "sent an event that cannot be read") from None
             for event in events:
                 yield event
@@ -174,7 +175,7 @@ class _Message:
             case "content_block_stop":
                 return self._stop()
             case "message_start":
-                self._usage |= event["message"].get("usage") or {}
+                self._usage = counted(self._usage, event["message"].get("usage"))
             case "message_delta":
                 self._end(event)
             case "message_stop":
@@ -252,8 +253,7 @@ class _Message:
         if self._stop_reason == "refusal":
             details = delta.get("stop_details") or {}
             self._refusal = _text(details, "explanation") or "Claude declined to answer."
-        told = event.get("usage") or {}
-        self._usage |= {name: value for name, value in told.items() if value is not None}
+        self._usage = counted(self._usage, event.get("usage"))
 
     def _reason(self) -> FinishReason:
         if self._stop_reason is None:
@@ -261,19 +261,24 @@ class _Message:
         return FINISH.get(self._stop_reason, "stop")
 
 
-def usage_of(told: Mapping[str, Any]) -> Usage | None:
+def counted(told: Mapping[str, Any], usage: Any) -> dict[str, Any]:
+    """The counts so far, and what one more event says: null of what it has nothing to say of."""
+    more = usage if isinstance(usage, Mapping) else {}
+    return {**told, **{name: value for name, value in more.items() if value is not None}}
+
+
+def usage_of(told: Any) -> Usage | None:
     """Claude's token counts in our terms: its input_tokens leave out what the cache had."""
-    if not isinstance(told.get("output_tokens"), int):
+    if not isinstance(told, Mapping) or type(told.get("output_tokens")) is not int:
         return None
-    cached = told.get("cache_read_input_tokens") or 0
-    written = told.get("cache_creation_input_tokens") or 0
-    details = told.get("output_tokens_details") or {}
+    cached = count(told, "cache_read_input_tokens")
+    written = count(told, "cache_creation_input_tokens")
     return Usage(
-        prompt_tokens=(told.get("input_tokens") or 0) + cached + written,
-        completion_tokens=told["output_tokens"],
+        prompt_tokens=count(told, "input_tokens") + cached + written,
+        completion_tokens=count(told, "output_tokens"),
         cached_tokens=cached,
         cache_write_tokens=written,
-        reasoning_tokens=details.get("thinking_tokens") or 0,
+        reasoning_tokens=count(told.get("output_tokens_details"), "thinking_tokens"),
     )
 
 

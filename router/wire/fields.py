@@ -1,5 +1,7 @@
-"""Reading a request body's fields: the value, or an InvalidRequest that names the field."""
+"""Reading fields of JSON: a request's, or an InvalidRequest that names the one that is wrong; the
+counts of an answer, which nobody is blamed for."""
 
+from collections.abc import Mapping
 from typing import Any, Final, TypeVar
 
 import orjson
@@ -53,3 +55,9 @@ def arguments(value: Any) -> dict[str, Any]:
     except (orjson.JSONDecodeError, TypeError):
         parsed = None
     return parsed if isinstance(parsed, dict) else {"_raw": value}
+
+
+def count(holder: Any, name: str) -> int:
+    """A number of tokens that a backend reports; 0 for what is none."""
+    value = holder.get(name) if isinstance(holder, Mapping) else None
+    return max(value, 0) if type(value) is int else 0

@@ -25,6 +25,7 @@ from router.events import (
     Usage,
 )
 from router.wire import sse
+from router.wire.fields import count
 from router.wire.gemini_errors import NAME, failure
 
 SIGNATURE: Final = "thought_signature"
@@ -120,8 +121,8 @@ class _Answer:
             if told := candidate.get("logprobsResult"):
                 yield _logprobs(told)
             if reason := candidate.get("finishReason"):
-                self._reason = reason
-                self._message = candidate.get("finishMessage") or ""
+                self._reason = str(reason)
+                self._message = str(candidate.get("finishMessage") or "")
 
     def end(self) -> Iterator[Event]:
         if self._reason:
@@ -184,13 +185,10 @@ def _token(token: Mapping[str, Any], top: tuple[TokenLogprob, ...] = ()) -> Toke
 
 
 def _usage(counts: Mapping[str, Any]) -> Usage:
-    def count(name: str) -> int:
-        return int(counts.get(name) or 0)
-
-    thoughts = count("thoughtsTokenCount")
+    thoughts = count(counts, "thoughtsTokenCount")
     return Usage(
-        prompt_tokens=count("promptTokenCount") + count("toolUsePromptTokenCount"),
-        completion_tokens=count("candidatesTokenCount") + thoughts,
-        cached_tokens=count("cachedContentTokenCount"),
+        prompt_tokens=count(counts, "promptTokenCount") + count(counts, "toolUsePromptTokenCount"),
+        completion_tokens=count(counts, "candidatesTokenCount") + thoughts,
+        cached_tokens=count(counts, "cachedContentTokenCount"),
         reasoning_tokens=thoughts,
     )

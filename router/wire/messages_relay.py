@@ -19,7 +19,7 @@ from router.events import (
     Usage,
 )
 from router.wire.chat_relay import in_band_error, objects
-from router.wire.claude_stream import FINISH, usage_of
+from router.wire.claude_stream import FINISH, counted, usage_of
 
 _TELLING: Final = (b'"message_', b'error"')
 
@@ -58,16 +58,15 @@ class Tally:
     def _read(self, body: Mapping[str, Any]) -> None:
         match body.get("type"):
             case "message_start":
-                self._count((body.get("message") or {}).get("usage"))
+                message = body.get("message")
+                usage = message.get("usage") if isinstance(message, dict) else None
+                self._told = counted(self._told, usage)
             case "message_delta":
-                self._count(body.get("usage"))
+                self._told = counted(self._told, body.get("usage"))
             case "message_stop":
                 self.is_over = True
             case kind if body.get("error") or str(kind).endswith("error"):
                 self.error = in_band_error(body) or str(body.get("message") or kind)
-
-    def _count(self, usage: Mapping[str, Any] | None) -> None:
-        self._told |= {name: n for name, n in (usage or {}).items() if n is not None}
 
 
 def fault_of(document: Mapping[str, Any]) -> str:
@@ -116,4 +115,4 @@ def decode_complete(document: Mapping[str, Any], backend: str = "local") -> list
             f"{backend} sent an answer that is not in the Messages format.", backend=backend
         ) from None
     reason = FINISH.get(str(document.get("stop_reason")), "stop")
-    return [*events, Finish(reason, usage_of(document.get("usage") or {}))]
+    return [*events, Finish(reason, usage_of(document.get("usage")))]

@@ -32,6 +32,7 @@ from router.events import (
 )
 from router.request import ChatRequest, checked, parse_json, text_of
 from router.wire import sse
+from router.wire.fields import count
 from router.wire.responses_request import chat_of
 from router.wire.toolcalls import ToolCalls
 
@@ -333,21 +334,16 @@ def usage_of(usage: Any) -> Usage | None:
     if not isinstance(usage, dict):
         return None
     prompt, completion = (
-        usage.get("prompt_tokens_details") or {},
-        usage.get("completion_tokens_details") or {},
+        usage.get("prompt_tokens_details"),
+        usage.get("completion_tokens_details"),
     )
     return Usage(
-        prompt_tokens=_count(usage, "prompt_tokens"),
-        completion_tokens=_count(usage, "completion_tokens"),
-        cached_tokens=_count(prompt, "cached_tokens"),
-        cache_write_tokens=_count(prompt, "cache_write_tokens"),
-        reasoning_tokens=_count(completion, "reasoning_tokens"),
+        prompt_tokens=count(usage, "prompt_tokens"),
+        completion_tokens=count(usage, "completion_tokens"),
+        cached_tokens=count(prompt, "cached_tokens"),
+        cache_write_tokens=count(prompt, "cache_write_tokens"),
+        reasoning_tokens=count(completion, "reasoning_tokens"),
     )
-
-
-def _count(counts: Any, name: str) -> int:
-    count = counts.get(name) if isinstance(counts, dict) else None
-    return max(count, 0) if isinstance(count, int) else 0
 
 
 def _loads(data: bytes, backend: str) -> dict[str, Any]:
