@@ -15,6 +15,8 @@ ROLES: Final = frozenset({"system", "developer", "user", "assistant", "tool", "f
 CHARS_PER_TOKEN: Final = 3.5
 BYTES_PER_TOKEN: Final = 4
 TOKENS_PER_IMAGE: Final = 1000
+NO_LIMIT: Final = -1
+"""As `max_tokens`: LM Studio's own examples send it, and local servers know what it means."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,9 +66,9 @@ class ChatRequest:
 
     @property
     def max_tokens(self) -> int | None:
-        """Tokens the caller allows for the answer; None where it does not say."""
+        """Tokens the caller allows for the answer; None where it sets no limit."""
         limit = self.body.get("max_completion_tokens") or self.body.get("max_tokens")
-        return limit if isinstance(limit, int) else None
+        return limit if isinstance(limit, int) and limit != NO_LIMIT else None
 
 
 def parse_json(raw: bytes) -> dict[str, Any]:
@@ -110,7 +112,7 @@ def checked(body: dict[str, Any]) -> dict[str, Any]:
     _check_tools(body.get("tools"))
     for name in ("max_tokens", "max_completion_tokens"):
         limit = body.get(name)
-        if limit is not None and (type(limit) is not int or limit < 1):
+        if limit is not None and (type(limit) is not int or (limit < 1 and limit != NO_LIMIT)):
             raise InvalidRequest(f"`{name}` must be a whole number from 1.", param=name)
     return body
 

@@ -58,6 +58,16 @@ async def router(
             await assembly.aclose()
 
 
+async def test_no_limit_as_local_servers_write_it_reaches_them_and_means_none_elsewhere() -> None:
+    async with router() as (http, server):
+        for side in ("local", "cloud"):
+            body = {**HI, "model": side, "max_tokens": -1}
+            answer = await http.post("/v1/chat/completions", json=body)
+            assert answer.status_code == 200, answer.text
+    to_local, to_cloud = (request.json["max_tokens"] for request in server.requests)
+    assert (to_local, to_cloud) == (-1, 8192)
+
+
 def claude_client(http: httpx2.AsyncClient, **options: Any) -> anthropic.AsyncAnthropic:
     options = {"api_key": "k", **options}
     return anthropic.AsyncAnthropic(

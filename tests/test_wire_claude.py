@@ -695,6 +695,7 @@ def test_the_least_that_is_sent() -> None:
     [
         ({}, 8192),
         ({"max_tokens": 5}, 5),
+        ({"max_tokens": -1}, 8192),
         ({"max_completion_tokens": 7}, 7),
         ({"max_completion_tokens": 7, "max_tokens": 5}, 7),
         ({"max_tokens": 100_000}, 64_000),
