@@ -213,6 +213,19 @@ class Settings(BaseSettings):
         return key is not None
 
     @property
+    def claude_url(self) -> str | None:
+        """Where Claude is asked; None: at Anthropic. Clients find this server by the same variable,
+        and a shell that has it for them hands it on to the server too."""
+        url = self.anthropic_base_url
+        return None if url is not None and self.is_own(url) else url
+
+    def is_own(self, url: str) -> bool:
+        """Would this server be asking itself there?"""
+        address = urlsplit(url)
+        port = address.port or (443 if address.scheme == "https" else 80)
+        return address.hostname in (*LOOPBACK, self.server_host) and port == self.server_port
+
+    @property
     def secrets(self) -> tuple[str, ...]:
         """Every key there is, for the filter that keeps them out of logs and errors."""
         values = (getattr(self, name) for name in type(self).model_fields)

@@ -301,6 +301,16 @@ def listen(host: str, port: int) -> socket.socket:
     return listener
 
 
+def check_sides(settings: Settings) -> None:
+    """Raises SettingsError where the server would ask itself, again and again."""
+    url = settings.local_base_url
+    if settings.is_own(url):
+        raise SettingsError(
+            f"LOCAL_BASE_URL={url} is this server's own address: set SERVER_PORT to another port"
+            " (for example SERVER_PORT=8090)."
+        )
+
+
 def serving(app: App, settings: Settings) -> uvicorn.Config:
     """How the app is served over HTTP."""
     return uvicorn.Config(
@@ -325,6 +335,7 @@ def main() -> None:
     for chatty in ("httpx2", "httpcore2", "google_genai", "uvicorn"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
     with bad_settings_exit():
+        check_sides(settings)
         app = create_app(settings)
     host, port = settings.server_host, settings.server_port
     with bad_settings_exit():

@@ -43,6 +43,11 @@ class Assembly:
     async def start(self) -> None:
         """Look at both sides, say what was found, and get ready what the first request needs."""
         router = self.router
+        if self.settings.claude_url != self.settings.anthropic_base_url:
+            log.warning(
+                "ANTHROPIC_BASE_URL is this server's own address, for clients: Claude is asked at"
+                " Anthropic."
+            )
         local, cloud = await router.sides()
         for side in (local, cloud):
             name, status = side.backend or side.target, side.status
@@ -178,7 +183,7 @@ def _cloud(settings: Settings, limits: TimeLimits) -> Backend | None:
         settings.anthropic_api_key.get_secret_value(),
         settings.anthropic_model,
         max_tokens=settings.cloud_max_tokens,
-        base_url=settings.anthropic_base_url,
+        base_url=settings.claude_url,
         limits=far,
     )
 

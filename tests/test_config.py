@@ -158,6 +158,23 @@ def test_the_cloud_is_the_one_named_else_the_one_with_a_key(
     assert (settings.provider, settings.cloud_configured) == (provider, configured)
 
 
+@pytest.mark.parametrize(
+    ("url", "asked"),
+    [
+        ("http://localhost:8080", None),
+        ("http://127.0.0.1:8080/v1", None),
+        ("http://[::1]:8080", None),
+        ("http://localhost:9000", "http://localhost:9000"),
+        ("https://gateway.lan:8080", "https://gateway.lan:8080"),
+    ],
+)
+def test_the_address_that_leads_claude_codes_shell_here_does_not_lead_the_server_to_itself(
+    monkeypatch: pytest.MonkeyPatch, url: str, asked: str | None
+) -> None:
+    monkeypatch.setenv("ANTHROPIC_BASE_URL", url)
+    assert load_settings().claude_url == asked
+
+
 def test_no_key_is_ever_printed(monkeypatch: pytest.MonkeyPatch) -> None:
     keys = ("LOCAL_API_KEY", "ANTHROPIC_API_KEY", "GEMINI_API_KEY", "ROUTER_API_KEY")
     for name in keys:

@@ -217,8 +217,9 @@ def test_the_embedded_model_ends_with_a_server_that_was_killed(
         ({"SERVER_HOST": "0.0.0.0"}, "ROUTER_API_KEY"),
         ({"SERVER_PORT": "{taken}"}, "set SERVER_PORT to a free port"),
         ({"PRIVATE_PATTERNS": "(a+)+$"}, "PRIVATE_PATTERNS"),
+        ({"LOCAL_BASE_URL": "http://localhost:8080/v1"}, "set SERVER_PORT to another port"),
     ],
-    ids=["open to all", "port in use", "slow pattern"],
+    ids=["open to all", "port in use", "slow pattern", "asks itself"],
 )
 def test_a_wrong_setting_is_one_line_and_status_2(
     checkout: Path, setting: dict[str, str], said: str
