@@ -15,7 +15,7 @@ import orjson
 
 from router.backend import Model, Relayed, Reply, Status, TimeLimits, Translated, primed
 from router.claude_models import ClaudeModels
-from router.cloud_calls import connection_errors, connection_failure, was_stale
+from router.cloud_calls import connection_errors, connection_failure, may_use_proxy, was_stale
 from router.errors import (
     BackendBroken,
     BackendError,
@@ -265,6 +265,7 @@ class ClaudeBackend:
             limits=httpx2.Limits(max_connections=0, keepalive_expiry=30),
             verify=self._base_url.startswith("https:"),  # else certificates are read for nothing
             follow_redirects=False,
+            trust_env=may_use_proxy(self._base_url),
         )
         return anthropic.AsyncAnthropic(
             api_key=self._api_key,

@@ -1,7 +1,9 @@
 """What calls to any cloud have in common: what a connection that fails means."""
 
 from typing import Final
+from urllib.parse import urlsplit
 
+from config import LOOPBACK
 from router.errors import (
     BackendBroken,
     BackendError,
@@ -11,6 +13,12 @@ from router.errors import (
 )
 
 STALE_S: Final = 0.1
+
+
+def may_use_proxy(base_url: str | None) -> bool:
+    """Do the proxies that the environment names (HTTPS_PROXY…) lead to this address? Never to one
+    on this machine: it is not there, and it would be told the key."""
+    return base_url is None or urlsplit(base_url).hostname not in LOOPBACK
 
 
 def was_stale(error: BaseException, after_s: float) -> bool:

@@ -15,7 +15,7 @@ from json import JSONDecodeError
 from typing import TYPE_CHECKING, Any, Final
 
 from router.backend import Model, Status, TimeLimits, Translated, primed
-from router.cloud_calls import connection_errors, connection_failure
+from router.cloud_calls import connection_errors, connection_failure, may_use_proxy
 from router.errors import (
     BackendBroken,
     BackendError,
@@ -260,7 +260,8 @@ class GeminiBackend:
 
         from router.gemini_transport import Transport
 
-        http = httpx2.AsyncClient(transport=Transport(self._limits.connect_s))
+        transport = Transport(self._limits.connect_s, may_use_proxy(self._base_url))
+        http = httpx2.AsyncClient(transport=transport)
         options = types.HttpOptions(base_url=self._base_url, httpx_async_client=http)
         with self._translating_errors():
             return genai.Client(enterprise=False, api_key=self._api_key, http_options=options), http

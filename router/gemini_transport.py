@@ -25,8 +25,9 @@ _SHOWN: Final = ("content-type", "retry-after")
 class Transport(httpx2.AsyncBaseTransport):
     """Sends what the SDK has made ready. Redirects are answers; nothing is tried twice."""
 
-    def __init__(self, connect_timeout_s: float) -> None:
+    def __init__(self, connect_timeout_s: float, may_use_proxy: bool = True) -> None:
         self._connect_timeout_s = connect_timeout_s
+        self._may_use_proxy = may_use_proxy
         self._ssl = httpx2.create_ssl_context()
         self._session: aiohttp.ClientSession | None = None
 
@@ -61,6 +62,6 @@ class Transport(httpx2.AsyncBaseTransport):
                 # Only connecting is limited here: how long an answer may take depends on which.
                 timeout=aiohttp.ClientTimeout(total=None, connect=self._connect_timeout_s),
                 headers={"Accept-Encoding": "identity"},
-                trust_env=True,
+                trust_env=self._may_use_proxy,
             )
         return self._session

@@ -120,6 +120,17 @@ async def test_what_is_sent() -> None:
     assert_acceptable(sent.body)
 
 
+async def test_an_address_on_this_machine_is_not_asked_through_a_proxy(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with claude_server(streaming(recorded("text"))) as server, claude_server() as proxy:
+        for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
+            monkeypatch.setenv(name, proxy.url)
+        async with backend_of(server) as backend:
+            assert await events_of(backend, request()) == SAID["text"]
+    assert proxy.received == []
+
+
 @pytest.mark.parametrize("path", ["", "/", "/v1", "/v1/"])
 async def test_the_address_may_end_in_v1(path: str) -> None:
     async with claude_server(streaming(recorded("text"))) as server:

@@ -197,6 +197,18 @@ async def test_an_answer_is_never_asked_to_be_longer_than_the_model_can_give() -
     assert sent() == [65_536]
 
 
+async def test_an_address_on_this_machine_is_not_asked_through_a_proxy(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    gemini, proxy = Gemini(recording("text")), Gemini(recording("text"))
+    async with proxy.running():
+        for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
+            monkeypatch.setenv(name, proxy.url)
+        async with playing(gemini) as backend:
+            await ask(backend)
+    assert (len(gemini.bodies), proxy.heads) == (1, [])
+
+
 async def test_connections_are_kept() -> None:
     gemini = Gemini(recording("text"))
     async with playing(gemini) as backend:
