@@ -212,8 +212,7 @@ def create_app(settings: Settings, assembly: Assembly | None = None) -> App:
     @app.get(**describe.route("/decisions"))
     async def decisions(limit: Annotated[int, Query(ge=1, le=MOST_DECISIONS)] = 50) -> Response:
         """The last requests: where each went, and why, signal by signal."""
-        local, _ = await router.sides()
-        return JSONResponse(await asyncio.to_thread(decisions_json, journal, limit, local.status))
+        return JSONResponse(await asyncio.to_thread(decisions_json, journal, limit))
 
     @app.post(**describe.route("/feedback"))
     async def feedback(request: Request) -> Response:

@@ -28,7 +28,7 @@ COLUMNS: Final = (
     *("prompt_tokens", "completion_tokens"),
     *("cached_tokens", "cache_write_tokens", "reasoning_tokens"),
     *("cost_usd", "saved_usd", "outcome", "status", "error"),
-    *("conversation", "prompt", "feedback", "feedback_source"),
+    *("conversation", "prompt", "feedback", "feedback_source", "fix"),
 )
 _NAMES: Final = ", ".join(COLUMNS)
 INSERT: Final = f"INSERT INTO requests ({_NAMES}) VALUES ({', '.join('?' * len(COLUMNS))})"
@@ -50,6 +50,7 @@ MIGRATIONS: Final = (
     );
     CREATE INDEX requests_by_time ON requests (time);
     """,
+    "ALTER TABLE requests ADD COLUMN fix TEXT NOT NULL DEFAULT ''",
 )
 
 
@@ -188,6 +189,7 @@ def _row(r: Record) -> tuple[object, ...]:
         *tokens,
         *(r.cost_usd, r.saved_usd, r.outcome, r.status, _clean(r.error)),
         *(r.conversation, r.prompt and _clean(r.prompt), r.feedback, r.feedback_source),
+        r.fix,
     )
 
 

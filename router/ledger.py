@@ -116,6 +116,7 @@ class Ledger:
         record.forced = decision.forced
         record.private = decision.private is not None
         record.reason = decision.reason
+        record.fix = decision.fix
         candidate = decision.first
         if call is not None:
             candidate = call.candidate

@@ -50,6 +50,8 @@ class Record:
     signals: dict[str, float] = field(default_factory=dict)
     gates: tuple[str, ...] = ()
     reason: str = ""
+    fix: str = ""
+    """What would have let the local model take it."""
     attempts: tuple[Attempt, ...] = ()
     stream: bool = False
     fallback: bool = False

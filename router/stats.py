@@ -10,11 +10,8 @@ import time
 from statistics import median, quantiles
 from typing import Any, Final
 
-from router.backend import Status
-from router.decision import ANSWER_TOKENS, CONTEXT_HEADROOM
 from router.errors import InvalidRequest
 from router.journal import DAY_S, Journal, Record
-from router.local_servers import fix_command
 
 FLUSH_S: Final = 0.5
 SPEED_SAMPLE: Final = 2_000
@@ -115,17 +112,14 @@ def stats_json(journal: Journal, days: float = 7, now: float | None = None) -> d
     }
 
 
-def decisions_json(
-    journal: Journal, limit: int = 50, local: Status | None = None
-) -> dict[str, Any]:
+def decisions_json(journal: Journal, limit: int = 50) -> dict[str, Any]:
     """The latest requests, newest first: `{"decisions": [...]}`.
 
-    Each has every field of Record but those that only serve to recognise a repeat, and
-    `tokens_per_s` and `fix`: the command after which a request that was too long for the local
-    model would fit, or "". `prompt` is null unless prompts are journalled.
+    Each has `tokens_per_s` and every field of Record but those that only serve to recognise a
+    repeat. `prompt` is null unless prompts are journalled.
     """
     records = journal.recent(min(max(limit, 1), MOST_DECISIONS))
-    return {"decisions": [_decision_json(record, local) for record in records]}
+    return {"decisions": [_decision_json(record) for record in records]}
 
 
 def feedback_json(journal: Journal, body: dict[str, Any]) -> dict[str, Any]:
@@ -150,17 +144,10 @@ def feedback_json(journal: Journal, body: dict[str, Any]) -> dict[str, Any]:
     return {"request_id": request_id, "feedback": feedback}
 
 
-def _decision_json(record: Record, local: Status | None) -> dict[str, Any]:
+def _decision_json(record: Record) -> dict[str, Any]:
     values = dataclasses.asdict(record)
     shown = {name: value for name, value in values.items() if name not in HIDDEN}
-    return shown | {"tokens_per_s": record.tokens_per_s, "fix": _fix(record, local)}
-
-
-def _fix(record: Record, local: Status | None) -> str:
-    if record.reason != "context" or record.usage is None or local is None or local.model is None:
-        return ""
-    needed = int(record.usage.prompt_tokens * CONTEXT_HEADROOM) + ANSWER_TOKENS
-    return fix_command(local.server, local.model, needed)
+    return shown | {"tokens_per_s": record.tokens_per_s}
 
 
 def _rows(journal: Journal, sql: str, *parameters: object) -> list[tuple[Any, ...]]:

@@ -191,6 +191,8 @@ async def test_what_does_not_fit_the_loaded_model_goes_to_the_cloud_and_says_wha
         assert await h.why(messages, **fields) == ("cloud", reason)
         classified = (await h.post("/classify", {"messages": messages, **fields})).json()
         assert (classified["reason"], classified["fix"]) == (reason, fix)
+        (decided,) = (await h.http.get("/decisions")).json()["decisions"]
+        assert (decided["reason"], decided["fix"]) == (reason, fix)
         assert studio.started == []
 
 

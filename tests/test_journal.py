@@ -413,6 +413,27 @@ journal.close()
     assert ids(path) == ["old"]
 
 
+def test_a_file_of_an_older_version_goes_on(path: Path) -> None:
+    path.parent.mkdir()
+    with sqlite3.connect(path) as db:
+        db.executescript(MIGRATIONS[0] + "; PRAGMA user_version = 1")
+        columns = [row[1] for row in db.execute("PRAGMA table_info(requests)")]
+        old: dict[str, object] = dict.fromkeys(columns, 0) | {
+            "id": "old",
+            "signals": "{}",
+            "gates": "[]",
+        }
+        old |= {"attempts": "[]", "time": record().time}
+        marks = ", ".join("?" * len(columns))
+        db.execute(f"INSERT INTO requests VALUES ({marks})", tuple(old.values()))
+    db.close()
+    journal = Journal(path)
+    journal.add(record(id="new", fix="lms load qwen"))
+    journal.flush()
+    assert {one.id: one.fix for one in journal.recent()} == {"new": "lms load qwen", "old": ""}
+    journal.close()
+
+
 def test_a_file_of_a_newer_version_is_left_alone(
     path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

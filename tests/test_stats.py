@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from router.backend import Model, Status
 from router.errors import InvalidRequest
 from router.events import Usage
 from router.journal import DAY_S, Attempt, Journal, Record
@@ -178,22 +177,13 @@ def test_decisions_are_the_newest_first_with_all_that_explains_them(journal: Jou
     assert len(decisions_json(journal, 1)["decisions"]) == 1
 
 
-def test_what_was_too_long_for_the_local_model_comes_with_the_command_that_would_make_it_fit(
+def test_what_did_not_fit_the_local_model_comes_with_what_would_make_it_fit(
     journal: Journal,
 ) -> None:
-    model = Model("qwen", loaded=False, context_tokens=4_096, max_context_tokens=32_768)
-    filled(
-        journal,
-        record("long", target="cloud", reason="context", usage=Usage(9_000, 10)),
-        record("far too long", target="cloud", reason="context", usage=Usage(90_000, 10)),
-        record("of unknown size", target="cloud", reason="context"),
-        record("hard", target="cloud", reason="complex", usage=Usage(9_000, 10)),
-    )
-    shown = decisions_json(journal, 50, Status("ready", model, server="lmstudio"))["decisions"]
-    fixes = {decision["id"]: decision["fix"] for decision in shown}
-    assert fixes.pop("long").startswith("lms load qwen --context-length 1")
-    assert set(fixes.values()) == {""}
-    assert {decision["fix"] for decision in decisions_json(journal)["decisions"]} == {""}
+    fix = "lms load qwen --context-length 16384"
+    filled(journal, record("long", target="cloud", reason="context", fix=fix), record("hard"))
+    shown = {d["id"]: d["fix"] for d in decisions_json(journal)["decisions"]}
+    assert shown == {"long": fix, "hard": ""}
 
 
 def test_feedback_is_kept_and_shown(journal: Journal) -> None:
