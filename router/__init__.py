@@ -8,10 +8,13 @@ through one small set of events. A request makes these stops:
     classifier.py     score(): 0-100 points from a table of signals (weights: lexicon.json)
     privacy.py        what must not leave the machine (words.py: the user's; keyshapes.py: keys)
     background.py     what a program asked for itself: titles, tags, probes
+    conversations.py  where this conversation was answered last
     availability.py   who is up
     discovery.py      what the local model can do now (local_servers.py: how each server says it)
+    decision.py       decide(): which side, and why; pure
+    router.py         Router: puts all of this together; Call: tries the candidates in order
     slots.py          the queue in front of a server that does few requests at a time
-    router.py         decide(), a pure function; Router.answer(), which tries the candidates
+    loading.py        a cold model is loaded once for all who wait for it
     local_client.py   LocalBackend: relays to LM Studio or any OpenAI-compatible server
                       (local_request.py: what each takes; local_failures.py: what its errors
                       mean; native.py: which other dialects it speaks)

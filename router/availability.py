@@ -183,7 +183,7 @@ class Watch:
         if before is not None and before.in_words() != status.in_words():
             level = logging.INFO if status.up else logging.WARNING
             log.log(level, "%s: %s", self.backend.name, status.in_words(before))
-        if status.up and before is not None and not before.up:
+        if before is not None and before.state != "ready" == status.state:
             self.breaker.success()  # it is back: no need to wait out the pause
         if status.state == "down" and self._again and (self._vigil is None or self._vigil.done()):
             self._vigil = asyncio.create_task(self._until_back())

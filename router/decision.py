@@ -302,15 +302,13 @@ def _nobody(
 
 def _misfit(misfit: Reason, ask: Ask, local: Side) -> str:
     """Why the local model cannot take the request, and what would help."""
-    model = local.status.model
+    model = local.model(ask.force_model)
     assert model is not None
     if misfit == "vision":
         said = f"{model.id} takes no pictures."
     else:
-        room = model.context_tokens or model.max_context_tokens
-        said = (
-            f"the request needs about {ask.needed_tokens} tokens; {model.id} has room for {room}."
-        )
+        needed, room = ask.needed_tokens, model.room_tokens
+        said = f"The request needs about {needed} tokens; {model.id} has room for {room}."
     fix = _fix(ask, local, (misfit,))
     return f"{said} This would help: {fix}." if fix else said
 

@@ -1,6 +1,5 @@
 """The router: looks at the sides, lets decide() choose, and tries the candidates in order."""
 
-import asyncio
 import logging
 import time
 from collections.abc import Callable
@@ -26,6 +25,7 @@ from router.errors import (
     InvalidRequest,
 )
 from router.events import Usage
+from router.loading import Loader
 from router.local_client import LocalBackend
 from router.privacy import PrivacyScanner
 from router.request import ChatRequest, has_images, size_tokens
@@ -35,8 +35,6 @@ UNCONFIGURED: Final = Status(
     "unconfigured",
     detail="No cloud is configured: set ANTHROPIC_API_KEY or GEMINI_API_KEY in .env.",
 )
-WARM_AGAIN_S: Final = 60.0
-"""A model that could not be loaded is left alone for so long."""
 SWITCHED_OFF: Final = Status("unconfigured")
 
 
@@ -98,8 +96,7 @@ class Router:
         self._clock = clock
         self._names: dict[Target, set[str]] = {"local": set(), "cloud": set()}
         """Of each side's models when it was last up: they are no less its own when it is not."""
-        self._warming: asyncio.Task[None] | None = None
-        self._warm_again_at = 0.0
+        self.loader = Loader(local, self.watches[local.name], clock)
 
     async def decide(self, request: ChatRequest, force: str | None = None) -> Decision:
         """Who should answer. `force`: "local", "cloud", or None to let the model name or the score.
@@ -139,8 +136,7 @@ class Router:
         return named
 
     async def aclose(self) -> None:
-        if self._warming is not None:
-            self._warming.cancel()
+        await self.loader.aclose()
         for watch in self.watches.values():
             await watch.aclose()
         for backend in self.backends.values():
@@ -217,27 +213,6 @@ class Router:
             last is not None and last.model is not None and last.model.id == name
         )
 
-    def is_cold(self, candidate: Candidate) -> bool:
-        """Must the local server first load this model?"""
-        status = self.watches[self.local.name].last
-        if candidate.backend != self.local.name or status is None or status.model is None:
-            return False
-        return status.state == "cold" and status.model.id == candidate.model
-
-    def warm_up(self) -> "asyncio.Task[None]":
-        """Have the local server load its model, once for all who wait for that."""
-        tired = self._clock() < self._warm_again_at
-        if self._warming is None or (self._warming.done() and not tired):
-            self._warming = asyncio.create_task(self._warm_up())
-        return self._warming
-
-    async def _warm_up(self) -> None:
-        watch = self.watches[self.local.name]
-        if watch.last is not None and watch.last.model is not None:
-            await self.local.warm_up(watch.last.model.id)
-        if (await watch.look()).state == "cold":
-            self._warm_again_at = self._clock() + WARM_AGAIN_S
-
     def remember(self, call: "Call") -> None:
         """Keep where this conversation was answered, for its next turn."""
         prefixes = prefixes_of(call.request)
@@ -291,7 +266,7 @@ class Call:
         """The first reply that opens. Raises the first candidate's BackendError if none does,
         and any error that is the caller's fault at once."""
         if self.reason == "local_cold":
-            self._router.warm_up()
+            self._router.loader.begin()
         for candidate in self.decision.candidates:
             if self.attempts:
                 self.reason = _reason_after(self.attempts[-1])
@@ -313,9 +288,8 @@ class Call:
         reply: Reply | None = None
         watch.entered(router.first_byte_timeout_s)
         try:
-            if router.is_cold(candidate):
-                # Servers load a model twice when two requests ask for it at the same time.
-                await asyncio.shield(router.warm_up())
+            if candidate.backend == router.local.name and router.loader.must_load(candidate.model):
+                await router.loader.loaded()
             reply = await router.backends[candidate.backend].open(self.request, candidate.model)
             if router.commit_hold_s and self._can_start_over(candidate):
                 await prove(reply, self.request, candidate.backend, router.commit_hold_s)
@@ -341,7 +315,7 @@ class Call:
         if slots is None:
             return None
         try:
-            return await slots.acquire(background=self.decision.reason == "background")
+            return await slots.acquire(background="background" in self.decision.gates)
         except QueueFull as error:
             raise BackendBusy(
                 f"The {candidate.backend} model is busy: {error}", backend=candidate.backend

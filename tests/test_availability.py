@@ -188,12 +188,13 @@ async def test_a_side_that_is_down_is_looked_at_until_it_is_back() -> None:
     assert fake.probes == 4
 
 
-async def test_being_back_closes_the_breaker() -> None:
-    fake = Fake(READY, DOWN, READY)
+@pytest.mark.parametrize("gone", [DOWN, COLD])
+async def test_being_back_closes_the_breaker(gone: Status) -> None:
+    fake = Fake(READY, gone, READY)
     watch = Watch(fake, ttl_s=3, again=False)
     await watch.status()
     watch.failed(BackendUnreachable("gone", backend="fake"))
-    assert await watch.look() == DOWN
+    assert await watch.look() == gone
     assert watch.blocked
     assert await watch.look() == READY
     assert not watch.blocked

@@ -218,6 +218,11 @@ async def test_the_only_loaded_model_answers_for_one_that_is_not_there(
         for name in ("auto", "qwen", "local"):
             answer = await h.ask(EASY, model=name)
             assert answer.headers["x-router-model"] == "gemma"
+        health = (await h.http.get("/health")).json()["local"]
+        assert (health["up"], health["detail"].partition(";")[0]) == (
+            True,
+            "LOCAL_MODEL=qwen is not on the server",
+        )
     said = "local: gemma, ready, context 8192. LOCAL_MODEL=qwen is not on the server; its gemma"
     assert [line.startswith(said) for line in lines(caplog, "LOCAL_MODEL")] == [True]
 
@@ -531,6 +536,13 @@ async def test_a_broken_call_starts_over_on_the_cloud(stream: bool) -> None:
         answer = await h.ask(EASY, tools=[TOOL], stream=stream)
         assert why(answer) == ("cloud", "escalated")
         assert ARGUMENTS[1:] not in answer.text
+        turns = [
+            {"role": "user", "content": EASY},
+            {"role": "assistant", "content": "cloud says hello"},
+            {"role": "user", "content": "What is the capital of Italy?"},
+        ]
+        assert await h.why(turns, tools=[TOOL]) == ("cloud", "inherited")
+        assert len(studio.started) == 1
 
 
 @pytest.mark.parametrize("said", [*NO_ANSWERS, BROKEN_CALL])

@@ -57,12 +57,19 @@ def side(side: Side, router: Router) -> Json:
         "models": [model.id for model in status.models],
         "latency_ms": status.latency_ms,
         "seen_s_ago": watch.age_s if watch else None,
-        "detail": "" if side.usable else side.why_not,
+        "detail": _detail(side),
         "breaker": watch.breaker_state if watch else "closed",
         "running": slots.busy if slots else None,
         "waiting": slots.waiting if slots else None,
         "limit": slots.limit if slots else None,
     }
+
+
+def _detail(side: Side) -> str:
+    """What is wrong with it, or will be soon; what `notice` says is not said twice."""
+    if not side.usable:
+        return side.why_not
+    return "" if notice(side) else side.status.detail
 
 
 def _can(model: Model) -> Json:
