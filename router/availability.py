@@ -33,9 +33,7 @@ BLAMED: Final = (
 )
 """Failures that say something of the backend, not of the request."""
 OLD_TTLS: Final = 3
-"""A look this many times its lifetime old is worth waiting for a new one..."""
-PATIENCE_S: Final = 0.25
-"""...for so long."""
+"""A look this many times its lifetime old is worth waiting for a new one."""
 
 log = logging.getLogger("router")
 
@@ -100,12 +98,19 @@ class Watch:
     """
 
     def __init__(
-        self, backend: Backend, ttl_s: float, clock: Clock = time.monotonic, *, again: bool = True
+        self,
+        backend: Backend,
+        ttl_s: float,
+        clock: Clock = time.monotonic,
+        *,
+        patience_s: float = 0,
+        again: bool = True,
     ) -> None:
         self.backend = backend
         self.breaker = Breaker()
         self._ttl_s = ttl_s
         self._clock = clock
+        self._patience_s = patience_s
         self._again = again
         self._status: Status | None = None
         self._seen_at = float("-inf")
@@ -131,16 +136,16 @@ class Watch:
         return None if self._status is None else self._clock() - self._seen_at
 
     async def status(self) -> Status:
-        """The last look. An old one is renewed in the background; the first caller waits for it,
-        and who comes after a long silence does so for a moment: models are loaded and unloaded.
+        """The last look. The first caller waits for it; an old one is renewed in the background,
+        for which who comes after a long silence waits `patience_s`.
         """
         if self._status is None:
             return await self.look()
         age_s = self._clock() - self._seen_at
         if age_s > self._ttl_s:
             probe = self._begin()
-            if age_s > OLD_TTLS * self._ttl_s:
-                await asyncio.wait({probe}, timeout=PATIENCE_S)
+            if self._patience_s and age_s > OLD_TTLS * self._ttl_s:
+                await asyncio.wait({probe}, timeout=self._patience_s)
         return self._status
 
     async def look(self) -> Status:

@@ -35,6 +35,8 @@ UNCONFIGURED: Final = Status(
     "unconfigured",
     detail="No cloud is configured: set ANTHROPIC_API_KEY or GEMINI_API_KEY in .env.",
 )
+PATIENCE_S: Final = 0.25
+"""How long a request waits for a fresh look at the local side, after a silence."""
 SWITCHED_OFF: Final = Status("unconfigured")
 
 
@@ -79,8 +81,10 @@ class Router:
         self.backends |= {b.name: b for b in (cloud, embedded) if b is not None}
         self.cloud_name = cloud.name if cloud else ""
         self.embedded_name = embedded.name if embedded else ""
+        # A local model is loaded and unloaded at any time, and looking costs milliseconds.
         self.watches = {
-            name: Watch(backend, status_ttl_s, clock) for name, backend in self.backends.items()
+            name: Watch(b, status_ttl_s, clock, patience_s=0 if b is cloud else PATIENCE_S)
+            for name, b in self.backends.items()
         }
         self.slots = {
             name: Slots(local_concurrency, local_queue)

@@ -143,7 +143,7 @@ async def test_an_old_look_is_renewed_without_making_the_caller_wait() -> None:
 
 async def test_after_a_long_silence_the_next_caller_waits_for_a_fresh_look() -> None:
     now = 0.0
-    watch = Watch(Fake(READY, COLD), ttl_s=3, clock=lambda: now)
+    watch = Watch(Fake(READY, COLD), ttl_s=3, clock=lambda: now, patience_s=5)
     assert await watch.status() == READY
     now = 8.0
     assert await watch.status() == READY
@@ -154,7 +154,7 @@ async def test_after_a_long_silence_the_next_caller_waits_for_a_fresh_look() -> 
 async def test_but_not_for_long() -> None:
     now = 0.0
     fake = Fake(READY, COLD)
-    watch = Watch(fake, ttl_s=3, clock=lambda: now)
+    watch = Watch(fake, ttl_s=3, clock=lambda: now, patience_s=0.01)
     await watch.status()
     now = 30.0
     fake.may_answer.clear()
