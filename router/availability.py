@@ -8,15 +8,7 @@ from collections.abc import Callable
 from typing import Final
 
 from router.backend import Backend, Status
-from router.errors import (
-    BackendBroken,
-    BackendBusy,
-    BackendError,
-    BackendMisconfigured,
-    BackendTimeout,
-    BackendUnreachable,
-    NoUsableAnswer,
-)
+from router.errors import BackendError, BackendRejected, BackendUnfit, NoUsableAnswer
 
 Clock = Callable[[], float]
 
@@ -24,14 +16,8 @@ FIRST_PAUSE_S: Final = 1.0
 LONGEST_PAUSE_S: Final = 60.0
 LONGEST_RETRY_AFTER_S: Final = 600.0
 """A Retry-After beyond it is cut: a backend must not switch itself off for a day."""
-BLAMED: Final = (
-    BackendUnreachable,
-    BackendTimeout,
-    BackendBusy,
-    BackendBroken,
-    BackendMisconfigured,
-)
-"""Failures that say something of the backend, not of the request."""
+NOT_BLAMED: Final = (BackendRejected, BackendUnfit, NoUsableAnswer)
+"""Failures that say something of the request or of the model, not of the backend."""
 OLD_TTLS: Final = 3
 """A look this many times its lifetime old is worth waiting for a new one."""
 
@@ -70,16 +56,13 @@ class Breaker:
         self._trial_until = 0.0
 
     def failure(self, now: float, retry_after_s: float | None = None) -> None:
-        if now < self._until and retry_after_s is None:
-            self._trial_until = 0.0
-            return  # one of a burst that was already under way: counted once
-        self._failures += 1
-        pause = min(FIRST_PAUSE_S * 2 ** min(self._failures - 1, 16), LONGEST_PAUSE_S)
-        pause *= 0.5 + self._random()
-        if retry_after_s is not None:
-            pause = max(pause, min(retry_after_s, LONGEST_RETRY_AFTER_S))
-        self._until = now + pause
         self._trial_until = 0.0
+        if now >= self._until:  # else one of a burst that was under way, which counts once
+            self._failures += 1
+            pause = min(FIRST_PAUSE_S * 2 ** min(self._failures - 1, 16), LONGEST_PAUSE_S)
+            self._until = now + pause * (0.5 + self._random())
+        if retry_after_s is not None:
+            self._until = max(self._until, now + min(retry_after_s, LONGEST_RETRY_AFTER_S))
 
     def state(self, now: float) -> str:
         """ "closed", "open" or "half-open", for people and metrics."""
@@ -154,7 +137,7 @@ class Watch:
 
     def failed(self, error: BackendError) -> None:
         """A request failed there."""
-        if not isinstance(error, BLAMED) or isinstance(error, NoUsableAnswer):
+        if isinstance(error, NOT_BLAMED):
             self.breaker.released()
             return
         self.breaker.failure(self._clock(), error.retry_after_s)

@@ -289,6 +289,12 @@ class Call:
         router = self._router
         watch = router.watches[candidate.backend]
         slot = await self._take_slot(candidate)
+        if slot is not None and watch.blocked and self.decision.candidates[-1] is not candidate:
+            slot.release()
+            raise BackendUnreachable(
+                f"The {candidate.backend} side failed while the request waited for it.",
+                backend=candidate.backend,
+            )
         reply: Reply | None = None
         watch.entered(router.first_byte_timeout_s)
         try:

@@ -69,6 +69,15 @@ def test_retry_after_is_honoured() -> None:
     assert not b.blocks(31)
 
 
+def test_a_burst_that_is_told_when_to_come_back_counts_once_too() -> None:
+    b = breaker()
+    for _ in range(50):
+        b.failure(now=0, retry_after_s=2)
+    assert b.retry_in_s(0) == 2
+    b.failure(now=3)
+    assert b.retry_in_s(3) == 2
+
+
 def test_after_the_pause_one_trial_goes_through_and_the_rest_waits_for_it() -> None:
     b = breaker()
     b.failure(0)
