@@ -15,7 +15,12 @@ from json import JSONDecodeError
 from typing import TYPE_CHECKING, Any, Final
 
 from router.backend import Model, Status, TimeLimits, Translated, primed
-from router.cloud_calls import connection_errors, connection_failure, may_use_proxy
+from router.cloud_calls import (
+    connection_errors,
+    connection_failure,
+    may_use_proxy,
+    was_stale,
+)
 from router.errors import (
     BackendBroken,
     BackendError,
@@ -172,11 +177,17 @@ class GeminiBackend:
         """Send a body; the answer's bytes as they come. Closing it closes the connection."""
         response: aiohttp.ClientResponse | None = None
         now = asyncio.get_running_loop().time
-        end = now() + self._limits.total_s
+        began = now()
+        end = began + self._limits.total_s
         limit = asyncio.timeout(self._limits.first_byte_s)
         try:
             async with limit:
-                response = await self._send(client, body, model)
+                try:
+                    response = await self._send(client, body, model)
+                except connection_errors() as error:
+                    if not was_stale(error, now() - began):
+                        raise
+                    response = await self._send(client, body, model)
                 chunk = await response.content.readany()
             while chunk:
                 yield chunk

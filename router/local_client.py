@@ -38,10 +38,8 @@ PROBE_TIMEOUT_S: Final = 3.0
 MOST_ERROR_BYTES: Final = 64 * 1024
 MOST_PROBE_BYTES: Final = 8 * 2**20
 STALE_CONNECTION_S: Final = 0.1
-"""A pooled connection that the server has closed meanwhile fails at once; only then is it safe to
+"""A kept connection that the server has closed meanwhile fails at once; only then is it safe to
 send the request again, for nobody can have begun to answer it."""
-MOST_STALE_CONNECTIONS: Final = 8
-"""llama.cpp closes one after each stream: after a burst of them there may be several."""
 LAST_BYTES_S: Final = 0.2
 """How long the end of the connection's message may take after the end of the answer."""
 
@@ -78,7 +76,7 @@ class LocalBackend:
             login = aiohttp.encode_basic_auth(address.user, address.password or "", "utf-8")
             self._headers["Authorization"] = login
         self._limits = limits
-        self._session: aiohttp.ClientSession | None = None
+        self._sessions: dict[bool, aiohttp.ClientSession] = {}
         self._discovery = Discovery(self.base_url, model, self._get, self._post_json)
         self._server = ""
 
@@ -191,35 +189,36 @@ class LocalBackend:
             await self._discovery.warm_up(self._post_json, model)
 
     async def aclose(self) -> None:
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
+        for session in self._sessions.values():
+            await session.close()
+        self._sessions.clear()
 
-    def _client(self) -> aiohttp.ClientSession:
-        if self._session is None:
-            self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=0, ttl_dns_cache=60),
+    def _client(self, *, fresh: bool = False) -> aiohttp.ClientSession:
+        """`fresh`: each request on a new connection."""
+        if fresh not in self._sessions:
+            self._sessions[fresh] = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=0, ttl_dns_cache=60, force_close=fresh),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 headers=self._headers,
                 # Each of its time limits would be a timer: see deadlines.py.
                 timeout=aiohttp.ClientTimeout(None, sock_connect=self._limits.connect_s),
                 auto_decompress=False,
             )
-        return self._session
+        return self._sessions[fresh]
 
     async def _post(self, path: str, data: bytes) -> aiohttp.ClientResponse:
         clock = asyncio.get_running_loop().time
         url = self.base_url + path
-        for _ in range(MOST_STALE_CONNECTIONS):
-            started = clock()
-            try:
-                return await self._client().post(url, data=data, allow_redirects=False)
-            except aiohttp.ClientConnectorError:
+        started = clock()
+        try:
+            return await self._client().post(url, data=data, allow_redirects=False)
+        except aiohttp.ClientConnectorError:
+            raise
+        except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError, ConnectionResetError):
+            if clock() - started > STALE_CONNECTION_S:
                 raise
-            except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError, ConnectionResetError):
-                if clock() - started > STALE_CONNECTION_S:
-                    raise
-        return await self._client().post(url, data=data, allow_redirects=False)
+        # llama.cpp closes one after each stream: after a burst of them there may be more of them.
+        return await self._client(fresh=True).post(url, data=data, allow_redirects=False)
 
     async def _get(self, url: str) -> tuple[int, bytes]:
         timeout = aiohttp.ClientTimeout(PROBE_TIMEOUT_S, sock_connect=self._limits.connect_s)
