@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from itertools import count
 from typing import Any
 
 import httpx2
@@ -11,6 +12,7 @@ import orjson
 ANSWER_S = 10.0
 """Time enough for one silence at each limit, on a busy machine."""
 Json = dict[str, Any]
+_numbers = count(1)
 
 
 @dataclass
@@ -36,12 +38,13 @@ class Dialect:
 
     name: str
     path: str
-    question: Json
+    question: Callable[[str], Json]
     in_stream: Callable[[Heard, str, Json], None]
     in_document: Callable[[Heard, Json], None]
 
     def body(self, stream: bool) -> Json:
-        return self.question | {"stream": stream}
+        """A question that has not been asked before: who answered one is remembered."""
+        return self.question(f"Hi, I am number {next(_numbers)}.") | {"stream": stream}
 
     def error_of(self, body: Json) -> Json:
         """The error in a failure's body, which must have this dialect's shape."""
@@ -137,15 +140,22 @@ def _messages_document(heard: Heard, body: Json) -> None:
     heard.text, heard.finish = block["text"], body["stop_reason"]
 
 
-SAID = [{"role": "user", "content": "Hi"}]
-CHAT = Dialect("chat", "/v1/chat/completions", {"messages": SAID}, _chat_stream, _chat_document)
+def _said(words: str) -> Json:
+    return {"messages": [{"role": "user", "content": words}]}
+
+
+CHAT = Dialect("chat", "/v1/chat/completions", _said, _chat_stream, _chat_document)
 RESPONSES = Dialect(
-    "responses", "/v1/responses", {"input": "Hi"}, _responses_stream, _responses_document
+    "responses",
+    "/v1/responses",
+    lambda words: {"input": words},
+    _responses_stream,
+    _responses_document,
 )
 MESSAGES = Dialect(
     "messages",
     "/v1/messages",
-    {"messages": SAID, "max_tokens": 99},
+    lambda words: _said(words) | {"max_tokens": 99},
     _messages_stream,
     _messages_document,
 )

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
@@ -52,6 +53,10 @@ class House:
     def host(self) -> tuple[str, int]:
         """Where to connect a socket to."""
         return "127.0.0.1", int(self.url.rpartition(":")[2])
+
+    def clock(self) -> float:
+        """What the breakers go by."""
+        return time.monotonic()
 
     def forgive(self) -> None:
         """Let the next request go to the side that has failed, as after a pause."""

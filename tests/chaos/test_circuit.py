@@ -1,0 +1,154 @@
+"""A failing side is left alone for a while, tried once, and never hammered."""
+
+import asyncio
+
+import openai
+import pytest
+
+from router.availability import Watch
+from tests.chaos.callers import Heard, ask
+from tests.chaos.house import HASTY, House, faulty, house, settled
+from tests.chaos.sides import CLAUDE, HELLO, KINDS, LOCAL, THERE, Kind
+from tests.scripted import Connection, Request, Script
+
+MANY = 20
+kinds = pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
+
+
+def saying(kind: Kind, status: int, **headers: str) -> Script:
+    async def script(connection: Connection, request: Request) -> None:
+        await connection.answer(kind.failure(status, "No."), status, **headers)
+
+    return script
+
+
+async def silent(connection: Connection, request: Request) -> None:
+    await connection.silence()
+
+
+async def resetting(connection: Connection, request: Request) -> None:
+    connection.reset()
+
+
+def watch_of(here: House) -> Watch:
+    """Of the side that fails."""
+    router = here.assembly.router
+    return router.watches["local" if here.kind.target == "local" else router.cloud_name]
+
+
+async def burst(here: House) -> list[Heard]:
+    """Many callers at a time; all of them must be answered."""
+    answers = await asyncio.gather(*(ask(here.http, stream=False) for _ in range(MANY)))
+    assert [heard.text for heard in answers] == [HELLO + THERE] * MANY
+    return answers
+
+
+@kinds
+@pytest.mark.parametrize("status", [401, 429, 500, 503])
+async def test_a_side_that_has_failed_is_left_alone(kind: Kind, status: int) -> None:
+    async with faulty(kind, saying(kind, status, Retry_After="600")) as here:
+        assert (await ask(here.http, stream=False)).target == kind.other
+        assert watch_of(here).blocked
+        before = len(here.faulty.requests)
+        for heard in await burst(here):
+            assert heard.target == kind.other
+        assert len(here.faulty.requests) == before
+
+
+@kinds
+async def test_a_request_at_fault_is_no_failure_of_the_side(kind: Kind) -> None:
+    async with faulty(kind, saying(kind, 400)) as here:
+        assert (await ask(here.http, stream=False)).status == 400
+        assert not watch_of(here).blocked
+
+
+@kinds
+async def test_a_burst_of_failures_is_one(kind: Kind) -> None:
+    async with faulty(kind, saying(kind, 429, Retry_After="1")) as here:
+        await burst(here)
+        assert 0 < watch_of(here).breaker.retry_in_s(here.clock()) <= 1.5
+
+
+@kinds
+async def test_one_trial_reopens_a_side_and_a_burst_does_not_stampede_it(kind: Kind) -> None:
+    async with faulty(kind, saying(kind, 500)) as here:
+        await ask(here.http, stream=False)
+        await settled(lambda: not watch_of(here).blocked, "it was left alone for ever")
+        tried = len(here.faulty.requests)
+        back = asyncio.Event()
+
+        async def slowly(connection: Connection, request: Request) -> None:
+            await back.wait()
+            await kind.well(connection, request)
+
+        here.faulty.script = slowly
+        here.faulty.asked.clear()
+        trial = asyncio.create_task(ask(here.http, stream=False))
+        await here.faulty.asked.wait()
+        for heard in await burst(here):
+            assert heard.target == kind.other
+        assert len(here.faulty.requests) == tried + 1
+        back.set()
+        assert (await trial).target == kind.target
+        assert (await ask(here.http, stream=False)).target == kind.target
+
+
+@kinds
+async def test_failures_in_the_middle_of_answers_count(kind: Kind) -> None:
+    async def breaking_off(connection: Connection, request: Request) -> None:
+        await connection.begin_stream()
+        await connection.chunk(kind.begin)
+        await asyncio.sleep(0.02)
+        connection.reset()
+
+    async with faulty(kind, breaking_off) as here:
+        assert (await ask(here.http, stream=True)).error is not None
+        assert (await ask(here.http, stream=True)).target == kind.other
+
+
+@kinds
+@pytest.mark.parametrize("status", [400, 401, 429, 500, 503, 529, "reset"])
+async def test_no_request_is_repeated_more_than_once(kind: Kind, status: int | str) -> None:
+    """Once, for a connection that had gone, or for a form that a cloud refuses."""
+    script = resetting if isinstance(status, str) else saying(kind, status)
+    async with faulty(kind, script) as here:
+        for _ in range(3):
+            before = len(here.faulty.requests)
+            await ask(here.http, stream=False, force=kind.target)
+            assert len(here.faulty.requests) - before <= 2
+
+
+@kinds
+async def test_the_official_client_does_not_multiply_requests(kind: Kind) -> None:
+    async with (
+        faulty(kind, saying(kind, 529)) as here,
+        openai.AsyncOpenAI(base_url=f"{here.url}/v1", api_key="none") as client,
+    ):
+        with pytest.raises(openai.APIStatusError):
+            await client.chat.completions.create(
+                model=kind.target, messages=[{"role": "user", "content": "Hi"}]
+            )
+        assert len(here.faulty.requests) == 1
+
+
+@kinds
+async def test_a_kept_connection_that_has_gone_costs_nothing(kind: Kind) -> None:
+    async def answering_once(connection: Connection, request: Request) -> None:
+        await kind.well(connection, request)
+        connection.reset()
+
+    async with faulty(kind, answering_once) as here:
+        for _ in range(4):
+            heard = await ask(here.http, stream=False)
+            assert (heard.text, heard.target) == (HELLO + THERE, kind.target)
+        assert not here.sound.requests
+
+
+async def test_who_queues_for_a_side_that_fails_is_answered_by_the_other() -> None:
+    """And does not wait for the failures of all those in front."""
+    async with house(
+        LOCAL, silent, CLAUDE.well, local_concurrency=1, local_queue=MANY, **HASTY
+    ) as here:
+        for heard in await burst(here):
+            assert heard.target == "cloud"
+        assert len(here.local.requests) == 1
