@@ -40,7 +40,7 @@ from router.responses_store import StoredResponses
 from router.stats import MOST_DAYS, MOST_DECISIONS, decisions_json, feedback_json, stats_json
 from router.wire import messages, openai
 from web import describe, views
-from web.asgi import App, CallerLeft, Receive, Scope, Send, read_body
+from web.asgi import App, CallerLeft, Receive, Scope, Send, read_body, send_error
 from web.dialect import dialect_of, error_body
 from web.door import Door
 from web.gate import Gate
@@ -52,15 +52,15 @@ BACKLOG = 2048
 """Callers that may wait to be accepted: a thousand come at once."""
 
 
-class ThroughDoor(Response):
-    """An answer that a door gives by itself."""
+class ByApp(Response):
+    """An answer that another ASGI app gives: a door, or what tells of failures."""
 
-    def __init__(self, door: Door) -> None:
-        self.door = door
+    def __init__(self, app: App) -> None:
+        self.app = app
         self.background = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self.door(scope, receive, send)
+        await self.app(scope, receive, send)
 
 
 class ClosingStream(StreamingResponse):
@@ -119,17 +119,17 @@ def create_app(settings: Settings, assembly: Assembly | None = None) -> App:
     @app.post(**describe.route("/v1/chat/completions"))
     async def chat_completions() -> Response:
         """OpenAI Chat Completions. Answered by the side that the prompt needs."""
-        return ThroughDoor(doors["/v1/chat/completions"])
+        return ByApp(doors["/v1/chat/completions"])
 
     @app.post(**describe.route("/v1/responses"))
     async def create_response() -> Response:
         """OpenAI Responses."""
-        return ThroughDoor(doors["/v1/responses"])
+        return ByApp(doors["/v1/responses"])
 
     @app.post(**describe.route("/v1/messages"))
     async def create_message() -> Response:
         """Anthropic Messages."""
-        return ThroughDoor(doors["/v1/messages"])
+        return ByApp(doors["/v1/messages"])
 
     @app.post(**describe.route("/v1/messages/count_tokens"))
     async def count_tokens(request: Request) -> Response:
@@ -228,12 +228,13 @@ def create_app(settings: Settings, assembly: Assembly | None = None) -> App:
     # --- failures ---------------------------------------------------------------------------------
 
     @app.exception_handler(RouterError)
-    async def router_error(request: Request, error: RouterError) -> Response:
+    async def router_error(_: Request, error: RouterError) -> Response:
         error.message = redact(error.message)
-        headers = {"x-should-retry": "false"}
-        if error.retry_after_s is not None:
-            headers["retry-after"] = str(max(1, round(error.retry_after_s)))
-        return JSONResponse(error_body(error, request.scope), error.status, headers)
+
+        async def told(scope: Scope, receive: Receive, send: Send) -> None:
+            await send_error(send, error, error_body(error, scope))
+
+        return ByApp(told)
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> Response:

@@ -204,6 +204,15 @@ async def test_the_password_of_the_local_address_is_used_and_never_shown() -> No
 # --- errors, in the caller's shape ----------------------------------------------------------------
 
 
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/embeddings", "/classify"])
+async def test_a_body_that_is_too_large_ends_the_connection_at_every_path(path: str) -> None:
+    async with router(max_body_mb=0.001) as (http, _):
+        answer = await http.post(path, content=b"x" * 2000)
+    assert answer.status_code == 413
+    assert answer.headers["connection"] == "close"
+    assert answer.headers["x-should-retry"] == "false"
+
+
 async def test_a_wrong_key_is_told_in_each_clients_shape() -> None:
     async with router(router_api_key=KEY) as (http, _):
         with pytest.raises(openai.AuthenticationError) as caught:
