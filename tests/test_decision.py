@@ -46,6 +46,12 @@ def able(**abilities: Any) -> Side:
     return replace(LOCAL, status=replace(LOCAL.status, model=model, models=(model, SEEING)))
 
 
+def with_small() -> Side:
+    """The local side with a second model, of less context."""
+    small = replace(MODEL, id="small", context_tokens=4096)
+    return replace(LOCAL, status=replace(LOCAL.status, models=(MODEL, small)))
+
+
 EASY, HARD = ask(10), ask(90)
 PRIVATE = replace(HARD, private="a key")
 PICTURE = replace(EASY, has_images=True)
@@ -230,6 +236,11 @@ def test_a_request_that_does_not_fit_says_what_would_make_it_fit(asked: Ask, fix
             replace(PRIVATE, size_tokens=9000),
             *(LOCAL, CLOUD, False, NoBackend),
             r"a key.*about 10924 tokens; qwen has room for 8192.*lms load.*PRIVACY=off",
+        ),
+        (
+            replace(PRIVATE, size_tokens=9000, force="local", force_model="small"),
+            *(with_small(), CLOUD, False, NoBackend),
+            r"small has room for 4096.*lms load small",
         ),
         (replace(EASY, force="cloud"), LOCAL, OFF, False, NoBackend, "ANTHROPIC_API_KEY"),
         (replace(EASY, force="cloud"), LOCAL, CLOUD_DOWN, False, NoBackend, "No network"),
