@@ -259,12 +259,14 @@ class Call:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if self._reply is not None:
-            await self._reply.aclose()
-            if isinstance(error, BackendError):
-                self._router.watches[self.candidate.backend].failed(error)
-        if self._slot is not None:
-            self._slot.release()
+        try:
+            if self._reply is not None:
+                await self._reply.aclose()
+                if isinstance(error, BackendError):
+                    self._router.watches[self.candidate.backend].failed(error)
+        finally:
+            if self._slot is not None:
+                self._slot.release()
 
     async def open(self) -> Reply:
         """The first reply that opens. Raises the first candidate's BackendError if none does,
