@@ -35,6 +35,7 @@ Found = tuple[str, list[Entry]]
 
 SHOW_TIMEOUT_S: Final = 3.0
 MOST_NAMES: Final = 6
+LOADING: Final = "It is loading its model."
 LOADING_LOOK_S: Final = 1.0
 MOST_LOADING_LOOKS: Final = 300
 ONE_TOKEN: Final[dict[str, Any]] = {
@@ -66,7 +67,6 @@ class Discovery:
         self._post = post
         self._ask: Callable[[], Awaitable[Found | None]] | None = None
         self._kind = ""
-        self._loading = False
         self._last_status = 0
         self._details: dict[Model, object] = {}
         """What does not change while a model runs: asked once."""
@@ -74,7 +74,6 @@ class Discovery:
     async def look(self) -> Status:
         """One look; never raises."""
         began = time.perf_counter()
-        self._loading = False
         try:
             found = await self._found()
         except TimeoutError:
@@ -91,9 +90,8 @@ class Discovery:
                 detail=f"{self._base} wants a key: set LOCAL_API_KEY to a token that it accepts.",
             )
         except _Loading:
-            self._loading = True
             model = Model(self._wanted, loaded=False)
-            return Status("cold", model, (model,), "llama.cpp", detail="It is loading its model.")
+            return Status("cold", model, (model,), "llama.cpp", detail=LOADING)
         if found is None and self._last_status >= 500:
             return Status("down", detail=f"{self._base} fails with HTTP {self._last_status}.")
         if found is None:
@@ -113,7 +111,7 @@ class Discovery:
         # Looked at again first: it may be loaded by now.
         status = await self.look()
         for _ in range(MOST_LOADING_LOOKS):
-            if not self._loading:
+            if status.detail != LOADING:
                 break
             await asyncio.sleep(LOADING_LOOK_S)
             status = await self.look()

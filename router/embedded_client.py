@@ -59,13 +59,14 @@ class EmbeddedBackend:
             )
         if self._relay is None or self._relay.base_url != self.server.base_url:
             await self._forget_relay()
-            self._relay = LocalBackend(
+        if (relay := self._relay) is None:
+            relay = self._relay = LocalBackend(
                 self.server.base_url, self.server.model_id, name=self.name, limits=self._limits
             )
-            await self._relay.probe()  # to know what kind of server it is
-        return self._relay
+            await relay.probe()  # to know what kind of server it is
+        return relay
 
     async def _forget_relay(self) -> None:
-        if self._relay is not None:
-            await self._relay.aclose()
-            self._relay = None
+        relay, self._relay = self._relay, None  # at once: others may be waiting for a new one
+        if relay is not None:
+            await relay.aclose()
