@@ -159,7 +159,7 @@ class Settings(BaseSettings):
     keepalive_after_s: Seconds = 10
     """Silence after which a streaming caller gets comments that keep its connection open."""
     status_ttl_s: Seconds = 3
-    """How long a look at a side counts."""
+    """How long what was last seen of a side is taken to be true."""
     shutdown_grace_s: Annotated[float, Field(ge=0, le=3_600, examples=[20])] = 20
     """How long running answers may go on after SIGTERM."""
 

@@ -86,7 +86,7 @@ def tokens_in(data: bytes, old: int) -> Iterator[int]:
 
 
 async def in_a_loop(port: int, prompt: str, *, stream: bool, callers: int, seconds: float) -> Seen:
-    """So many callers for so long; each finishes what it has begun."""
+    """This many callers for this long; each finishes what it has begun."""
     seen = Seen()
     asked = request(port, prompt, stream=stream)
     until = time.monotonic() + seconds

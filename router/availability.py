@@ -27,7 +27,7 @@ log = logging.getLogger("router")
 class Breaker:
     """Leaves a failing backend alone for a growing, bounded, jittered while.
 
-    When the while is over one request is let through as a trial: its success closes the breaker,
+    When the pause is over, one request is let through as a trial: its success closes the breaker,
     its failure doubles the pause. `now` is in seconds of any steady clock.
     """
 
@@ -119,8 +119,8 @@ class Watch:
         return None if self._status is None else self._clock() - self._seen_at
 
     async def status(self) -> Status:
-        """The last look. The first caller waits for it; an old one is renewed in the background,
-        for which who comes after a long silence waits `patience_s`.
+        """What was seen last. The first caller waits for it. An old look is renewed in the
+        background; the first request after a long silence waits `patience_s` for that.
         """
         if self._status is None:
             return await self.look()

@@ -14,7 +14,7 @@ Get = Callable[[str], Awaitable[dict[str, Any]]]
 """Fetches a JSON object by its path; raises BackendError."""
 
 HOLDS_S: Final = 3600.0
-"""How long what it said holds."""
+"""How long what it said is taken to be true."""
 FAILURE_HOLDS_S: Final = 10.0
 
 

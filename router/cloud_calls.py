@@ -24,8 +24,8 @@ def may_use_proxy(base_url: str | None) -> bool:
 def was_stale(error: BaseException, after_s: float) -> bool:
     """Did a request fail because its pooled connection had been closed meanwhile?
 
-    Such a one fails at once, `after_s` seconds after it was sent; only then is it safe to send it
-    again, for nobody can have begun to answer it.
+    `after_s`: seconds from sending it to the failure. A closed connection fails at once, and only
+    then is it safe to send the request again, for nobody can have begun to answer it.
     """
     import aiohttp
 

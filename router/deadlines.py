@@ -13,7 +13,7 @@ TICK_S: Final = 0.1
 
 
 class within:
-    """Raise TimeoutError where the current task waits in the block for longer than so many seconds.
+    """Raise TimeoutError in the current task if it waits in the block for more than `seconds`.
 
     with within(30):
         await something()

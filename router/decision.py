@@ -68,7 +68,7 @@ class Side:
     blocked: bool = False
     """It failed a moment ago and is left alone."""
     full: bool = False
-    """As many requests wait for it as may."""
+    """Its queue is full."""
 
     @property
     def up(self) -> bool:

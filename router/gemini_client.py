@@ -43,8 +43,8 @@ if TYPE_CHECKING:
     import httpx2
     from google import genai
 
-BASE_URL: Final = "https://generativelanguage.googleapis.com"
 # Given explicitly, because the SDK would otherwise look for keys and addresses of its own.
+BASE_URL: Final = "https://generativelanguage.googleapis.com"
 
 _VERSION: Final = re.compile(r"/v1(?:alpha|beta)?/?$")
 _NO_KEY: Final = "Gemini is not configured: set GEMINI_API_KEY."

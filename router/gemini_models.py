@@ -10,10 +10,10 @@ from router.errors import BackendError, BackendMisconfigured
 from router.wire import gemini
 
 HOLDS_S: Final = 3600.0
-"""How long what it said holds."""
+"""How long what it said is taken to be true."""
 FAILURE_HOLDS_S: Final = 10.0
 LIMIT_S: Final = 10.0
-"""How long it may take to say it."""
+"""How long it may take to answer."""
 
 STABLE: Final = "v1"
 BETA: Final = "v1beta"

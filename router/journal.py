@@ -29,7 +29,7 @@ log = logging.getLogger("router.journal")
 BATCH_S: Final = 0.1
 RETRY_S: Final = 30.0
 LOOK_S: Final = 15.0
-"""How old the knowledge may be of what other processes have spent."""
+"""How old our figure for what other processes have spent may be."""
 TIDY_S: Final = 3600.0
 MEMORY: Final = 500
 """Records kept in memory."""
@@ -123,7 +123,7 @@ class Journal:
         self._tell(record)
 
     def hashed(self, text: str) -> str:
-        """A short hash that only this process can make, to notice what was said before."""
+        """A short hash by which to recognise a text; only this process can make it."""
         raw = text.encode("utf-8", "surrogatepass")
         return hashlib.blake2b(raw, key=self._salt, digest_size=8).hexdigest()
 

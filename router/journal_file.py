@@ -82,7 +82,7 @@ class JournalFile:
                 db.execute(f"DELETE FROM requests WHERE rowid <= {newest} - {MEMORY_ROWS}")
 
     def forget(self, before: float) -> bool:
-        """Delete what is older, but only so much that nobody waits long for it; was that all?"""
+        """Delete older rows, a portion at a time so that nobody waits long; True: none are left."""
         old = "SELECT rowid FROM requests WHERE time < ? LIMIT ?"
         sql = f"DELETE FROM requests WHERE rowid IN ({old})"
         with self._lock, self._transaction() as db:

@@ -15,7 +15,7 @@ from typing import Any, Final
 FILE: Final = Path(__file__).with_name("lexicon.json")
 VERSION: Final = 1
 STEM_KEY: Final = 4
-"""Letters that a stem has at least; stems are looked up by so many of their first."""
+"""Letters of the shortest stem; stems are looked up by their first letters, this many."""
 
 Cue = tuple[str, float]
 """The count that a cue belongs to, and its strength there."""

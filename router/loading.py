@@ -8,7 +8,7 @@ from router.availability import Watch
 from router.local_client import LocalBackend
 
 AGAIN_S: Final = 60.0
-"""A model that could not be loaded is left alone for so long."""
+"""How long a model that could not be loaded is left alone."""
 
 
 class Loader:

@@ -88,7 +88,7 @@ class Metrics:
         self._breaker = gauge("breaker_open", "1: left alone after failures.", "side")
         self._queue = gauge("queue", "Requests at a side, running or waiting.", "side", "state")
 
-        # Looking a label set up costs more than counting. Labels are words of ours, none of a
+        # Looking up a set of labels costs more than counting. Labels are our own words, never a
         # caller's, so there are few sets.
         self._requests = cache(requests.labels)
         self._tokens = cache(tokens.labels)

@@ -35,7 +35,7 @@ def _llama_cpp_reads(body: Body) -> bool:
     roles = [message.get("role") for message in body["messages"]]
     return (
         body.keys() <= _FIELDS
-        # It thinks nevertheless when told not to; its chat endpoint does not.
+        # Told not to think it still does; on its chat endpoint it obeys.
         and thinking.get("type") in (None, "enabled", "adaptive")
         and thinking.keys() <= {"type", "budget_tokens"}
         and choice in ({}, {"type": "auto"}, {"type": "any"})

@@ -17,7 +17,7 @@ import aiohttp
 
 MAX_BYTES: Final = 32 * 2**20
 MAX_PICTURES: Final = 50
-"""Both in one request, all its pictures together."""
+"""Both limits are for one request, all its pictures together."""
 MAX_REDIRECTS: Final = 3
 TIMEOUT_S: Final = 10.0
 """For one picture, from the name's resolution to its last byte."""

@@ -153,7 +153,7 @@ class _SecretFile:
         self._complaint = ""
 
     def refresh(self) -> None:
-        """What is known stays known when the file cannot be read: rather too careful than not."""
+        """Read the file again if it has changed. On failure, what was known of it still counts."""
         try:
             stat = self._path.stat()
             seen = (stat.st_mtime_ns, stat.st_size)

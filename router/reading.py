@@ -29,7 +29,7 @@ CLEARLY: Final = 1.5
 GREETS: Final = 2.0
 """Strength of the easy cues that are greetings and thanks."""
 TASK: Final = 120
-"""Characters within which the colon stands that ends "translate this into French:"."""
+"""How many characters into a text the colon of "translate this into French:" may stand."""
 
 COUNTS: Final = {
     "length": 1, "sentence": 1, "payload": 1,

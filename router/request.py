@@ -11,7 +11,7 @@ from router.errors import InvalidRequest
 Dialect = Literal["chat", "responses", "messages"]
 ROLES: Final = frozenset({"system", "developer", "user", "assistant", "tool", "function"})
 
-# Rough, on the safe side for code and text that is not English; only gates read it.
+# Rough, and too high rather than too low for code and other languages; only gates read them.
 CHARS_PER_TOKEN: Final = 3.5
 BYTES_PER_TOKEN: Final = 4
 TOKENS_PER_IMAGE: Final = 1000
@@ -84,7 +84,7 @@ def parse_json(raw: bytes) -> dict[str, Any]:
         raise InvalidRequest("The body must be a JSON object.")
     try:
         # orjson reads deeper than it writes, and a backend may want it a few levels deeper still.
-        # Counting brackets to spare most bodies this takes longer than this.
+        # Counting brackets first, to spare most bodies this, would take longer.
         orjson.dumps([[[[body]]]])
     except TypeError:
         raise InvalidRequest("The body is nested too deeply.") from None

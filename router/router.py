@@ -99,7 +99,7 @@ class Router:
         self._budget_spent = budget_spent
         self._clock = clock
         self._names: dict[Target, set[str]] = {"local": set(), "cloud": set()}
-        """Of each side's models when it was last up: they are no less its own when it is not."""
+        """The ids of each side's models when it was last up; they stay its own while it is down."""
         self.loader = Loader(local, self.watches[local.name], clock)
 
     async def decide(self, request: ChatRequest, force: str | None = None) -> Decision:

@@ -6,7 +6,7 @@ from types import TracebackType
 
 
 class QueueFull(Exception):
-    """As many requests wait as may."""
+    """The queue is full."""
 
 
 class Slot:
@@ -38,8 +38,8 @@ class Slot:
 class Slots:
     """At most `limit` requests at a time (None: any number); at most `queue` more may wait.
 
-    Who waits is served in order of arrival, what people asked for before what programs ask for
-    by themselves. A person who finds the queue full takes the place of the program that came last.
+    Requests are served in order of arrival, those of people ahead of those that programs make on
+    their own. A person who finds the queue full takes the place of the program that came last.
 
         with await slots.acquire():
             ...
@@ -58,7 +58,7 @@ class Slots:
 
     @limit.setter
     def limit(self, limit: int | None) -> None:
-        """A lower limit does not touch what runs; a higher one lets in who waits."""
+        """A lower limit does not touch what runs; a higher one lets waiting ones in."""
         self._limit = limit
         self._let_in()
 

@@ -39,6 +39,7 @@ EVENT_STREAM: Final[Headers] = [
 
 
 DRAIN_S: Final = 2.0
+"""How long exchanges that a shutdown has cancelled may take to tell their callers."""
 LAST_EVENTS: Final = (
     *(b"data: [DONE]", b"event: message_stop"),
     *(b"event: response.completed", b"event: response.incomplete"),
@@ -168,7 +169,7 @@ class Exchange:
                 await self._fail(RouterError("The server is shutting down.", status=503))
         except Exception:
             log.exception("a fault of ours in request %s", self._entry.id)
-            await self._fail(RouterError("The router has made a mistake; its log says more."))
+            await self._fail(RouterError("The router itself failed; its log says more."))
         finally:
             if watcher is not None:
                 watcher.cancel()

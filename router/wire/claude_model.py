@@ -30,7 +30,7 @@ class Abilities:
         return self != Abilities()
 
     def nearest_effort(self, wanted: str) -> str | None:
-        """The level closest to `wanted` that the model has, rather lower than higher."""
+        """The level closest to `wanted` that the model has, a lower one if there is one."""
         if not self.efforts:
             return None
         rank = EFFORTS.index(wanted)
