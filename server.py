@@ -5,6 +5,7 @@ behind it, the doors of the three dialects (web/door.py) and the FastAPI routes 
 """
 
 import asyncio
+import errno
 import gc
 import logging
 import socket
@@ -292,10 +293,13 @@ def listen(host: str, port: int) -> socket.socket:
     try:
         listener = socket.create_server((host, port), family=family, backlog=BACKLOG)
     except OSError as error:
-        raise SettingsError(
-            f"SERVER_HOST={host} SERVER_PORT={port}: {error.strerror}."
-            " Is a server running already? If not, set SERVER_PORT to a free port."
-        ) from None
+        said = (error.strerror or "").partition(" (while")[0]
+        fix = "Set SERVER_HOST to an address of this machine."
+        if error.errno == errno.EADDRINUSE:
+            fix = "Is a server running already? If not, set SERVER_PORT to a free port."
+        elif error.errno == errno.EACCES:
+            fix = "Set SERVER_PORT to a port from 1024."
+        raise SettingsError(f"SERVER_HOST={host} SERVER_PORT={port}: {said}. {fix}") from None
     # Whom it accepts inherits it; without, asyncio's own loop lets an answer wait for 40 ms.
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return listener

@@ -1,0 +1,26 @@
+"""Where the server listens."""
+
+import socket
+
+import pytest
+
+from config import SettingsError
+from server import listen
+
+
+def test_a_port_that_is_taken_is_said_to_be() -> None:
+    with (
+        socket.create_server(("127.0.0.1", 0)) as other,
+        pytest.raises(SettingsError, match=r"in use.*running already.*SERVER_PORT"),
+    ):
+        listen("127.0.0.1", other.getsockname()[1])
+
+
+@pytest.mark.parametrize("host", ["a..b", "192.0.2.1", "256.1.1.1", "::2"])
+def test_an_address_that_is_not_ours_is_said_to_be_none(host: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        listen(host, 8080)
+    said = str(caught.value)
+    assert said.startswith(f"SERVER_HOST={host} SERVER_PORT=8080: ")
+    assert said.endswith("Set SERVER_HOST to an address of this machine.")
+    assert "while attempting" not in said
