@@ -364,11 +364,13 @@ def _no_echo() -> Iterator[None]:
 
 
 def _history() -> History:
-    """Lines typed before, in this session and earlier ones."""
-    folder = platformdirs.user_data_path("llm-router", appauthor=False)
+    """Lines typed before, in this session and earlier ones; for nobody else to read."""
+    file = platformdirs.user_data_path("llm-router", appauthor=False) / "chat_history"
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        return FileHistory(str(folder / "chat_history"))
+        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        file.touch(mode=0o600)
+        file.chmod(0o600)
+        return FileHistory(str(file))
     except OSError:
         return InMemoryHistory()
 

@@ -233,3 +233,12 @@ async def test_what_cannot_be_is_one_line_and_status_2(
     assert (status, out) == (2, "")
     assert err.count("\n") == 1
     assert said in err
+
+
+async def test_what_was_typed_is_for_nobody_else_to_read(tmp_path: Path) -> None:
+    home = tmp_path / "data"
+    async with scripted(says_hello) as local, chatting(home, local):
+        pass
+    history = home / "llm-router" / "chat_history"
+    assert history.stat().st_mode & 0o077 == 0
+    assert history.parent.stat().st_mode & 0o077 == 0
