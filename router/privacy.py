@@ -232,7 +232,7 @@ def _canonical(body: bytes) -> bytes:
 def _uncoloured(body: bytes) -> bytes:
     """Without a terminal's colours. A search that shows what it found colours a part of a word, so
     nothing is put in their place."""
-    return _COLOUR.sub(b"", body) if b"\\u001b[" in body else body
+    return _COLOUR.sub(b"", body) if _has(body, b"\\u001b[") else body
 
 
 def _runs(body: bytes) -> tuple[list[Run], list[Run]]:
@@ -319,6 +319,6 @@ def _known_key(body: bytes, runs: list[Run]) -> str | None:
                 for name, pattern in shapes:
                     if pattern.match(body, start):
                         return name
-    if b"PRIVATE KEY" in body and _PEM.search(body):
+    if _has(body, b"PRIVATE KEY") and _PEM.search(body):
         return PEM.name
     return None

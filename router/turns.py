@@ -233,7 +233,7 @@ def stripped(text: str) -> str:
     if text.startswith(_PROSE):
         return ""
     for trailer in TRAILERS:
-        if (cut := text.find(trailer.name)) >= 0:
+        if (cut := text.find(trailer.name, max(0, len(text) - WINDOW))) >= 0:
             text = text[:cut]
     # opencode passes words on with the quotation marks that its shell wrapper put around them.
     if text[:1] == '"' and text.find('"', 1) == len(text) - 1 > 0:
