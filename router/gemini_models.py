@@ -7,6 +7,7 @@ from typing import Final, NamedTuple
 
 from router.backend import Model, Status
 from router.errors import BackendError, BackendMisconfigured
+from router.failures import NO_SUCH_MODEL
 from router.wire import gemini
 
 HOLDS_S: Final = 3600.0
@@ -98,7 +99,10 @@ class GeminiModels:
         try:
             limit = (await self.look_up(self._model)).input_tokens
         except gemini.UnknownGeminiModel as error:
-            return Status("down", server=gemini.NAME, detail=await self.told_which(error.message))
+            if error.code == NO_SUCH_MODEL:
+                detail = await self.told_which(error.message)
+                return Status("down", server=gemini.NAME, detail=detail)
+            limit = None  # a proxy at GEMINI_BASE_URL that has no Models API
         except BackendMisconfigured as error:
             return Status("locked", server=gemini.NAME, detail=error.message)
         except BackendError as error:

@@ -742,6 +742,15 @@ async def test_a_model_that_is_not_there_is_named_with_those_that_are() -> None:
     assert "gemini-2.5-pro, gemini-3.8-flash" in status.detail
 
 
+async def test_a_proxy_without_the_models_api_is_taken_at_its_word() -> None:
+    gemini = Gemini(recording("text"), models=raw(404, b'{"error": {"message": "not found"}}'))
+    async with playing(gemini) as backend:
+        status = await probed(backend)
+    assert (status.state, status.detail) == ("ready", "")
+    assert status.model is not None
+    assert (status.model.id, status.model.context_tokens) == (NEW, None)
+
+
 LOOKS: list[tuple[Answer, str, str]] = [
     (refusal(400, "INVALID_ARGUMENT", "API key not valid."), "locked", "GEMINI_API_KEY"),
     (refusal(403, "PERMISSION_DENIED"), "locked", "GEMINI_API_KEY"),

@@ -88,7 +88,8 @@ def failure(
         return UnknownGeminiModel(
             f"Gemini has no such model; set GEMINI_MODEL to one it has. It said: {said}",
             backend=NAME,
-            code=NO_SUCH_MODEL,
+            # Anything may answer 404 at an address of the user's own; only Google says why.
+            code=NO_SUCH_MODEL if name == "NOT_FOUND" else None,
         )
     if name == "FAILED_PRECONDITION":  # the account's country or billing, nothing in the request
         return BackendMisconfigured(
