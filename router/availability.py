@@ -169,7 +169,7 @@ class Watch:
         status = await self.backend.probe()
         self._status, self._seen_at = status, self._clock()
         if before is not None and before.in_words() != status.in_words():
-            level = logging.INFO if status.up else logging.WARNING
+            level = logging.INFO if status.up and status.model else logging.WARNING
             log.log(level, "%s: %s", self.backend.name, status.in_words(before))
         if before is not None and before.state != "ready" == status.state:
             self.breaker.success()  # it is back: no need to wait out the pause

@@ -44,10 +44,10 @@ def failure(
         return BackendUnfit(said, backend=backend, code="context_length_exceeded")
     if status in (401, 403):
         fix = "Set LOCAL_API_KEY to a token that it accepts."
-        return BackendMisconfigured(f"{said} {fix}", backend=backend)
+        return BackendMisconfigured(f"{_sentence(said)} {fix}", backend=backend)
     if status == 404:
         fix = f"Is LOCAL_MODEL={model} the name of one of its models?"
-        return BackendMisconfigured(f"{said} {fix}", backend=backend)
+        return BackendMisconfigured(f"{_sentence(said)} {fix}", backend=backend)
     if status in (408, 504):
         return BackendTimeout(said, backend=backend)
     if status in (429, 503, 529):
@@ -57,3 +57,8 @@ def failure(
     if 400 <= status < 500:
         return BackendRejected(said, backend=backend, status=status)
     return BackendBroken(said, backend=backend)
+
+
+def _sentence(said: str) -> str:
+    said = said.rstrip()
+    return said if said.endswith((".", "!", "?")) else f"{said}."
