@@ -8,9 +8,10 @@ import asyncio
 import errno
 import gc
 import logging
+import signal
 import socket
 from collections.abc import AsyncIterator
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing, asynccontextmanager, suppress
 from typing import Annotated, Any, Literal
 
 import uvicorn
@@ -347,7 +348,12 @@ def main() -> None:
     url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
     log.info("%s; for clients: %s/v1", url, url)
     gc.freeze()  # what was imported stays: the collector need not walk it again and again
-    uvicorn.Server(serving(app, settings)).run([listener])
+    server = uvicorn.Server(serving(app, settings))
+    # A terminal that is closed; nohup has it ignored.
+    if (hangup := getattr(signal, "SIGHUP", None)) and signal.getsignal(hangup) is signal.SIG_DFL:
+        signal.signal(hangup, server.handle_exit)
+    with suppress(KeyboardInterrupt):
+        server.run([listener])
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """The ASGI contract on one page, and what every door does with it: read a body, send an answer."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any, Final
 
@@ -22,6 +23,24 @@ JSON: Final = (b"content-type", b"application/json")
 
 class CallerLeft(Exception):
     """The caller hung up while it was still sending."""
+
+
+def to_the_end(receive: Receive) -> Receive:
+    """For the app's lifespan: being cancelled, as by a second Ctrl-C, is an end in good order too.
+
+    So the journal's last rows are written, and no model is left running.
+    """
+
+    async def receiving() -> Message:
+        try:
+            return await receive()
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            assert task is not None
+            task.uncancel()
+            return {"type": "lifespan.shutdown"}
+
+    return receiving
 
 
 def header(scope: Scope, name: bytes) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping
 from typing import Final
 
 from router.errors import Forbidden, RouterError, Unauthorized
-from web.asgi import App, Headers, Message, Receive, Scope, Send, header, send_error
+from web.asgi import App, Headers, Message, Receive, Scope, Send, header, send_error, to_the_end
 from web.dialect import error_body
 
 LOOPBACK_NAMES: Final = frozenset({"localhost", "127.0.0.1", "[::1]", "::1"})
@@ -46,7 +46,7 @@ class Gate:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
-            await self._app(scope, receive, send)
+            await self._app(scope, to_the_end(receive), send)
             return
         path = scope["path"] = _full_path(scope["path"])
         origin = header(scope, b"origin")

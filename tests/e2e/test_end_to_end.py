@@ -2,6 +2,7 @@
 
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -189,6 +190,35 @@ def test_a_stop_lets_a_running_answer_finish(checkout: Path, model_file: Path) -
                     running.process.send_signal(signal.SIGTERM)
         assert pieces[-1] in ("stop", "length")
         assert running.process.wait(timeout=30) in (0, -signal.SIGTERM)
+
+
+@pytest.mark.parametrize("stops", [(signal.SIGINT, signal.SIGINT), (signal.SIGHUP,)], ids=str)
+def test_a_second_ctrl_c_and_a_closed_terminal_end_in_good_order(
+    checkout: Path, model_file: Path, stops: tuple[signal.Signals, ...]
+) -> None:
+    with (
+        server(checkout, local_base_url=nowhere(), shutdown_grace_s=1) as running,
+        running.client() as client,
+    ):
+        running.wait_for("local", "ready")
+        stream = client.chat.completions.create(
+            model="auto",
+            messages=[{"role": "user", "content": "Tell me a story about a fox."}],
+            stream=True,
+            max_tokens=3000,
+        )
+        for stop in stops:
+            next(stream)
+            running.process.send_signal(stop)
+        with stream, pytest.raises(openai.APIError, match="shutting down"):
+            list(stream)
+        running.process.wait(timeout=30)
+        log = running.log.read_text()
+        assert "Traceback" not in log
+        with sqlite3.connect(running.log.with_suffix(".db")) as journal:
+            [(outcome,)] = journal.execute("SELECT outcome FROM requests")
+        journal.close()
+        assert outcome == "failed"
 
 
 def test_the_embedded_model_ends_with_a_server_that_was_killed(
