@@ -42,7 +42,16 @@ from router.responses_store import StoredResponses
 from router.stats import MOST_DAYS, MOST_DECISIONS, decisions_json, feedback_json, stats_json
 from router.wire import messages, openai
 from web import describe, views
-from web.asgi import App, CallerLeft, Receive, Scope, Send, read_body, send_error
+from web.asgi import (
+    App,
+    CallerLeft,
+    Receive,
+    Scope,
+    Send,
+    read_body,
+    send_error,
+    unless_left,
+)
 from web.dialect import dialect_of, error_body
 from web.door import Door
 from web.gate import Gate
@@ -143,8 +152,9 @@ def create_app(settings: Settings, assembly: Assembly | None = None) -> App:
         return parse_json(await read_body(request.scope, request.receive, max_body_bytes))
 
     async def relayed(path: str, request: Request) -> Response:
-        status, content_type, chunks = await router.local.relay(path, await json_body(request))
-        return ClosingStream(chunks, status, media_type=content_type)
+        body = await json_body(request)
+        content_type, chunks = await unless_left(request.receive, router.local.relay(path, body))
+        return ClosingStream(chunks, media_type=content_type)
 
     # --- relayed to the local server as they are --------------------------------------------------
 

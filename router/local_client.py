@@ -162,19 +162,34 @@ class LocalBackend:
 
     async def relay(
         self, path: str, body: dict[str, Any]
-    ) -> tuple[int, str, AsyncGenerator[bytes, None]]:
-        """POST a body to another of the server's paths, as it is: its status, type and bytes."""
+    ) -> tuple[str, AsyncGenerator[bytes, None]]:
+        """POST a body to another of the server's paths, as it is: the answer's type and bytes.
+
+        Raises BackendError; what fails once a stream has begun is told in its last event.
+        """
         if not isinstance(body.get("model"), str) or body["model"] in ("", "auto", "local"):
             body = {**body, "model": self.model}
         with self._translating_errors(), within(self._limits.first_byte_s):
             response = await self._post(path, orjson.dumps(body))
-        return response.status, response.content_type, self._passed_on(response)
+            try:
+                if response.status != 200:
+                    raise await self._refusal(response)
+                if response.content_type == "text/event-stream":
+                    chunks = self._passed_on(response)
+                else:
+                    chunks = _once(await response.read())
+            except BaseException:
+                response.close()
+                raise
+        return response.content_type, chunks
 
     async def _passed_on(self, response: aiohttp.ClientResponse) -> AsyncGenerator[bytes, None]:
         try:
             with self._translating_errors():
                 async for piece in self._pieces(response):
                     yield piece
+        except BackendError as error:
+            yield b"\n\n" + openai.error_event(error)
         finally:
             response.close()
 

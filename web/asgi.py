@@ -1,8 +1,8 @@
 """The ASGI contract on one page, and what every door does with it: read a body, send an answer."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
-from typing import Any, Final
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, MutableMapping
+from typing import Any, Final, TypeVar
 
 import orjson
 
@@ -15,6 +15,7 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 Headers = list[tuple[bytes, bytes]]
+Result = TypeVar("Result")
 
 BODY_PAUSE_S: Final = 30.0
 """How long a caller may pause while it sends its body."""
@@ -22,7 +23,7 @@ JSON: Final = (b"content-type", b"application/json")
 
 
 class CallerLeft(Exception):
-    """The caller hung up while it was still sending."""
+    """The caller hung up before it was answered."""
 
 
 def to_the_end(receive: Receive) -> Receive:
@@ -78,6 +79,26 @@ async def read_body(scope: Scope, receive: Receive, limit_bytes: int) -> bytes:
             raise _too_large(limit_bytes)
         if not message.get("more_body"):
             return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+
+async def unless_left(receive: Receive, work: Coroutine[Any, Any, Result]) -> Result:
+    """The result of the work. Stops it and raises CallerLeft when the caller hangs up first."""
+    working = asyncio.ensure_future(work)
+    leaving = asyncio.ensure_future(_hung_up(receive))
+    try:
+        await asyncio.wait((working, leaving), return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
+            raise CallerLeft
+        return working.result()
+    finally:
+        working.cancel()
+        leaving.cancel()
+        await asyncio.gather(working, leaving, return_exceptions=True)
+
+
+async def _hung_up(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
 
 
 def _too_large(limit_bytes: int) -> TooLarge:
