@@ -80,6 +80,8 @@ class ScriptedServer:
         self.asked = asyncio.Event()
         """Set once a request has come."""
         self.open: set[Connection] = set()
+        self.answering: set[Connection] = set()
+        """Those with somebody at the other end who waits for an answer, or for more of one."""
         self.port = 0
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -129,9 +131,11 @@ class ScriptedServer:
             return
         self.requests.append(request)
         self.asked.set()
+        self.answering.add(connection)
         serving = asyncio.ensure_future(self.script(connection, request))
         leaving = asyncio.ensure_future(_hung_up(connection))
         done, _ = await asyncio.wait({serving, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        self.answering.discard(connection)
         if serving not in done:
             connection.closed.set()
             self.open.discard(connection)

@@ -1,0 +1,198 @@
+"""Callers that hang up: what is done for them ends at once, and nothing of it stays."""
+
+import asyncio
+import socket
+import struct
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import orjson
+import pytest
+
+from tests.chaos.callers import CHAT, DIALECTS, Dialect
+from tests.chaos.house import House, faulty, house, settled
+from tests.chaos.sides import CLAUDE, KINDS, LOCAL, Kind
+from tests.scripted import Connection, Request
+
+SOON_S = 0.1
+"""How soon a backend's connection is closed; measured, it is a few milliseconds."""
+PATIENCE_S = 1.0
+"""What a test allows for it on a busy machine."""
+kinds = pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
+dialects = pytest.mark.parametrize("dialect", DIALECTS, ids=lambda dialect: dialect.name)
+ways = pytest.mark.parametrize("abrupt", [False, True], ids=["closes", "resets"])
+
+
+@asynccontextmanager
+async def caller(
+    here: House, path: str, body: dict[str, Any]
+) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    """A caller that has sent its request."""
+    reader, writer = await asyncio.open_connection(*here.host)
+    data = orjson.dumps(body)
+    head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(data)}\r\n\r\n"
+    writer.write(head.encode() + data)
+    try:
+        yield reader, writer
+    finally:
+        writer.close()
+
+
+def leave(writer: asyncio.StreamWriter, abrupt: bool) -> None:
+    if abrupt:  # no lingering: a reset instead of a goodbye
+        raw = writer.get_extra_info("socket")
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        writer.transport.abort()
+    else:
+        writer.close()
+
+
+async def silent(connection: Connection, request: Request) -> None:
+    await connection.silence()
+
+
+async def only_a_head(connection: Connection, request: Request) -> None:
+    await connection.begin_stream()
+    await connection.silence()
+
+
+def talking(kind: Kind) -> Any:
+    async def script(connection: Connection, request: Request) -> None:
+        await connection.begin_stream()
+        await connection.chunk(kind.begin)
+        await connection.silence()
+
+    return script
+
+
+def chattering(kind: Kind) -> Any:
+    """Never stop talking."""
+
+    async def script(connection: Connection, request: Request) -> None:
+        await connection.begin_stream()
+        await connection.chunk(kind.begin)
+        while True:
+            await connection.chunk(kind.more)
+            await asyncio.sleep(0.001)
+
+    return script
+
+
+async def backend_is_left(here: House) -> float:
+    """Seconds until the backend is free again."""
+    return await settled(
+        lambda: not here.faulty.answering and not here.at_work, "it is still at work", PATIENCE_S
+    )
+
+
+@kinds
+@dialects
+@ways
+@pytest.mark.parametrize("script", [silent, only_a_head], ids=["silent", "only a head"])
+async def test_leaving_before_the_first_byte(
+    kind: Kind, dialect: Dialect, abrupt: bool, script: Any
+) -> None:
+    async with faulty(kind, script) as here:
+        for stream in (False, True):
+            here.faulty.asked.clear()
+            async with caller(here, dialect.path, dialect.body(stream)) as (_, writer):
+                await here.faulty.asked.wait()
+                await asyncio.sleep(0.02)
+                leave(writer, abrupt)
+                await backend_is_left(here)
+        assert not here.sound.requests, "nobody is there to answer for"
+
+
+@kinds
+@dialects
+@ways
+@pytest.mark.parametrize("script", [talking, chattering])
+async def test_leaving_in_mid_stream(
+    kind: Kind, dialect: Dialect, abrupt: bool, script: Any
+) -> None:
+    async with (
+        faulty(kind, script(kind)) as here,
+        caller(here, dialect.path, dialect.body(stream=True)) as (reader, writer),
+    ):
+        await reader.readuntil(b"Hello")
+        leave(writer, abrupt)
+        await backend_is_left(here)
+
+
+@pytest.mark.parametrize("kind", [CLAUDE, KINDS[2]], ids=lambda kind: kind.name)
+@ways
+async def test_leaving_while_a_whole_answer_is_put_together(kind: Kind, abrupt: bool) -> None:
+    async with (
+        faulty(kind, chattering(kind)) as here,
+        caller(here, CHAT.path, CHAT.body(stream=False)) as (_, writer),
+    ):
+        await here.faulty.asked.wait()
+        await asyncio.sleep(0.05)
+        leave(writer, abrupt)
+        await backend_is_left(here)
+
+
+@dialects
+@ways
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+async def test_leaving_the_queue(dialect: Dialect, abrupt: bool, stream: bool) -> None:
+    async with house(LOCAL, silent, CLAUDE.well, local_concurrency=1) as here:
+        (slots,) = here.assembly.router.slots.values()
+        async with caller(here, CHAT.path, CHAT.body(stream=False)) as (_, first):
+            await here.local.asked.wait()
+            async with caller(here, dialect.path, dialect.body(stream)) as (_, second):
+                await settled(lambda: slots.waiting == 1, "it does not wait")
+                leave(second, abrupt)
+                await settled(lambda: slots.waiting == 0, "it still waits", PATIENCE_S)
+            assert (slots.busy, len(here.local.requests)) == (1, 1)
+            leave(first, abrupt)
+            await backend_is_left(here)
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [("/v1/embeddings", {"input": "Hi"}), ("/v1/completions", {"prompt": "Hi", "stream": True})],
+)
+@pytest.mark.parametrize("script", [silent, only_a_head, talking(LOCAL), chattering(LOCAL)])
+@ways
+async def test_leaving_a_relayed_route(
+    path: str, body: dict[str, Any], script: Any, abrupt: bool
+) -> None:
+    async with (
+        house(LOCAL, script, CLAUDE.well) as here,
+        caller(here, path, body) as (_, writer),
+    ):
+        await here.local.asked.wait()
+        await asyncio.sleep(0.02)
+        leave(writer, abrupt)
+        await backend_is_left(here)
+
+
+@dialects
+@ways
+async def test_leaving_while_the_request_is_being_sent(dialect: Dialect, abrupt: bool) -> None:
+    async with house(LOCAL, silent, CLAUDE.well) as here:
+        for sent in (b"", b"{", b'{"messages": [' + b" " * 200_000):
+            _, writer = await asyncio.open_connection(*here.host)
+            head = f"POST {dialect.path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 999999\r\n"
+            writer.write(head.encode() + b"\r\n" + sent)
+            await asyncio.sleep(0.02)
+            leave(writer, abrupt)
+        await asyncio.sleep(0.05)
+        assert not here.local.requests
+
+
+async def test_a_thousand_callers_that_leave_at_once() -> None:
+    async with house(LOCAL, chattering(LOCAL), CLAUDE.well) as here:
+        writers = []
+        for _ in range(200):
+            reader, writer = await asyncio.open_connection(*here.host)
+            data = orjson.dumps(CHAT.body(stream=True))
+            head = f"POST {CHAT.path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(data)}"
+            writer.write(head.encode() + b"\r\n\r\n" + data)
+            writers.append(writer)
+            await reader.readuntil(b"Hello")
+        for writer in writers:
+            writer.close()
+        await settled(lambda: not here.faulty.answering and not here.at_work, "some stay", 5)
