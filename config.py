@@ -226,10 +226,15 @@ class Settings(BaseSettings):
         return address.hostname in (*LOOPBACK, self.server_host) and port == self.server_port
 
     @property
+    def keys(self) -> dict[str, str]:
+        """Every key there is, by its setting."""
+        values = ((name, getattr(self, name)) for name in type(self).model_fields)
+        return {n.upper(): v.get_secret_value() for n, v in values if isinstance(v, SecretStr)}
+
+    @property
     def secrets(self) -> tuple[str, ...]:
         """Every key there is, for the filter that keeps them out of logs and errors."""
-        values = (getattr(self, name) for name in type(self).model_fields)
-        return tuple(v.get_secret_value() for v in values if isinstance(v, SecretStr))
+        return tuple(self.keys.values())
 
 
 def load_settings(**overrides: Any) -> Settings:

@@ -128,7 +128,9 @@ def build_router(settings: Settings, journal: Journal | None = None) -> Router:
     scanner = None
     if settings.privacy == "on":
         try:
-            scanner = PrivacyScanner((ENV_FILE, *settings.private_files), settings.private_patterns)
+            scanner = PrivacyScanner(
+                (ENV_FILE, *settings.private_files), settings.private_patterns, keys=settings.keys
+            )
         except ValueError as error:
             raise SettingsError(str(error)) from None
     budget = settings.cloud_budget_usd_per_day

@@ -2,9 +2,9 @@
 
 One scan over the JSON of a whole request, tool results included. Found are
 
-- values of 16 characters or more of variables named *KEY, *TOKEN, *SECRET or *PASSWORD in the
-  user's `.env` files, wherever in the text they stand; held as keyed hashes, so that no secret
-  of a file is kept in memory for longer than it takes to read the file;
+- the router's own keys, and values of 16 characters or more of variables named *KEY, *TOKEN,
+  *SECRET or *PASSWORD in the user's `.env` files, wherever in the text they stand; held as keyed
+  hashes, so that no secret of a file is kept in memory for longer than it takes to read the file;
 - keys of well-known shapes, where a word begins (keyshapes.py);
 - the user's own words and patterns (words.py).
 
@@ -23,7 +23,7 @@ import re
 import secrets
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -84,6 +84,7 @@ class PrivacyScanner:
     """Says whether a request must stay here, and by which rule. Raises ValueError on a bad pattern.
 
     `files`: `.env` files; one that does not exist (yet) is none. `patterns`: PRIVATE_PATTERNS.
+    `keys`: the router's own by their names, for they need not come from a file.
     """
 
     def __init__(
@@ -91,11 +92,18 @@ class PrivacyScanner:
         files: Iterable[str | Path] = (),
         patterns: Iterable[str] = (),
         *,
+        keys: Mapping[str, str] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._words = Words(patterns)
         self._hash_key = secrets.token_bytes(16)
         self._files = [_SecretFile(Path(file).expanduser(), self._hash_key) for file in files]
+        self._keys = [
+            secret
+            for name, value in (keys or {}).items()
+            if _is_secret(value)
+            for secret in _hashed(f"value of {name}", value, self._hash_key)
+        ]
         self._clock = clock
         self._look_at = clock()
 
@@ -114,7 +122,7 @@ class PrivacyScanner:
             self._look_at = now + LOOK_AGAIN_S
             for file in self._files:
                 file.refresh()
-        own = [secret for file in self._files for secret in file.secrets]
+        own = [*(secret for file in self._files for secret in file.secrets), *self._keys]
         if not own:
             return None
         in_runs = b" ".join([body[start:end] for start, end in runs])
@@ -176,7 +184,7 @@ class _SecretFile:
             secret
             for name, value in values.items()
             if value and _NAMED_AS_SECRET.search(name) and _is_secret(value)
-            for secret in self._hashed(f"value of {name} in {self._path.name}", value)
+            for secret in _hashed(f"value of {name} in {self._path.name}", value, self._hash_key)
         ]
 
     def _complain(self, complaint: str) -> None:
@@ -184,15 +192,16 @@ class _SecretFile:
             self._complaint = complaint
             log.warning("No secrets of %s are looked for: %s.", self._path, complaint)
 
-    def _hashed(self, rule: str, value: str) -> Iterator[_Secret]:
-        for spelling in _spellings(value):
-            runs, _ = _runs(spelling)
-            # In a run if there is one: there are few of them in a text, and much else.
-            start, end = max(runs, key=lambda run: run[1] - run[0], default=(0, len(spelling)))
-            offset = max(range(start, end - 3), key=lambda i: _rarity(spelling[i : i + 4]))
-            anchor = spelling[offset : offset + 4]
-            digest = _digest(spelling, self._hash_key)
-            yield _Secret(rule, anchor, offset, len(spelling), digest, bool(runs))
+
+def _hashed(rule: str, value: str, hash_key: bytes) -> Iterator[_Secret]:
+    for spelling in _spellings(value):
+        runs, _ = _runs(spelling)
+        # In a run if there is one: there are few of them in a text, and much else.
+        start, end = max(runs, key=lambda run: run[1] - run[0], default=(0, len(spelling)))
+        offset = max(range(start, end - 3), key=lambda i: _rarity(spelling[i : i + 4]))
+        anchor = spelling[offset : offset + 4]
+        digest = _digest(spelling, hash_key)
+        yield _Secret(rule, anchor, offset, len(spelling), digest, bool(runs))
 
 
 def _is_secret(value: str) -> bool:

@@ -17,6 +17,7 @@ from detect_secrets.settings import transient_settings
 
 from router.keyshapes import PEM, SHAPES
 from router.privacy import LOOK_AGAIN_S, PrivacyScanner
+from tests.house import house
 from tests.keys import ALNUM, CANARIES, URL_SAFE, made_up
 
 TOKEN = "svc-" + made_up(URL_SAFE, 40, "own")
@@ -61,6 +62,15 @@ def env(tmp_path: Path) -> Path:
 )
 def test_an_own_secret_is_found_wherever_it_stands(env: Path, text: str) -> None:
     assert PrivacyScanner([env]).scan(asking(text)) == "value of SERVICE_TOKEN in .env"
+
+
+async def test_the_routers_own_keys_stay_here_also_where_no_file_has_them() -> None:
+    async with house(router_api_key=TOKEN) as h:
+        headers = {"authorization": f"Bearer {TOKEN}", "x-force-route": "cloud"}
+        refused = await h.ask(f"Why does {TOKEN} not open the door?", headers=headers)
+        assert refused.status_code == 409
+        answered = await h.ask("Why does it not open the door?", headers=headers)
+        assert answered.status_code == 200
 
 
 @pytest.mark.parametrize(("secret", "name"), [(PASSPHRASE, "DB_PASSWORD"), (AWKWARD, "ODD_SECRET")])
