@@ -327,7 +327,9 @@ class Call:
         if slots is None:
             return None
         try:
-            return await slots.acquire(background="background" in self.decision.gates)
+            background = "background" in self.decision.gates
+            alone = len(self.decision.candidates) == 1 and not background
+            return await slots.acquire(background=background, patient=alone)
         except QueueFull as error:
             raise BackendBusy(
                 f"The {candidate.backend} model is busy: {error}", backend=candidate.backend

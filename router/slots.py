@@ -36,7 +36,8 @@ class Slot:
 
 
 class Slots:
-    """At most `limit` requests at a time (None: any number); at most `queue` more may wait.
+    """At most `limit` requests at a time (None: any number); at most `queue` more may wait, and
+    those that have nowhere else to go.
 
     Requests are served in order of arrival, those of people ahead of those that programs make on
     their own. A person who finds the queue full takes the place of the program that came last.
@@ -86,12 +87,16 @@ class Slots:
             and len(self._people) >= self._queue
         )
 
-    async def acquire(self, *, background: bool = False) -> Slot:
-        """Wait for a slot. Raises QueueFull; cancelling gives up the place in the queue."""
+    async def acquire(self, *, background: bool = False, patient: bool = False) -> Slot:
+        """Wait for a slot. Raises QueueFull; cancelling gives up the place in the queue.
+
+        `patient`: there is nobody else to ask, so it waits behind a full queue too.
+        """
         if self._limit is None or self._busy < self._limit:
             self._busy += 1
             return Slot(self)
-        self._make_room(background)
+        if not patient:
+            self._make_room(background)
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         line = self._programs if background else self._people
         line.append(turn)

@@ -312,6 +312,20 @@ async def test_a_title_is_made_here_and_never_paid_for_while_there_is_a_here() -
         assert not h.cloud.requests
 
 
+@pytest.mark.parametrize(("key", "model"), [(None, "auto"), ("sk-ant-not-a-real-key", "local")])
+async def test_who_has_nowhere_else_to_go_waits_behind_a_full_queue(
+    key: str | None, model: str
+) -> None:
+    studio = Studio({"qwen": loaded()}, hold=asyncio.Event())
+    async with house(studio, local_concurrency=1, local_queue=1, anthropic_api_key=key) as h:
+        asked = [asyncio.ensure_future(h.ask(EASY, model=model)) for _ in range(5)]
+        await h.local.asked.wait()
+        await asyncio.sleep(0.1)
+        assert studio.hold is not None
+        studio.hold.set()
+        assert [why(await answer)[0] for answer in asked] == ["local"] * 5
+
+
 async def test_a_person_goes_before_a_title_in_the_queue() -> None:
     studio = Studio({"qwen": loaded()}, hold=asyncio.Event())
     async with house(studio, local_concurrency=1, local_queue=4) as h:
