@@ -34,7 +34,11 @@ def write_setting(path: Path, name: str, value: str) -> None:
         pieces.append(f"{start}{name}={value}{newline}")
     mode = path.stat().st_mode & 0o777 if path.exists() else 0o600
     handle, beside = tempfile.mkstemp(dir=path.parent, prefix=f"{path.name}.")
-    with open(handle, "wb") as file:
-        file.write("".join(pieces).encode("utf-8", "surrogateescape"))
-    os.chmod(beside, mode)
-    os.replace(beside, path)
+    try:
+        with open(handle, "wb") as file:
+            file.write("".join(pieces).encode("utf-8", "surrogateescape"))
+        os.chmod(beside, mode)
+        os.replace(beside, path)
+    except BaseException:
+        os.unlink(beside)  # it holds the keys of the original
+        raise

@@ -327,6 +327,15 @@ def test_the_files_permissions_and_a_link_to_it_stay(tmp_path: Path) -> None:
     assert (tmp_path / "new.env").stat().st_mode & 0o777 == 0o600
 
 
+def test_a_file_that_cannot_be_written_leaves_no_copy_of_the_keys_behind(tmp_path: Path) -> None:
+    env = tmp_path / ".env"
+    env.write_text("ANTHROPIC_API_KEY=secret\n")
+    with pytest.raises(UnicodeEncodeError):
+        write_setting(env, "A", "\ud83d")
+    assert list(tmp_path.iterdir()) == [env]
+    assert env.read_text() == "ANTHROPIC_API_KEY=secret\n"
+
+
 def test_what_is_written_is_what_the_settings_then_say(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
