@@ -18,7 +18,10 @@ STALE_S: Final = 0.1
 def may_use_proxy(base_url: str | None) -> bool:
     """Do the proxies that the environment names (HTTPS_PROXY…) lead to this address? Never to one
     on this machine: it is not there, and it would be told the key."""
-    return base_url is None or urlsplit(base_url).hostname not in LOOPBACK
+    try:
+        return base_url is None or urlsplit(base_url).hostname not in LOOPBACK
+    except ValueError:  # no address at all: whoever uses it says so
+        return True
 
 
 def was_stale(error: BaseException, after_s: float) -> bool:

@@ -290,7 +290,7 @@ async def test_a_refused_connection_is_unreachable() -> None:
             await backend.open(request(), MODEL)
 
 
-@pytest.mark.parametrize("url", ["http://", "http://no such host"])
+@pytest.mark.parametrize("url", ["http://", "http://no such host", "http://["])
 async def test_an_address_that_is_none_is_our_mistake(url: str) -> None:
     async with backend_of(ClaudeServer(url)) as backend:
         with pytest.raises(BackendError, match="claude"):
