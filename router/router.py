@@ -193,10 +193,11 @@ class Router:
         return target, by_name[1] if by_name[0] == target else ""
 
     def _named(self, name: str, local: Side, cloud: Side) -> tuple[Target | None, str]:
-        if name == "local":
-            return "local", ""
-        if name == "cloud":
-            return "cloud", ""
+        match name.strip().lower():
+            case "local":
+                return "local", ""
+            case "cloud":
+                return "cloud", ""
         if self._is_embedded(name):
             return "local", name
         if name == self.local.model:

@@ -238,6 +238,12 @@ async def test_of_several_loaded_models_the_error_says_which_to_set() -> None:
 # --- forced --------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("name", ["local", "Local", " LOCAL "])
+async def test_a_side_is_named_in_any_case(name: str) -> None:
+    async with house(Studio({"qwen": loaded()})) as h:
+        assert why(await h.ask(HARD, model=name)) == ("local", "forced")
+
+
 async def test_a_named_model_is_its_sides_own_while_that_side_is_down() -> None:
     studio = Studio({"qwen": loaded(), "gemma": loaded(0)})
     async with house(studio) as h:
