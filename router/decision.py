@@ -188,19 +188,24 @@ def decide(ask: Ask, local: Side, cloud: Side, policy: Policy, *, broke: bool = 
     )
 
 
+def stays_here(rule: str) -> str:
+    """Why nobody else answers a private request, and how to allow it."""
+    return (
+        f"The request holds something private ({rule}), so it must stay on this machine:"
+        " PRIVACY=off would allow the cloud."
+    )
+
+
 def _kept_here(ask: Ask, rule: str, local: Side, gates: tuple[Reason, ...]) -> Decision:
     if ask.force == "cloud":
         raise Private(
             f"This request was forced to the cloud, but holds something private ({rule})."
             " Take it out, or start the server with PRIVACY=off."
         )
-    stays = f"This request holds something private ({rule}) and must stay on this machine"
     if not local.up:
-        raise NoBackend(f"{stays}. {local.why_not} PRIVACY=off would allow the cloud.")
+        raise NoBackend(f"{local.why_not} {stays_here(rule)}")
     if misfit := _first(gates, HARD_MISFITS):
-        raise NoBackend(
-            f"{stays}. {_misfit(misfit, ask, local)} PRIVACY=off would allow the cloud."
-        )
+        raise NoBackend(f"{_misfit(misfit, ask, local)} {stays_here(rule)}")
     model = ask.force_model if ask.force else ""
     return Decision((local.candidate(model),), "private", ask.score, gates, private=rule)
 

@@ -15,7 +15,7 @@ from router.background import background_kind
 from router.classifier import score
 from router.commit import prove, read_whole
 from router.conversations import Conversations, in_tool_loop, prefixes_of
-from router.decision import Ask, Candidate, Decision, Policy, Reason, Side, decide
+from router.decision import Ask, Candidate, Decision, Policy, Reason, Side, decide, stays_here
 from router.errors import (
     BackendBusy,
     BackendError,
@@ -286,7 +286,10 @@ class Call:
                 self.attempts.append(Attempt(candidate, error, ms))
                 if not error.retryable or not self._may_go_on_after(error):
                     raise
-        raise _most_telling(self.attempts)
+        failure = _most_telling(self.attempts)
+        if self.decision.private:
+            failure.message += f" {stays_here(self.decision.private)}"
+        raise failure
 
     async def _try(self, candidate: Candidate) -> Reply:
         router = self._router

@@ -226,16 +226,16 @@ def test_a_request_that_does_not_fit_says_what_would_make_it_fit(asked: Ask, fix
     ("asked", "local", "cloud", "broke", "error", "says"),
     [
         (replace(PRIVATE, force="cloud"), LOCAL, CLOUD, False, Private, r"a key.*PRIVACY=off"),
-        (PRIVATE, LOCAL_DOWN, CLOUD, False, NoBackend, r"a key.*Start LM.*PRIVACY=off"),
+        (PRIVATE, LOCAL_DOWN, CLOUD, False, NoBackend, r"Start LM.*a key.*PRIVACY=off"),
         (
             replace(PRIVATE, has_images=True),
             *(LOCAL, CLOUD, False, NoBackend),
-            r"a key.*qwen takes no pictures.*LOCAL_MODEL=gemma.*PRIVACY=off",
+            r"qwen takes no pictures.*LOCAL_MODEL=gemma.*a key.*PRIVACY=off",
         ),
         (
             replace(PRIVATE, size_tokens=9000),
             *(LOCAL, CLOUD, False, NoBackend),
-            r"a key.*about 10924 tokens; qwen has room for 8192.*lms load.*PRIVACY=off",
+            r"about 10924 tokens; qwen has room for 8192.*lms load.*a key.*PRIVACY=off",
         ),
         (
             replace(PRIVATE, size_tokens=9000, force="local", force_model="small"),
