@@ -111,7 +111,8 @@ class Router:
         ask = await self._ask(request, force, local, cloud)
         if ask.force == "local" and self._is_embedded(ask.force_model):
             local = await self._side("local", self.embedded_name)
-            ask = replace(ask, force_model="")
+        if local.backend == self.embedded_name:
+            ask = replace(ask, force_model="")  # it has but one
         return decide(ask, local, cloud, self.policy, broke=self._budget_spent())
 
     def call(self, request: ChatRequest, decision: Decision) -> "Call":
