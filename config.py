@@ -9,10 +9,12 @@ import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
+from dotenv import dotenv_values
 from pydantic import (
     AfterValidator,
     Field,
@@ -235,6 +237,15 @@ class Settings(BaseSettings):
     def secrets(self) -> tuple[str, ...]:
         """Every key there is, for the filter that keeps them out of logs and errors."""
         return tuple(self.keys.values())
+
+
+def misspelled(file: Path = ENV_FILE) -> dict[str, str]:
+    """Names in a `.env` file that are nearly a setting's, with that setting. All others there are
+    taken to be for other programs."""
+    settings = [name.upper() for name in Settings.model_fields]
+    names = {name.upper() for name in dotenv_values(file, interpolate=False)}.difference(settings)
+    near = {name: get_close_matches(name, settings, n=1, cutoff=0.9) for name in sorted(names)}
+    return {name: found[0] for name, found in near.items() if found}
 
 
 def load_settings(**overrides: Any) -> Settings:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-from config import ENV_FILE, Settings, SettingsError
+from config import ENV_FILE, Settings, SettingsError, misspelled
 from router.backend import Backend, TimeLimits
 from router.cloud_client import ClaudeBackend, GeminiBackend
 from router.decision import Policy
@@ -43,6 +43,8 @@ class Assembly:
     async def start(self) -> None:
         """Look at both sides, say what was found, and get ready what the first request needs."""
         router = self.router
+        for name, meant in misspelled().items():
+            log.warning("%s in .env is no setting: is %s meant?", name, meant)
         if self.settings.claude_url != self.settings.anthropic_base_url:
             log.warning(
                 "ANTHROPIC_BASE_URL is this server's own address, for clients: Claude is asked at"

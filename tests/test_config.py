@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import config
-from config import Settings, SettingsError, load_settings
+from config import Settings, SettingsError, load_settings, misspelled
 
 EXAMPLE = Path(config.__file__).with_name(".env.example")
 README = Path(config.__file__).with_name("README.md")
@@ -173,6 +173,13 @@ def test_the_address_that_leads_claude_codes_shell_here_does_not_lead_the_server
 ) -> None:
     monkeypatch.setenv("ANTHROPIC_BASE_URL", url)
     assert load_settings().claude_url == asked
+
+
+def test_a_misspelled_setting_is_told_from_what_is_for_other_programs(tmp_path: Path) -> None:
+    env = tmp_path / ".env"
+    env.write_text("COMPLEXITY_TRESHOLD=10\nserver_port=1\nOPENAI_API_KEY=x\nHOST_PORT=2\n")
+    assert misspelled(env) == {"COMPLEXITY_TRESHOLD": "COMPLEXITY_THRESHOLD"}
+    assert misspelled(tmp_path / "none") == {}
 
 
 def test_no_key_is_ever_printed(monkeypatch: pytest.MonkeyPatch) -> None:
