@@ -113,6 +113,8 @@ def _chat(body: dict[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]:
     if model := have(body.get("model"), str, "model"):
         chat["model"] = model
     if limit := have(body.get("max_tokens"), int, "max_tokens"):
+        if limit < 0:
+            raise invalid("max_tokens", "must be a whole number from 1")
         chat["max_tokens"] = limit
     if stop := have(body.get("stop_sequences"), list, "stop_sequences"):
         chat["stop"] = [need(text, str, f"stop_sequences[{i}]") for i, text in enumerate(stop)]
