@@ -62,6 +62,8 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport: asyncio.Transport = transport  # type: ignore[assignment]
+        self.head = b""
+        """As much of a request's head as has come."""
         self.parts: list[bytes] = []
         self.missing = 0
         self.stream: asyncio.Task[None] | None = None
@@ -72,12 +74,16 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         if not self.parts:
-            head, _, body = data.partition(b"\r\n\r\n")
+            head, blank, body = (self.head + data).partition(b"\r\n\r\n")
+            if not blank:
+                self.head = head
+                return
+            self.head = b""
             if head.startswith(b"GET"):
                 self.answer_get(head)
                 return
             length = re.search(rb"(?i)\r\ncontent-length: *(\d+)", head)
-            assert length is not None, "a request without a length, or in tiny pieces"
+            assert length is not None, "a request without a length"
             self.missing = int(length[1]) - len(body)
             data = body
         else:

@@ -16,10 +16,12 @@ NGINX: Final = """
 daemon off; master_process off; pid {folder}/nginx.pid; error_log {folder}/error.log;
 events {{ worker_connections 8192; }}
 http {{
-  access_log off; client_max_body_size 64m; client_body_buffer_size 4m;
+  keepalive_requests 100000000; access_log off;
+  client_max_body_size 64m; client_body_buffer_size 4m;
   client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy;
   fastcgi_temp_path {folder}/f; uwsgi_temp_path {folder}/u; scgi_temp_path {folder}/s;
-  upstream mock {{ server 127.0.0.1:{mock}; keepalive 1024; }}
+  upstream mock {{ server 127.0.0.1:{mock}; keepalive 1024;
+    keepalive_requests 100000000; }}
   server {{ listen 127.0.0.1:{port} backlog=2048; location / {{
     proxy_pass http://mock; proxy_http_version 1.1; proxy_set_header Connection "";
     proxy_buffering off; }} }}
