@@ -8,7 +8,6 @@ Exit status 1 under the bar, or when a side that is configured does not answer a
 
 import argparse
 import asyncio
-import base64
 import json
 import sys
 from collections import defaultdict
@@ -22,11 +21,11 @@ import openai
 import orjson
 import pytest
 
-from config import SettingsError, load_settings
+from config import load_settings
 from router.build import Assembly, assemble
 from router.classifier import score_messages
-from router.errors import RouterError
 from server import create_app
+from tests.live import live
 from tests.scripted import Connection, Request, ScriptedServer, scripted
 
 PROMPTS: Final = Path(__file__).with_name("bench") / "prompts.jsonl"
@@ -383,112 +382,6 @@ def report(results: list[Labelled]) -> None:
     for kind, rights in sorted(kinds.items()):
         print(f"{kind:20} {sum(rights):3} of {len(rights)}")
     print(f"accuracy {accuracy(results):.1%} of {len(results)} prompts (bar {BAR:.0%})")
-
-
-async def live() -> bool:
-    """Text, stream, tools, a picture and a schema on every side that is configured."""
-    try:
-        settings = load_settings(journal_path="off")
-    except SettingsError as error:
-        print(error, file=sys.stderr)
-        return False
-    assembly = assemble(settings)
-    transport = httpx2.ASGITransport(create_app(settings, assembly))
-    http = httpx2.AsyncClient(transport=transport, base_url="http://localhost", timeout=300)
-    client = openai.AsyncOpenAI(
-        api_key=settings.router_api_key.get_secret_value() if settings.router_api_key else "none",
-        base_url="http://localhost/v1",
-        max_retries=0,
-        http_client=http,
-    )
-    good = True
-    try:
-        for side in await assembly.router.sides():
-            if not side.usable:
-                print(f"{side.target}: left out. {side.why_not}")
-                continue
-            for name, fields in LIVE.items():
-                good &= await check(client, side.target, name, fields)
-    finally:
-        await client.close()
-        await assembly.aclose()
-    return good
-
-
-RED_SQUARE: Final = base64.b64decode(
-    "iVBORw0KGgoAAAANSUhEUgAAABAAAAAQCAIAAACQkWg2AAAAFklEQVR42mP8z8BQz0AEYBxVSF+FABJADveWkH6o"
-    "AAAAAElFTkSuQmCC"
-)
-PICTURE = "data:image/png;base64," + base64.b64encode(RED_SQUARE).decode()
-LIVE: Final[dict[str, dict[str, Any]]] = {
-    "text": {"messages": [{"role": "user", "content": "Say hello."}]},
-    "stream": {"messages": [{"role": "user", "content": "Count to five."}], "stream": True},
-    "tools": {
-        "messages": [{"role": "user", "content": "What is the weather in Paris? Use the tool."}],
-        "tools": [
-            {
-                "type": "function",
-                "function": {
-                    "name": "weather",
-                    "description": "The weather in a city.",
-                    "parameters": {
-                        "type": "object",
-                        "properties": {"city": {"type": "string"}},
-                        "required": ["city"],
-                    },
-                },
-            }
-        ],
-    },
-    "picture": {
-        "messages": [
-            {
-                "role": "user",
-                "content": [
-                    {"type": "text", "text": "Which colour is this?"},
-                    {"type": "image_url", "image_url": {"url": PICTURE}},
-                ],
-            }
-        ]
-    },
-    "schema": {
-        "messages": [{"role": "user", "content": "Give me a person."}],
-        "response_format": {
-            "type": "json_schema",
-            "json_schema": {
-                "name": "person",
-                "strict": True,
-                "schema": {
-                    "type": "object",
-                    "properties": {"name": {"type": "string"}, "age": {"type": "integer"}},
-                    "required": ["name", "age"],
-                    "additionalProperties": False,
-                },
-            },
-        },
-    },
-}
-
-
-async def check(client: openai.AsyncOpenAI, side: str, name: str, fields: dict[str, Any]) -> bool:
-    """One real call; prints how it went."""
-    try:
-        if fields.get("stream"):
-            pieces = [
-                chunk.choices[0].delta.content or ""
-                async for chunk in await client.chat.completions.create(model=side, **fields)
-                if chunk.choices
-            ]
-            said = "".join(pieces)
-        else:
-            answer = await client.chat.completions.create(model=side, max_tokens=300, **fields)
-            message = answer.choices[0].message
-            said = message.content or str(message.tool_calls or "")
-    except (openai.OpenAIError, RouterError) as error:
-        print(f"{side:6} {name:8} FAILED  {error}")
-        return False
-    print(f"{side:6} {name:8} {'ok' if said else 'EMPTY':7} {' '.join(said.split())[:80]}")
-    return bool(said)
 
 
 def main() -> int:
