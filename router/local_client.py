@@ -81,7 +81,7 @@ class LocalBackend:
         self._server = ""
 
     async def open(self, request: ChatRequest, model: str) -> Reply:
-        check_fit(request, self.name)
+        check_fit(request, self.name, self._server)
         with self._translating_errors(), within(self._limits.first_byte_s):
             native = as_it_came(request, model, self._server)
             if native is not None and (reply := await self._native(request, native, model)):

@@ -4,14 +4,26 @@ Only what is known to be refused is changed; the caller's own body is never touc
 """
 
 from itertools import takewhile
-from typing import Any
+from typing import Any, Final
 
 from router.errors import BackendUnfit
 from router.request import ChatRequest, text_of
 
+_CHOOSE_BY_WORD: Final = frozenset({"lmstudio", "llama.cpp", "ollama"})
+"""`tool_choice` is a word there: LM Studio refuses an object, the others pass over it."""
+_JSON_BY_SCHEMA: Final = frozenset({"lmstudio", "llama.cpp"})
+"""LM Studio refuses `json_object`; llama.cpp takes it and lets the model write what it likes."""
+_ONE_ANSWER: Final = frozenset({"lmstudio", "ollama"})
+"""They pass over `n`."""
 
-def check_fit(request: ChatRequest, name: str) -> None:
-    """Raises BackendUnfit on a part that no local server reads, and on a tool that none can run."""
+
+def check_fit(request: ChatRequest, name: str, server: str) -> None:
+    """Raises BackendUnfit on a part that this local server does not read, and on a tool that none
+    can run."""
+    if server in _ONE_ANSWER and request.body.get("n") not in (None, 1):
+        raise BackendUnfit(
+            f"The {name} server gives one answer at a time: `n` must be 1.", backend=name, param="n"
+        )
     if _forces_what_is_left_out(request):
         raise BackendUnfit(
             f"`tool_choice` forces a tool that the {name} server cannot run.",
@@ -53,8 +65,8 @@ def adapted(request: ChatRequest, model: str, server: str) -> dict[str, Any]:
             for message in request.messages
         ]
     )
-    if server == "lmstudio":
-        _adapt_to_lm_studio(body)
+    _adapt_choice(body, server)
+    _adapt_format(body, server)
     if server == "ollama" and "gpt-oss" not in model:
         # Ollama refuses it for models that do not think; Claude Code and Codex always send it.
         body.pop("reasoning_effort", None)
@@ -70,24 +82,18 @@ def _one_system_message(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [{**front[0], "content": text}, *messages[len(front) :]]
 
 
-def _adapt_to_lm_studio(body: dict[str, Any]) -> None:
-    """LM Studio takes `tool_choice` as a string only, and no `json_object`."""
+def _adapt_choice(body: dict[str, Any], server: str) -> None:
+    """Only the tools that may be called are shown where a choice of them is not understood."""
     match body.get("tool_choice"):
-        case {"function": {"name": str(name)}}:
-            body["tool_choice"] = "required"
-            body["tools"] = _tools_named(body, [name])
         case {"allowed_tools": {"mode": mode, "tools": [*allowed]}}:
-            names = [name for name in map(_function_name, allowed) if name]
+            names = [_function_name(tool) for tool in allowed]
             body["tool_choice"] = "required" if mode == "required" else "auto"
-            body["tools"] = _tools_named(body, names)
-    response_format = body.get("response_format")
-    if isinstance(response_format, dict) and response_format.get("type") == "json_object":
-        schema = {"name": "object", "schema": {"type": "object"}}
-        body["response_format"] = {"type": "json_schema", "json_schema": schema}
-
-
-def _tools_named(body: dict[str, Any], names: list[str]) -> list[dict[str, Any]]:
-    return [tool for tool in body.get("tools") or () if _function_name(tool) in names]
+        case {"function": {"name": str(name)}} if server in _CHOOSE_BY_WORD:
+            names = [name]
+            body["tool_choice"] = "required"
+        case _:
+            return
+    body["tools"] = [tool for tool in body.get("tools") or () if _function_name(tool) in names]
 
 
 def _function_name(tool: Any) -> str:
@@ -95,3 +101,10 @@ def _function_name(tool: Any) -> str:
         case {"function": {"name": str(name)}}:
             return name
     return ""
+
+
+def _adapt_format(body: dict[str, Any], server: str) -> None:
+    match body.get("response_format"):
+        case {"type": "json_object"} if server in _JSON_BY_SCHEMA:
+            schema = {"name": "object", "schema": {"type": "object"}}
+            body["response_format"] = {"type": "json_schema", "json_schema": schema}

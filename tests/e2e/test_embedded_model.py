@@ -3,7 +3,12 @@
 from typing import Any
 
 import httpx2
+import orjson
 import pytest
+
+from router.backend import Relayed, TimeLimits
+from router.local_client import LocalBackend
+from router.request import ChatRequest
 
 TOOL = {
     "type": "function",
@@ -82,6 +87,19 @@ def test_an_answer_follows_a_json_schema(model_url: str) -> None:
         '{"size":"small"}',
         '{"size":"large"}',
     )
+
+
+async def test_a_json_object_is_one(model_url: str) -> None:
+    limits = TimeLimits(first_byte_s=120, idle_s=60)
+    backend = LocalBackend(f"{model_url}/v1", "any", limits=limits)
+    assert (await backend.probe()).server == "llama.cpp"
+    words = {"role": "user", "content": "Say hello in JSON."}
+    body = {"messages": [words], "response_format": {"type": "json_object"}, "max_tokens": 12}
+    reply = await backend.open(ChatRequest(body), "any")
+    assert isinstance(reply, Relayed)
+    answer = orjson.loads(b"".join([chunk async for chunk in reply.chunks]))
+    await backend.aclose()
+    assert answer["choices"][0]["message"]["content"].lstrip().startswith("{")
 
 
 @pytest.mark.parametrize(
