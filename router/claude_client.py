@@ -15,13 +15,20 @@ import orjson
 
 from router.backend import Model, Relayed, Reply, Status, TimeLimits, Translated, primed
 from router.claude_models import ClaudeModels
-from router.cloud_calls import connection_errors, connection_failure, may_use_proxy, was_stale
+from router.cloud_calls import (
+    connection_errors,
+    connection_failure,
+    may_use_proxy,
+    paced,
+    too_slow,
+    was_stale,
+)
+from router.deadlines import within
 from router.errors import (
     BackendBroken,
     BackendError,
     BackendMisconfigured,
     BackendRejected,
-    BackendTimeout,
     BackendUnfit,
     BackendUnreachable,
 )
@@ -210,11 +217,12 @@ class ClaudeBackend:
         self, body: bytes, headers: Mapping[str, str] | None = None
     ) -> AsyncIterator[AsyncIterator[bytes]]:
         """Send a Messages request; the bytes of its answer. Leaving early closes the connection."""
+        asked_at = asyncio.get_running_loop().time()
         with self._translating_errors():
             response = await self._send(body, headers or {})
         with self._translating_errors(begun=True):
             try:
-                chunks = _paced(response.aiter_bytes(), self._limits)
+                chunks = paced(response.aiter_bytes(), self._limits, self.name, asked_at)
                 yield chunks
                 # Read to its end, a connection is kept.
                 with contextlib.suppress(BackendTimeout, *connection_errors()):
@@ -232,19 +240,17 @@ class ClaudeBackend:
         if sent.get("anthropic-version", _BEARER_SINCE) < _BEARER_SINCE:
             sent |= {"x-api-key": self._api_key, "Authorization": anthropic.Omit()}
         clock = asyncio.get_running_loop().time
-        began = clock()
+        asked_at = clock()
         try:
-            async with asyncio.timeout(self._limits.first_byte_s):
+            with within(self._limits.first_byte_s):
                 try:
                     return await _posted(client, body, sent)
                 except anthropic.APIConnectionError as error:
-                    if not was_stale(error, clock() - began):
+                    if not was_stale(error, clock() - asked_at):
                         raise
                 return await _posted(client, body, sent)
         except TimeoutError:
-            limit_s = self._limits.first_byte_s
-            message = f"Claude did not begin to answer within {limit_s:g} s."
-            raise BackendTimeout(message, backend=self.name) from None
+            raise too_slow(self._limits, self.name) from None
 
     async def _connected(self) -> "anthropic.AsyncAnthropic":
         if self._client is None:
@@ -339,27 +345,6 @@ class _Way:
     abilities: Abilities
     recall: Recall
     plain: bool = False
-
-
-async def _paced(chunks: AsyncIterator[bytes], limits: TimeLimits) -> AsyncGenerator[bytes, None]:
-    """The chunks as they come; raises BackendTimeout when the next one, or the last, is late."""
-    clock = asyncio.get_running_loop().time
-    end = clock() + limits.total_s
-    try:
-        while True:
-            async with asyncio.timeout_at(min(clock() + limits.idle_s, end)):
-                chunk = await anext(chunks)
-            yield chunk
-    except StopAsyncIteration:
-        return
-    except TimeoutError:
-        over = clock() >= end
-        message = (
-            f"Claude was not done after {limits.total_s:g} s."
-            if over
-            else f"Claude stopped in the middle of its answer: nothing for {limits.idle_s:g} s."
-        )
-        raise BackendTimeout(message, backend=ClaudeBackend.name) from None
 
 
 async def _posted(

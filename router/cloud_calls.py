@@ -1,9 +1,13 @@
-"""What calls to any cloud have in common: what a connection that fails means."""
+"""What calls to any cloud have in common: time limits, and what a connection that fails means."""
 
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Final
 from urllib.parse import urlsplit
 
 from config import LOOPBACK
+from router.backend import TimeLimits
+from router.deadlines import within
 from router.errors import (
     BackendBroken,
     BackendError,
@@ -22,6 +26,44 @@ def may_use_proxy(base_url: str | None) -> bool:
         return base_url is None or urlsplit(base_url).hostname not in LOOPBACK
     except ValueError:  # no address at all: whoever uses it says so
         return True
+
+
+async def paced(
+    chunks: AsyncIterator[bytes], limits: TimeLimits, backend: str, asked_at: float
+) -> AsyncGenerator[bytes, None]:
+    """The chunks as they come. Raises BackendTimeout when the first, the next or the last is late.
+
+    `asked_at`: the event loop's time at which the request was sent.
+    """
+    clock = asyncio.get_running_loop().time
+    end = asked_at + limits.total_s
+    until = asked_at + limits.first_byte_s
+    begun = False
+    try:
+        while True:
+            with within(min(until, end) - clock()):
+                chunk = await anext(chunks)
+            begun = True
+            yield chunk
+            until = clock() + limits.idle_s
+    except StopAsyncIteration:
+        return
+    except TimeoutError:
+        raise too_slow(limits, backend, begun=begun, over=clock() >= end) from None
+
+
+def too_slow(
+    limits: TimeLimits, backend: str, *, begun: bool = False, over: bool = False
+) -> BackendTimeout:
+    """`begun`: the answer had; `over`: the time for all of it is."""
+    who = backend.capitalize()
+    if over:
+        message = f"{who} did not end its answer within {limits.total_s:g} s."
+    elif begun:
+        message = f"{who} stopped in the middle of its answer: nothing for {limits.idle_s:g} s."
+    else:
+        message = f"{who} did not begin to answer within {limits.first_byte_s:g} s."
+    return BackendTimeout(message, backend=backend)
 
 
 def was_stale(error: BaseException, after_s: float) -> bool:

@@ -49,6 +49,11 @@ class within:
         ):
             raise TimeoutError from error
 
+    @property
+    def expired(self) -> bool:
+        """Was it this limit that ended the block?"""
+        return self._expired
+
     def expire(self) -> None:
         """The time is over."""
         self._ticker.open.discard(self)

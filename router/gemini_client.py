@@ -19,14 +19,15 @@ from router.cloud_calls import (
     connection_errors,
     connection_failure,
     may_use_proxy,
-    was_stale,
+    paced,
+    too_slow,
 )
+from router.deadlines import within
 from router.errors import (
     BackendBroken,
     BackendError,
     BackendMisconfigured,
     BackendRejected,
-    BackendTimeout,
     BackendUnfit,
     BackendUnreachable,
 )
@@ -175,33 +176,22 @@ class GeminiBackend:
         self, client: "genai.Client", body: Mapping[str, Any], model: str
     ) -> AsyncGenerator[bytes, None]:
         """Send a body; the answer's bytes as they come. Closing it closes the connection."""
-        response: aiohttp.ClientResponse | None = None
-        now = asyncio.get_running_loop().time
-        began = now()
-        end = began + self._limits.total_s
-        limit = asyncio.timeout(self._limits.first_byte_s)
+        asked_at = asyncio.get_running_loop().time()
         try:
-            async with limit:
-                try:
-                    response = await self._send(client, body, model)
-                except connection_errors() as error:
-                    if not was_stale(error, now() - began):
-                        raise
-                    response = await self._send(client, body, model)
-                chunk = await response.content.readany()
-            while chunk:
-                yield chunk
-                limit = asyncio.timeout_at(min(now() + self._limits.idle_s, end))
-                async with limit:
-                    chunk = await response.content.readany()
+            with within(self._limits.first_byte_s) as limit:
+                response = await self._send(client, body, model)
         except connection_errors() as error:
-            begun = response is not None
-            if limit.expired():
-                raise self._too_slow(begun, over=now() >= end) from None
-            raise connection_failure(error, backend=self.name, begun=begun) from None
+            if limit.expired:
+                raise too_slow(self._limits, self.name) from None
+            raise connection_failure(error, backend=self.name) from None
+        try:
+            chunks = response.content.iter_any()
+            async for chunk in paced(chunks, self._limits, self.name, asked_at):
+                yield chunk
+        except connection_errors() as error:
+            raise connection_failure(error, backend=self.name, begun=True) from None
         finally:
-            if response is not None:
-                response.close()
+            response.close()
 
     async def _send(
         self, client: "genai.Client", body: Mapping[str, Any], model: str
@@ -232,16 +222,6 @@ class GeminiBackend:
         finally:
             unread.reset(token)
         return answers[0]
-
-    def _too_slow(self, begun: bool, over: bool) -> BackendTimeout:
-        limits = self._limits
-        if over:
-            message = f"Gemini did not end its answer within {limits.total_s:g} s."
-        elif begun:
-            message = f"Gemini stopped in the middle of its answer for {limits.idle_s:g} s."
-        else:
-            message = f"Gemini did not begin to answer within {limits.first_byte_s:g} s."
-        return BackendTimeout(message, backend=self.name)
 
     async def _fetched(self, request: ChatRequest) -> Mapping[str, tuple[bytes, str]]:
         urls = gemini.picture_urls(request)

@@ -3,12 +3,15 @@
 Import it only with the SDK: it needs httpx2, whose transport protocol is what the SDK speaks.
 """
 
+import asyncio
 from contextvars import ContextVar
 from typing import Final
 
 import aiohttp
 import httpx2
 from yarl import URL
+
+from router.cloud_calls import was_stale
 
 unread: Final[ContextVar[list[aiohttp.ClientResponse] | None]] = ContextVar("unread", default=None)
 """Where set, a successful answer is put here, and the SDK is shown an empty one.
@@ -23,7 +26,8 @@ _SHOWN: Final = ("content-type", "retry-after")
 
 
 class Transport(httpx2.AsyncBaseTransport):
-    """Sends what the SDK has made ready. Redirects are answers; nothing is tried twice."""
+    """Sends what the SDK has made ready. Redirects are answers; nothing is tried twice, but over a
+    connection that had been closed meanwhile."""
 
     def __init__(self, connect_timeout_s: float, may_use_proxy: bool = True) -> None:
         self._connect_timeout_s = connect_timeout_s
@@ -32,7 +36,24 @@ class Transport(httpx2.AsyncBaseTransport):
         self._session: aiohttp.ClientSession | None = None
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
-        answer = await self._connected().request(
+        clock = asyncio.get_running_loop().time
+        asked_at = clock()
+        try:
+            answer = await self._sent(request)
+        except (aiohttp.ClientError, OSError) as error:
+            if not was_stale(error, clock() - asked_at):
+                raise
+            answer = await self._sent(request)
+        waiting = unread.get()
+        if waiting is not None and answer.status == 200:
+            waiting.append(answer)
+            return httpx2.Response(200)
+        async with answer:
+            shown = {name: answer.headers[name] for name in _SHOWN if name in answer.headers}
+            return httpx2.Response(answer.status, headers=shown, content=await answer.read())
+
+    async def _sent(self, request: httpx2.Request) -> aiohttp.ClientResponse:
+        return await self._connected().request(
             request.method,
             URL(str(request.url), encoded=True),
             headers=[
@@ -41,13 +62,6 @@ class Transport(httpx2.AsyncBaseTransport):
             data=await request.aread() or None,
             allow_redirects=False,
         )
-        waiting = unread.get()
-        if waiting is not None and answer.status == 200:
-            waiting.append(answer)
-            return httpx2.Response(200)
-        async with answer:
-            shown = {name: answer.headers[name] for name in _SHOWN if name in answer.headers}
-            return httpx2.Response(answer.status, headers=shown, content=await answer.read())
 
     async def aclose(self) -> None:
         if self._session is not None:

@@ -359,7 +359,7 @@ async def test_an_answer_that_never_ends_is_ended() -> None:
 
     failure = await failure_of(chatter, TimeLimits(idle_s=5, total_s=0.2))
     assert type(failure) is BackendTimeout
-    assert "not done after 0.2 s" in failure.message
+    assert "did not end its answer within 0.2 s" in failure.message
 
 
 async def test_without_a_key_nothing_is_sent() -> None:

@@ -217,6 +217,33 @@ async def test_connections_are_kept() -> None:
     assert len({head.transport for head in gemini.heads}) == 1
 
 
+async def test_a_connection_that_went_stale_is_replaced() -> None:
+    def resetting_the_second(request: web.Request) -> Awaitable[web.StreamResponse]:
+        if len(gemini.heads) == 2:
+            assert request.transport is not None
+            request.transport.abort()
+        return recording("text")(request)
+
+    gemini = Gemini(resetting_the_second)
+    async with playing(gemini) as backend:
+        for _ in range(2):
+            assert len(await ask(backend)) == 3
+    assert len(gemini.heads) == 3
+
+
+async def test_a_connection_that_is_reset_again_is_given_up() -> None:
+    def resetting(request: web.Request) -> Awaitable[web.StreamResponse]:
+        assert request.transport is not None
+        request.transport.abort()
+        return recording("text")(request)
+
+    gemini = Gemini(resetting)
+    async with playing(gemini) as backend:
+        with pytest.raises(BackendUnreachable):
+            await ask(backend)
+    assert len(gemini.heads) == 2
+
+
 async def test_answers_at_the_same_time_do_not_mix() -> None:
     def echo(request: web.Request) -> Awaitable[web.StreamResponse]:
         said = gemini.bodies[-1]["contents"][0]["parts"][0]["text"]
