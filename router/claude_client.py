@@ -217,9 +217,10 @@ class ClaudeBackend:
         self, body: bytes, headers: Mapping[str, str] | None = None
     ) -> AsyncIterator[AsyncIterator[bytes]]:
         """Send a Messages request; the bytes of its answer. Leaving early closes the connection."""
-        asked_at = asyncio.get_running_loop().time()
         with self._translating_errors():
-            response = await self._send(body, headers or {})
+            client = await self._connected()
+            asked_at = asyncio.get_running_loop().time()
+            response = await self._send(client, body, headers or {})
         with self._translating_errors(begun=True):
             try:
                 chunks = paced(response.aiter_bytes(), self._limits, self.name, asked_at)
@@ -232,8 +233,9 @@ class ClaudeBackend:
             finally:
                 await response.aclose()
 
-    async def _send(self, body: bytes, headers: Mapping[str, str]) -> "httpx2.Response":
-        client = await self._connected()
+    async def _send(
+        self, client: "anthropic.AsyncAnthropic", body: bytes, headers: Mapping[str, str]
+    ) -> "httpx2.Response":
         import anthropic
 
         sent: dict[str, Any] = dict(headers)
