@@ -29,6 +29,7 @@ from router.errors import (
     BackendError,
     BackendMisconfigured,
     BackendRejected,
+    BackendTimeout,
     BackendUnfit,
     BackendUnreachable,
 )

@@ -196,7 +196,7 @@ def send(request: ChatRequest, side: str) -> None:
         case "llama.cpp":
             sent = as_it_came(request, "m", side)
         case _:
-            check_fit(request, "local")
+            check_fit(request, "local", side)
             sent = adapted(request, "m", side)
     orjson.dumps(sent)
 
