@@ -183,7 +183,7 @@ class _Proof:
 
     def _words(self) -> str:
         text = self._text
-        if "<" in text or "[" in text:
+        if "<" in text or "[THINK]" in text:
             text = _THOUGHT.sub("", text, count=1)
         return text.strip()
 
