@@ -1,5 +1,6 @@
 """What is measured: processes that are started, asked, and looked at in /proc (Linux)."""
 
+import contextlib
 import os
 import shutil
 import signal
@@ -49,6 +50,10 @@ class Target:
         """Until it gave its first answer."""
 
     @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
     def cpu_ms(self) -> float:
         """CPU time of all its threads so far."""
         threads = Path(f"/proc/{self._process.pid}/task").iterdir()
@@ -59,6 +64,15 @@ class Target:
         """Resident memory."""
         pages = int(Path(f"/proc/{self._process.pid}/statm").read_text().split()[1])
         return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+    @property
+    def sockets(self) -> int:
+        """Sockets it has open, those it listens on too."""
+        count = 0
+        for descriptor in Path(f"/proc/{self._process.pid}/fd").iterdir():
+            with contextlib.suppress(FileNotFoundError):
+                count += os.readlink(descriptor).startswith("socket:")
+        return count
 
     def stop(self) -> None:
         self._process.send_signal(signal.SIGTERM)
@@ -71,7 +85,7 @@ class Target:
         until = time.monotonic() + 30
         while time.monotonic() < until and self._process.poll() is None:
             try:
-                with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/v1/models", timeout=5):
+                with urllib.request.urlopen(f"{self.url}/v1/models", timeout=5):
                     return
             except OSError:
                 time.sleep(0.02)

@@ -134,8 +134,15 @@ class ScriptedServer:
         self.answering.add(connection)
         serving = asyncio.ensure_future(self.script(connection, request))
         leaving = asyncio.ensure_future(_hung_up(connection))
-        done, _ = await asyncio.wait({serving, leaving}, return_when=asyncio.FIRST_COMPLETED)
-        self.answering.discard(connection)
+        try:
+            done, _ = await asyncio.wait({serving, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        except asyncio.CancelledError:
+            serving.cancel()
+            leaving.cancel()
+            await asyncio.gather(serving, leaving, return_exceptions=True)
+            raise
+        finally:
+            self.answering.discard(connection)
         if serving not in done:
             connection.closed.set()
             self.open.discard(connection)
