@@ -29,6 +29,7 @@ from router.errors import (
     BackendError,
     BackendMisconfigured,
     BackendRejected,
+    BackendTimeout,
     BackendUnfit,
     BackendUnreachable,
 )
@@ -217,7 +218,6 @@ class ClaudeBackend:
         self, body: bytes, headers: Mapping[str, str] | None = None
     ) -> AsyncIterator[AsyncIterator[bytes]]:
         """Send a Messages request; the bytes of its answer. Leaving early closes the connection."""
-        asked_at = asyncio.get_running_loop().time()
         with self._translating_errors():
             client = await self._connected()
             asked_at = asyncio.get_running_loop().time()

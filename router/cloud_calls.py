@@ -66,44 +66,6 @@ def too_slow(
     return BackendTimeout(message, backend=backend)
 
 
-async def paced(
-    chunks: AsyncIterator[bytes], limits: TimeLimits, backend: str, asked_at: float
-) -> AsyncGenerator[bytes, None]:
-    """The chunks as they come. Raises BackendTimeout when the first, the next or the last is late.
-
-    `asked_at`: the event loop's time at which the request was sent.
-    """
-    clock = asyncio.get_running_loop().time
-    end = asked_at + limits.total_s
-    until = asked_at + limits.first_byte_s
-    begun = False
-    try:
-        while True:
-            with within(min(until, end) - clock()):
-                chunk = await anext(chunks)
-            begun = True
-            yield chunk
-            until = clock() + limits.idle_s
-    except StopAsyncIteration:
-        return
-    except TimeoutError:
-        raise too_slow(limits, backend, begun=begun, over=clock() >= end) from None
-
-
-def too_slow(
-    limits: TimeLimits, backend: str, *, begun: bool = False, over: bool = False
-) -> BackendTimeout:
-    """`begun`: the answer had; `over`: the time for all of it is."""
-    who = backend.capitalize()
-    if over:
-        message = f"{who} did not end its answer within {limits.total_s:g} s."
-    elif begun:
-        message = f"{who} stopped in the middle of its answer: nothing for {limits.idle_s:g} s."
-    else:
-        message = f"{who} did not begin to answer within {limits.first_byte_s:g} s."
-    return BackendTimeout(message, backend=backend)
-
-
 def was_stale(error: BaseException, after_s: float) -> bool:
     """Did a request fail because its pooled connection had been closed meanwhile?
 
