@@ -12,6 +12,7 @@ import signal
 import socket
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager, suppress
+from functools import partial
 from typing import Annotated, Any, Literal
 
 import uvicorn
@@ -43,6 +44,7 @@ from router.stats import MOST_DAYS, MOST_DECISIONS, decisions_json, feedback_jso
 from router.wire import messages, openai
 from web import describe, views
 from web.asgi import (
+    CALLER_PAUSE_S,
     App,
     CallerLeft,
     Receive,
@@ -56,6 +58,7 @@ from web.dialect import dialect_of, error_body
 from web.door import Door
 from web.gate import Gate
 from web.page import load_page
+from web.protocol import Protocol
 
 log = logging.getLogger("router")
 
@@ -82,7 +85,12 @@ class ClosingStream(StreamingResponse):
             await super().__call__(scope, receive, send)
 
 
-def create_app(settings: Settings, assembly: Assembly | None = None) -> App:
+def create_app(
+    settings: Settings,
+    assembly: Assembly | None = None,
+    *,
+    caller_pause_s: float = CALLER_PAUSE_S,
+) -> App:
     """The server as an ASGI app. `assembly` is given by tests; else built from the settings."""
     parts = assembly or assemble(settings)
     router, ledger = parts.router, parts.ledger
@@ -97,6 +105,7 @@ def create_app(settings: Settings, assembly: Assembly | None = None) -> App:
             router,
             ledger,
             max_body_bytes=max_body_bytes,
+            caller_pause_s=caller_pause_s,
             keepalive_after_s=settings.keepalive_after_s,
             idle_timeout_s=settings.idle_timeout_s,
             redact=redact,
@@ -149,7 +158,9 @@ def create_app(settings: Settings, assembly: Assembly | None = None) -> App:
         return JSONResponse({"input_tokens": messages.count_tokens(body)})
 
     async def json_body(request: Request) -> dict[str, Any]:
-        return parse_json(await read_body(request.scope, request.receive, max_body_bytes))
+        return parse_json(
+            await read_body(request.scope, request.receive, max_body_bytes, caller_pause_s)
+        )
 
     async def relayed(path: str, request: Request) -> Response:
         body = await json_body(request)
@@ -326,10 +337,13 @@ def check_sides(settings: Settings) -> None:
         )
 
 
-def serving(app: App, settings: Settings) -> uvicorn.Config:
+def serving(
+    app: App, settings: Settings, *, caller_pause_s: float = CALLER_PAUSE_S
+) -> uvicorn.Config:
     """How the app is served over HTTP."""
     return uvicorn.Config(
         app,
+        http=partial(Protocol, head_s=caller_pause_s),  # type: ignore[arg-type]
         access_log=False,
         ws="none",
         log_config=None,

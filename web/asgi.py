@@ -17,8 +17,8 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 Headers = list[tuple[bytes, bytes]]
 Result = TypeVar("Result")
 
-BODY_PAUSE_S: Final = 30.0
-"""How long a caller may pause while it sends its body."""
+CALLER_PAUSE_S: Final = 30.0
+"""How long a caller may pause while it sends its request."""
 JSON: Final = (b"content-type", b"application/json")
 
 
@@ -53,7 +53,9 @@ def header(scope: Scope, name: bytes) -> str:
     return value.decode("latin-1")
 
 
-async def read_body(scope: Scope, receive: Receive, limit_bytes: int) -> bytes:
+async def read_body(
+    scope: Scope, receive: Receive, limit_bytes: int, pause_s: float = CALLER_PAUSE_S
+) -> bytes:
     """The whole body. Refused as soon as it is known to be too large.
 
     Raises TooLarge, InvalidRequest (408) when the caller stops sending, CallerLeft.
@@ -65,11 +67,11 @@ async def read_body(scope: Scope, receive: Receive, limit_bytes: int) -> bytes:
     size = 0
     while True:
         try:
-            with within(BODY_PAUSE_S):
+            with within(pause_s):
                 message = await receive()
         except TimeoutError:
             raise InvalidRequest(
-                f"The body stopped coming for {BODY_PAUSE_S:g} seconds.", status=408
+                f"The body stopped coming for {pause_s:g} seconds.", status=408
             ) from None
         if message["type"] == "http.disconnect":
             raise CallerLeft

@@ -86,6 +86,7 @@ class Door:
         ledger: Ledger,
         *,
         max_body_bytes: int,
+        caller_pause_s: float,
         keepalive_after_s: float,
         idle_timeout_s: float,
         redact: Callable[[str], str],
@@ -95,6 +96,7 @@ class Door:
         self.router = router
         self.ledger = ledger
         self.max_body_bytes = max_body_bytes
+        self.caller_pause_s = caller_pause_s
         self.keepalive_after_s = keepalive_after_s
         self.idle_timeout_s = idle_timeout_s
         self.redact = redact
@@ -153,7 +155,10 @@ class Exchange:
         """Answer, whatever happens."""
         watcher: asyncio.Task[None] | None = None
         try:
-            raw = await read_body(self._scope, self._receive, self._door.max_body_bytes)
+            door = self._door
+            raw = await read_body(
+                self._scope, self._receive, door.max_body_bytes, door.caller_pause_s
+            )
             watcher = self._loop.create_task(self._watch())
             await self._answer(raw)
         except CallerLeft:

@@ -18,6 +18,7 @@ from router.build import Assembly, assemble
 from server import create_app, listen, serving
 from tests.chaos.sides import CLAUDE, LOCAL, Kind, models
 from tests.scripted import Script, ScriptedServer, scripted
+from web.asgi import CALLER_PAUSE_S
 
 for slow in ("anthropic", "google.genai"):
     import_module(slow)  # here, so that no test waits for it
@@ -71,7 +72,14 @@ class House:
 
 
 @asynccontextmanager
-async def house(kind: Kind, local: Script, cloud: Script, **settings: Any) -> AsyncIterator[House]:
+async def house(
+    kind: Kind,
+    local: Script,
+    cloud: Script,
+    *,
+    caller_pause_s: float = CALLER_PAUSE_S,
+    **settings: Any,
+) -> AsyncIterator[House]:
     """A house whose cloud is of this kind (where it is "local", Claude).
 
     When it closes nothing may be left: no task, no socket, no slot that is taken.
@@ -80,13 +88,14 @@ async def house(kind: Kind, local: Script, cloud: Script, **settings: Any) -> As
     async with scripted(local, models) as near, scripted(cloud, models) as far:
         assembly = assemble(load_settings(**_settings(kind, near, far) | settings))
         async with (
-            served(assembly) as url,
+            served(assembly, caller_pause_s) as url,
             httpx2.AsyncClient(base_url=url, timeout=10, verify=False) as http,
         ):
             here = House(url, http, assembly, near, far, kind)
             yield here
             await settled(lambda: not here.at_work, "a slot was not given back")
-    await settled(lambda: asyncio.all_tasks() <= before, "a task was left")
+    here_now = asyncio.current_task()  # a fixture begins and ends in tasks of its own
+    await settled(lambda: asyncio.all_tasks() - {here_now} <= before, "a task was left")
     await settled(lambda: open_sockets() <= sockets, "a socket was left open")
 
 
@@ -127,9 +136,10 @@ def _settings(kind: Kind, local: ScriptedServer, cloud: ScriptedServer) -> dict[
 
 
 @asynccontextmanager
-async def served(assembly: Assembly) -> AsyncIterator[str]:
+async def served(assembly: Assembly, caller_pause_s: float) -> AsyncIterator[str]:
     """The app, served as `server.py` serves it; its address."""
-    config = serving(create_app(assembly.settings, assembly), assembly.settings)
+    app = create_app(assembly.settings, assembly, caller_pause_s=caller_pause_s)
+    config = serving(app, assembly.settings, caller_pause_s=caller_pause_s)
     config.load()
     server = uvicorn.Server(config)
     server.lifespan = config.lifespan_class(config)

@@ -1,0 +1,129 @@
+"""HTTP/1.1 as uvicorn reads it, and what that leaves open.
+
+A request's head has limits; what is no request is told so in the shape of the other failures; and
+who is refused while it still sends can read why.
+"""
+
+import asyncio
+from http import HTTPStatus
+from typing import Any, Final
+
+import orjson
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from router.errors import InvalidRequest, RouterError
+from web.asgi import CALLER_PAUSE_S
+from web.dialect import error_body
+
+MOST_HEAD_BYTES: Final = 64 * 1024
+"""Of a request line and its headers; other servers take 8 to 64 KB."""
+LINGER_S: Final = 5.0
+"""How long a refused caller may go on sending. Many read no answer before they have sent all, and
+never see it if the connection is gone by then."""
+
+
+class Protocol(HttpToolsProtocol):
+    """A connection. One whose head is too large, late or no HTTP is told so and closed."""
+
+    def __init__(self, *args: Any, head_s: float = CALLER_PAUSE_S, **kwargs: Any) -> None:
+        """`head_s`: how long a head may take, from its first byte or the connection's begin."""
+        super().__init__(*args, **kwargs)
+        self.url, self.headers = b"", []
+        self._head_s = head_s
+        self._head_bytes = 0
+        self._in_head = self._lingers = False
+        self._limit: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._limit = self.loop.call_later(self._head_s, self._late)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._stop_clock()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        if self._lingers:
+            return
+        super().data_received(data)
+        if self._in_head and not self._lingers:
+            self._head_bytes += len(data)
+            if self._head_bytes > MOST_HEAD_BYTES:
+                self.send_400_response("")
+            elif self._limit is None:
+                self._limit = self.loop.call_later(self._head_s, self._late)
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._in_head, self._head_bytes = True, 0
+
+    def on_headers_complete(self) -> None:
+        self._in_head = False
+        self._stop_clock()
+        sizes = (len(name) + len(value) + 4 for name, value in self.headers)
+        self._head_bytes = len(self.url) + sum(sizes)
+        if self._head_bytes > MOST_HEAD_BYTES:
+            raise ValueError  # the parser stops, and send_400_response() tells why
+        super().on_headers_complete()
+        self.cycle.transport = _Lingering(self)  # type: ignore[assignment]
+
+    def send_400_response(self, msg: str) -> None:
+        if self._head_bytes > MOST_HEAD_BYTES:
+            most_kb = MOST_HEAD_BYTES // 1024
+            said = f"The address and headers are larger than {most_kb} KB."
+            self._refuse(InvalidRequest(said, code="headers_too_large", status=431))
+        else:
+            self._refuse(InvalidRequest("This is not valid HTTP/1.1.", code="invalid_http"))
+
+    def _late(self) -> None:
+        self._limit = None
+        said = f"The request's headers did not come within {self._head_s:g} seconds."
+        self._refuse(InvalidRequest(said, status=408))
+
+    def _refuse(self, error: RouterError) -> None:
+        begun = False
+        if (cycle := self.cycle) is not None and not cycle.response_complete:
+            begun = cycle.response_started  # what is said now would be read as the answer's
+            cycle.disconnected = True
+            cycle.message_event.set()
+        if not begun:
+            path = self.url.decode("latin-1")
+            body = orjson.dumps(error_body(error, {"path": path, "headers": self.headers}))
+            head = (
+                f"HTTP/1.1 {error.status} {HTTPStatus(error.status).phrase}\r\n"
+                f"content-type: application/json\r\ncontent-length: {len(body)}\r\n"
+                "x-should-retry: false\r\nconnection: close\r\n\r\n"
+            )
+            self.transport.write(head.encode() + body)
+        self.linger()
+
+    def linger(self) -> None:
+        """Close, but let the caller finish what it is sending."""
+        if self.transport.is_closing():
+            return
+        self._lingers = True
+        self._stop_clock()
+        self.transport.write_eof()
+        self.flow.resume_reading()
+        self._limit = self.loop.call_later(LINGER_S, self.transport.close)
+
+    def _stop_clock(self) -> None:
+        if self._limit is not None:
+            self._limit.cancel()
+            self._limit = None
+
+
+class _Lingering:
+    """What an exchange writes to: it closes at once only if the caller has sent everything."""
+
+    def __init__(self, protocol: Protocol) -> None:
+        self._protocol = protocol
+        self._cycle = protocol.cycle
+        transport = protocol.transport
+        self.write, self.is_closing = transport.write, transport.is_closing
+
+    def close(self) -> None:
+        if self._cycle.more_body:
+            self._protocol.linger()
+        else:
+            self._protocol.transport.close()
