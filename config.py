@@ -4,6 +4,7 @@ Values come from the environment, else from the `.env` file beside this module, 
 defaults here. An empty value counts as unset. The environment is read here and nowhere else.
 """
 
+import base64
 import json
 import re
 import sys
@@ -12,7 +13,7 @@ from contextlib import contextmanager
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from dotenv import dotenv_values
 from pydantic import (
@@ -236,7 +237,13 @@ class Settings(BaseSettings):
     @property
     def secrets(self) -> tuple[str, ...]:
         """Every key there is, for the filter that keeps them out of logs and errors."""
-        return tuple(self.keys.values())
+        found = list(self.keys.values())
+        address = urlsplit(self.local_base_url)
+        if address.password:
+            user, password = unquote(address.username or ""), unquote(address.password)
+            login = base64.b64encode(f"{user}:{password}".encode()).decode()
+            found += [password, address.password, login]
+        return tuple(found)
 
 
 def misspelled(file: Path = ENV_FILE) -> dict[str, str]:

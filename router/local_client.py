@@ -30,6 +30,7 @@ from router.failures import retry_after_s
 from router.local_failures import failure
 from router.local_request import adapted, check_fit
 from router.native import as_it_came
+from router.redact import GONE, redact
 from router.request import ChatRequest, Dialect
 from router.wire import chat_relay, claude, messages_relay, openai, sse
 from router.wire.messages_answer import shows_thoughts
@@ -75,6 +76,7 @@ class LocalBackend:
         elif address.user is not None:
             login = aiohttp.encode_basic_auth(address.user, address.password or "", "utf-8")
             self._headers["Authorization"] = login
+        self._key = self._headers.get("Authorization", "").partition(" ")[2]
         self._limits = limits
         self._sessions: dict[bool, aiohttp.ClientSession] = {}
         self._discovery = Discovery(self.base_url, model, self._get, self._post_json)
@@ -177,7 +179,7 @@ class LocalBackend:
                 if response.content_type == "text/event-stream":
                     chunks = self._passed_on(response)
                 else:
-                    chunks = _once(await response.read())
+                    chunks = _once(self._without_key(await response.read()))
             except BaseException:
                 response.close()
                 raise
@@ -187,11 +189,17 @@ class LocalBackend:
         try:
             with self._translating_errors():
                 async for piece in self._pieces(response):
-                    yield piece
+                    yield self._without_key(piece)
         except BackendError as error:
             yield b"\n\n" + openai.error_event(error)
         finally:
             response.close()
+
+    def _without_key(self, piece: bytes) -> bytes:
+        """What tells of an error may repeat the key that was sent."""
+        if self._key and b'"error"' in piece:
+            return piece.replace(self._key.encode(), GONE.encode())
+        return piece
 
     async def probe(self) -> Status:
         status = await self._discovery.look()
@@ -377,6 +385,7 @@ class LocalBackend:
         return self._error(response.status, said, retry_after_s(response.headers))
 
     def _error(self, status: int, said: str, wait_s: float | None = None) -> BackendError:
+        said = redact(said, (self._key,))  # before it is shortened: half a key is not recognised
         return failure(status, said, self.name, self.model, wait_s)
 
     def _broken(self, how: str) -> BackendBroken:
