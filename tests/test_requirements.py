@@ -1,0 +1,104 @@
+"""The requirement files name what the code imports, no more and no less, and the locks hold it."""
+
+import ast
+import re
+import sys
+from collections.abc import Iterator
+from importlib.metadata import packages_distributions
+from itertools import chain
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).parent.parent
+RUN_TIME = ("*.py", "router/**/*.py", "web/**/*.py")
+TESTS = ("tests/**/*.py", "bench/**/*.py")
+TOOLS = ("tools/**/*.py",)
+OURS = {"config", "router", "server", "web", "tests", "tools", "bench"}
+# Installed by itself, without its dependencies.
+EMBEDDED = {"xllamacpp"}
+# Used without being imported by us: uvicorn takes the first two where it finds them,
+# pydantic-settings reads .env files with the third.
+NOT_IMPORTED = {"uvloop", "httptools", "python-dotenv"}
+COMMANDS = {"ruff", "mypy", "types-jsonschema", "types-pyyaml", "uv", "pytest-asyncio"}
+# Another package's own face, and what several distributions share.
+PART_OF = {
+    "anyio": "fastapi",
+    "google": "google-genai",
+    "referencing": "jsonschema",
+    "starlette": "fastapi",
+    "typing_extensions": "pydantic",
+    "yarl": "aiohttp",
+}
+
+
+def listed(name: str) -> dict[str, Requirement]:
+    """The requirements of a file, without those it takes in with -r."""
+    lines = (line.partition("#")[0].strip() for line in (ROOT / name).read_text().splitlines())
+    found = (Requirement(line) for line in lines if line and not line.startswith("-"))
+    return {canonicalize_name(requirement.name): requirement for requirement in found}
+
+
+def locked(name: str) -> dict[str, list[str]]:
+    """Versions by package; several where the system or Python decides."""
+    versions: dict[str, list[str]] = {}
+    for package, version in re.findall(
+        r"^([\w.-]+)(?:\[.*?\])?==(\S+)", (ROOT / name).read_text(), re.M
+    ):
+        versions.setdefault(canonicalize_name(package), []).append(version)
+    return versions
+
+
+def imported(patterns: tuple[str, ...]) -> set[str]:
+    """Distributions that the modules import, at the top or anywhere inside."""
+    providers = packages_distributions()
+    tops = set()
+    for path in chain.from_iterable(ROOT.glob(pattern) for pattern in patterns):
+        tops |= set(_imports(ast.parse(path.read_text("utf-8"))))
+    foreign = tops - sys.stdlib_module_names - OURS - EMBEDDED - {p.stem for p in ROOT.glob("*.py")}
+    names = (PART_OF.get(top) or providers.get(top, [top])[0] for top in foreign)
+    return {canonicalize_name(name) for name in names}
+
+
+def _imports(tree: ast.AST) -> Iterator[str]:
+    for node in ast.walk(tree):
+        names: list[str] = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+            names = [node.module]
+        yield from (name.partition(".")[0] for name in names)
+
+
+def test_requirements_are_what_the_programs_import() -> None:
+    assert imported(RUN_TIME) | NOT_IMPORTED == set(listed("requirements.txt"))
+
+
+def test_development_requirements_are_what_tests_and_tools_import_besides() -> None:
+    besides = set(listed("requirements-dev.txt"))
+    assert imported(TESTS) - set(listed("requirements.txt")) <= besides
+    assert besides <= imported(TESTS) | imported(TOOLS) | COMMANDS
+
+
+@pytest.mark.parametrize("name", ["requirements", "requirements-dev", "requirements-embedded"])
+def test_the_lock_satisfies_the_ranges(name: str) -> None:
+    versions = locked(f"{name}.lock")
+    for package, requirement in listed(f"{name}.txt").items():
+        assert package in versions, f"{package} is not in {name}.lock: make lock"
+        for version in versions[package]:
+            assert requirement.specifier.contains(version), f"{package} {version}: make lock"
+
+
+def test_both_locks_agree() -> None:
+    development = locked("requirements-dev.lock")
+    assert locked("requirements.lock").items() <= development.items()
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.glob("*.lock")), ids=lambda path: path.name)
+def test_a_lock_has_a_hash_for_every_package_and_names_no_place(path: Path) -> None:
+    text = path.read_text()
+    assert "://" not in text
+    for entry in re.split(r"^(?=\S+==)", text, flags=re.M)[1:]:
+        assert "--hash=sha256:" in entry
