@@ -73,6 +73,6 @@ class Side:
         await server.start()
         self.back_at = time.monotonic()
 
-    def was_gone(self, since: float) -> bool:
-        """Was it, as far as the server could know, at some moment from then on?"""
-        return self.back_at + AFTERMATH_S > since
+    def was_gone(self, since: float, refused: bool) -> bool:
+        """Was it at some moment from then on? To one refused: as far as the server could know."""
+        return self.back_at + (AFTERMATH_S if refused else 0) > since

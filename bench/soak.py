@@ -146,7 +146,8 @@ class Soak:
             return True
         sides = [("local", self.local, question.local), ("cloud", self.cloud, question.cloud)]
         return any(
-            question.concerns(name) and (fault != "well" or side.was_gone(began))
+            question.concerns(name)
+            and (fault != "well" or side.was_gone(began, trouble.startswith("error 503")))
             for name, side, fault in sides
         )
 
@@ -167,9 +168,8 @@ class Soak:
 
 
 def outcome_of(heard: Heard, question: Question) -> tuple[str, str]:
-    if heard.error is not None:
+    if error := heard.error:
         told = "told by the status" if heard.status != 200 else "told in the stream"
-        error = heard.error
         return f"error {told}", f"error {heard.status} {error.get('code')} {error['message']}"
     if not heard.finish:
         return "cut off in silence", "cut off in silence"

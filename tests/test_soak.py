@@ -60,4 +60,5 @@ def test_a_side_that_was_gone_explains() -> None:
     run.local.back_at = 100
     question = Question(7, CHAT, True, "local")
     assert run.explains(question, "error 503 no_backend", 101)
+    assert not run.explains(question, "error 504 upstream_timeout", 101)
     assert not run.explains(question, "error 503 no_backend", 110)
