@@ -44,9 +44,9 @@ from tests.claude_server import (
     silence,
     streaming,
 )
+from tests.claude_words import assistant, call, request, result, user
 from tests.keys import CANARIES
 from tests.test_claude_stream import SAID, recorded
-from tests.test_wire_claude import assistant, call, request, result, user
 
 KEY = "sk-ant-api03-canary-0123456789abcdef"
 MODEL = "claude-sonnet-5-5"

@@ -13,10 +13,10 @@ from router.request import ChatRequest
 from router.wire import claude, gemini, messages, openai, responses
 from router.wire.claude_model import Abilities
 from tests import claude_rules
+from tests.claude_words import ALL, ALWAYS_THINKING
 from tests.clients import recorded, recorded_for
 from tests.gemini_words import NEW
 from tests.openai_bodies import FIELDS, PDF, PNG, bodies
-from tests.test_wire_claude import ALL, ALWAYS_THINKING
 from tests.test_wire_gemini_any import assert_wellformed
 
 GEMINIS = [NEW, "gemini-3-pro-preview", "gemini-2.5-pro", "gemini-2.0-flash"]
