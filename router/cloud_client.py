@@ -1,8 +1,9 @@
 """The cloud backends. Importing them opens nothing; an SDK is imported when first used.
 
-`claude_client.py` and `gemini_client.py` hold the calls, `wire/claude.py` and `wire/gemini.py`
-the formats, `cloud_calls.py` and `failures.py` what both have in common, `vault.py` the opaque
-data that must come back to the model that made it.
+`claude_client.py` and `gemini_client.py` hold the calls, `claude_models.py` and `gemini_models.py`
+what the providers say of their models, `wire/claude.py` and `wire/gemini.py` the formats,
+`cloud_calls.py` and `failures.py` what both have in common, `vault.py` the opaque data that must
+come back to the model that made it, `pictures.py` the pictures that Gemini wants fetched.
 """
 
 from router.claude_client import ClaudeBackend

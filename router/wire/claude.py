@@ -1,5 +1,8 @@
-"""Claude's Messages API: a chat request to its parameters; its stream to events (`decode`).
+"""Chat Completions to Claude's Messages, and back: `encode` and `decode`.
 
+`claude_turns.py` has the conversation and `claude_parts.py` what is in it, `claude_schema.py` the
+JSON Schema that it takes, `claude_cache.py` the marks of its cache, `claude_model.py` what a model
+can, `claude_stream.py` the way back and the failures, `claude_relay.py` requests that are its own.
 Source: Anthropic API reference, "Messages", version 2026-10-21; OpenAI API reference, "Chat
 Completions".
 """
