@@ -1,0 +1,53 @@
+"""A stop in the middle of an answer that does not end by itself."""
+
+import asyncio
+import signal
+from pathlib import Path
+
+import httpx2
+
+from tests.chaos.callers import DIALECTS
+from tests.chaos.sides import HELLO, LOCAL, models
+from tests.e2e.processes import server
+from tests.scripted import Connection, Request, scripted
+
+
+async def talking_for_ever(connection: Connection, request: Request) -> None:
+    await connection.begin_stream()
+    await connection.chunk(LOCAL.begin)
+    await connection.silence()
+
+
+async def test_a_stop_ends_what_goes_on_too_long_with_an_error_event(checkout: Path) -> None:
+    async with scripted(talking_for_ever, models) as local:
+        starting = server(
+            checkout,
+            local_base_url=f"{local.url}/v1",
+            embedded_model="off",
+            complexity_threshold=100,
+            shutdown_grace_s=1,
+        )
+        running = await asyncio.to_thread(starting.__enter__)
+        try:
+            async with httpx2.AsyncClient(
+                base_url=running.url, timeout=30, trust_env=False
+            ) as http:
+                posts = [
+                    asyncio.create_task(http.post(dialect.path, json=dialect.body(stream=True)))
+                    for dialect in DIALECTS
+                ]
+                async with asyncio.timeout(30):
+                    while len(local.answering) < len(posts):  # noqa: ASYNC110
+                        await asyncio.sleep(0.02)
+                    running.process.send_signal(signal.SIGTERM)
+                    answers = await asyncio.gather(*posts)
+            for dialect, answer in zip(DIALECTS, answers, strict=True):
+                heard = dialect.hear(answer)
+                assert (heard.text, heard.finish) == (HELLO, None)
+                assert heard.error is not None
+                assert "shutting down" in heard.error["message"]
+            code = await asyncio.to_thread(running.process.wait, 30)
+            assert code in (0, -signal.SIGTERM)
+            assert "Traceback" not in running.log.read_text()
+        finally:
+            await asyncio.to_thread(starting.__exit__, None, None, None)
