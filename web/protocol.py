@@ -8,6 +8,7 @@ import asyncio
 from http import HTTPStatus
 from typing import Any, Final
 
+import httptools
 import orjson
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
@@ -45,7 +46,15 @@ class Protocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         if self._lingers:
             return
-        super().data_received(data)
+        self._unset_keepalive_if_required()
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            self._stay(data[upgrade.args[0] :])
+            return
+        except httptools.HttpParserError:
+            self.send_400_response("")
+            return
         if self._in_head and not self._lingers:
             self._head_bytes += len(data)
             if self._head_bytes > MOST_HEAD_BYTES:
@@ -64,8 +73,28 @@ class Protocol(HttpToolsProtocol):
         self._head_bytes = len(self.url) + sum(sizes)
         if self._head_bytes > MOST_HEAD_BYTES:
             raise ValueError  # the parser stops, and send_400_response() tells why
+        if self.parser.should_upgrade():
+            return  # see _stay()
         super().on_headers_complete()
         self.cycle.transport = _Lingering(self)  # type: ignore[assignment]
+
+    def on_message_complete(self) -> None:
+        if not self.parser.should_upgrade():
+            super().on_message_complete()
+
+    def _stay(self, rest: bytes) -> None:
+        """An offer to speak another protocol, as Java's client makes it, is not taken up.
+
+        The parser has stopped behind the head; the request is read again without the offer.
+        """
+        method = self.parser.get_method()
+        if method == b"CONNECT":
+            self.send_400_response("")
+            return
+        kept = [(n, v) for n, v in self.headers if n not in (b"connection", b"upgrade")]
+        head = [b"%b %b HTTP/1.1" % (method, self.url), *(b"%b: %b" % header for header in kept)]
+        self.parser = httptools.HttpRequestParser(self)
+        self.data_received(b"\r\n".join([*head, b"", rest]))
 
     def send_400_response(self, msg: str) -> None:
         if self._head_bytes > MOST_HEAD_BYTES:
