@@ -35,11 +35,11 @@ from rich.text import Text
 
 from config import bad_settings_exit, settings_or_exit
 from router.backend import Relayed, Target
+from router.books.ledger import Entry
 from router.build import Assembly, assemble
 from router.classifier import MOST_WORDS, Evidence, explain
 from router.errors import RouterError
 from router.events import Event, RefusalDelta, TextDelta
-from router.ledger import Entry
 from router.request import ChatRequest
 from router.router import Call
 from router.wire import openai

@@ -24,6 +24,8 @@ from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
 
 from config import Settings, SettingsError, bad_settings_exit, settings_or_exit
+from router.books.metrics import CONTENT_TYPE_LATEST
+from router.books.stats import MOST_DAYS, MOST_DECISIONS, decisions_json, feedback_json, stats_json
 from router.build import Assembly, assemble
 from router.decision import Decision
 from router.errors import (
@@ -36,11 +38,9 @@ from router.errors import (
     UnknownModel,
     UnknownRoute,
 )
-from router.metrics import CONTENT_TYPE_LATEST
 from router.redact import RedactingFilter
 from router.request import ChatRequest, checked, parse_json
 from router.responses_store import StoredResponses
-from router.stats import MOST_DAYS, MOST_DECISIONS, decisions_json, feedback_json, stats_json
 from router.wire import messages, openai
 from web import describe, views
 from web.asgi import (

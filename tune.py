@@ -27,16 +27,16 @@ from rich.table import Table
 from rich.text import Text
 
 from config import ENV_FILE, Settings, load_settings, settings_or_exit
-from router import compare, judge, replay
+from router.books.journal import DAY_S, journal_path
+from router.books.journal_file import JournalFile
+from router.books.prices import Prices
 from router.build import assemble
-from router.compare import Prompt
-from router.env_file import write_setting
 from router.errors import RouterError
-from router.journal import DAY_S, journal_path
-from router.journal_file import JournalFile
-from router.judge import Compared, NoVerdict, Rate
-from router.prices import Prices
-from router.replay import Outcome, Replay
+from router.tuning import compare, judge, replay
+from router.tuning.compare import Prompt
+from router.tuning.env_file import write_setting
+from router.tuning.judge import Compared, NoVerdict, Rate
+from router.tuning.replay import Outcome, Replay
 
 PER_DAY = {"day": 1.0, "week": 7.0, "month": 30.0}
 STEP = 5

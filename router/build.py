@@ -8,15 +8,15 @@ from functools import partial
 
 from config import ENV_FILE, Settings, SettingsError, misspelled
 from router.backend import Backend, TimeLimits
+from router.books.journal import Journal, journal_path
+from router.books.ledger import Ledger
+from router.books.metrics import Metrics, SideState
+from router.books.prices import Prices
 from router.cloud_client import ClaudeBackend, GeminiBackend
 from router.decision import Policy
 from router.embedded import EmbeddedServer
 from router.embedded_client import EmbeddedBackend
-from router.journal import Journal, journal_path
-from router.ledger import Ledger
 from router.local_client import LocalBackend
-from router.metrics import Metrics, SideState
-from router.prices import Prices
 from router.privacy import PrivacyScanner
 from router.redact import redact
 from router.router import Router

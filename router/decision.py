@@ -6,7 +6,7 @@ from typing import Final, Literal, get_args
 from router.backend import Model, Status, Target
 from router.classifier import Score
 from router.errors import BackendUnfit, NoBackend, Private
-from router.local_servers import fix_command
+from router.local.servers import fix_command
 
 Reason = Literal[
     "private",

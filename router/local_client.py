@@ -2,7 +2,8 @@
 
 The caller's body goes out with only `model` replaced, and the answer's bytes come back as they
 are: of a chat request always, of one in another dialect where the server's own endpoint for it is
-better than a translation (native.py). The exceptions, all of them here or in local_request.py:
+better than a translation (local/native.py). The exceptions, all of them here or in
+local/request.py:
 
 - a stream is asked for its usage; the usage chunk is held back if the caller did not ask for it;
 - a stream that ends without `[DONE]` gets one if it said how it finished, else it is an error;
@@ -23,13 +24,13 @@ from yarl import URL
 
 from router.backend import Relayed, Reply, Status, TimeLimits, Translated, chained, primed
 from router.deadlines import within
-from router.discovery import Discovery
 from router.errors import BackendBroken, BackendError, BackendTimeout, BackendUnreachable
 from router.events import Event, Usage
 from router.failures import retry_after_s
-from router.local_failures import failure
-from router.local_request import adapted, check_fit
-from router.native import as_it_came
+from router.local.discovery import Discovery
+from router.local.failures import failure
+from router.local.native import as_it_came
+from router.local.request import adapted, check_fit
 from router.redact import GONE, redact
 from router.request import ChatRequest, Dialect
 from router.wire import chat_relay, claude, messages_relay, openai, sse

@@ -25,11 +25,11 @@ from router.errors import (
     InvalidRequest,
 )
 from router.events import Usage
-from router.loading import Loader
+from router.local.loading import Loader
+from router.local.slots import QueueFull, Slot, Slots
 from router.local_client import LocalBackend
 from router.privacy import PrivacyScanner
 from router.request import ChatRequest, has_images, size_tokens
-from router.slots import QueueFull, Slot, Slots
 
 UNCONFIGURED: Final = Status(
     "unconfigured",

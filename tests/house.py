@@ -9,8 +9,8 @@ import httpx2
 import orjson
 
 from config import load_settings
+from router.books.record import Record
 from router.build import Assembly, assemble
-from router.record import Record
 from server import create_app
 from tests.scripted import Connection, Request, Script, scripted
 from tests.test_doors import claude_answer, local_answer, models

@@ -17,8 +17,8 @@ import orjson
 import pytest
 
 from router.backend import Relayed, Status, TimeLimits, Translated
-from router.cloud_calls import connection_errors, connection_failure
 from router.cloud_client import ClaudeBackend
+from router.clouds.calls import connection_errors, connection_failure
 from router.errors import (
     BackendBroken,
     BackendBusy,

@@ -7,10 +7,10 @@ import orjson
 import pytest
 
 from router.backend import Model, Status, TimeLimits
-from router.discovery import Discovery
 from router.embedded import EmbeddedServer
+from router.local.discovery import Discovery
+from router.local.servers import fix_command
 from router.local_client import LocalBackend
-from router.local_servers import fix_command
 from tests.scripted import Connection, Request, scripted
 
 RECORDINGS = Path(__file__).parent / "recordings" / "local"

@@ -14,7 +14,10 @@ import pytest
 from aiohttp import web
 
 from router.backend import Status, TimeLimits, Translated
-from router.cloud_calls import connection_errors
+from router.clouds.calls import connection_errors
+from router.clouds.gemini_client import GeminiBackend
+from router.clouds.pictures import Pictures
+from router.clouds.vault import Vault
 from router.errors import (
     BackendBroken,
     BackendBusy,
@@ -26,9 +29,6 @@ from router.errors import (
     BackendUnreachable,
 )
 from router.events import Event, Finish, TextDelta, ToolCallStart
-from router.gemini_client import GeminiBackend
-from router.pictures import Pictures
-from router.vault import Vault
 from router.wire.gemini import NO_SIGNATURE, SIGNATURE, Malformed, encode
 from tests.gemini_words import NEW, RECORDINGS, assistant, function, request_of, result, user
 

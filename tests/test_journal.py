@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from router.books.journal import DAY_S, MEMORY, Attempt, Journal, Record, journal_path
+from router.books.journal_file import MEMORY_ROWS, MIGRATIONS, PURGE_ROWS, JournalFile
 from router.events import Usage
-from router.journal import DAY_S, MEMORY, Attempt, Journal, Record, journal_path
-from router.journal_file import MEMORY_ROWS, MIGRATIONS, PURGE_ROWS, JournalFile
 
 HOME = Path(__file__).parents[1]
 NOON = 1_800_014_400.0
@@ -289,7 +289,7 @@ def test_memory_is_bounded(journal: Journal) -> None:
 WRITER = """
 import sys
 from pathlib import Path
-from router.journal import Journal, Record
+from router.books.journal import Journal, Record
 journal = Journal(Path(sys.argv[1]))
 n = 0
 while n < int(sys.argv[3]):
@@ -383,7 +383,7 @@ def test_a_read_only_disk_costs_one_warning_and_no_record_that_was_there(path: P
     script = """
 import os, sys
 from pathlib import Path
-from router.journal import Journal, Record
+from router.books.journal import Journal, Record
 if os.geteuid() == 0:  # root may write everywhere
     os.setgid(65_534)
     os.setuid(65_534)

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from router.errors import BackendUnfit
-from router.local_request import adapted, check_fit
+from router.local.request import adapted, check_fit
 from router.request import ChatRequest
 
 SERVERS = ["lmstudio", "llama.cpp", "ollama", "vllm", "openai", ""]

@@ -4,9 +4,9 @@ import time
 
 from prometheus_client.parser import text_string_to_metric_families
 
+from router.books.metrics import CONTENT_TYPE_LATEST, Metrics, SideState
+from router.books.record import Attempt, Record
 from router.events import Usage
-from router.metrics import CONTENT_TYPE_LATEST, Metrics, SideState
-from router.record import Attempt, Record
 
 
 def samples(metrics: Metrics) -> dict[tuple[str, ...], float]:

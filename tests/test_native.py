@@ -9,8 +9,8 @@ import pytest
 from router.backend import Relayed, Reply, TimeLimits, Translated
 from router.errors import BackendBroken, BackendError, BackendUnfit
 from router.events import Finish, TextDelta, Usage
+from router.local.native import ENDPOINTS, Endpoint
 from router.local_client import LocalBackend
-from router.native import ENDPOINTS, Endpoint
 from router.request import ChatRequest
 from router.wire import messages, responses
 from tests.clients import recorded, recorded_for

@@ -14,10 +14,10 @@ import pytest
 import uvicorn
 from aiohttp import web
 
+from router.books.journal import Attempt, Journal, Record
+from router.books.stats import decisions_json, stats_json
 from router.decision import REASONS
 from router.events import Usage
-from router.journal import Attempt, Journal, Record
-from router.stats import decisions_json, stats_json
 from tests.browser import Tab, browser, needs_browser
 from tests.house import house
 from web.asgi import App

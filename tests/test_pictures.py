@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 import pytest
 from aiohttp import web
 
-from router.pictures import (
+from router.clouds.pictures import (
     KEPT_S,
     MAX_KEPT_BYTES,
     MAX_PICTURES,

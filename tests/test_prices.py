@@ -4,9 +4,9 @@ from datetime import UTC, datetime
 
 import pytest
 
+from router.books.prices import Prices
+from router.books.record import Record
 from router.events import Usage
-from router.prices import Prices
-from router.record import Record
 
 SONNET = "claude-sonnet-4-6"  # since 2026-03-13 3 in, 0.30 cached, 3.75 cache write, 15 out
 AUTUMN_2026 = datetime(2026, 11, 1, tzinfo=UTC).timestamp()

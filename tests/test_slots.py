@@ -4,7 +4,7 @@ from collections.abc import Awaitable
 
 import pytest
 
-from router.slots import QueueFull, Slot, Slots
+from router.local.slots import QueueFull, Slot, Slots
 
 
 async def queued(awaitable: Awaitable[Slot], slots: Slots) -> "asyncio.Future[Slot]":

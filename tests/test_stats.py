@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from router.books.journal import DAY_S, Attempt, Journal, Record
+from router.books.stats import decisions_json, feedback_json, stats_json
 from router.errors import InvalidRequest
 from router.events import Usage
-from router.journal import DAY_S, Attempt, Journal, Record
-from router.stats import decisions_json, feedback_json, stats_json
 
 NOON = 1_800_014_400.0
 

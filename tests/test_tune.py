@@ -18,12 +18,12 @@ from rich.console import Console
 import config
 import tune
 from config import Settings, load_settings
-from router import compare, judge, replay
-from router.compare import Prompt
-from router.env_file import write_setting
+from router.books.journal import DAY_S, Journal, Record
 from router.events import Usage
-from router.journal import DAY_S, Journal, Record
-from router.judge import Compared, NoVerdict, Rate
+from router.tuning import compare, judge, replay
+from router.tuning.compare import Prompt
+from router.tuning.env_file import write_setting
+from router.tuning.judge import Compared, NoVerdict, Rate
 
 NOW = 1_800_014_400.0
 

@@ -5,7 +5,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router.vault import Vault
+from router.clouds.vault import Vault
 
 
 def thought(size: int) -> dict[str, Any]:

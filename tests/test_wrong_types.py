@@ -7,16 +7,16 @@ import orjson
 import pytest
 
 from router.background import background_kind
+from router.books.journal_file import JournalFile
+from router.books.metrics import Metrics
+from router.books.prices import Prices
+from router.books.record import Record
 from router.classifier import score
 from router.conversations import in_tool_loop, prefixes_of
 from router.errors import BackendError, RouterError
 from router.events import Finish, Usage
-from router.journal_file import JournalFile
-from router.local_request import adapted, check_fit
-from router.metrics import Metrics
-from router.native import as_it_came
-from router.prices import Prices
-from router.record import Record
+from router.local.native import as_it_came
+from router.local.request import adapted, check_fit
 from router.request import ChatRequest, has_images, size_tokens
 from router.wire import chat_relay, claude, gemini, messages, messages_relay, openai, responses, sse
 from router.wire.messages_answer import shows_thoughts

@@ -10,9 +10,9 @@ from typing import Any, Final, Protocol
 import orjson
 
 from router.backend import Relayed, Reply
+from router.books.ledger import Entry, Ledger
 from router.errors import RouterError
 from router.events import Event
-from router.ledger import Entry, Ledger
 from router.request import ChatRequest, Dialect
 from router.router import Call, Router
 from router.wire import openai, sse

@@ -5,13 +5,13 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from typing import Final
 
+from router.books.journal import Journal
+from router.books.metrics import Metrics
+from router.books.prices import Prices
+from router.books.record import Attempt, Record
 from router.decision import Decision
 from router.errors import RouterError
 from router.events import Event, Finish
-from router.journal import Journal
-from router.metrics import Metrics
-from router.prices import Prices
-from router.record import Attempt, Record
 from router.request import ChatRequest, Dialect, text_of
 from router.router import Attempt as Failed
 from router.router import Call

@@ -11,7 +11,7 @@ import aiohttp
 import httpx2
 from yarl import URL
 
-from router.cloud_calls import was_stale
+from router.clouds.calls import was_stale
 
 unread: Final[ContextVar[list[aiohttp.ClientResponse] | None]] = ContextVar("unread", default=None)
 """Where set, a successful answer is put here, and the SDK is shown an empty one.

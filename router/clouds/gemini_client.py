@@ -15,13 +15,16 @@ from json import JSONDecodeError
 from typing import TYPE_CHECKING, Any, Final
 
 from router.backend import Model, Status, TimeLimits, Translated, primed
-from router.cloud_calls import (
+from router.clouds.calls import (
     connection_errors,
     connection_failure,
     may_use_proxy,
     paced,
     too_slow,
 )
+from router.clouds.gemini_models import BETA, GeminiModels, Limits
+from router.clouds.pictures import PictureError, Pictures
+from router.clouds.vault import Vault
 from router.deadlines import within
 from router.errors import (
     BackendBroken,
@@ -32,11 +35,8 @@ from router.errors import (
     BackendUnreachable,
 )
 from router.events import Event, ToolCallStart
-from router.gemini_models import BETA, GeminiModels, Limits
-from router.pictures import PictureError, Pictures
 from router.redact import redact
 from router.request import ChatRequest
-from router.vault import Vault
 from router.wire import gemini
 
 if TYPE_CHECKING:
@@ -199,7 +199,7 @@ class GeminiBackend:
         """Send a body; the answer as soon as it begins, unread."""
         from google.genai import types
 
-        from router.gemini_transport import unread
+        from router.clouds.gemini_transport import unread
 
         config = types.GenerateContentConfigDict(
             automatic_continuation=False,
@@ -249,7 +249,7 @@ class GeminiBackend:
         from google import genai
         from google.genai import types
 
-        from router.gemini_transport import Transport
+        from router.clouds.gemini_transport import Transport
 
         transport = Transport(self._limits.connect_s, may_use_proxy(self._base_url))
         http = httpx2.AsyncClient(transport=transport)

@@ -28,7 +28,7 @@ from prometheus_client import (
 )
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
-from router.record import Record
+from router.books.record import Record
 
 __all__ = ["CONTENT_TYPE_LATEST", "Metrics", "SideState"]
 

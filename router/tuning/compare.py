@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Any, Final
 
 from router.backend import Relayed, Target
+from router.books.journal_file import JournalFile
+from router.books.prices import Prices
 from router.classifier import score_messages
 from router.events import Finish, TextDelta, Usage
-from router.journal_file import JournalFile
-from router.judge import Compared, Verdict, judge_prompt, key_of, verdict_of
-from router.prices import Prices
 from router.request import ChatRequest, estimate_tokens
 from router.router import Router
+from router.tuning.judge import Compared, Verdict, judge_prompt, key_of, verdict_of
 from router.wire import openai
 
 ANSWER_TOKENS: Final = 500

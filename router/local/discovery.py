@@ -16,7 +16,7 @@ from urllib.parse import quote
 import orjson
 
 from router.backend import Model, Status
-from router.local_servers import (
+from router.local.servers import (
     Entry,
     lmstudio,
     lmstudio_v0,

@@ -19,8 +19,8 @@ from typing import Final, NamedTuple
 
 import platformdirs
 
-from router.journal_file import JournalFile
-from router.record import Attempt, Feedback, Outcome, Record
+from router.books.journal_file import JournalFile
+from router.books.record import Attempt, Feedback, Outcome, Record
 
 __all__ = ["Attempt", "Feedback", "Journal", "Outcome", "Record", "journal_path"]
 

@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 import orjson
 
 from router.backend import Model, Relayed, Reply, Status, TimeLimits, Translated, primed
-from router.claude_models import ClaudeModels
-from router.cloud_calls import (
+from router.clouds.calls import (
     connection_errors,
     connection_failure,
     may_use_proxy,
@@ -23,6 +22,8 @@ from router.cloud_calls import (
     too_slow,
     was_stale,
 )
+from router.clouds.claude_models import ClaudeModels
+from router.clouds.vault import Vault
 from router.deadlines import within
 from router.errors import (
     BackendBroken,
@@ -37,7 +38,6 @@ from router.events import Event, ToolCallStart, Usage
 from router.failures import CONTEXT_LENGTH, NO_SUCH_MODEL, retry_after_s
 from router.redact import redact
 from router.request import ChatRequest
-from router.vault import Vault
 from router.wire import claude, sse
 from router.wire.claude_model import Abilities
 from router.wire.claude_turns import Recall

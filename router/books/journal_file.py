@@ -14,8 +14,8 @@ from typing import Any, Final
 
 import orjson
 
+from router.books.record import Attempt, Record
 from router.events import Usage
-from router.record import Attempt, Record
 
 BUSY_MS: Final = 5_000
 MEMORY_ROWS: Final = 10_000

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final, Literal
 
+from router.books.record import Record
 from router.events import Usage
-from router.record import Record
 
 Override = Mapping[Literal["input", "cached", "output"], float]
 """A model's own prices, in USD per million tokens; `cached` may be left out: as `input`."""

@@ -10,8 +10,8 @@ import time
 from statistics import median, quantiles
 from typing import Any, Final
 
+from router.books.journal import DAY_S, Journal, Record
 from router.errors import InvalidRequest
-from router.journal import DAY_S, Journal, Record
 
 FLUSH_S: Final = 0.5
 SPEED_SAMPLE: Final = 2_000

@@ -1,0 +1,1 @@
+"""Claude and Gemini, through their SDKs. Nothing outside imports an SDK."""

@@ -1,0 +1,1 @@
+"""What a local server is, can do now, and takes."""

@@ -1,0 +1,1 @@
+"""What another threshold would have done. For tune.py; nothing here serves requests."""
