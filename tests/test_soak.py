@@ -10,7 +10,7 @@ from bench.soak import Question, Soak, outcome_of, soak
 from tests.chaos.callers import CHAT, Heard
 from tests.chaos.sides import CLAUDE, HELLO, LOCAL
 
-SECONDS = 5
+SECONDS = 30
 MOST_GROWN_MB = 30
 """Caches that fill and a heap that settles; it does not go on growing."""
 
