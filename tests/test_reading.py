@@ -3,8 +3,7 @@
 import re
 import time
 from collections.abc import Iterator
-from re import _constants as code  # type: ignore[attr-defined]
-from re import _parser as parser  # type: ignore[attr-defined]
+from importlib import import_module
 from typing import Any, Final
 
 import pytest
@@ -15,6 +14,10 @@ from router.lexicon import load
 from router.reading import ASK, HEAD, LONG, TAIL, read, split
 
 # --- every pattern runs in linear time -----------------------------------------------------------
+
+# How Python itself reads a pattern; typed in some environments and not in others.
+parser: Any = import_module("re._parser")
+code: Any = import_module("re._constants")
 
 ALPHABET: Final = [chr(n) for n in (*range(0x250), *range(0x370, 0x530), 0x2022, 0x3002, 0x4E2D)]
 REPEATS: Final = {code.MAX_REPEAT, code.MIN_REPEAT, code.POSSESSIVE_REPEAT}
