@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import orjson
 
-from config import Settings
+from config import load_settings
 from router.build import build_router
 from router.privacy import PrivacyScanner
 from router.router import Router
@@ -68,8 +68,8 @@ async def costs(mock_port: int) -> dict[str, float]:
     """Milliseconds: `chat` and `agent` without the privacy scan, `scan` of 200 KB alone."""
     address = f"http://127.0.0.1:{mock_port}/v1"
     router = build_router(
-        Settings(
-            _env_file=None,  # type: ignore[call-arg]
+        load_settings(
+            _env_file=None,
             local_base_url=address,
             local_model="mock",
             embedded_model="off",
