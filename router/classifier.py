@@ -50,7 +50,10 @@ SIGNALS: Final = (
     ),
     Signal(
         "complex_keywords", 0, 50,
-        ("hard_words", "hard", "build", "expert", "long_words", "rare_words", "uncommon_words"),
+        (
+            "hard_words", "hard", "build", "expert", "long_words", "rare_words", "uncommon_words",
+            "names",
+        ),
         "words that go with prompts small models fail: implement, design, debug, prove, analyze",
     ),
     Signal(
@@ -61,10 +64,10 @@ SIGNALS: Final = (
     Signal(
         "structure", 0, 25,
         (
-            "numbers", "numeric_choices", "maths", "latex", "code", "fences", "lists", "tables",
-            "json", "questions", "error",
+            "numbers", "numeric_choices", "maths", "latex", "code", "identifiers", "fences",
+            "lists", "tables", "json", "questions", "error",
         ),
-        "code blocks, tables, JSON, formulas, several questions",
+        "code blocks, identifiers, tables, JSON, formulas, several questions",
     ),
     Signal(
         "reasoning_cues", 0, 20,

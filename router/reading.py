@@ -28,14 +28,16 @@ CLEARLY: Final = 1.5
 """Strength of a cue that tells an easy task from the text it is about, however short that is."""
 GREETS: Final = 2.0
 """Strength of the easy cues that are greetings and thanks."""
+PLAIN: Final = 30
+"""Words under which numbers, with no other form around them, are values to copy: "radius 5"."""
 TASK: Final = 120
 """How many characters into a text the colon of "translate this into French:" may stand."""
 
 COUNTS: Final = {
     "length": 1, "sentence": 1, "payload": 1,
     "hard_words": 1, "hard": 1, "build": 1, "expert": 1, "long_words": 1, "rare_words": 1,
-    "uncommon_words": 1, "easy_words": -1, "easy": -1,
-    "numbers": 1, "numeric_choices": 1, "maths": 1, "latex": 1, "code": 1,
+    "uncommon_words": 1, "names": 1, "easy_words": -1, "easy": -1,
+    "numbers": 1, "numeric_choices": 1, "maths": 1, "latex": 1, "code": 1, "identifiers": 1,
     "fences": 1, "lists": 1, "tables": 1, "json": 1,
     "questions": 1, "error": 1,
     "condition": 1, "logic": 1, "constraint": 1, "comparison": 1, "why": 1, "quantity": 1,
@@ -56,11 +58,13 @@ _MATHS: Final = re.compile(
 )
 _LATEX: Final = re.compile(r"\\[a-zA-Z]+")
 _CODE: Final = re.compile(r"[{}();\[\]]")
-_ITEM: Final = re.compile(r"^[ \t]{0,8}(?:[-*\u2022]|\d{1,3}[.)])[ \t]", re.MULTILINE)
-_CHOICE: Final = re.compile(r"^[ \t]{0,8}\(?[A-J][.):][ \t]", re.MULTILINE)
-_NUMERIC_CHOICE: Final = re.compile(
-    r"^[ \t]{0,8}\(?[A-J][.):][ \t][^\n0-9]{0,40}\d[^\n]{0,200}", re.MULTILINE
+_IDENTIFIER: Final = re.compile(
+    r"`[^`\n]{1,80}`|(?<![A-Za-z])(?:[a-z]{1,30}[A-Z]|[A-Za-z]{1,30}_[A-Za-z])[A-Za-z0-9_]{0,60}"
 )
+_NAME: Final = re.compile(r"(?<=[a-z,;'\u2019] )[A-Z][a-z]+")
+_ITEM: Final = re.compile(r"^[ \t]{0,8}(?:[-*\u2022]|\d{1,3}[.)])[ \t]", re.MULTILINE)
+_OPTION: Final = re.compile(r"^[ \t]{0,8}\(?[A-J][.):][ \t][^\n]{0,2000}", re.MULTILINE)
+_NUMERIC: Final = re.compile(r"[ \t]{0,8}\(?[A-J][.):][ \t][^0-9]{0,40}\d")
 _ROW: Final = re.compile(r"^[ \t]{0,8}\|", re.MULTILINE)
 _KEY: Final = re.compile(r'["\']\s{0,3}:')
 _SENTENCE: Final = re.compile(r"[.!?](?=[ \t])|[.!?]{0,3}[\n\u3002\uff01\uff1f]+")
@@ -102,6 +106,7 @@ class Reading:
 def read(text: str, lexicon: Lexicon) -> Reading:
     """Count everything that the signals are made of."""
     ask, payload = split(text, lexicon)
+    ask, options = _options_apart(ask)
     bare = ask
     if "'" in ask or '"' in ask or not ask.isascii():
         bare = _QUOTED.sub(" ", ask)
@@ -136,6 +141,8 @@ def read(text: str, lexicon: Lexicon) -> Reading:
             counts["long_words"] = sum([len(word) > 8 for word in words]) / len(words)
             counts["rare_words"] = 1 - len(known) / len(distinct)
             counts["uncommon_words"] = 1 - len(distinct & lexicon.common) / len(distinct)
+            names = [name for name in _NAME.findall(bare) if name.lower() not in lexicon.common]
+            counts["names"] = len(names) / n_words
         else:
             counts.update(_TYPICAL)
     lexical = lexicon.typical
@@ -144,7 +151,7 @@ def read(text: str, lexicon: Lexicon) -> Reading:
         lexical = fsum([weights[word] for word in known]) / sqrt(len(distinct))
     above = lexical - lexicon.pivot
     counts["hard_words" if above > 0 else "easy_words"] = abs(above)
-    forms = _structure(ask, counts)
+    forms = _structure(ask, options, n_words, counts)
     return Reading(
         counts=counts,
         words=distinct,
@@ -187,21 +194,29 @@ def _cues(
     return found
 
 
-def _structure(text: str, counts: dict[str, float]) -> float:
+def _options_apart(ask: str) -> tuple[str, list[str]]:
+    """A question, and the answers that are offered with it: those are given, not asked for."""
+    if "\n" in ask and len(options := _OPTION.findall(ask)) > 1:
+        question = _OPTION.sub("", ask).strip()
+        if question and options[0].lstrip(" \t(")[0] == "A":
+            return question, options
+    return ask, []
+
+
+def _structure(text: str, options: list[str], n_words: int, counts: dict[str, float]) -> float:
     """Count the forms in a text: log counts, so that the tenth bracket adds little."""
     before = sum(counts.values())
     counts["questions"] = log(1 + text.count("?") + text.count("\uff1f"))
-    numbers = len(_NUMBER.findall(text))
-    if "\n" in text and len(_CHOICE.findall(text)) > 1:
-        numeric = _NUMERIC_CHOICE.findall(text)
-        counts["numeric_choices"] = log(1 + len(numeric))
-        numbers -= sum([len(_NUMBER.findall(line)) for line in numeric])
-    counts["numbers"] = log(1 + numbers)
+    if options:
+        counts["numeric_choices"] = log(1 + sum([bool(_NUMERIC.match(line)) for line in options]))
     counts["maths"] = log(1 + len(_MATHS.findall(text)))
     if "\\" in text:
         counts["latex"] = log(1 + len(_LATEX.findall(text)))
     code = len(_CODE.findall(text))
     counts["code"] = log(1 + code)
+    if n_words >= PLAIN or code or counts["maths"] or counts["numeric_choices"] or counts["latex"]:
+        counts["numbers"] = log(1 + len(_NUMBER.findall(text)))
+    counts["identifiers"] = log(1 + len(set(_IDENTIFIER.findall(text))))
     if "\n" in text:
         counts["lists"] = log(1 + len(_ITEM.findall(text)))
         if "|" in text:

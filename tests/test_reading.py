@@ -4,6 +4,7 @@ import re
 import time
 from collections.abc import Iterator
 from importlib import import_module
+from math import log
 from typing import Any, Final
 
 import pytest
@@ -238,6 +239,67 @@ def test_a_greeting_is_no_task(greeting: str) -> None:
 def test_a_decimal_point_ends_no_sentence() -> None:
     whole = read("the flow is 3 l and the load is 8 kg", load()).counts["sentence"]
     assert read("the flow is 3.14 l and the load is 8.5 kg", load()).counts["sentence"] == whole
+
+
+QUESTION: Final = "Which planet is the largest?"
+
+
+@pytest.mark.parametrize("letter", ["{}. ", "{}) ", "({}) ", "  {}: "])
+def test_answers_that_are_offered_are_not_asked_for(letter: str) -> None:
+    answers = ["the one that must be proved from the theorem of Kepler", "Jupiter, since 1610"]
+    lines = [letter.format(sign) + answer for sign, answer in zip("AB", answers, strict=True)]
+    alone = read(QUESTION, load())
+    found = read("\n".join([QUESTION, *lines]), load())
+    assert (found.words, found.cues) == (alone.words, alone.cues)
+    assert found.counts == alone.counts | {"numeric_choices": pytest.approx(log(2))}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "A. prove the lemma\nB. derive the bound",
+        f"{QUESTION}\nB. prove the lemma\nC. derive the bound",
+        f"{QUESTION}\nA. prove the lemma",
+        "1. prove the lemma\n2. derive the bound",
+    ],
+)
+def test_what_are_no_answers_is_asked_for(text: str) -> None:
+    assert "prove" in {word for word, _, _ in read(text, load()).cues}
+
+
+def test_a_value_to_copy_is_no_calculation() -> None:
+    def numbers(text: str) -> float:
+        return read(text, load()).counts["numbers"]
+
+    assert numbers("Find the area of a circle with a radius of 5 units") == 0
+    assert numbers("Solve x^2 + 5 x = 14") == pytest.approx(log(4))
+    assert numbers("A train leaves at 9 and a bus at 10. " * 5) == pytest.approx(log(11))
+
+
+@pytest.mark.parametrize(
+    ("text", "many"),
+    [
+        ("pass `mapController` to the view", 1),
+        ("loadConfig calls read_rows, and read_rows calls loadConfig", 2),
+        ("rename it in sum.py on example.com, OK", 0),
+    ],
+)
+def test_identifiers_count_once_each(text: str, many: int) -> None:
+    assert read(text, load()).counts["identifiers"] == pytest.approx(log(1 + many))
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("Which opera by Tchaikovsky is set in Peterhof", 2 / 8),
+        ("The meeting is on Saturday in the old hall", 0),
+        ("what does 'the song of Roland' mean in one line", 0),
+        ("Wie komme ich von Schwabing nach Pasing mit der Bahn", 0),
+    ],
+    ids=["names", "everyday", "quoted", "nouns have capitals in German"],
+)
+def test_names_are_what_is_known_by_few(text: str, names: float) -> None:
+    assert read(text, load()).counts["names"] == pytest.approx(names)
 
 
 # --- other languages -----------------------------------------------------------------------------

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,9 @@ from router.turns import human_turns
 
 Floats = NDArray[np.float64]
 
+GAIN: Final = 0.1
+"""How much it counts that strong models do better, next to small ones falling short."""
+
 
 @dataclass
 class Set:
@@ -24,11 +27,18 @@ class Set:
     rows: list[Row]
     weight: float
     difficulty: Floats = field(init=False)
-    """Of each row, standardised."""
+    """Of each row, standardised: how far small models fall short, and how much strong ones gain."""
 
     def __post_init__(self) -> None:
-        hard = np.array([row.cloud if row.weak is None else 1 - row.weak for row in self.rows])
-        self.difficulty = (hard - hard.mean()) / (hard.std() or 1.0)
+        hard = standardised([row.cloud if row.weak is None else 1 - row.weak for row in self.rows])
+        gain = standardised([(row.strong or 0) - (row.weak or 0) for row in self.rows])
+        by_hand = self.rows[0].weak is None
+        self.difficulty = hard if by_hand else (1 - GAIN) * hard + GAIN * gain
+
+
+def standardised(values: Sequence[float | None]) -> Floats:
+    column = np.array(values, float)
+    return np.asarray((column - column.mean()) / (column.std() or 1.0))
 
 
 def read_seeds(path: Path) -> list[Row]:

@@ -50,20 +50,21 @@ EXPECTED: Final[dict[str, tuple[tuple[float, float], ...]]] = {
     "build": ((1, 6), (2, 10), (3, 12)),
     "payload": ((5.0, 2), (7.0, 4), (9.0, 6)),
     "hard": ((1, 6), (1.5, 11), (2, 17), (3, 22), (4, 26), (6, 30)),
-    "expert": ((1, 5), (2, 9), (3, 13), (4, 16), (6, 20)),
+    "expert": ((1, 7), (2, 12), (3, 16), (4, 19), (6, 22)),
     "easy": ((1, -4), (1.5, -6), (2, -8), (3, -11), (4, -13)),
     "fences": ((0.6, 4),),
     "tables": ((0.6, 3), (1.3, 5)),
     "json": ((0.6, 2), (1.3, 4)),
     "lists": ((0.6, 1), (1.3, 3)),
     "latex": ((0.6, 3), (1.6, 6)),
+    "identifiers": ((0.6, 5), (1.3, 10)),
     "questions": ((1.0, 2), (1.3, 3), (1.7, 4)),
     "error": ((1, 3), (2, 5)),
     "condition": ((1, 1.5), (2, 3), (3, 4)),
     "logic": ((1, 2), (2, 4), (3, 5)),
     "constraint": ((1, 1.5), (2, 3), (3, 4)),
     "comparison": ((1, 2), (2, 4), (3, 5)),
-    "why": ((1, 2), (2, 4), (3, 5)),
+    "why": ((1, 4), (2, 6), (3, 7)),
     "quantity": ((1, 1), (2, 2), (3, 3)),
     "rigor": ((1, 6), (2, 8)),
     "sequence": ((1, 1), (2, 3), (3, 4)),
@@ -73,11 +74,11 @@ EXPECTED: Final[dict[str, tuple[tuple[float, float], ...]]] = {
 LEARNED: Final = frozenset(
     {
         "sentence", "payload", "hard_words", "easy_words", "long_words", "rare_words",
-        "uncommon_words", "numeric_choices", "maths", "latex", "code",
+        "uncommon_words", "names", "numbers", "numeric_choices", "maths", "latex", "code",
     }
 )  # fmt: skip
 """Counts whose points are learned; the others keep the expected ones, learning did not help."""
-LIMITS: Final = {"sentence": 8.0, "payload": 4.0, "rare_words": 12.0}
+LIMITS: Final = {"sentence": 8.0, "payload": 4.0, "rare_words": 12.0, "names": 8.0}
 """The most points that learning may add to a count."""
 POINTS: Final = 75.0
 """Roughly how many points one standard deviation of difficulty is worth."""
