@@ -13,22 +13,19 @@ local/request.py:
 - thoughts are taken out of a Messages answer to a caller who did not ask for them.
 """
 
-import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Any, Final
 
-import aiohttp
 import orjson
-from yarl import URL
 
 from router.backend import Relayed, Reply, Status, TimeLimits, Translated, chained, primed
-from router.deadlines import within
 from router.errors import BackendBroken, BackendError, BackendTimeout, BackendUnreachable
 from router.events import Event, Usage
 from router.failures import retry_after_s
 from router.local.discovery import Discovery
 from router.local.failures import failure
+from router.local.http_client import Answer, CutOff, HttpClient, HttpError, Unreadable
 from router.local.native import as_it_came
 from router.local.request import adapted, check_fit
 from router.redact import GONE, redact
@@ -39,11 +36,10 @@ from router.wire.messages_answer import shows_thoughts
 PROBE_TIMEOUT_S: Final = 3.0
 MOST_ERROR_BYTES: Final = 64 * 1024
 MOST_PROBE_BYTES: Final = 8 * 2**20
-STALE_CONNECTION_S: Final = 0.1
-"""A kept connection that the server has closed meanwhile fails at once; only then is it safe to
-send the request again, for nobody can have begun to answer it."""
 LAST_BYTES_S: Final = 0.2
-"""How long the end of the connection's message may take after the end of the answer."""
+"""How long the end of the server's message may take after the end of the answer."""
+FAILED: Final = (HttpError, TimeoutError)
+"""What the HTTP client raises."""
 
 NOT_THERE: Final = (404, 405, 501)
 """What servers answer at a path that they do not have."""
@@ -68,40 +64,36 @@ class LocalBackend:
     ) -> None:
         self.name = name
         self.model = model
-        address = URL(base_url.rstrip("/"))
-        self.base_url = str(address.with_user(None))
+        key = {"Authorization": f"Bearer {api_key}"} if api_key else {}
+        self._http = HttpClient(base_url, key, limits.connect_s)
+        self.base_url = self._http.url.rstrip("/")
         """Without the name and password it may have been given with: messages show it."""
-        self._headers = {"Accept-Encoding": "identity", "Content-Type": "application/json"}
-        if api_key:
-            self._headers["Authorization"] = f"Bearer {api_key}"
-        elif address.user is not None:
-            login = aiohttp.encode_basic_auth(address.user, address.password or "", "utf-8")
-            self._headers["Authorization"] = login
-        self._key = self._headers.get("Authorization", "").partition(" ")[2]
+        self._key = self._http.credentials
         self._limits = limits
-        self._sessions: dict[bool, aiohttp.ClientSession] = {}
         self._discovery = Discovery(self.base_url, model, self._get, self._post_json)
         self._server = ""
 
     async def open(self, request: ChatRequest, model: str) -> Reply:
         check_fit(request, self.name, self._server)
-        with self._translating_errors(), within(self._limits.first_byte_s):
+        try:
             native = as_it_came(request, model, self._server)
             if native is not None and (reply := await self._native(request, native, model)):
                 return reply
             return await self._chat(request, model)
+        except FAILED as error:
+            raise self._failure(error) from None
 
     async def _chat(self, request: ChatRequest, model: str) -> Reply:
         body = adapted(request, model, self._server)
-        response = await self._post("/chat/completions", orjson.dumps(body))
+        answer = await self._post("/chat/completions", orjson.dumps(body))
         try:
-            if response.status != 200:
-                raise await self._refusal(response)
-            if request.stream and response.content_type != "application/json":
+            if answer.status != 200:
+                raise await self._refusal(answer)
+            if request.stream and answer.content_type != "application/json":
                 tally = chat_relay.Tally(hold_usage=not request.include_usage)
-                reply: Reply = await self._stream(response, tally, model)
+                reply: Reply = await self._stream(answer, tally, model)
             else:
-                raw, document = await self._document(response)
+                raw, document = await self._document(answer)
                 if fault := chat_relay.fault_of(document):
                     raise self._broken(fault)
                 if request.stream:
@@ -113,22 +105,22 @@ class LocalBackend:
             reply.dropped = tuple(name for name in request.body if name not in body)
             return reply
         except BaseException:
-            response.close()
+            answer.close()
             raise
 
     async def _native(self, request: ChatRequest, body: dict[str, Any], model: str) -> Reply | None:
         """The answer of the server's own /messages; None if this one is too old to have it."""
-        response = await self._post("/messages", orjson.dumps(body))
+        answer = await self._post("/messages", orjson.dumps(body))
         try:
-            if response.status in NOT_THERE:
-                response.close()
+            if answer.status in NOT_THERE:
+                answer.close()
                 return None
-            if response.status != 200:
-                raise await self._refusal(response)
+            if answer.status != 200:
+                raise await self._refusal(answer)
             if request.stream:
-                relayed = await self._stream(response, messages_relay.Tally(), model, "messages")
+                relayed = await self._stream(answer, messages_relay.Tally(), model, "messages")
                 return await self._as_asked(relayed, request)
-            raw, document = await self._document(response)
+            raw, document = await self._document(answer)
             if fault := messages_relay.fault_of(document):
                 raise self._broken(fault)
             if not shows_thoughts(request):
@@ -140,7 +132,7 @@ class LocalBackend:
             reply.usage = claude.usage_of(document.get("usage"))
             return reply
         except BaseException:
-            response.close()
+            answer.close()
             raise
 
     async def _as_asked(self, reply: Relayed, request: ChatRequest) -> Reply:
@@ -172,29 +164,31 @@ class LocalBackend:
         """
         if not isinstance(body.get("model"), str) or body["model"] in ("", "auto", "local"):
             body = {**body, "model": self.model}
-        with self._translating_errors(), within(self._limits.first_byte_s):
-            response = await self._post(path, orjson.dumps(body))
-            try:
-                if response.status != 200:
-                    raise await self._refusal(response)
-                if response.content_type == "text/event-stream":
-                    chunks = self._passed_on(response)
-                else:
-                    chunks = _once(self._without_key(await response.read()))
-            except BaseException:
-                response.close()
-                raise
-        return response.content_type, chunks
-
-    async def _passed_on(self, response: aiohttp.ClientResponse) -> AsyncGenerator[bytes, None]:
         try:
-            with self._translating_errors():
-                async for piece in self._pieces(response):
-                    yield self._without_key(piece)
-        except BackendError as error:
-            yield b"\n\n" + openai.error_event(error)
+            answer = await self._post(path, orjson.dumps(body))
+            try:
+                if answer.status != 200:
+                    raise await self._refusal(answer)
+                if answer.content_type == "text/event-stream":
+                    chunks = self._passed_on(answer)
+                else:
+                    chunks = _once(self._without_key(await answer.read()))
+            except BaseException:
+                answer.close()
+                raise
+        except FAILED as error:
+            raise self._failure(error) from None
+        return answer.content_type, chunks
+
+    async def _passed_on(self, answer: Answer) -> AsyncGenerator[bytes, None]:
+        answer.flowing(self._limits.idle_s, self._limits.total_s)
+        try:
+            while piece := await answer.piece():
+                yield self._without_key(piece)
+        except FAILED as error:
+            yield b"\n\n" + openai.error_event(self._failure(error))
         finally:
-            response.close()
+            answer.close()
 
     def _without_key(self, piece: bytes) -> bytes:
         """What tells of an error may repeat the key that was sent."""
@@ -213,56 +207,22 @@ class LocalBackend:
             await self._discovery.warm_up(self._post_json, model)
 
     async def aclose(self) -> None:
-        for session in self._sessions.values():
-            await session.close()
-        self._sessions.clear()
+        await self._http.aclose()
 
-    def _client(self, *, fresh: bool = False) -> aiohttp.ClientSession:
-        """`fresh`: each request on a new connection."""
-        if fresh not in self._sessions:
-            self._sessions[fresh] = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=0, ttl_dns_cache=60, force_close=fresh),
-                cookie_jar=aiohttp.DummyCookieJar(),
-                headers=self._headers,
-                # Each of its time limits would be a timer: see deadlines.py.
-                timeout=aiohttp.ClientTimeout(None, sock_connect=self._limits.connect_s),
-                auto_decompress=False,
-            )
-        return self._sessions[fresh]
-
-    async def _post(self, path: str, data: bytes) -> aiohttp.ClientResponse:
-        clock = asyncio.get_running_loop().time
+    async def _post(self, path: str, data: bytes) -> Answer:
         url = self.base_url + path
-        started = clock()
-        try:
-            return await self._client().post(url, data=data, allow_redirects=False)
-        except aiohttp.ClientConnectorError:
-            raise
-        except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError, ConnectionResetError):
-            if clock() - started > STALE_CONNECTION_S:
-                raise
-        # llama.cpp closes one after each stream: after a burst of them there may be more of them.
-        return await self._client(fresh=True).post(url, data=data, allow_redirects=False)
+        return await self._http.post(url, data, within_s=self._limits.first_byte_s)
 
     async def _get(self, url: str) -> tuple[int, bytes]:
-        timeout = aiohttp.ClientTimeout(PROBE_TIMEOUT_S, sock_connect=self._limits.connect_s)
-        try:
-            async with self._client().get(url, timeout=timeout, allow_redirects=False) as answer:
-                return answer.status, await _read(answer, MOST_PROBE_BYTES)
-        except aiohttp.ClientError as error:
-            raise ConnectionError(str(error)) from None
+        return await _whole(self._http.get(url, within_s=PROBE_TIMEOUT_S))
 
     async def _post_json(self, url: str, body: dict[str, Any]) -> tuple[int, bytes]:
-        try:
-            with within(self._limits.first_byte_s):
-                async with self._client().post(url, data=orjson.dumps(body)) as answer:
-                    return answer.status, await _read(answer, MOST_PROBE_BYTES)
-        except aiohttp.ClientError as error:
-            raise ConnectionError(str(error)) from None
+        data = orjson.dumps(body)
+        return await _whole(self._http.post(url, data, within_s=self._limits.first_byte_s))
 
-    async def _document(self, response: aiohttp.ClientResponse) -> tuple[bytes, dict[str, Any]]:
+    async def _document(self, answer: Answer) -> tuple[bytes, dict[str, Any]]:
         """A whole JSON answer, checked before anybody is told that it is one."""
-        raw = await response.read()
+        raw = await answer.read()
         try:
             document = orjson.loads(raw)
         except orjson.JSONDecodeError:
@@ -279,18 +239,21 @@ class LocalBackend:
 
     async def _stream(
         self,
-        response: aiohttp.ClientResponse,
+        answer: Answer,
         tally: Tally,
         model: str,
         format: Dialect = "chat",
     ) -> Relayed:
         """An answer that has begun: its first event is here, and is not an error."""
-        blocks = sse.blocks(self._pieces(response))
+        cutter = sse.Cutter()
         first = b""
-        async for block in blocks:
+        while piece := await answer.piece():
+            block = cutter.whole(piece)
             first += block
             if any(sse.data_of(block)):  # comments say that it is alive, not that it answers
                 break
+        else:
+            first += cutter.rest
         body = self._first_body(first)
         if error := chat_relay.in_band_error(body):
             raise self._error(200, error)
@@ -300,7 +263,8 @@ class LocalBackend:
         def note(usage: Usage | None) -> None:
             reply.usage = usage
 
-        chunks = self._relay(response, first, blocks, tally, note)
+        answer.flowing(self._limits.idle_s, self._limits.total_s)
+        chunks = self._relay(answer, first, cutter, tally, note)
         reply = Relayed(chunks, _name(named, model), format)
         reply.chunks = await primed(chunks, self.name)
         return reply
@@ -322,68 +286,45 @@ class LocalBackend:
 
     async def _relay(
         self,
-        response: aiohttp.ClientResponse,
+        answer: Answer,
         block: bytes,
-        blocks: AsyncGenerator[bytes, None],
+        cutter: sse.Cutter,
         tally: Tally,
         note: Callable[[Usage | None], None],
     ) -> AsyncGenerator[bytes, None]:
         """Pass the blocks on, as far as the tally lets them."""
         try:
-            with self._translating_errors():
-                while block:
-                    if passed := tally.passed(block):
-                        yield passed
-                    if tally.error:
-                        raise self._error(200, tally.error)
-                    if tally.is_over:
-                        await self._read_end(blocks)
-                        return
-                    block = await anext(blocks, b"")
-                    if block and not sse.ends_whole(block):
-                        raise self._broken("was cut off in the middle of an answer")
-                ending = tally.ending
-                if ending is None:
-                    raise self._broken("was cut off in the middle of an answer")
-                if ending:
-                    yield ending
+            while True:
+                if block and (passed := tally.passed(block)):
+                    yield passed
+                if tally.error:
+                    raise self._error(200, tally.error)
+                if tally.is_over:
+                    return
+                piece = await answer.piece()
+                if not piece:
+                    break
+                block = cutter.whole(piece)
+            ending = None if cutter.rest else tally.ending
+            if ending is None:
+                raise self._broken("was cut off in the middle of an answer")
+            if ending:
+                yield ending
+        except FAILED as error:
+            raise self._failure(error) from None
         finally:
             note(tally.usage)
-            response.close()
+            answer.close(linger_s=LAST_BYTES_S if tally.is_over else 0)
 
-    async def _read_end(self, blocks: AsyncGenerator[bytes, None]) -> None:
-        """Read what follows the last event: nothing, but then the connection can be kept."""
-        concerns_nobody = (TimeoutError, aiohttp.ClientError, ConnectionError)
-        with contextlib.suppress(*concerns_nobody), within(LAST_BYTES_S):
-            await anext(blocks, b"")
-
-    async def _pieces(self, response: aiohttp.ClientResponse) -> AsyncGenerator[bytes, None]:
-        """The body as it comes; whoever waits for the first piece has set a limit to that.
-
-        Raises TimeoutError when nothing more comes for too long, or it does not come to an end.
-        aiohttp's own limits are no help: where a chunk's length cannot be read, it hangs up and
-        lets its reader wait.
-        """
-        clock, limits = asyncio.get_running_loop().time, self._limits
-        until = clock() + limits.total_s
-        piece = await response.content.readany()
-        while piece:
-            yield piece
-            with within(min(limits.idle_s, until - clock())):
-                piece = await response.content.readany()
-
-    async def _refusal(self, response: aiohttp.ClientResponse) -> BackendError:
-        raw = await _read(response, MOST_ERROR_BYTES)
+    async def _refusal(self, answer: Answer) -> BackendError:
+        raw = await answer.read(MOST_ERROR_BYTES)
         try:
             body = orjson.loads(raw)
         except orjson.JSONDecodeError:
             body = None
-        said = (
-            (chat_relay.in_band_error(body) if isinstance(body, dict) else "")
-            or response.reason
-            or ""
-        )
-        return self._error(response.status, said, retry_after_s(response.headers))
+        said = (chat_relay.in_band_error(body) if isinstance(body, dict) else "") or answer.reason
+        wait = {"retry-after": answer.headers.get(b"retry-after", b"").decode("latin-1")}
+        return self._error(answer.status, said, retry_after_s(wait))
 
     def _error(self, status: int, said: str, wait_s: float | None = None) -> BackendError:
         said = redact(said, (self._key,))  # before it is shortened: half a key is not recognised
@@ -392,39 +333,29 @@ class LocalBackend:
     def _broken(self, how: str) -> BackendBroken:
         return BackendBroken(f"The {self.name} server {how}.", backend=self.name)
 
-    @contextlib.contextmanager
-    def _translating_errors(self) -> Iterator[None]:
-        """aiohttp's errors to ours, around the call and around the iteration."""
+    def _failure(self, error: Exception) -> BackendError:
+        """What a failure of the HTTP client means."""
+        if isinstance(error, TimeoutError):
+            said = f"The {self.name} server was silent for too long."
+            return BackendTimeout(said, backend=self.name)
+        if isinstance(error, CutOff):
+            return self._broken("was cut off in the middle of an answer")
+        if isinstance(error, Unreadable):
+            return self._broken(f"answered with something unreadable ({error})")
+        said = f"The {self.name} server at {self.base_url} does not answer. Is it running?"
+        return BackendUnreachable(said, backend=self.name)
+
+
+async def _whole(asking: Awaitable[Answer]) -> tuple[int, bytes]:
+    """Status and body. Raises OSError where there is no answer."""
+    try:
+        answer = await asking
         try:
-            yield
-        except aiohttp.ConnectionTimeoutError:
-            raise BackendUnreachable(
-                f"The {self.name} server at {self.base_url} does not accept connections.",
-                backend=self.name,
-            ) from None
-        except TimeoutError:
-            raise BackendTimeout(
-                f"The {self.name} server was silent for too long.", backend=self.name
-            ) from None
-        except aiohttp.ClientPayloadError:
-            raise self._broken("was cut off in the middle of an answer") from None
-        except (aiohttp.ClientConnectionError, ConnectionError):
-            raise BackendUnreachable(
-                f"The {self.name} server at {self.base_url} does not answer. Is it running?",
-                backend=self.name,
-            ) from None
-        except aiohttp.ClientError as error:
-            raise self._broken(f"answered with something unreadable ({error})") from None
-
-
-async def _read(response: aiohttp.ClientResponse, most: int) -> bytes:
-    """The body, or as much of it; `content.read()` would return what has arrived so far."""
-    raw = bytearray()
-    async for block in response.content.iter_any():
-        raw += block
-        if len(raw) >= most:
-            break
-    return bytes(raw[:most])
+            return answer.status, await answer.read(MOST_PROBE_BYTES)
+        finally:
+            answer.close()
+    except HttpError as error:
+        raise ConnectionError(str(error)) from None
 
 
 async def _each(events: list[Event]) -> AsyncGenerator[Event, None]:

@@ -14,6 +14,8 @@ from router.events import Usage
 from router.wire import sse
 from router.wire.openai import usage_of
 
+# At the beginning of a line: the model itself may write it too.
+_DONE: Final = re.compile(rb"(?:^|[\r\n])data: ?\[DONE\]")
 _USAGE_FOLLOWS: Final = re.compile(rb'"usage"\s*:\s*\{')
 
 
@@ -26,6 +28,8 @@ class Tally:
         self.error = ""
         """What the stream says went wrong; it is over then."""
         self._hold_usage = hold_usage
+        self.is_over = False
+        """Has the answer said its last word?"""
         self._said = False
         self._last = self._before = b""
 
@@ -34,9 +38,11 @@ class Tally:
         if b'"error"' in block:
             block, self.error = before_error(block)
         self._said = self._said or b'"delta"' in block
-        if not self._said and b"[DONE]" in block:
-            self.error = "[DONE], without an answer before it"
-            return b""
+        if b"[DONE]" in block and _DONE.search(block):
+            if not self._said:
+                self.error = "[DONE], without an answer before it"
+                return b""
+            self.is_over = True
         if b'"usage"' in block and (found := _USAGE_FOLLOWS.search(block)):
             # A fast answer comes in blocks of a hundred events, of which one or two have it.
             head, blank, _ = block[: found.start()].rpartition(b"\n\n")
@@ -48,11 +54,6 @@ class Tally:
         if block:
             self._before, self._last = self._last, block
         return block
-
-    @property
-    def is_over(self) -> bool:
-        """Has the answer said its last word?"""
-        return b"[DONE]" in self._last
 
     @property
     def ending(self) -> bytes | None:

@@ -13,28 +13,51 @@ DONE: Final = b"data: [DONE]\n\n"
 _BLANK_LINES: Final = (b"\n\n", b"\r\n\r\n", b"\r\r")
 
 
-async def blocks(chunks: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
-    """Regroup chunks so that each one holds whole events and ends with a blank line.
+class Cutter:
+    """Regroups the pieces of a stream so that each block holds whole events.
 
-    Bytes are neither changed nor held longer than their event takes to arrive. What has no blank
-    line after it when the stream ends is an event that was cut off: it comes last, as it is.
+    Bytes are neither changed nor held longer than their event takes to arrive.
     """
-    held: list[bytes] = []
-    tail = b""  # a blank line may straddle two chunks
-    async for chunk in chunks:
-        end = _end_of_last_event(tail + chunk if held else chunk) - (len(tail) if held else 0)
-        if end <= 0:
-            held.append(chunk)
-        elif end == len(chunk) and not held:
-            yield chunk
-            continue
+
+    def __init__(self) -> None:
+        self._held: list[bytes] = []
+        self._tail = b""  # a blank line may straddle two pieces
+
+    def whole(self, piece: bytes) -> bytes:
+        """The events that this piece makes whole; empty where there are none yet."""
+        held = self._held
+        if not held:
+            if piece.endswith(b"\n\n"):
+                return piece
+            end = _end_of_last_event(piece)
         else:
-            held.append(chunk[:end])
-            yield b"".join(held)
-            held = [chunk[end:]] if end < len(chunk) else []
-        tail = (tail + chunk)[-3:] if len(chunk) < 3 else chunk[-3:]
-    if held:
-        yield b"".join(held)
+            end = max(0, _end_of_last_event(self._tail + piece) - len(self._tail))
+        self._tail = piece[-3:] if len(piece) >= 3 else (self._tail + piece)[-3:]
+        if end == 0:
+            held.append(piece)
+            return b""
+        held.append(piece[:end])
+        self._held = [piece[end:]] if end < len(piece) else []
+        return b"".join(held)
+
+    @property
+    def rest(self) -> bytes:
+        """The beginning of an event that is not whole."""
+        return b"".join(self._held)
+
+
+async def blocks(chunks: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
+    """Regroup chunks as `Cutter` does.
+
+    What has no blank line after it when the stream ends is an event that was cut off: it comes
+    last, as it is.
+    """
+    cutter = Cutter()
+    async for chunk in chunks:
+        if block := cutter.whole(chunk):
+            yield block
+    if cutter.rest:
+        yield cutter.rest
 
 
 def ends_whole(block: bytes) -> bool:

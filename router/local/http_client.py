@@ -1,0 +1,417 @@
+"""A small HTTP/1.1 client for one server: what a relay needs of one, and no more.
+
+Parsing is llhttp's (httptools, on which uvicorn stands too), connecting is aiohappyeyeballs'; here
+are connections, time limits and flow control. A general client costs more for each request than
+all that the router does with it: bench/RESULTS.md. No redirects, cookies, proxies or compression.
+"""
+
+import asyncio
+import base64
+import socket
+import ssl
+from collections.abc import Mapping
+from typing import Final, cast
+from urllib.parse import quote, unquote, urlsplit, urlunsplit
+
+import httptools
+from aiohappyeyeballs import start_connection
+
+KEEP_S: Final = 15.0
+"""How long an unused connection is kept."""
+STALE_S: Final = 0.1
+"""A kept connection that the server has closed meanwhile fails at once; only then is it safe to
+send the request again, for nobody can have begun to answer it."""
+EYEBALLS_S: Final = 0.25
+"""When a name has several addresses: how long before the next one is tried beside the first."""
+MOST_HEAD_BYTES: Final = 64 * 1024
+MOST_HELD_BYTES: Final = 256 * 1024
+"""Received and not read by anybody; with more the server has to wait."""
+FOREVER: Final = float("inf")
+
+
+class HttpError(Exception):
+    """No answer, or only the beginning of one."""
+
+
+class NotConnected(HttpError):
+    """Nobody accepts connections there."""
+
+
+class Gone(HttpError):
+    """The server hung up before it began to answer."""
+
+
+class CutOff(HttpError):
+    """The server hung up in the middle of its answer."""
+
+
+class Unreadable(HttpError):
+    """What the server sent is not HTTP."""
+
+
+class HttpClient:
+    """Asks one server, over as many connections as there are requests at a time.
+
+    `url` is any address on it; a name and password in it are sent as a login, and are not in
+    `self.url`.
+    """
+
+    def __init__(self, url: str, headers: Mapping[str, str], connect_s: float) -> None:
+        parts = urlsplit(url)
+        is_tls = parts.scheme == "https"
+        host = parts.netloc.rpartition("@")[2]
+        self.url = urlunsplit(parts._replace(netloc=host))
+        self._origin = f"{parts.scheme}://{host}"
+        self._host = parts.hostname or ""
+        self._port = parts.port or (443 if is_tls else 80)
+        self._tls = ssl.create_default_context() if is_tls else None
+        self._connect_s = connect_s
+        headers = {"Host": host, "Accept-Encoding": "identity", **headers}
+        if parts.username is not None and "Authorization" not in headers:
+            login = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
+            headers["Authorization"] = f"Basic {base64.b64encode(login.encode()).decode()}"
+        lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+        self._head = f" HTTP/1.1\r\n{lines}".encode()
+        self._authorization = headers.get("Authorization", "")
+        self._idle: list[Connection] = []
+        self._open: set[Connection] = set()
+        self._sweep: asyncio.TimerHandle | None = None
+
+    @property
+    def credentials(self) -> str:
+        """The key or login that each request is sent with; empty without."""
+        return self._authorization.partition(" ")[2]
+
+    async def get(self, url: str, *, within_s: float) -> "Answer":
+        """The answer, once its head is there. Close it; raises what `post` raises."""
+        head = b"GET %b%b\r\n" % (self._target(url), self._head)
+        return await self._ask([head], within_s)
+
+    async def post(self, url: str, body: bytes, *, within_s: float) -> "Answer":
+        """Send JSON; the answer, once its head is there. Close it.
+
+        All of it has to come within `within_s` seconds, unless `Answer.flowing` says otherwise.
+        Raises HttpError, and TimeoutError when the server is silent.
+        """
+        head = b"POST %b%bContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % (
+            self._target(url),
+            self._head,
+            len(body),
+        )
+        return await self._ask([head, body], within_s)
+
+    async def aclose(self) -> None:
+        """Close every connection, also those in use."""
+        if self._sweep is not None:
+            self._sweep.cancel()
+        for connection in self._open:
+            connection.abort()
+        await asyncio.sleep(0)  # the transports let go in the loop's next round
+
+    async def _ask(self, message: list[bytes], within_s: float) -> "Answer":
+        loop = asyncio.get_running_loop()
+        while self._idle:
+            connection = self._idle.pop()
+            if connection.is_closing:
+                continue
+            began = loop.time()
+            try:
+                return await connection.ask(message, within_s)
+            except Gone:
+                if loop.time() - began > STALE_S:
+                    raise
+        return await (await self._connected(loop)).ask(message, within_s)
+
+    async def _connected(self, loop: asyncio.AbstractEventLoop) -> "Connection":
+        try:
+            async with asyncio.timeout(self._connect_s):
+                found = await loop.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
+                link = await start_connection(found, happy_eyeballs_delay=EYEBALLS_S)
+                name = self._host if self._tls else None
+                _, connection = await loop.create_connection(
+                    lambda: Connection(self), sock=link, ssl=self._tls, server_hostname=name
+                )
+        except (OSError, UnicodeError) as error:  # TimeoutError is an OSError
+            raise NotConnected(str(error)) from None
+        return connection
+
+    def _target(self, url: str) -> bytes:
+        path = url.removeprefix(self._origin)
+        if path.isascii() and " " not in path:
+            return path.encode()
+        return quote(path, "/%?&=").encode()
+
+    # --- what the connections tell ----------------------------------------------------------------
+
+    def opened(self, connection: "Connection") -> None:
+        self._open.add(connection)
+
+    def closed(self, connection: "Connection") -> None:
+        self._open.discard(connection)
+        if connection in self._idle:
+            self._idle.remove(connection)
+
+    def unused(self, connection: "Connection") -> None:
+        self._idle.append(connection)
+        if self._sweep is None:
+            self._sweep = connection.loop.call_later(KEEP_S, self._close_unused)
+
+    def _close_unused(self) -> None:
+        self._sweep = None
+        before = asyncio.get_running_loop().time() - KEEP_S
+        for connection in [one for one in self._idle if one.unused_since <= before]:
+            self._idle.remove(connection)
+            connection.abort()
+        if self._idle:  # the one that has waited longest comes first
+            first = self._idle[0]
+            self._sweep = first.loop.call_later(first.unused_since - before, self._close_unused)
+
+
+class Connection(asyncio.Protocol):
+    """A connection to the server, with at most one request on it."""
+
+    def __init__(self, client: HttpClient) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.unused_since = 0.0
+        self._client = client
+        self._answer: Answer | None = None
+
+    @property
+    def is_closing(self) -> bool:
+        return self._transport.is_closing()
+
+    async def ask(self, message: list[bytes], within_s: float) -> "Answer":
+        """Send a request, in pieces; its answer, once the head is there."""
+        answer = self._answer = Answer(self, within_s)
+        self._transport.writelines(message)
+        try:
+            await answer.begun()
+        except BaseException:
+            answer.close()
+            raise
+        return answer
+
+    def answered(self, *, reusable: bool) -> None:
+        """The whole answer has come."""
+        self._answer = None
+        if reusable and not self._transport.get_write_buffer_size():
+            self._transport.resume_reading()
+            self.unused_since = self.loop.time()
+            self._client.unused(self)
+        else:
+            self._transport.abort()
+
+    def pause(self) -> None:
+        self._transport.pause_reading()
+
+    def resume(self) -> None:
+        self._transport.resume_reading()
+
+    def abort(self) -> None:
+        self._transport.abort()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's is one by its face only
+        self._client.opened(self)
+
+    def data_received(self, data: bytes) -> None:
+        if self._answer is not None:
+            self._answer.feed(data)
+        else:
+            self._transport.abort()  # nobody has asked
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._client.closed(self)
+        if self._answer is not None:
+            self._answer.lost()
+
+
+class Answer:
+    """An answer whose head is there; its body is read in pieces, as they come. Close it.
+
+    Reading raises CutOff, Unreadable, and TimeoutError when the server is silent for too long.
+    """
+
+    def __init__(self, connection: Connection, within_s: float) -> None:
+        self.status = 0
+        self.reason = ""
+        self.headers: dict[bytes, bytes] = {}
+        """By name in lower case."""
+        self._connection = connection
+        self._loop = connection.loop
+        self._parser: httptools.HttpResponseParser | None = httptools.HttpResponseParser(self)
+        # As lenient as browsers are.
+        self._parser.set_dangerous_leniencies(
+            lenient_headers=True, lenient_optional_cr_before_lf=True
+        )
+        self._head_bytes = 0
+        self._is_whole = self._reusable = self._is_over = False
+        self._pieces: list[bytes] = []
+        self._held_bytes = 0
+        self._paused = self._unwanted = False
+        self._error: Exception | None = None
+        self._waiter: asyncio.Future[None] | None = None
+        self._asked_at = self._heard_at = self._loop.time()
+        self._deadline = self._asked_at + within_s
+        self._idle_s = FOREVER
+        self._timer = self._loop.call_at(self._deadline, self._look)
+
+    @property
+    def content_type(self) -> str:
+        """Without parameters; empty where there is none."""
+        raw = self.headers.get(b"content-type", b"")
+        return raw.split(b";", 1)[0].strip().lower().decode("latin-1")
+
+    async def begun(self) -> None:
+        """Wait for the head."""
+        while not self.status and self._error is None:
+            await self._wait()
+        if not self.status and self._error is not None:
+            raise self._error
+
+    def flowing(self, idle_s: float, total_s: float) -> None:
+        """From now on it may take as long as pieces come at least every `idle_s` seconds, but
+        `total_s` at most, counted from the request."""
+        self._idle_s = idle_s
+        self._end_by(self._asked_at + total_s)
+
+    async def piece(self) -> bytes:
+        """What has come since the last piece; waits for it. Empty at the end."""
+        while not self._pieces:
+            if self._error is not None:
+                raise self._error
+            if self._is_over:
+                return b""
+            await self._wait()
+        pieces, self._pieces, self._held_bytes = self._pieces, [], 0
+        if self._paused and not self._is_over:
+            self._paused = False
+            self._connection.resume()
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    async def read(self, most_bytes: int | None = None) -> bytes:
+        """The body, or as much of it."""
+        pieces = [await self.piece()]
+        size = len(pieces[0])
+        while pieces[-1] and (most_bytes is None or size < most_bytes):
+            pieces.append(await self.piece())
+            size += len(pieces[-1])
+        return b"".join(pieces)[:most_bytes]
+
+    def close(self, linger_s: float = 0) -> None:
+        """Read no more. The connection is closed if more would come; with `linger_s`, not if it
+        is only the message's end, within so many seconds: then it can be used again."""
+        if self._is_over:
+            return
+        if linger_s:
+            self._unwanted = True
+            self._idle_s = FOREVER
+            self._end_by(self._loop.time() + linger_s)
+        else:
+            self._end()
+            self._connection.abort()
+
+    async def _wait(self) -> None:
+        self._waiter = self._loop.create_future()
+        try:
+            await self._waiter
+        finally:
+            self._waiter = None
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    def _end_by(self, deadline: float) -> None:
+        if not self._is_over:
+            self._deadline = deadline
+            self._timer.cancel()
+            self._look()
+
+    def _look(self) -> None:
+        """Has the time run out? A server that has to wait for us is not silent."""
+        due = self._deadline if self._paused else min(self._deadline, self._heard_at + self._idle_s)
+        if self._loop.time() >= due:
+            self._fail(TimeoutError("the server is silent"))
+        else:
+            self._timer = self._loop.call_at(due, self._look)
+
+    def _fail(self, error: Exception) -> None:
+        """It ends here, and not well; what is over already stays as it is."""
+        if not self._is_over:
+            self._error = error
+            self.close()
+
+    def _end(self) -> None:
+        """Nothing more comes."""
+        self._is_over = True
+        self._parser = None  # it holds us
+        self._timer.cancel()
+        self._wake()
+
+    # --- what the connection tells ----------------------------------------------------------------
+
+    def feed(self, data: bytes) -> None:
+        parser = self._parser
+        if parser is None:  # closed, and the transport has not noticed yet
+            return
+        self._heard_at = self._loop.time()
+        if not self.status:
+            self._head_bytes += len(data)
+        try:
+            parser.feed_data(data)
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
+            self._reusable = False
+            if not self._is_whole:
+                self._fail(Unreadable(str(error)))
+        if self._is_whole:
+            self._end()
+            self._connection.answered(reusable=self._reusable)
+        elif not self.status and self._head_bytes > MOST_HEAD_BYTES:
+            self._fail(Unreadable("its head is too long"))
+
+    def lost(self) -> None:
+        if not self.status:
+            self._fail(CutOff("hung up") if self._head_bytes else Gone("hung up"))
+        elif b"content-length" in self.headers or b"transfer-encoding" in self.headers:
+            self._fail(CutOff("hung up"))
+        elif not self._is_over:
+            self._end()  # the end of the connection is the end of the body
+
+    # --- what the parser tells --------------------------------------------------------------------
+
+    def on_message_begin(self) -> None:
+        if self._is_whole:
+            raise Unreadable("more than was asked for")
+
+    def on_status(self, reason: bytes) -> None:
+        self.reason += reason.decode("latin-1")
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self.headers[name.lower()] = value
+
+    def on_headers_complete(self) -> None:
+        assert self._parser is not None
+        status = self._parser.get_status_code()
+        if status >= 200:
+            self.status = status
+            self._wake()
+        else:  # only a word in between, as 100 Continue
+            self.reason = ""
+            self.headers.clear()
+
+    def on_body(self, piece: bytes) -> None:
+        if self._unwanted:
+            self.close()
+            return
+        self._pieces.append(piece)
+        self._held_bytes += len(piece)
+        if self._held_bytes > MOST_HELD_BYTES and not self._paused:
+            self._paused = True
+            self._connection.pause()
+        self._wake()
+
+    def on_message_complete(self) -> None:
+        if self.status and self._parser is not None:
+            self._is_whole = True
+            self._reusable = self._parser.should_keep_alive()  # it forgets at once
