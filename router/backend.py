@@ -1,9 +1,10 @@
 """The protocol between the router and what answers: request in, unread reply out."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterable, Mapping
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, TypeVar
+from typing import Any, Generic, Literal, Protocol, Self, TypeVar
 
 from router.errors import BackendBroken
 from router.events import Event, Usage
@@ -77,6 +78,18 @@ class Status:
         return f"{self.model.id}, {self.state}{loaded}" + (f". {detail}" if detail else "")
 
 
+Item = TypeVar("Item", Event, bytes)
+Item_co = TypeVar("Item_co", covariant=True)
+
+
+class Items(Protocol[Item_co]):
+    """An answer's items as they come: an asynchronous iterator that can be closed early."""
+
+    def __aiter__(self) -> AsyncIterator[Item_co]: ...
+    def __anext__(self) -> Awaitable[Item_co]: ...
+    async def aclose(self) -> None: ...
+
+
 @dataclass(slots=True)
 class Relayed:
     """An answer in the caller's own format, byte for byte.
@@ -85,7 +98,7 @@ class Relayed:
     the chunks are read to their end.
     """
 
-    chunks: AsyncGenerator[bytes, None]
+    chunks: Items[bytes]
     model: str
     format: Dialect = "chat"
     dropped: tuple[str, ...] = ()
@@ -101,7 +114,7 @@ class Relayed:
 class Translated:
     """An answer as events, for the encoder of the caller's format."""
 
-    events: AsyncGenerator[Event, None]
+    events: Items[Event]
     model: str
     dropped: tuple[str, ...] = ()
     """Request fields that this backend could not honour."""
@@ -133,10 +146,7 @@ class Backend(Protocol):
         """Close the connections."""
 
 
-Item = TypeVar("Item", Event, bytes)
-
-
-async def primed(items: AsyncGenerator[Item, None], backend: str) -> AsyncGenerator[Item, None]:
+async def primed(items: Items[Item], backend: str) -> "Chained[Item]":
     """Wait for the first item, so that a failure before it can still go elsewhere.
 
     Raises BackendBroken when there is none, and whatever `items` raises.
@@ -148,26 +158,32 @@ async def primed(items: AsyncGenerator[Item, None], backend: str) -> AsyncGenera
     except asyncio.CancelledError:
         await items.aclose()
         raise
-    return await chained([first], items)
+    return Chained([first], items)
 
 
-async def chained(
-    begun: Iterable[Item], rest: AsyncGenerator[Item, None]
-) -> AsyncGenerator[Item, None]:
-    """What was read already, then what comes; closing it closes `rest`, even if nobody read it."""
-    items = _chain(begun, rest)
-    await anext(items)
-    return items
+class Chained(Generic[Item]):
+    """What was read already, then what comes; closing it closes `rest`, even if nobody read it.
+
+    No generator, which would be one more step for each token of an answer.
+    """
+
+    def __init__(self, begun: Iterable[Item], rest: Items[Item]) -> None:
+        self._begun: deque[Item] = deque(begun)
+        self._rest: Items[Item] = rest
+        if isinstance(rest, Chained):
+            self._begun += rest._begun
+            self._rest = rest._rest
+
+    def __aiter__(self) -> Self:
+        return self
+
+    def __anext__(self) -> Awaitable[Item]:
+        return _now(self._begun.popleft()) if self._begun else self._rest.__anext__()
+
+    async def aclose(self) -> None:
+        self._begun.clear()
+        await self._rest.aclose()
 
 
-async def _chain(
-    begun: Iterable[Item], rest: AsyncGenerator[Item, None]
-) -> AsyncGenerator[Any, None]:
-    try:
-        yield None  # closing a generator that was never begun does not run its `finally`
-        for item in begun:
-            yield item
-        async for item in rest:
-            yield item
-    finally:
-        await rest.aclose()
+async def _now(item: Item) -> Item:
+    return item

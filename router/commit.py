@@ -9,13 +9,13 @@ they are a call that the model's server could not read.
 import asyncio
 import re
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing
 from typing import Any, Final, TypeVar
 
 import orjson
 
-from router.backend import Reply, Translated, chained
+from router.backend import Chained, Reply, Translated
 from router.errors import BackendTimeout, NoUsableAnswer
 from router.events import Event, Finish, RefusalDelta, TextDelta, ToolCallDelta, ToolCallStart
 from router.request import ChatRequest, Dialect
@@ -61,7 +61,7 @@ async def prove(
         told: list[Event] = []
         async with aclosing(_noting(reply.events, told)) as events:
             await _wait_for(proof, events, hold_s, clock)
-        reply.events = await chained(told, reply.events)
+        reply.events = Chained(told, reply.events)
     elif reply.document is not None:
         native = reply.format == "messages"
         decode_complete = messages_relay.decode_complete if native else openai.decode_complete
@@ -73,13 +73,13 @@ async def prove(
             aclosing(_said(chunks, reply.format, backend)) as events,
         ):
             await _wait_for(proof, events, hold_s, clock)
-        reply.chunks = await chained(held, reply.chunks)
+        reply.chunks = Chained(held, reply.chunks)
 
 
 async def read_whole(reply: Reply) -> None:
     """Read events to their end, for a caller that sees nothing of them before."""
     if isinstance(reply, Translated):
-        reply.events = await chained([event async for event in reply.events], reply.events)
+        reply.events = Chained([event async for event in reply.events], reply.events)
 
 
 async def _wait_for(
@@ -105,7 +105,7 @@ async def _wait_for(
 
 
 def _said(
-    chunks: AsyncGenerator[bytes, None], format: Dialect, backend: str
+    chunks: AsyncIterator[bytes], format: Dialect, backend: str
 ) -> AsyncGenerator[Event, None]:
     """What a relayed stream says, in either of the formats that local servers answer in."""
     if format == "messages":
@@ -113,9 +113,7 @@ def _said(
     return openai.decode(chunks, backend)
 
 
-async def _noting(
-    items: AsyncGenerator[Item, None], noted: list[Item]
-) -> AsyncGenerator[Item, None]:
+async def _noting(items: AsyncIterator[Item], noted: list[Item]) -> AsyncGenerator[Item, None]:
     """The items, each noted; closing this leaves `items` open."""
     async for item in items:
         noted.append(item)

@@ -19,7 +19,7 @@ from typing import Any, Final
 
 import orjson
 
-from router.backend import Relayed, Reply, Status, TimeLimits, Translated, chained, primed
+from router.backend import Chained, Items, Relayed, Reply, Status, TimeLimits, Translated, primed
 from router.errors import BackendBroken, BackendError, BackendTimeout, BackendUnreachable
 from router.events import Event, Usage
 from router.failures import retry_after_s
@@ -145,12 +145,12 @@ class LocalBackend:
             held.append(block)
             if first := messages_relay.first_block(block):
                 break
-        reply.chunks = await chained(held, reply.chunks)
+        reply.chunks = Chained(held, reply.chunks)
         if first != "thinking":
             return reply
         return Translated(await primed(self._decoded(reply.chunks), self.name), reply.model)
 
-    async def _decoded(self, chunks: AsyncGenerator[bytes, None]) -> AsyncGenerator[Event, None]:
+    async def _decoded(self, chunks: Items[bytes]) -> AsyncGenerator[Event, None]:
         async with contextlib.aclosing(chunks):
             async for event in claude.decode(chunks, backend=self.name):
                 yield event

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import orjson
 import pytest
 
-from router.backend import Relayed, Reply, Translated
+from router.backend import Items, Relayed, Reply, Translated
 from router.commit import prove
 from router.errors import BackendBroken, BackendTimeout, NoUsableAnswer
 from router.events import Event
@@ -121,7 +121,7 @@ def request(form: str, tools: list[dict[str, Any]] | None = None, **fields: Any)
 
 
 async def read(reply: Reply) -> list[Any]:
-    items: AsyncGenerator[Any, None] = reply.chunks if isinstance(reply, Relayed) else reply.events
+    items: Items[Any] = reply.chunks if isinstance(reply, Relayed) else reply.events
     return [item async for item in items]
 
 
@@ -139,9 +139,7 @@ def texts(*pieces: str) -> list[dict[str, Any]]:
     return [{"type": "text", "text": piece} for piece in pieces]
 
 
-async def noting(
-    items: AsyncGenerator[bytes, None], noted: list[bytes]
-) -> AsyncGenerator[bytes, None]:
+async def noting(items: Items[bytes], noted: list[bytes]) -> AsyncGenerator[bytes, None]:
     async for item in items:
         noted.append(item)
         yield item

@@ -9,7 +9,7 @@ from typing import Any, Final, Protocol
 
 import orjson
 
-from router.backend import Relayed, Reply
+from router.backend import Items, Relayed, Reply
 from router.books.ledger import Entry, Ledger
 from router.errors import RouterError
 from router.events import Event
@@ -231,11 +231,11 @@ class Exchange:
                 await self._send({"type": "http.response.body", "body": chunk, "more_body": True})
         await self._end()
 
-    def _encoded(self, reply: Reply, request: ChatRequest) -> AsyncGenerator[bytes, None]:
+    def _encoded(self, reply: Reply, request: ChatRequest) -> Items[bytes]:
         if isinstance(reply, Relayed):
             if reply.format == self._door.dialect:
                 return reply.chunks
-            events = openai.decode(reply.chunks)
+            events: Items[Event] = openai.decode(reply.chunks)
         else:
             events = reply.events
         entry = self._entry

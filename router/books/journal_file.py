@@ -9,6 +9,7 @@ import sqlite3
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import Any, Final
 
@@ -31,7 +32,12 @@ COLUMNS: Final = (
     *("conversation", "prompt", "feedback", "feedback_source", "fix"),
 )
 _NAMES: Final = ", ".join(COLUMNS)
-INSERT: Final = f"INSERT INTO requests ({_NAMES}) VALUES ({', '.join('?' * len(COLUMNS))})"
+_ROW: Final = f"({', '.join('?' * len(COLUMNS))})"
+INSERT: Final = f"INSERT INTO requests ({_NAMES}) VALUES {_ROW}"
+AT_ONCE: Final = 25
+"""Rows of one statement (older SQLite takes 999 values). Each statement gives the interpreter lock
+back and takes it again, which stops the event loop for a moment."""
+INSERT_MANY: Final = INSERT + f", {_ROW}" * (AT_ONCE - 1)
 SELECT: Final = f"SELECT {_NAMES} FROM requests"
 JUDGE: Final = "UPDATE requests SET feedback = ?, feedback_source = ? WHERE time = ? AND id = ?"
 
@@ -74,8 +80,11 @@ class JournalFile:
         A verdict's request is found by its time, which is indexed.
         """
         rows = [_row(record) for record in records]
+        odd = len(rows) % AT_ONCE
         with self._lock, self._transaction() as db:
-            db.executemany(INSERT, rows)
+            db.executemany(INSERT, rows[:odd])
+            for at in range(odd, len(rows), AT_ONCE):
+                db.execute(INSERT_MANY, [*chain.from_iterable(rows[at : at + AT_ONCE])])
             db.executemany(JUDGE, verdicts)
             if self.path is None:
                 newest = "(SELECT max(rowid) FROM requests)"

@@ -14,7 +14,7 @@ from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from json import JSONDecodeError
 from typing import TYPE_CHECKING, Any, Final
 
-from router.backend import Model, Status, TimeLimits, Translated, primed
+from router.backend import Items, Model, Status, TimeLimits, Translated, primed
 from router.clouds.calls import (
     connection_errors,
     connection_failure,
@@ -148,7 +148,7 @@ class GeminiBackend:
 
     # One answer
 
-    async def _begun(self, sent: gemini.Encoded, model: str) -> AsyncGenerator[Event, None]:
+    async def _begun(self, sent: gemini.Encoded, model: str) -> Items[Event]:
         """The answer, once it has begun; asked for again if the model's first try is unusable, or
         if it takes the beta of the API."""
         try:
