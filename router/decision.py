@@ -270,11 +270,14 @@ def _gates(ask: Ask, local: Side, policy: Policy, broke: bool) -> tuple[Reason, 
         "local_cold": policy.cold_local == "cloud" and local.status.state == "cold",
         "local_busy": local.full,
     }
-    return tuple(gate for gate, is_met in met.items() if is_met)
+    return tuple([gate for gate, is_met in met.items() if is_met])
 
 
 def _first(gates: tuple[Reason, ...], of: tuple[Reason, ...]) -> Reason | None:
-    return next((gate for gate in of if gate in gates), None)
+    for gate in of:
+        if gate in gates:
+            return gate
+    return None
 
 
 def _excludes(gates: tuple[Reason, ...], target: Target) -> bool:

@@ -275,7 +275,10 @@ def _outside(body: bytes, gaps: list[Run]) -> Iterator[bytes]:
 
 def _has(text: bytes, piece: bytes) -> bool:
     # Looking for one byte is twenty times as fast, and of a random piece one is often missing.
-    return all(byte in text for byte in piece) and piece in text
+    for byte in piece:
+        if byte not in text:
+            return False
+    return piece in text
 
 
 def _places(text: bytes, piece: bytes) -> Iterator[int]:

@@ -40,10 +40,11 @@ EVENT_STREAM: Final[Headers] = [
 
 DRAIN_S: Final = 2.0
 """How long exchanges that a shutdown has cancelled may take to tell their callers."""
-LAST_EVENTS: Final = (
-    *(b"data: [DONE]", b"event: message_stop"),
-    *(b"event: response.completed", b"event: response.incomplete"),
-)
+LAST_EVENTS: Final[Mapping[Dialect, tuple[bytes, ...]]] = {
+    "chat": (b"data: [DONE]",),
+    "messages": (b"event: message_stop",),
+    "responses": (b"event: response.completed", b"event: response.incomplete"),
+}
 """How the last event of a whole answer begins. Callers hang up when they have read it, which may
 be before the backend ends its stream."""
 
@@ -184,7 +185,7 @@ class Exchange:
     async def _watch(self) -> None:
         """Wait for the caller to hang up."""
         while (await self._receive())["type"] != "http.disconnect":
-            pass
+            watcher = self._loop.create_task(self._watch())
         self._leave()
 
     def _leave(self) -> None:
@@ -227,7 +228,7 @@ class Exchange:
         async with aclosing(self._encoded(reply, request)) as chunks:
             async for chunk in chunks:
                 self._sent_at = self._loop.time()
-                self._told_all = _is_last(chunk)
+                self._told_all = _has_one_of(LAST_EVENTS[self._door.dialect], chunk)
                 await self._send({"type": "http.response.body", "body": chunk, "more_body": True})
         await self._end()
 
@@ -361,9 +362,12 @@ def _dropped(reply: Reply, request: ChatRequest) -> tuple[str, ...]:
     return (*request.dropped, *reply.dropped)
 
 
-def _is_last(chunk: bytes) -> bool:
-    """Is the last event of a stream in it? Data has no line breaks of its own, so this is exact."""
-    return chunk.startswith(LAST_EVENTS) or any(b"\n" + last in chunk for last in LAST_EVENTS)
+def _has_one_of(events: tuple[bytes, ...], chunk: bytes) -> bool:
+    """Does one of these begin in it? Data has no line breaks of its own, so this is exact."""
+    for event in events:
+        if event in chunk and (chunk.startswith(event) or b"\n" + event in chunk):
+            return True
+    return False
 
 
 def _latin(text: str) -> bytes:

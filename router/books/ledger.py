@@ -144,9 +144,13 @@ class Ledger:
         said = [m for m in request.messages if m["role"] == "user"]
         if not said:
             return
-        first, last = (text_of(m.get("content")) for m in (said[0], said[-1]))
-        record.conversation = self.journal.hashed(first[:QUESTION_CHARS])
-        record.question = self.journal.hashed(last[:QUESTION_CHARS])
+        hashed = self.journal.hashed
+        record.conversation = hashed(text_of(said[0].get("content"))[:QUESTION_CHARS])
+        record.question = (
+            hashed(text_of(said[-1].get("content"))[:QUESTION_CHARS])
+            if len(said) > 1
+            else record.conversation
+        )
 
 
 def _said(request: ChatRequest) -> str | None:

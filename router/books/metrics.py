@@ -1,6 +1,6 @@
 """What happened, as Prometheus counts it: fed with the journal's records, read by a scrape.
 
-Each `Metrics` has a registry of its own. Names and labels:
+A request adds to plain numbers; prometheus-client gives them their form at a scrape. Names, labels:
 
     llm_router_requests_total{target,reason,outcome}     target "none": nobody was asked
     llm_router_first_byte_seconds{target}                histogram
@@ -13,25 +13,28 @@ Each `Metrics` has a registry of its own. Names and labels:
     llm_router_side_up{side}, llm_router_breaker_open{side}, llm_router_queue{side,state}
 """
 
-from collections.abc import Callable, Iterable
+from bisect import bisect_left
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from functools import cache
+from itertools import accumulate
 from typing import Final
 
-from prometheus_client import (
-    CollectorRegistry,
-    Counter,
-    Gauge,
-    Histogram,
-    disable_created_metrics,
-    generate_latest,
-)
+from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
+from prometheus_client.metrics_core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
+from prometheus_client.registry import Collector
 
 from router.books.record import Record
 
 __all__ = ["CONTENT_TYPE_LATEST", "Metrics", "SideState"]
 
+PREFIX: Final = "llm_router_"
 FIRST_BYTE_S: Final = (0.05, 0.1, 0.25, 0.5, 1, 2, 4, 8, 15, 30, 60, 120)
 REQUEST_S: Final = (0.1, 0.25, 0.5, 1, 2, 5, 10, 20, 40, 80, 160, 320)
 
@@ -48,86 +51,116 @@ class SideState:
     """Requests in the queue in front of it."""
 
 
-class Metrics:
+class _Counter:
+    """A number for each set of labels. Labels are our own words, so there are few sets."""
+
+    def __init__(self, name: str, text: str, *labels: str) -> None:
+        self._name, self._text, self._labels = name, text, labels
+        self._values: defaultdict[tuple[str, ...], float] = defaultdict(float)
+        if not labels:
+            self.add(0)
+
+    def add(self, amount: float, *labels: str) -> None:
+        self._values[labels] += amount
+
+    def family(self) -> Metric:
+        family = CounterMetricFamily(PREFIX + self._name, self._text, labels=self._labels)
+        for labels, value in self._values.items():
+            family.add_metric(labels, value)
+        return family
+
+
+class _Histogram:
+    """How many took how long, for each target."""
+
+    def __init__(self, name: str, text: str, bounds: tuple[float, ...]) -> None:
+        self._name, self._text, self._bounds = name, text, bounds
+        self._counts: dict[str, list[int]] = {}
+        self._sums: defaultdict[str, float] = defaultdict(float)
+
+    def add(self, seconds: float, target: str) -> None:
+        counts = self._counts.get(target)
+        if counts is None:
+            counts = self._counts[target] = [0] * (len(self._bounds) + 1)
+        counts[bisect_left(self._bounds, seconds)] += 1
+        self._sums[target] += seconds
+
+    def family(self) -> Metric:
+        family = HistogramMetricFamily(PREFIX + self._name, self._text, labels=("target",))
+        bounds = [*(str(float(bound)) for bound in self._bounds), "+Inf"]
+        for target, counts in self._counts.items():
+            buckets = list(zip(bounds, map(float, accumulate(counts)), strict=True))
+            family.add_metric((target,), buckets, self._sums[target])
+        return family
+
+
+class Metrics(Collector):
     """Counts records; `sides` is asked at each scrape for what is not in a record."""
 
     def __init__(self, sides: Callable[[], Iterable[SideState]] = tuple) -> None:
-        # Each would have a second series. Of the whole process, so not done at import.
-        disable_created_metrics()  # type: ignore[no-untyped-call]
         self._sides = sides
-        self._registry = registry = CollectorRegistry()
-
-        def counter(name: str, text: str, *labels: str) -> Counter:
-            return Counter(f"llm_router_{name}", text, labels, registry=registry)
-
-        def gauge(name: str, text: str, *labels: str) -> Gauge:
-            return Gauge(f"llm_router_{name}", text, labels, registry=registry)
-
-        requests = counter("requests", "Requests that ended.", "target", "reason", "outcome")
-        tokens = counter("tokens", "Tokens of answers.", "target", "kind")
-        fallbacks = counter("fallbacks", "Answered by the other side than decided.", "target")
-        attempts = counter("failed_attempts", "Candidates that failed.", "backend", "error")
-        first_byte = Histogram(
-            "llm_router_first_byte_seconds",
-            "Time until an answer began.",
-            ("target",),
-            buckets=FIRST_BYTE_S,
-            registry=registry,
+        self._requests = _Counter("requests", "Requests that ended.", "target", "reason", "outcome")
+        self._first_byte = _Histogram(
+            "first_byte_seconds", "Time until an answer began.", FIRST_BYTE_S
         )
-        whole = Histogram(
-            "llm_router_request_seconds",
-            "Time until a request ended.",
-            ("target",),
-            buckets=REQUEST_S,
-            registry=registry,
+        self._whole = _Histogram("request_seconds", "Time until a request ended.", REQUEST_S)
+        self._tokens = _Counter("tokens", "Tokens of answers.", "target", "kind")
+        self._cost = _Counter("cost_usd", "What cloud answers cost.")
+        self._saved = _Counter("saved_usd", "Estimate of what local answers would have cost.")
+        self._unpriced = _Counter("unpriced", "Cloud answers whose cost is not known.")
+        self._fallbacks = _Counter(
+            "fallbacks", "Answered by the other side than decided.", "target"
         )
-        self._cost = counter("cost_usd", "What cloud answers cost.")
-        self._saved = counter("saved_usd", "Estimate of what local answers would have cost.")
-        self._unpriced = counter("unpriced", "Cloud answers whose cost is not known.")
-        self._up = gauge("side_up", "1: it answers.", "side")
-        self._breaker = gauge("breaker_open", "1: left alone after failures.", "side")
-        self._queue = gauge("queue", "Requests at a side, running or waiting.", "side", "state")
-
-        # Looking up a set of labels costs more than counting. Labels are our own words, never a
-        # caller's, so there are few sets.
-        self._requests = cache(requests.labels)
-        self._tokens = cache(tokens.labels)
-        self._fallbacks = cache(fallbacks.labels)
-        self._attempts = cache(attempts.labels)
-        self._first_byte = cache(first_byte.labels)
-        self._whole = cache(whole.labels)
+        self._attempts = _Counter("failed_attempts", "Candidates that failed.", "backend", "error")
+        self._registry = CollectorRegistry()
+        self._registry.register(self)
 
     def observe(self, record: Record) -> None:
         """Count a request, once, when it has ended."""
         target = record.target or "none"
-        self._requests(target, record.reason, record.outcome).inc()
+        self._requests.add(1, target, record.reason, record.outcome)
         if record.first_byte_ms is not None:
-            self._first_byte(target).observe(record.first_byte_ms / 1000)
+            self._first_byte.add(record.first_byte_ms / 1000, target)
         if record.total_ms is not None:
-            self._whole(target).observe(record.total_ms / 1000)
+            self._whole.add(record.total_ms / 1000, target)
         if usage := record.usage:
-            self._tokens(target, "prompt").inc(usage.prompt_tokens)
-            self._tokens(target, "completion").inc(usage.completion_tokens)
+            self._tokens.add(usage.prompt_tokens, target, "prompt")
+            self._tokens.add(usage.completion_tokens, target, "completion")
             if usage.cached_tokens:
-                self._tokens(target, "cached").inc(usage.cached_tokens)
+                self._tokens.add(usage.cached_tokens, target, "cached")
             if usage.reasoning_tokens:
-                self._tokens(target, "reasoning").inc(usage.reasoning_tokens)
+                self._tokens.add(usage.reasoning_tokens, target, "reasoning")
         if record.cost_usd:
-            self._cost.inc(record.cost_usd)
+            self._cost.add(record.cost_usd)
         if record.unpriced:
-            self._unpriced.inc()
+            self._unpriced.add(1)
         if record.saved_usd:
-            self._saved.inc(record.saved_usd)
+            self._saved.add(record.saved_usd)
         if record.fallback:
-            self._fallbacks(target).inc()
+            self._fallbacks.add(1, target)
         for attempt in record.attempts:
-            self._attempts(attempt.backend, attempt.error).inc()
+            self._attempts.add(1, attempt.backend, attempt.error)
 
     def text(self) -> bytes:
         """The exposition, in Prometheus' text format (CONTENT_TYPE_LATEST)."""
-        for state in self._sides():
-            self._up.labels(state.side).set(state.up)
-            self._breaker.labels(state.side).set(state.breaker_open)
-            self._queue.labels(state.side, "running").set(state.running)
-            self._queue.labels(state.side, "waiting").set(state.waiting)
         return generate_latest(self._registry)
+
+    def collect(self) -> Iterator[Metric]:
+        """For the registry."""
+        for kept in (self._requests, self._first_byte, self._whole, self._tokens):
+            yield kept.family()
+        for kept in (self._cost, self._saved, self._unpriced, self._fallbacks, self._attempts):
+            yield kept.family()
+        up = GaugeMetricFamily(PREFIX + "side_up", "1: it answers.", labels=("side",))
+        open_ = GaugeMetricFamily(
+            PREFIX + "breaker_open", "1: left alone after failures.", labels=("side",)
+        )
+        queue = GaugeMetricFamily(
+            PREFIX + "queue", "Requests at a side, running or waiting.", labels=("side", "state")
+        )
+        for state in self._sides():
+            up.add_metric((state.side,), state.up)
+            open_.add_metric((state.side,), state.breaker_open)
+            queue.add_metric((state.side, "running"), state.running)
+            queue.add_metric((state.side, "waiting"), state.waiting)
+        yield from (up, open_, queue)

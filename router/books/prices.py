@@ -66,10 +66,9 @@ class Prices:
 
     def cost_usd(self, model: str, usage: Usage) -> float | None:
         """What an answer of this model cost; None when its price is unknown."""
-        rates = self.rates(model)
-        if not rates:
+        at = self._rates_for(model, usage.prompt_tokens)
+        if at is None:
             return None
-        at = [rate for rate in rates if usage.prompt_tokens >= rate.from_tokens][-1]
         plain = usage.prompt_tokens - usage.cached_tokens - usage.cache_write_tokens
         usd = (
             max(plain, 0) * at.input
@@ -87,10 +86,20 @@ class Prices:
         """
         if self.cloud_model is None:
             return None
+        at = self._rates_for(self.cloud_model, usage.prompt_tokens)
+        if at is None:
+            return None
         cached = min(cached_tokens, usage.prompt_tokens)
-        return self.cost_usd(
-            self.cloud_model, Usage(usage.prompt_tokens, usage.completion_tokens, cached)
-        )
+        plain = usage.prompt_tokens - cached
+        return (plain * at.input + cached * at.cached + usage.completion_tokens * at.output) / MTOK
+
+    def _rates_for(self, model: str, prompt_tokens: int) -> Rates | None:
+        """What the model costs today, for a prompt of this size."""
+        found = None
+        for rates in self.rates(model) or ():
+            if prompt_tokens >= rates.from_tokens:
+                found = rates
+        return found
 
     def price(self, record: Record) -> None:
         """Fill in what the answer cost, or what it saved; once, when it has ended."""

@@ -5,6 +5,7 @@ local servers (LM Studio, llama.cpp, Ollama, vLLM) add to it.
 """
 
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 import orjson
@@ -333,13 +334,13 @@ def usage_of(usage: Any) -> Usage | None:
     """Usage as a chat server reports it; None where it is not there."""
     if not isinstance(usage, dict):
         return None
-    prompt, completion = (
-        usage.get("prompt_tokens_details"),
-        usage.get("completion_tokens_details"),
-    )
-    return Usage(
-        prompt_tokens=count(usage, "prompt_tokens"),
-        completion_tokens=count(usage, "completion_tokens"),
+    counted = Usage(count(usage, "prompt_tokens"), count(usage, "completion_tokens"))
+    prompt = usage.get("prompt_tokens_details")
+    completion = usage.get("completion_tokens_details")
+    if not prompt and not completion:  # most local servers have none
+        return counted
+    return replace(
+        counted,
         cached_tokens=count(prompt, "cached_tokens"),
         cache_write_tokens=count(prompt, "cache_write_tokens"),
         reasoning_tokens=count(completion, "reasoning_tokens"),
