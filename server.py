@@ -24,7 +24,6 @@ from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
 
 from config import Settings, SettingsError, bad_settings_exit, settings_or_exit
-from router.books.metrics import CONTENT_TYPE_LATEST
 from router.books.stats import MOST_DAYS, MOST_DECISIONS, decisions_json, feedback_json, stats_json
 from router.build import Assembly, assemble
 from router.decision import Decision
@@ -246,7 +245,8 @@ def create_app(
     @app.get(**describe.route("/metrics"), response_class=PlainTextResponse)
     async def metrics() -> Response:
         """For Prometheus."""
-        return Response(ledger.metrics.text(), media_type=CONTENT_TYPE_LATEST)
+        text, media_type = ledger.metrics.text()
+        return Response(text, media_type=media_type)
 
     # --- failures ---------------------------------------------------------------------------------
 

@@ -4,14 +4,14 @@ import time
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from router.books.metrics import CONTENT_TYPE_LATEST, Metrics, SideState
+from router.books.metrics import Metrics, SideState
 from router.books.record import Attempt, Record
 from router.events import Usage
 
 
 def samples(metrics: Metrics) -> dict[tuple[str, ...], float]:
     """Name and label values (in the order of the labels' names) to value."""
-    families = text_string_to_metric_families(metrics.text().decode())
+    families = text_string_to_metric_families(metrics.text()[0].decode())
     return {
         (
             sample.name.removeprefix("llm_router_"),
@@ -94,7 +94,7 @@ def test_two_routers_in_one_process_do_not_share_figures() -> None:
 
 
 def test_the_content_type_is_what_prometheus_expects() -> None:
-    assert CONTENT_TYPE_LATEST.startswith("text/plain")
+    assert Metrics().text()[1].startswith("text/plain")
 
 
 def test_counting_a_request_costs_little() -> None:

@@ -18,21 +18,12 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import accumulate
-from typing import Final
-
-from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.exposition import CONTENT_TYPE_LATEST
-from prometheus_client.metrics_core import (
-    CounterMetricFamily,
-    GaugeMetricFamily,
-    HistogramMetricFamily,
-    Metric,
-)
-from prometheus_client.registry import Collector
+from typing import TYPE_CHECKING, Final
 
 from router.books.record import Record
 
-__all__ = ["CONTENT_TYPE_LATEST", "Metrics", "SideState"]
+if TYPE_CHECKING:  # imported at the first scrape: many routers are never scraped
+    from prometheus_client import Metric
 
 PREFIX: Final = "llm_router_"
 FIRST_BYTE_S: Final = (0.05, 0.1, 0.25, 0.5, 1, 2, 4, 8, 15, 30, 60, 120)
@@ -63,7 +54,9 @@ class _Counter:
     def add(self, amount: float, *labels: str) -> None:
         self._values[labels] += amount
 
-    def family(self) -> Metric:
+    def family(self) -> "Metric":
+        from prometheus_client.metrics_core import CounterMetricFamily
+
         family = CounterMetricFamily(PREFIX + self._name, self._text, labels=self._labels)
         for labels, value in self._values.items():
             family.add_metric(labels, value)
@@ -85,7 +78,9 @@ class _Histogram:
         counts[bisect_left(self._bounds, seconds)] += 1
         self._sums[target] += seconds
 
-    def family(self) -> Metric:
+    def family(self) -> "Metric":
+        from prometheus_client.metrics_core import HistogramMetricFamily
+
         family = HistogramMetricFamily(PREFIX + self._name, self._text, labels=("target",))
         bounds = [*(str(float(bound)) for bound in self._bounds), "+Inf"]
         for target, counts in self._counts.items():
@@ -94,7 +89,7 @@ class _Histogram:
         return family
 
 
-class Metrics(Collector):
+class Metrics:
     """Counts records; `sides` is asked at each scrape for what is not in a record."""
 
     def __init__(self, sides: Callable[[], Iterable[SideState]] = tuple) -> None:
@@ -112,8 +107,6 @@ class Metrics(Collector):
             "fallbacks", "Answered by the other side than decided.", "target"
         )
         self._attempts = _Counter("failed_attempts", "Candidates that failed.", "backend", "error")
-        self._registry = CollectorRegistry()
-        self._registry.register(self)
 
     def observe(self, record: Record) -> None:
         """Count a request, once, when it has ended."""
@@ -141,26 +134,34 @@ class Metrics(Collector):
         for attempt in record.attempts:
             self._attempts.add(1, attempt.backend, attempt.error)
 
-    def text(self) -> bytes:
-        """The exposition, in Prometheus' text format (CONTENT_TYPE_LATEST)."""
-        return generate_latest(self._registry)
+    def text(self) -> tuple[bytes, str]:
+        """The exposition, in Prometheus' text format, and its content type."""
+        from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
-    def collect(self) -> Iterator[Metric]:
+        registry = CollectorRegistry()
+        registry.register(self)  # type: ignore[arg-type]
+        return generate_latest(registry), CONTENT_TYPE_LATEST
+
+    def collect(self) -> Iterator["Metric"]:
         """For the registry."""
-        for kept in (self._requests, self._first_byte, self._whole, self._tokens):
-            yield kept.family()
-        for kept in (self._cost, self._saved, self._unpriced, self._fallbacks, self._attempts):
-            yield kept.family()
-        up = GaugeMetricFamily(PREFIX + "side_up", "1: it answers.", labels=("side",))
-        open_ = GaugeMetricFamily(
-            PREFIX + "breaker_open", "1: left alone after failures.", labels=("side",)
-        )
-        queue = GaugeMetricFamily(
-            PREFIX + "queue", "Requests at a side, running or waiting.", labels=("side", "state")
-        )
+        from prometheus_client.metrics_core import GaugeMetricFamily
+
+        for times in (self._first_byte, self._whole):
+            yield times.family()
+        for counter in (self._requests, self._tokens, self._cost, self._saved, self._unpriced):
+            yield counter.family()
+        for counter in (self._fallbacks, self._attempts):
+            yield counter.family()
+
+        def gauge(name: str, text: str, *labels: str) -> GaugeMetricFamily:
+            return GaugeMetricFamily(PREFIX + name, text, labels=labels)
+
+        up = gauge("side_up", "1: it answers.", "side")
+        breaker = gauge("breaker_open", "1: left alone after failures.", "side")
+        queue = gauge("queue", "Requests at a side, running or waiting.", "side", "state")
         for state in self._sides():
             up.add_metric((state.side,), state.up)
-            open_.add_metric((state.side,), state.breaker_open)
+            breaker.add_metric((state.side,), state.breaker_open)
             queue.add_metric((state.side, "running"), state.running)
             queue.add_metric((state.side, "waiting"), state.waiting)
-        yield from (up, open_, queue)
+        yield from (up, breaker, queue)

@@ -11,9 +11,10 @@ import socket
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-import aiohttp
+if TYPE_CHECKING:
+    import aiohttp  # imported late: only few requests need it, and it takes 0.1 s and 10 MB
 
 MAX_BYTES: Final = 32 * 2**20
 MAX_PICTURES: Final = 50
@@ -94,6 +95,8 @@ class Pictures:
     async def _fetch_all(self, wanted: list[str]) -> dict[str, Picture]:
         if len(wanted) > MAX_PICTURES:
             raise PictureError(f"More than {MAX_PICTURES} pictures to fetch.", wanted[MAX_PICTURES])
+        import aiohttp
+
         # No cookies, no proxy, no credentials from the environment: a stranger's request.
         async with aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=8, socket_factory=self._vetted_socket),
@@ -111,7 +114,9 @@ class Pictures:
                 raise failed.exceptions[0] from None
         return dict(zip(wanted, (task.result() for task in tasks), strict=True))
 
-    async def _fetch(self, session: aiohttp.ClientSession, url: str, room: "_Room") -> Picture:
+    async def _fetch(self, session: "aiohttp.ClientSession", url: str, room: "_Room") -> Picture:
+        import aiohttp
+
         try:
             async with session.get(url, max_redirects=MAX_REDIRECTS + 1) as answer:
                 return await self._read(answer, url, room)
@@ -136,7 +141,7 @@ class Pictures:
             size -= len(picture.data)
             del self._kept[url]
 
-    async def _read(self, answer: aiohttp.ClientResponse, url: str, room: "_Room") -> Picture:
+    async def _read(self, answer: "aiohttp.ClientResponse", url: str, room: "_Room") -> Picture:
         if answer.status != 200:
             raise PictureError(f"The picture's server answered with {answer.status}.", url)
         mime_type = answer.content_type.lower()
