@@ -185,7 +185,7 @@ class Exchange:
     async def _watch(self) -> None:
         """Wait for the caller to hang up."""
         while (await self._receive())["type"] != "http.disconnect":
-            watcher = self._loop.create_task(self._watch())
+            pass
         self._leave()
 
     def _leave(self) -> None:

@@ -139,7 +139,7 @@ class Metrics:
         from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
         registry = CollectorRegistry()
-        registry.register(self)  # type: ignore[arg-type]
+        registry.register(self)
         return generate_latest(registry), CONTENT_TYPE_LATEST
 
     def collect(self) -> Iterator["Metric"]:
