@@ -14,7 +14,7 @@ from typing import Any, Final, NamedTuple
 
 from router import followups
 from router.lexicon import Lexicon, load
-from router.reading import Reading, read
+from router.reading import HEAD, LONG, TAIL, Reading, read
 from router.request import ChatRequest
 from router.turns import Turn, human_turns
 
@@ -22,8 +22,6 @@ UNSURE_BELOW: Final = 0.2
 """Confidence under which a score is no reason for anything."""
 EARLIER_CHARS: Final = 1_000
 """How much of each earlier turn is read again."""
-REMEMBERED_CHARS: Final = 4_000
-"""Of longer turns little is read anyway, and hashing them would take as long."""
 MOST_REMEMBERED: Final = 2_000
 
 
@@ -232,11 +230,13 @@ _weights: dict[bytes, _Weight] = {}
 def _weigh(text: str, lexicon: Lexicon) -> _Weight:
     """Read a turn once: an agent sends it again with every step, a chat with every later turn.
 
-    It is remembered by its hash, so nothing of what was said is kept.
+    It is remembered by its hash, so nothing of what was said is kept. Of a long one only the
+    size and both ends are read, so that is all that it is known by.
     """
-    if len(text) > REMEMBERED_CHARS:
-        return _weighed(text, lexicon)
-    key = blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+    gist = text
+    if len(text) > LONG:
+        gist = f"{len(text)} {text[:HEAD]} {text[-TAIL:]}"
+    key = blake2b(gist.encode("utf-8", "surrogatepass"), digest_size=16).digest()
     weight = _weights.get(key)
     if weight is None:
         if len(_weights) >= MOST_REMEMBERED:

@@ -38,6 +38,8 @@ from router.words import Words
 log = logging.getLogger("router")
 
 SHORTEST_SECRET: Final = 16
+MOST_KNOWN: Final = 5_000
+"""Pieces of conversations that are remembered as clean."""
 LOOK_AGAIN_S: Final = 2.0
 """How often the files are looked at for changes, at most."""
 
@@ -106,22 +108,49 @@ class PrivacyScanner:
         ]
         self._clock = clock
         self._look_at = clock()
+        self._clean: set[tuple[int, int]] = set()
+
+    def scan_pieces(self, pieces: Iterable[bytes]) -> str | None:
+        """`scan` of a request in pieces, each a JSON value that orjson has written.
+
+        A conversation is sent again with each of its turns: a piece that was found clean is not
+        searched again while the rules are the same. It is known by its size and hash; Python's
+        hashes of bytes have a key that each process draws anew.
+        """
+        self._refresh()
+        fresh = {
+            key: piece for piece in pieces if (key := (len(piece), hash(piece))) not in self._clean
+        }
+        found = self._rule_broken(b" ".join(fresh.values()))
+        if found is None:
+            if len(self._clean) + len(fresh) > MOST_KNOWN:
+                self._clean.clear()
+            self._clean.update(fresh)
+        return found
 
     def scan(self, body: bytes, *, is_canonical: bool = False) -> str | None:
         """The name of the first rule that the JSON text breaks, never what broke it; else None.
 
         `is_canonical`: orjson has written it, which escapes only what must be.
         """
-        body = _uncoloured(body if is_canonical else _canonical(body))
+        self._refresh()
+        return self._rule_broken(body if is_canonical else _canonical(body))
+
+    def _rule_broken(self, body: bytes) -> str | None:
+        body = _uncoloured(body)
         runs, data = _runs(body)
         return self._own_secret(body, runs) or _known_key(body, runs) or self._word(body, data)
 
-    def _own_secret(self, body: bytes, runs: list[Run]) -> str | None:
+    def _refresh(self) -> None:
+        """Learn of secrets that have changed."""
         now = self._clock()
         if now >= self._look_at:
             self._look_at = now + LOOK_AGAIN_S
             for file in self._files:
-                file.refresh()
+                if file.refresh():
+                    self._clean.clear()
+
+    def _own_secret(self, body: bytes, runs: list[Run]) -> str | None:
         own = [*(secret for file in self._files for secret in file.secrets), *self._keys]
         if not own:
             return None
@@ -160,13 +189,16 @@ class _SecretFile:
         self._seen: tuple[int, int] | None = None
         self._complaint = ""
 
-    def refresh(self) -> None:
-        """Read the file again if it has changed. On failure, what was known of it still counts."""
+    def refresh(self) -> bool:
+        """Read the file again if it has changed; True if it was read.
+
+        On failure, what was known of it still counts.
+        """
         try:
             stat = self._path.stat()
             seen = (stat.st_mtime_ns, stat.st_size)
             if seen == self._seen:
-                return
+                return False
             self._seen = seen
             if self._path.is_dir():
                 raise IsADirectoryError
@@ -175,10 +207,10 @@ class _SecretFile:
             # Without a .env the settings come from the environment: nothing is wrong.
             if self._path.name != ".env":
                 self._complain("there is no such file")
-            return
+            return False
         except (OSError, UnicodeDecodeError) as error:
             self._complain(f"it cannot be read ({type(error).__name__})")
-            return
+            return False
         self._complaint = ""
         self.secrets = [
             secret
@@ -186,6 +218,7 @@ class _SecretFile:
             if value and _NAMED_AS_SECRET.search(name) and _is_secret(value)
             for secret in _hashed(f"value of {name} in {self._path.name}", value, self._hash_key)
         ]
+        return True
 
     def _complain(self, complaint: str) -> None:
         if complaint != self._complaint:

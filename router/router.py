@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any, Final, Self
@@ -38,6 +38,7 @@ UNCONFIGURED: Final = Status(
 PATIENCE_S: Final = 0.25
 """How long a request waits for a fresh look at the local side, after a silence."""
 SWITCHED_OFF: Final = Status("unconfigured")
+MESSAGES_A_PIECE: Final = 16
 
 
 log = logging.getLogger("router")
@@ -162,8 +163,7 @@ class Router:
         memory = self._conversations.recall(prefixes_of(request))
         private = memory.private if memory else None
         if private is None and self._scanner is not None:
-            written = orjson.dumps(_outgoing(request))
-            private = self._scanner.scan(written, is_canonical=True)
+            private = self._scanner.scan_pieces(_outgoing(request))
             if private is not None:
                 log.info("private: %s; this conversation stays on this machine", private)
         return Ask(
@@ -353,12 +353,27 @@ class Call:
         )
 
 
-def _outgoing(request: ChatRequest) -> Any:
-    """All that could leave: what came in by another door may go out as it came, and a response's
-    earlier turns are in the chat body alone."""
-    if request.dialect == "messages":
-        return request.original
-    return (request.body, request.original)
+def _outgoing(request: ChatRequest) -> Iterator[bytes]:
+    """All that could leave, in pieces that are the same from turn to turn.
+
+    What came in by another door may go out as it came, and a response's earlier turns are in the
+    chat body alone.
+    """
+    if request.dialect != "messages":
+        yield from _pieces(request.body)
+    if request.original is not None:
+        yield from _pieces(request.original)
+
+
+def _pieces(document: Mapping[str, Any]) -> Iterator[bytes]:
+    rest = {}
+    for name, value in document.items():
+        if name in ("messages", "input") and isinstance(value, list):
+            for at in range(0, len(value), MESSAGES_A_PIECE):
+                yield orjson.dumps(value[at : at + MESSAGES_A_PIECE])
+        else:
+            rest[name] = value
+    yield orjson.dumps(rest)
 
 
 def _reason_after(failed: Attempt) -> Reason:

@@ -373,3 +373,24 @@ def _timed(scanner: PrivacyScanner, body: bytes) -> float:
     began = time.process_time()
     assert scanner.scan(body) is None
     return time.process_time() - began
+
+
+def test_what_was_clean_is_searched_again_once_the_rules_have_changed(tmp_path: Path) -> None:
+    env, now = tmp_path / ".env", [0.0]
+    scanner = PrivacyScanner([env], clock=lambda: now[0])
+    pieces = [orjson.dumps({"content": f"my word is {TOKEN}"}), orjson.dumps({"content": "hello"})]
+    assert scanner.scan_pieces(pieces) is None
+    env.write_text(f"LATE_TOKEN={TOKEN}\n", encoding="utf-8")
+    now[0] += 10
+    assert scanner.scan_pieces(pieces) == "value of LATE_TOKEN in .env"
+    assert scanner.scan_pieces(pieces) == "value of LATE_TOKEN in .env"
+
+
+def test_a_secret_in_a_later_turn_of_a_conversation_that_was_clean_is_found(tmp_path: Path) -> None:
+    env = tmp_path / ".env"
+    env.write_text(f"SERVICE_TOKEN={TOKEN}\n", encoding="utf-8")
+    scanner = PrivacyScanner([env])
+    pieces = [orjson.dumps({"content": f"turn {i}"}) for i in range(20)]
+    for end in range(1, 20):
+        assert scanner.scan_pieces(pieces[:end]) is None
+    assert scanner.scan_pieces([*pieces, orjson.dumps({"content": TOKEN})])
