@@ -372,6 +372,7 @@ def main() -> None:
     url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
     log.info("%s; for clients: %s/v1", url, url)
     gc.freeze()  # what was imported stays: the collector need not walk it again and again
+    gc.set_threshold(10_000)  # nor look for cycles several times in each answer
     server = uvicorn.Server(serving(app, settings))
     # A terminal that is closed; nohup has it ignored.
     if (hangup := getattr(signal, "SIGHUP", None)) and signal.getsignal(hangup) is signal.SIG_DFL:

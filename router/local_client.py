@@ -210,8 +210,8 @@ class LocalBackend:
         await self._http.aclose()
 
     async def _post(self, path: str, data: bytes) -> Answer:
-        url = self.base_url + path
-        return await self._http.post(url, data, within_s=self._limits.first_byte_s)
+        within_s = min(self._limits.first_byte_s, self._limits.total_s)
+        return await self._http.post(self.base_url + path, data, within_s=within_s)
 
     async def _get(self, url: str) -> tuple[int, bytes]:
         return await _whole(self._http.get(url, within_s=PROBE_TIMEOUT_S))

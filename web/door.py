@@ -228,9 +228,17 @@ class Exchange:
         async with aclosing(self._encoded(reply, request)) as chunks:
             async for chunk in chunks:
                 self._sent_at = self._loop.time()
-                self._told_all = _has_one_of(LAST_EVENTS[self._door.dialect], chunk)
-                await self._send({"type": "http.response.body", "body": chunk, "more_body": True})
-        await self._end()
+                if self._ended:  # what still comes concerns nobody
+                    continue
+                self._told_all = last = _has_one_of(LAST_EVENTS[self._door.dialect], chunk)
+                await self._send(
+                    {"type": "http.response.body", "body": chunk, "more_body": not last}
+                )
+                if last:
+                    self._ended = True
+                    self._stop_keepalive()
+        if not self._ended:
+            await self._end()
 
     def _encoded(self, reply: Reply, request: ChatRequest) -> Items[bytes]:
         if isinstance(reply, Relayed):
@@ -303,7 +311,7 @@ class Exchange:
         """Look whether the caller has been left in silence, or takes nothing; look again later."""
         silent_s = self._loop.time() - self._sent_at
         after_s = self._door.keepalive_after_s
-        if self._pulse is not None and not self._pulse.done():
+        if self._told_all or (self._pulse is not None and not self._pulse.done()):
             if silent_s >= self._door.idle_timeout_s:
                 self._leave()
                 return
@@ -314,7 +322,7 @@ class Exchange:
         self._timer = self._loop.call_later(after_s - silent_s, self._keep_alive)
 
     async def _beat(self) -> None:
-        if self._ended:
+        if self._told_all or self._ended:
             return
         if not self._started:
             await self._start()

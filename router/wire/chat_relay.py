@@ -14,8 +14,6 @@ from router.events import Usage
 from router.wire import sse
 from router.wire.openai import usage_of
 
-# At the beginning of a line: the model itself may write it too.
-_DONE: Final = re.compile(rb"(?:^|[\r\n])data: ?\[DONE\]")
 _USAGE_FOLLOWS: Final = re.compile(rb'"usage"\s*:\s*\{')
 
 
@@ -38,7 +36,7 @@ class Tally:
         if b'"error"' in block:
             block, self.error = before_error(block)
         self._said = self._said or b'"delta"' in block
-        if b"[DONE]" in block and _DONE.search(block):
+        if b"[DONE]" in block and _says_done(block):
             if not self._said:
                 self.error = "[DONE], without an answer before it"
                 return b""
@@ -106,6 +104,13 @@ def _without_usage_chunk(block: bytes) -> bytes:
         if body is None or body.get("choices"):
             kept.append(event)
     return b"\n\n".join(kept)
+
+
+def _says_done(block: bytes) -> bool:
+    """Is it an event of its own? The model may write it too."""
+    at = block.rfind(b"[DONE]")
+    line = max(block.rfind(b"\n", 0, at), block.rfind(b"\r", 0, at)) + 1
+    return block[line:at].rstrip(b" ") == b"data:"
 
 
 def _says_finished(body: Mapping[str, Any]) -> bool:

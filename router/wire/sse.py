@@ -69,12 +69,16 @@ def data_of(block: bytes) -> Iterator[bytes]:
     """The data of each event in a block of whole events, in order; comments have none."""
     if b"\r" in block:
         block = block.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-    for event in block.split(b"\n\n"):
+    start = 0
+    while start < len(block):
+        end = block.find(b"\n\n", start)
+        event = block[start:] if end < 0 else block[start:end]
         lines = [
             line[5:].removeprefix(b" ") for line in event.split(b"\n") if line.startswith(b"data:")
         ]
         if lines:
             yield b"\n".join(lines)
+        start += len(event) + 2
 
 
 def event(data: Any, name: str = "") -> bytes:
