@@ -146,12 +146,12 @@ class Metrics:
         """For the registry."""
         from prometheus_client.metrics_core import GaugeMetricFamily
 
-        for times in (self._first_byte, self._whole):
-            yield times.family()
-        for counter in (self._requests, self._tokens, self._cost, self._saved, self._unpriced):
-            yield counter.family()
-        for counter in (self._fallbacks, self._attempts):
-            yield counter.family()
+        kept: tuple[_Counter | _Histogram, ...] = (
+            *(self._requests, self._tokens, self._fallbacks, self._attempts),
+            *(self._first_byte, self._whole, self._cost, self._saved, self._unpriced),
+        )
+        for one in kept:
+            yield one.family()
 
         def gauge(name: str, text: str, *labels: str) -> GaugeMetricFamily:
             return GaugeMetricFamily(PREFIX + name, text, labels=labels)
