@@ -99,6 +99,8 @@ class Router:
         self.first_byte_timeout_s = first_byte_timeout_s
         self._budget_spent = budget_spent
         self._clock = clock
+        self._seen: dict[str, Side] = {}
+        """Each side as it was at the last request: it seldom changes."""
         self._names: dict[Target, set[str]] = {"local": set(), "cloud": set()}
         """The ids of each side's models when it was last up; they stay its own while it is down."""
         self.loader = Loader(local, self.watches[local.name], clock)
@@ -156,7 +158,16 @@ class Router:
         slots = self.slots.get(name)
         if slots is not None and self._concurrency is None and status.model is not None:
             slots.limit = status.model.parallel
-        return Side(target, name, status, watch.blocked, slots is not None and slots.full)
+        blocked, full = watch.blocked, slots is not None and slots.full
+        side = self._seen.get(name)
+        if (
+            side is None
+            or side.status is not status
+            or side.blocked != blocked
+            or side.full != full
+        ):
+            side = self._seen[name] = Side(target, name, status, blocked, full)
+        return side
 
     async def _ask(self, request: ChatRequest, force: str | None, local: Side, cloud: Side) -> Ask:
         target, model = self._forced(request, force, local, cloud)

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-import secrets
+import random
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import aclosing
 from typing import Any, Final, Protocol
@@ -138,7 +138,7 @@ class Exchange:
         self._send = send
         self._loop = asyncio.get_running_loop()
         self._entry = Entry(
-            f"{door.wire.ID_PREFIX}{secrets.token_hex(12)}",
+            f"{door.wire.ID_PREFIX}{random.getrandbits(96):024x}",
             door.dialect,
             user_agent=header(scope, b"user-agent"),
         )
