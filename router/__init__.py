@@ -19,7 +19,7 @@ through one small set of events. A request makes these stops:
     commit.py         a local answer is held back until it shows that it is one
                       (toolschema.py: are its tool calls ones that the caller can run)
 
-    local/            what a local server is, can do now, and takes; its queue
+    local/            what a local server is, can do now, and takes; its queue; how it is reached
     clouds/           what stands behind cloud_client.py; nothing else imports an SDK
     wire/             formats: pure functions, no I/O, no settings
     books/            the journal of every decision and its outcome, prices, figures, metrics
