@@ -1,8 +1,8 @@
 """Time limits that cost nothing until they are over.
 
 `asyncio.timeout` sets a timer of the event loop each time: on a relay that would be a tenth of all
-the work. Here one timer looks after every limit, ten
-times a second, so a limit may be over up to `TICK_S` late.
+the work. Here one timer looks after every limit, ten times a second, so a limit may be over up to
+`TICK_S` late.
 """
 
 import asyncio
