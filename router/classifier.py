@@ -113,15 +113,15 @@ def score_messages(messages: Sequence[Mapping[str, Any]], tools: object = None) 
     if not turns:
         return Score(0.0, MappingProxyType(dict.fromkeys((*_NAMES, CONVERSATION), 0.0)), 0.0, 0)
     lexicon = load()
-    need, known = _need_of(turns[:-1], lexicon)
     turn = turns[-1]
     weight = _weigh(turn.text, lexicon)
+    if len(turns) == 1:
+        return weight.alone
+    need, known = _need_of(turns[:-1], lexicon)
     points = dict(weight.points)
     own = sum(points.values())
-    added = 0.0
-    if need is not None:
-        easy = weight.asks_easy
-        added = round(followups.points(turn.text, own, weight.n_words, easy, need, lexicon), 2)
+    easy = weight.asks_easy
+    added = round(followups.points(turn.text, own, weight.n_words, easy, need, lexicon), 2)
     points[CONVERSATION] = added
     confidence = weight.confidence
     if added > 0:
@@ -193,8 +193,8 @@ def own_points(reading: Reading, lexicon: Lexicon) -> dict[str, float]:
     return points
 
 
-def _need_of(turns: Sequence[Turn], lexicon: Lexicon) -> tuple[float | None, float]:
-    """The need that earlier turns leave behind (None without any), and how sure that is."""
+def _need_of(turns: Sequence[Turn], lexicon: Lexicon) -> tuple[float, float]:
+    """The need that earlier turns leave behind, and how sure that is."""
     need: float | None = None
     known = 0.0
     for turn in turns:
@@ -212,7 +212,7 @@ def _need_of(turns: Sequence[Turn], lexicon: Lexicon) -> tuple[float | None, flo
             else followups.need_after(text, total, weight.n_words, need, lexicon)
         )
         known = max(known * followups.FADE, weight.confidence)
-    return need, known
+    return need or 0.0, known
 
 
 class _Weight(NamedTuple):
@@ -222,6 +222,8 @@ class _Weight(NamedTuple):
     n_words: int
     asks_easy: bool
     confidence: float
+    alone: Score
+    """The score of a conversation that has no other turn."""
 
 
 _weights: dict[bytes, _Weight] = {}
@@ -247,9 +249,14 @@ def _weigh(text: str, lexicon: Lexicon) -> _Weight:
 
 def _weighed(text: str, lexicon: Lexicon) -> _Weight:
     reading = read(text, lexicon)
-    return _Weight(
-        own_points(reading, lexicon), reading.n_words, reading.asks_easy, _confidence(reading)
+    points, confidence = own_points(reading, lexicon), _confidence(reading)
+    alone = Score(
+        total=round(_clamped(sum(points.values())), 2),
+        signals=MappingProxyType({**points, CONVERSATION: 0.0}),
+        confidence=round(confidence, 3),
+        tokens=Turn(text).tokens,
     )
+    return _Weight(points, reading.n_words, reading.asks_easy, confidence, alone)
 
 
 def _confidence(reading: Reading) -> float:

@@ -1,6 +1,7 @@
 """decide(): which side should answer, and why. Pure: no I/O, no clock, no log."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Final, Literal, get_args
 
 from router.backend import Model, Status, Target
@@ -58,7 +59,7 @@ class Candidate:
     model: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Side:
     """One side at the moment of a decision."""
 
@@ -70,12 +71,12 @@ class Side:
     full: bool = False
     """Its queue is full."""
 
-    @property
+    @cached_property
     def up(self) -> bool:
         """Is there a model that would answer?"""
         return self.status.up and self.status.model is not None
 
-    @property
+    @cached_property
     def usable(self) -> bool:
         return self.up and not self.blocked
 
@@ -94,8 +95,12 @@ class Side:
         return next((m for m in models if m.id == name), None) if name else self.status.model
 
     def candidate(self, name: str = "") -> Candidate:
+        return Candidate(self.target, self.backend, name) if name else self._first
+
+    @cached_property
+    def _first(self) -> Candidate:
         model = self.status.model.id if self.status.model else ""
-        return Candidate(self.target, self.backend, name or model)
+        return Candidate(self.target, self.backend, model)
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +187,7 @@ def decide(ask: Ask, local: Side, cloud: Side, policy: Policy, *, broke: bool = 
     fell = able[0] is not preferred
     if fell:
         reason = _down(preferred)
-    candidates = tuple(side.candidate() for side in able)
+    candidates = tuple([side.candidate() for side in able])
     return Decision(
         candidates, reason, ask.score, gates, would_fall_back=fell, fix=_fix(ask, local, gates)
     )

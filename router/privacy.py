@@ -56,6 +56,7 @@ _LONG: Final = b"x" * SHORTEST_SECRET
 _DATA: Final = re.compile(rb"[A-Za-z0-9+/]{512,}+={0,2}")
 _ESCAPE: Final = re.compile(rb"\\[u/]")
 _COLOUR: Final = re.compile(rb"\\u001b\[[0-9;]{0,20}[mK]")
+_SHORT: Final = 2_000
 _BACKSLASH: Final = ord("\\")
 _PERCENT: Final = ord("%")
 _DOT: Final = ord(".")
@@ -151,15 +152,12 @@ class PrivacyScanner:
                     self._clean.clear()
 
     def _own_secret(self, body: bytes, runs: list[Run]) -> str | None:
-        own = [*(secret for file in self._files for secret in file.secrets), *self._keys]
-        if not own:
-            return None
         in_runs = b" ".join([body[start:end] for start, end in runs])
-        for secret in own:
-            if _has(in_runs if secret.in_run else body, secret.anchor) and self._holds(
-                body, secret
-            ):
-                return secret.rule
+        for secrets_ in (*(file.secrets for file in self._files), self._keys):
+            for secret in secrets_:
+                text = in_runs if secret.in_run else body
+                if _has(text, secret.anchor) and self._holds(body, secret):
+                    return secret.rule
         return None
 
     def _holds(self, body: bytes, secret: _Secret) -> bool:
@@ -308,9 +306,10 @@ def _outside(body: bytes, gaps: list[Run]) -> Iterator[bytes]:
 
 def _has(text: bytes, piece: bytes) -> bool:
     # Looking for one byte is twenty times as fast, and of a random piece one is often missing.
-    for byte in piece:
-        if byte not in text:
-            return False
+    if len(text) > _SHORT:
+        for byte in piece:
+            if byte not in text:
+                return False
     return piece in text
 
 

@@ -123,7 +123,7 @@ class Ledger:
             record.reason = call.reason
             quotable = self.journal.prompts and not record.private
             record.attempts = tuple(
-                self._attempt(one, request, quotable=quotable) for one in call.attempts
+                [self._attempt(one, request, quotable=quotable) for one in call.attempts]
             )
             if call.usage is not None:
                 record.usage = call.usage
