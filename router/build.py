@@ -50,6 +50,9 @@ class Assembly:
                 "ANTHROPIC_BASE_URL is this server's own address, for clients: Claude is asked at"
                 " Anthropic."
             )
+        if self.settings.cloud_budget_usd_per_day is not None:
+            # The journal is read: not while a request waits for it.
+            await asyncio.to_thread(self.ledger.journal.spent_today_usd)
         local, cloud = await router.sides()
         for side in (local, cloud):
             name, status = side.backend or side.target, side.status

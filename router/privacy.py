@@ -152,7 +152,9 @@ class PrivacyScanner:
                     self._clean.clear()
 
     def _own_secret(self, body: bytes, runs: list[Run]) -> str | None:
-        in_runs = b" ".join([body[start:end] for start, end in runs])
+        in_runs = body
+        if len(runs) * SHORTEST_SECRET < len(body) / 8:  # else there is little but runs in it
+            in_runs = b" ".join([body[start:end] for start, end in runs])
         for secrets_ in (*(file.secrets for file in self._files), self._keys):
             for secret in secrets_:
                 text = in_runs if secret.in_run else body
@@ -333,13 +335,16 @@ def _by_beginning(key: Callable[[KeyShape], str | None]) -> dict[bytes, Shapes]:
 
 # A key begins where a run does, but for those with a dot in their literal beginning.
 _AT_RUN: Final = _by_beginning(lambda shape: None if "." in shape.start else shape.start[:3])
+_FIRST: Final = frozenset(beginning[0] for beginning in _AT_RUN)
 _BEFORE_RUN: Final = _by_beginning(lambda shape: shape.start if "." in shape.start else None)
 _WORD_BEGINS: Final = re.compile(rb"(?:[^A-Za-z0-9_-]|\\[nrt]|%[0-9A-Fa-f]{2})\Z")
 _PEM: Final = re.compile(PEM.pattern.encode())
 
 
 def _known_key(body: bytes, runs: list[Run]) -> str | None:
-    starts = [start for start, _ in runs if body[start : start + 3] in _AT_RUN]
+    starts = [
+        start for start, _ in runs if body[start] in _FIRST and body[start : start + 3] in _AT_RUN
+    ]
     before = {body[start - 1] for start, _ in runs}
     # What is left of an escaped line break or a percent-encoded character is not part of the word.
     for mark, left in ((_BACKSLASH, 1), (_PERCENT, 2)):
@@ -347,7 +352,9 @@ def _known_key(body: bytes, runs: list[Run]) -> str | None:
             starts += [
                 start + left
                 for start, _ in runs
-                if body[start - 1] == mark and body[start + left : start + left + 3] in _AT_RUN
+                if body[start + left] in _FIRST
+                and body[start - 1] == mark
+                and body[start + left : start + left + 3] in _AT_RUN
             ]
     for start in starts:
         for name, pattern in _AT_RUN[body[start : start + 3]]:
