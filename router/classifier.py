@@ -6,7 +6,7 @@ score, whatever system prompt, tools or tool results stand around them.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import blake2b
 from math import exp
 from types import MappingProxyType
@@ -116,7 +116,8 @@ def score_messages(messages: Sequence[Mapping[str, Any]], tools: object = None) 
     turn = turns[-1]
     weight = _weigh(turn.text, lexicon)
     if len(turns) == 1:
-        return weight.alone
+        # What is between the ends of a long text counts for its tokens.
+        return weight.alone if len(turn.text) <= LONG else replace(weight.alone, tokens=turn.tokens)
     need, known = _need_of(turns[:-1], lexicon)
     points = dict(weight.points)
     own = sum(points.values())

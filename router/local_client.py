@@ -64,7 +64,7 @@ class LocalBackend:
     ) -> None:
         self.name = name
         self.model = model
-        key = {"Authorization": f"Bearer {api_key}"} if api_key else {}
+        key = {"Authorization": f"Bearer {api_key.strip()}"} if api_key else {}
         self._http = HttpClient(base_url, key, limits.connect_s)
         self.base_url = self._http.url.rstrip("/")
         """Without the name and password it may have been given with: messages show it."""
@@ -171,6 +171,7 @@ class LocalBackend:
                     raise await self._refusal(answer)
                 if answer.content_type == "text/event-stream":
                     chunks = self._passed_on(answer)
+                    await anext(chunks)  # one that was never begun does not close what it holds
                 else:
                     chunks = _once(self._without_key(await answer.read()))
             except BaseException:
@@ -183,6 +184,7 @@ class LocalBackend:
     async def _passed_on(self, answer: Answer) -> AsyncGenerator[bytes, None]:
         answer.flowing(self._limits.idle_s, self._limits.total_s)
         try:
+            yield b""
             while piece := await answer.piece():
                 yield self._without_key(piece)
         except FAILED as error:
@@ -342,7 +344,8 @@ class LocalBackend:
             return self._broken("was cut off in the middle of an answer")
         if isinstance(error, Unreadable):
             return self._broken(f"answered with something unreadable ({error})")
-        said = f"The {self.name} server at {self.base_url} does not answer. Is it running?"
+        why = f" ({error})" if str(error) else ""
+        said = f"The {self.name} server at {self.base_url} does not answer{why}. Is it running?"
         return BackendUnreachable(said, backend=self.name)
 
 

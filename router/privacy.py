@@ -39,7 +39,7 @@ log = logging.getLogger("router")
 
 SHORTEST_SECRET: Final = 16
 MOST_KNOWN: Final = 5_000
-"""Pieces of conversations that are remembered as clean."""
+"""Pieces of conversations that are remembered as clean, about."""
 LOOK_AGAIN_S: Final = 2.0
 """How often the files are looked at for changes, at most."""
 
@@ -116,15 +116,18 @@ class PrivacyScanner:
 
         A conversation is sent again with each of its turns: a piece that was found clean is not
         searched again while the rules are the same. It is known by its size and hash; Python's
-        hashes of bytes have a key that each process draws anew.
+        hashes of bytes have a key that each process draws anew. The user's own patterns may span
+        pieces, so with any of them all is searched.
         """
+        if self._words:
+            return self.scan(b" ".join(pieces), is_canonical=True)
         self._refresh()
         fresh = {
             key: piece for piece in pieces if (key := (len(piece), hash(piece))) not in self._clean
         }
         found = self._rule_broken(b" ".join(fresh.values()))
         if found is None:
-            if len(self._clean) + len(fresh) > MOST_KNOWN:
+            if len(self._clean) > MOST_KNOWN:
                 self._clean.clear()
             self._clean.update(fresh)
         return found
@@ -199,10 +202,10 @@ class _SecretFile:
             seen = (stat.st_mtime_ns, stat.st_size)
             if seen == self._seen:
                 return False
-            self._seen = seen
             if self._path.is_dir():
                 raise IsADirectoryError
             values = dotenv_values(self._path, interpolate=False, encoding="utf-8")
+            self._seen = seen
         except FileNotFoundError:
             # Without a .env the settings come from the environment: nothing is wrong.
             if self._path.name != ".env":

@@ -370,7 +370,7 @@ def _outgoing(request: ChatRequest) -> Iterator[bytes]:
     What came in by another door may go out as it came, and a response's earlier turns are in the
     chat body alone.
     """
-    if request.dialect != "messages":
+    if request.dialect != "messages" or request.original is None:
         yield from _pieces(request.body)
     if request.original is not None:
         yield from _pieces(request.original)

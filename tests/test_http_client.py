@@ -1,8 +1,11 @@
 """The relay's HTTP client, over real sockets, on both event loops."""
 
 import asyncio
+import socket
+import struct
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import ExitStack, asynccontextmanager, suppress
 
 import pytest
 
@@ -132,6 +135,7 @@ def test_a_connection_that_the_server_gives_up_is_not_used_again(
         (b"HTTP/1.0 200 OK\r\n\r\nuntil the end", b"until the end"),
         (b"HTTP/1.1 204 No Content\r\n\r\n", b""),
         (b"HTTP/1.1 200 OK\nContent-Length: 2\n\nhi", b"hi"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2  \r\nhi\r\n0\r\n\r\n", b"hi"),
         (
             b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
             b"3;x=y\r\none\r\n3\r\ntwo\r\n0\r\nT: z\r\n\r\n",
@@ -160,6 +164,7 @@ def test_each_kind_of_body_is_read_to_its_end(
         (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", Unreadable),
         (b"HTTP/1.1 101 Switching\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n", Unreadable),
         (b"HTTP/1.1 200 OK\r\nX: " + b"x" * 100_000, Unreadable),
+        (b"HTTP/1.1 099 X\r\nContent-Length: 5\r\n\r\nevil!" + OK, Unreadable),
     ],
 )
 def test_each_way_to_fail_has_its_error(
@@ -233,3 +238,116 @@ def test_a_name_in_the_address_is_sent_as_a_login(
         assert server.heads[0].startswith(b"GET /x HTTP/1.1\r\nHost: 127.0.0.1:")
 
     run(body())
+
+
+def test_a_model_that_hangs_is_noticed_after_its_caller_was_slow(
+    run: Callable[[Awaitable[None]], None],
+) -> None:
+    async def hanging(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 900000\r\n\r\n" + b"x" * 800_000)
+        await reader.read()
+        writer.close()
+
+    async def body() -> None:
+        async with asking(hanging) as (client, url):
+            answer = await client.get(url + "/x", within_s=5)
+            answer.flowing(idle_s=0.2, total_s=5)
+            await asyncio.sleep(0.3)
+            began = asyncio.get_running_loop().time()
+            with pytest.raises(TimeoutError):
+                await answer.read()
+            assert asyncio.get_running_loop().time() - began < 2
+
+    run(body())
+
+
+def test_a_connection_with_unread_bytes_is_not_used_again(
+    run: Callable[[Awaitable[None]], None],
+) -> None:
+    """The loop has not read them yet: it was busy."""
+
+    def serve(listener: socket.socket) -> None:
+        with ExitStack() as links:
+            for _ in range(2):
+                link = links.enter_context(listener.accept()[0])
+                link.recv(65536)
+                link.sendall(OK)
+                time.sleep(0.02)
+                with suppress(OSError):
+                    link.sendall(OK.replace(b"hi", b"no"))
+
+    async def body() -> None:
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            serving = asyncio.to_thread(serve, listener)
+            task = asyncio.ensure_future(serving)
+            client = HttpClient(f"http://127.0.0.1:{listener.getsockname()[1]}", {}, connect_s=2)
+            assert await body_of(client, client.url) == b"hi"
+            time.sleep(0.1)  # noqa: ASYNC251
+            assert await body_of(client, client.url) == b"hi"
+            await client.aclose()
+            await task
+
+    run(body())
+
+
+def test_callers_that_leave_while_it_connects_leave_nothing(
+    run: Callable[[Awaitable[None]], None],
+) -> None:
+    async def body() -> None:
+        server = Server(OK, pause_s=0.2)
+        async with asking(server.serve) as (client, url):
+            for steps in range(12):
+                task = asyncio.ensure_future(client.get(url + "/x", within_s=5))
+                for _ in range(steps):
+                    await asyncio.sleep(0)
+                task.cancel()
+                with suppress(asyncio.CancelledError):
+                    (await task).close()
+            await asyncio.sleep(0.1)
+            assert not client._open
+
+    run(body())
+
+
+def test_a_closed_client_asks_nobody(run: Callable[[Awaitable[None]], None]) -> None:
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+
+    async def body() -> None:
+        async with asking(silent) as (client, url):
+            task = asyncio.ensure_future(client.get(url + "/x", within_s=5))
+            await asyncio.sleep(0.05)
+            await client.aclose()
+            with pytest.raises(Gone):
+                await task
+            with pytest.raises(NotConnected):
+                await client.get(url + "/x", within_s=5)
+
+    run(body())
+
+
+def test_a_connection_that_is_reset_has_not_ended_its_answer(
+    run: Callable[[Awaitable[None]], None],
+) -> None:
+    async def resetting(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nhalf")
+        await asyncio.sleep(0.05)
+        linger = struct.pack("ii", 1, 0)
+        writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+        writer.transport.abort()
+
+    async def body() -> None:
+        async with asking(resetting) as (client, url):
+            with pytest.raises(CutOff):
+                await body_of(client, url)
+
+    run(body())
+
+
+@pytest.mark.parametrize("value", ["a\r\nX: y", "tok\n", "a\x00b"])
+def test_a_key_cannot_add_headers(value: str) -> None:
+    with pytest.raises(ValueError, match="control character"):
+        HttpClient("http://127.0.0.1:9", {"Authorization": value}, connect_s=2)

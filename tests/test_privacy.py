@@ -394,3 +394,10 @@ def test_a_secret_in_a_later_turn_of_a_conversation_that_was_clean_is_found(tmp_
     for end in range(1, 20):
         assert scanner.scan_pieces(pieces[:end]) is None
     assert scanner.scan_pieces([*pieces, orjson.dumps({"content": TOKEN})])
+
+
+def test_a_pattern_that_spans_two_messages_is_found_in_a_conversation_that_was_clean() -> None:
+    scanner = PrivacyScanner(patterns=["falcon.{1,60}heavy"])
+    first, second = orjson.dumps({"content": "falcon"}), orjson.dumps({"content": "heavy"})
+    assert scanner.scan_pieces([first]) is None
+    assert scanner.scan_pieces([first, second]) == "entry 1 of PRIVATE_PATTERNS"

@@ -228,9 +228,11 @@ class Exchange:
         async with aclosing(self._encoded(reply, request)) as chunks:
             async for chunk in chunks:
                 self._sent_at = self._loop.time()
-                if self._ended:  # what still comes concerns nobody
+                if self._ended:  # read to its end, the backend's connection can be kept
                     continue
                 self._told_all = last = _has_one_of(LAST_EVENTS[self._door.dialect], chunk)
+                if last and self._pulse is not None:
+                    await self._pulse
                 await self._send(
                     {"type": "http.response.body", "body": chunk, "more_body": not last}
                 )

@@ -35,6 +35,7 @@ class Protocol(HttpToolsProtocol):
         self._head_bytes = 0
         self._in_head = self._lingers = False
         self._limit: asyncio.TimerHandle | None = None
+        self._outlet: _Outlet | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -77,7 +78,7 @@ class Protocol(HttpToolsProtocol):
         if self.parser.should_upgrade():
             return  # see _stay()
         super().on_headers_complete()
-        self.cycle.transport = _Outlet(self)  # type: ignore[assignment]
+        self._outlet = self.cycle.transport = _Outlet(self)  # type: ignore[assignment]
 
     def on_message_complete(self) -> None:
         if not self.parser.should_upgrade():
@@ -133,6 +134,8 @@ class Protocol(HttpToolsProtocol):
             return
         self._lingers = True
         self._stop_clock()
+        if self._outlet is not None:
+            self._outlet.let_go()
         self.transport.write_eof()
         self.flow.resume_reading()
         self._limit = self.loop.call_later(LINGER_S, self.transport.close)
@@ -162,19 +165,20 @@ class _Outlet:
     def _hold(self, head: bytes) -> None:
         self._head = head
         self.write = self._write_with_head
-        self._protocol.loop.call_soon(self._let_go)
+        self._protocol.loop.call_soon(self.let_go)
 
     def _write_with_head(self, data: bytes) -> None:
         head, self._head = self._head, b""
         self.write = self._transport.write
         self.write(head + data)
 
-    def _let_go(self) -> None:
+    def let_go(self) -> None:
+        """Write a head that nothing has followed."""
         if self._head:
             self._write_with_head(b"")
 
     def close(self) -> None:
-        self._let_go()
+        self.let_go()
         if self._cycle.more_body:
             self._protocol.linger()
         else:

@@ -34,7 +34,7 @@ COLUMNS: Final = (
 _NAMES: Final = ", ".join(COLUMNS)
 _ROW: Final = f"({', '.join('?' * len(COLUMNS))})"
 INSERT: Final = f"INSERT INTO requests ({_NAMES}) VALUES {_ROW}"
-AT_ONCE: Final = 25
+AT_ONCE: Final = 999 // len(COLUMNS)
 """Rows of one statement (older SQLite takes 999 values). Each statement gives the interpreter lock
 back and takes it again, which stops the event loop for a moment."""
 INSERT_MANY: Final = INSERT + f", {_ROW}" * (AT_ONCE - 1)

@@ -7,10 +7,11 @@ all that the router does with it: bench/RESULTS.md. No redirects, cookies, proxi
 
 import asyncio
 import base64
+import select
 import socket
 import ssl
 from collections.abc import Mapping
-from typing import Final, cast
+from typing import Any, Final, cast
 from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
 import httptools
@@ -18,9 +19,11 @@ from aiohappyeyeballs import start_connection
 
 KEEP_S: Final = 15.0
 """How long an unused connection is kept."""
+FOUND_S: Final = 60.0
+"""How long the addresses of a name are taken to stay the same."""
 STALE_S: Final = 0.1
-"""A kept connection that the server has closed meanwhile fails at once; only then is it safe to
-send the request again, for nobody can have begun to answer it."""
+"""A kept connection that the server has closed meanwhile fails at once; only then is the request
+sent again, for hardly anybody can have begun to answer it."""
 EYEBALLS_S: Final = 0.25
 """When a name has several addresses: how long before the next one is tried beside the first."""
 MOST_HEAD_BYTES: Final = 64 * 1024
@@ -60,6 +63,8 @@ class HttpClient:
         parts = urlsplit(url)
         is_tls = parts.scheme == "https"
         host = parts.netloc.rpartition("@")[2]
+        if not host.isascii():
+            host = host.encode("idna").decode("ascii")
         self.url = urlunsplit(parts._replace(netloc=host))
         self._origin = f"{parts.scheme}://{host}"
         self._host = parts.hostname or ""
@@ -70,9 +75,14 @@ class HttpClient:
         if parts.username is not None and "Authorization" not in headers:
             login = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
             headers["Authorization"] = f"Basic {base64.b64encode(login.encode()).decode()}"
+        if not all(value.isprintable() for value in headers.values()):
+            raise ValueError("a header would hold a control character")
         lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
         self._head = f" HTTP/1.1\r\n{lines}".encode()
         self._authorization = headers.get("Authorization", "")
+        self._found: list[Any] = []
+        self._found_at = 0.0
+        self._is_closed = False
         self._idle: list[Connection] = []
         self._open: set[Connection] = set()
         self._sweep: asyncio.TimerHandle | None = None
@@ -102,42 +112,60 @@ class HttpClient:
 
     async def aclose(self) -> None:
         """Close every connection, also those in use."""
+        self._is_closed = True
         if self._sweep is not None:
             self._sweep.cancel()
         for connection in self._open:
-            connection.abort()
+            connection.fail(Gone())
         await asyncio.sleep(0)  # the transports let go in the loop's next round
 
     async def _ask(self, message: list[bytes], within_s: float) -> "Answer":
         loop = asyncio.get_running_loop()
         while self._idle:
             connection = self._idle.pop()
-            if connection.is_closing:
+            if not connection.is_quiet():
+                connection.abort()
                 continue
             began = loop.time()
             try:
                 return await connection.ask(message, within_s)
             except Gone:
-                if loop.time() - began > STALE_S:
+                if self._is_closed or loop.time() - began > STALE_S:
                     raise
         return await (await self._connected(loop)).ask(message, within_s)
 
     async def _connected(self, loop: asyncio.AbstractEventLoop) -> "Connection":
+        connection = Connection(self)
         try:
             async with asyncio.timeout(self._connect_s):
-                found = await loop.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
-                link = await start_connection(found, happy_eyeballs_delay=EYEBALLS_S)
+                if loop.time() - self._found_at > FOUND_S:
+                    self._found = []
+                if not self._found:
+                    self._found = await loop.getaddrinfo(
+                        self._host, self._port, type=socket.SOCK_STREAM
+                    )
+                    self._found_at = loop.time()
+                link = await start_connection(self._found, happy_eyeballs_delay=EYEBALLS_S)
                 name = self._host if self._tls else None
-                _, connection = await loop.create_connection(
-                    lambda: Connection(self), sock=link, ssl=self._tls, server_hostname=name
+                await loop.create_connection(
+                    lambda: connection, sock=link, ssl=self._tls, server_hostname=name
                 )
-        except (OSError, UnicodeError) as error:  # TimeoutError is an OSError
-            raise NotConnected(str(error)) from None
+            if self._is_closed:
+                raise NotConnected
+        except BaseException as error:
+            connection.abort()
+            self.closed(connection)  # uvloop does not tell of those that were given up
+            if isinstance(error, ssl.SSLError):
+                raise NotConnected(error.reason or str(error)) from None
+            if isinstance(error, OSError | UnicodeError):  # TimeoutError is an OSError
+                self._found = []
+                raise NotConnected from None
+            raise
         return connection
 
     def _target(self, url: str) -> bytes:
         path = url.removeprefix(self._origin)
-        if path.isascii() and " " not in path:
+        if path.isascii() and path.isprintable() and " " not in path:
             return path.encode()
         return quote(path, "/%?&=").encode()
 
@@ -152,6 +180,9 @@ class HttpClient:
             self._idle.remove(connection)
 
     def unused(self, connection: "Connection") -> None:
+        if self._is_closed:
+            connection.abort()
+            return
         self._idle.append(connection)
         if self._sweep is None:
             self._sweep = connection.loop.call_later(KEEP_S, self._close_unused)
@@ -175,16 +206,22 @@ class Connection(asyncio.Protocol):
         self.unused_since = 0.0
         self._client = client
         self._answer: Answer | None = None
+        self._transport: asyncio.Transport | None = None
+        self._waiting = select.poll() if hasattr(select, "poll") else None
 
-    @property
-    def is_closing(self) -> bool:
-        return self._transport.is_closing()
+    def is_quiet(self) -> bool:
+        """Is it open, and has the server said nothing that nobody asked for?"""
+        if self._transport is None or self._transport.is_closing():
+            return False
+        # What the loop has not read yet would be taken for the answer to the next request.
+        return self._waiting is None or not self._waiting.poll(0)
 
     async def ask(self, message: list[bytes], within_s: float) -> "Answer":
         """Send a request, in pieces; its answer, once the head is there."""
+        assert self._transport is not None
         answer = self._answer = Answer(self, within_s)
-        self._transport.writelines(message)
         try:
+            self._transport.writelines(message)
             await answer.begun()
         except BaseException:
             answer.close()
@@ -193,6 +230,7 @@ class Connection(asyncio.Protocol):
 
     def answered(self, *, reusable: bool) -> None:
         """The whole answer has come."""
+        assert self._transport is not None
         self._answer = None
         if reusable and not self._transport.get_write_buffer_size():
             self._transport.resume_reading()
@@ -202,28 +240,40 @@ class Connection(asyncio.Protocol):
             self._transport.abort()
 
     def pause(self) -> None:
-        self._transport.pause_reading()
+        if self._transport is not None:
+            self._transport.pause_reading()
 
     def resume(self) -> None:
-        self._transport.resume_reading()
+        if self._transport is not None:
+            self._transport.resume_reading()
 
     def abort(self) -> None:
-        self._transport.abort()
+        if self._transport is not None:
+            self._transport.abort()
+
+    def fail(self, error: HttpError) -> None:
+        """End it, and the answer that is under way with this error."""
+        if self._answer is not None:
+            self._answer.fail(error)
+        self.abort()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)  # uvloop's is one by its face only
+        if self._waiting is not None:
+            self._waiting.register(transport.get_extra_info("socket").fileno(), select.POLLIN)
         self._client.opened(self)
 
     def data_received(self, data: bytes) -> None:
         if self._answer is not None:
             self._answer.feed(data)
         else:
-            self._transport.abort()  # nobody has asked
+            self.abort()  # nobody has asked
 
     def connection_lost(self, error: Exception | None) -> None:
         self._client.closed(self)
         if self._answer is not None:
-            self._answer.lost()
+            self._answer.lost(error)
+            self._answer = None
 
 
 class Answer:
@@ -240,9 +290,11 @@ class Answer:
         self._connection = connection
         self._loop = connection.loop
         self._parser: httptools.HttpResponseParser | None = httptools.HttpResponseParser(self)
-        # As lenient as browsers are.
+        # Some small servers are careless; nobody else's answers come over this connection.
         self._parser.set_dangerous_leniencies(
-            lenient_headers=True, lenient_optional_cr_before_lf=True
+            lenient_headers=True,
+            lenient_optional_cr_before_lf=True,
+            lenient_spaces_after_chunk_size=True,
         )
         self._head_bytes = 0
         self._is_whole = self._reusable = self._is_over = False
@@ -286,6 +338,8 @@ class Answer:
         pieces, self._pieces, self._held_bytes = self._pieces, [], 0
         if self._paused and not self._is_over:
             self._paused = False
+            self._heard_at = self._loop.time()  # until now it had to wait for us
+            self._end_by(self._deadline)
             self._connection.resume()
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
@@ -332,15 +386,9 @@ class Answer:
         """Has the time run out? A server that has to wait for us is not silent."""
         due = self._deadline if self._paused else min(self._deadline, self._heard_at + self._idle_s)
         if self._loop.time() >= due:
-            self._fail(TimeoutError("the server is silent"))
+            self.fail(TimeoutError("the server is silent"))
         else:
             self._timer = self._loop.call_at(due, self._look)
-
-    def _fail(self, error: Exception) -> None:
-        """It ends here, and not well; what is over already stays as it is."""
-        if not self._is_over:
-            self._error = error
-            self.close()
 
     def _end(self) -> None:
         """Nothing more comes."""
@@ -355,7 +403,6 @@ class Answer:
         parser = self._parser
         if parser is None:  # closed, and the transport has not noticed yet
             return
-        self._heard_at = self._loop.time()
         if not self.status:
             self._head_bytes += len(data)
         try:
@@ -363,20 +410,27 @@ class Answer:
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
             self._reusable = False
             if not self._is_whole:
-                self._fail(Unreadable(str(error)))
+                self.fail(Unreadable(str(error)))
         if self._is_whole:
             self._end()
             self._connection.answered(reusable=self._reusable)
         elif not self.status and self._head_bytes > MOST_HEAD_BYTES:
-            self._fail(Unreadable("its head is too long"))
+            self.fail(Unreadable("its head is too long"))
 
-    def lost(self) -> None:
+    def lost(self, error: Exception | None) -> None:
+        framed = b"chunked" in self.headers.get(b"transfer-encoding", b"").lower()
         if not self.status:
-            self._fail(CutOff("hung up") if self._head_bytes else Gone("hung up"))
-        elif b"content-length" in self.headers or b"transfer-encoding" in self.headers:
-            self._fail(CutOff("hung up"))
+            self.fail(CutOff() if self._head_bytes else Gone())
+        elif error is not None or framed or b"content-length" in self.headers:
+            self.fail(CutOff())
         elif not self._is_over:
             self._end()  # the end of the connection is the end of the body
+
+    def fail(self, error: Exception) -> None:
+        """It ends here, and not well; what is over already stays as it is."""
+        if not self._is_over:
+            self._error = error
+            self.close()
 
     # --- what the parser tells --------------------------------------------------------------------
 
@@ -388,13 +442,17 @@ class Answer:
         self.reason += reason.decode("latin-1")
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self.headers[name.lower()] = value
+        if not self.status:  # else it is a trailer
+            self.headers[name.lower()] = value
 
     def on_headers_complete(self) -> None:
         assert self._parser is not None
         status = self._parser.get_status_code()
+        if status < 100:
+            raise Unreadable("its status is none")
         if status >= 200:
             self.status = status
+            self._heard_at = self._loop.time()
             self._wake()
         else:  # only a word in between, as 100 Continue
             self.reason = ""
@@ -404,6 +462,7 @@ class Answer:
         if self._unwanted:
             self.close()
             return
+        self._heard_at = self._loop.time()
         self._pieces.append(piece)
         self._held_bytes += len(piece)
         if self._held_bytes > MOST_HELD_BYTES and not self._paused:
