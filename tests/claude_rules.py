@@ -3,7 +3,7 @@
 import re
 from typing import Any
 
-from anthropic.types.message_create_params import MessageCreateParamsStreaming
+from anthropic.types.message_create_params import MessageCreateParams
 
 from tests.published import validator
 from tests.sdk_types import misfit
@@ -18,7 +18,7 @@ def assert_acceptable(params: Params) -> None:
 
     Source: Anthropic API reference, "Messages", "Tool use", "Structured outputs", "Errors".
     """
-    assert misfit(params, MessageCreateParamsStreaming) is None
+    assert misfit(params, MessageCreateParams) is None
     validator("anthropic", "CreateMessageParams").validate(params)
     assert params["max_tokens"] >= 1
     turns = params["messages"]

@@ -98,6 +98,9 @@ def gemini_answer(request: Request, calls: bool) -> tuple[bytes, str]:
     if calls:
         said = [{"functionCall": {"id": "gem_call1", "name": "look", "args": PATH}}]
     usage = {"promptTokenCount": 7, "candidatesTokenCount": 5, "totalTokenCount": 12}
+    if "streamGenerateContent" not in request.path:
+        whole = {"content": {"role": "model", "parts": said}, "finishReason": "STOP"}
+        return orjson.dumps({"candidates": [whole], "usageMetadata": usage}), "json"
     chunks = [
         {"candidates": [{"index": 0, "content": {"role": "model", "parts": [part]}}]}
         for part in said

@@ -35,8 +35,8 @@ def words_for(body: bytes) -> list[Event]:
 
 async def well(connection: Connection, request: Request) -> None:
     events = words_for(request.body)
-    if "generateContent" in request.path or "GenerateContent" in request.path:
-        await connection.stream(gemini_says(events))
+    if "enerateContent" in request.path:
+        await gemini_says(connection, request, events)
         return
     wire: Any = messages if request.path.startswith("/v1/messages") else openai
     asked = ChatRequest(request.json | {"messages": [], "stream_options": {"include_usage": True}})
@@ -47,13 +47,17 @@ async def well(connection: Connection, request: Request) -> None:
         await connection.answer(orjson.dumps(answer))
 
 
-def gemini_says(events: list[Event]) -> bytes:
+async def gemini_says(connection: Connection, request: Request, events: list[Event]) -> None:
     part: dict[str, Any] = {"functionCall": {"name": "weather", "args": {"city": "Paris"}}}
     if isinstance(first := events[0], TextDelta):
         part = {"text": first.text}
     usage = {"promptTokenCount": 7, "candidatesTokenCount": 5}
     candidate = {"content": {"parts": [part]}, "finishReason": "STOP"}
-    return b"data: %b\n\n" % orjson.dumps({"candidates": [candidate], "usageMetadata": usage})
+    answer = orjson.dumps({"candidates": [candidate], "usageMetadata": usage})
+    if "streamGenerateContent" in request.path:
+        await connection.stream(b"data: %b\n\n" % answer)
+    else:
+        await connection.answer(answer)
 
 
 async def badly(connection: Connection, request: Request) -> None:
@@ -62,7 +66,7 @@ async def badly(connection: Connection, request: Request) -> None:
     elif request.path == "/v1/chat/completions":
         await connection.answer(orjson.dumps({"error": f"Two\nlines with {KEY}"}), 500)
     else:
-        await connection.stream(gemini_says([TextDelta("Pardon?")]))
+        await gemini_says(connection, request, [TextDelta("Pardon?")])
 
 
 @pytest.fixture

@@ -183,7 +183,6 @@ def test_the_least_that_is_sent() -> None:
         "max_tokens": 8192,
         "cache_control": {"type": "ephemeral"},
         "messages": [user(text("Hi"))],
-        "stream": True,
     }
 
 

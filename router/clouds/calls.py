@@ -1,7 +1,9 @@
-"""What calls to any cloud have in common: time limits, and what a connection that fails means."""
+"""What calls to any cloud have in common: when a whole answer is asked for, time limits, and what a
+connection that fails means."""
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
+from dataclasses import replace
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -15,8 +17,32 @@ from router.errors import (
     BackendTimeout,
     BackendUnreachable,
 )
+from router.request import ChatRequest
 
 STALE_S: Final = 0.1
+
+SLOWEST_TOKENS_S: Final = 30
+"""The fewest tokens that a cloud is taken to write in a second."""
+USUAL_MAX_TOKENS: Final = 8192
+"""What an answer without a limit is taken to have at most: what CLOUD_MAX_TOKENS is by default."""
+_HARD_EFFORTS: Final = ("high", "xhigh", "max")
+
+
+def comes_whole(request: ChatRequest, max_tokens: int | None, limits: TimeLimits) -> bool:
+    """May the cloud be asked for its answer in one piece, which costs far less than many?
+
+    Only where the caller wants it so, and where even a slow model has ended an answer of
+    `max_tokens` (as sent; None: no limit is) by the time at which it must have begun, for nothing
+    of it is seen before. Hard thought may take longer.
+    """
+    longest_s = (max_tokens or USUAL_MAX_TOKENS) / SLOWEST_TOKENS_S
+    hard = request.body.get("reasoning_effort") in _HARD_EFFORTS
+    return not request.stream and not hard and longest_s <= limits.first_byte_s
+
+
+def for_whole(limits: TimeLimits) -> TimeLimits:
+    """The limits of an answer in one piece: all of it must come in the time of the first byte."""
+    return replace(limits, total_s=min(limits.total_s, limits.first_byte_s))
 
 
 def may_use_proxy(base_url: str | None) -> bool:

@@ -15,8 +15,10 @@ import orjson
 
 from router.backend import Model, Relayed, Reply, Status, TimeLimits, Translated, primed
 from router.clouds.calls import (
+    comes_whole,
     connection_errors,
     connection_failure,
+    for_whole,
     may_use_proxy,
     paced,
     too_slow,
@@ -138,7 +140,9 @@ class ClaudeBackend:
             recall=way.recall,
             plain=way.plain,
         )
-        return Translated(await primed(self._events(sent, model), self.name), model, sent.dropped)
+        whole = comes_whole(request, sent.params["max_tokens"], self._limits)
+        events = await primed(self._events(sent, model, whole), self.name)
+        return Translated(events, model, sent.dropped)
 
     async def _other_way(self, error: BackendRejected, model: str, way: "_Way") -> "_Way":
         """How to ask again after a refusal that may be about how we asked; else the same way."""
@@ -155,10 +159,18 @@ class ClaudeBackend:
         thoughtless = "thinking" in words or "signature" in words
         return _Way(known, claude.forgetting if thoughtless else way.recall, "schema" in words)
 
-    async def _events(self, sent: claude.Encoded, model: str) -> AsyncGenerator[Event, None]:
+    async def _events(
+        self, sent: claude.Encoded, model: str, whole: bool
+    ) -> AsyncGenerator[Event, None]:
         demand = {claude.DEMAND: sent.demand} if sent.demand else {}
-        async with self._answer(_json(sent.params)) as chunks:
-            async for event in claude.decode(sse.blocks(chunks), sent.names):
+        limits = for_whole(self._limits) if whole else self._limits
+        body = _json(sent.params if whole else sent.params | {"stream": True})
+        async with self._answer(body, limits) as chunks:
+            if whole:
+                events = claude.decode_whole(chunks, sent.names)
+            else:
+                events = claude.decode(sse.blocks(chunks), sent.names)
+            async for event in events:
                 if isinstance(event, ToolCallStart) and (event.extra or demand):
                     self._vault.put(event.id, model, {**(event.extra or {}), **demand})
                 yield event
@@ -181,7 +193,7 @@ class ClaudeBackend:
         tally = claude.Tally()
         held: list[bytes] = []
         try:
-            async with self._answer(body, headers) as chunks:
+            async with self._answer(body, self._limits, headers) as chunks:
                 async for block in sse.blocks(chunks):
                     if not sse.ends_whole(block):
                         break
@@ -201,13 +213,9 @@ class ClaudeBackend:
     async def _document(
         self, body: bytes, headers: Mapping[str, str], note: Callable[[Usage | None], None]
     ) -> AsyncGenerator[bytes, None]:
-        async with self._answer(body, headers) as chunks:
+        async with self._answer(body, self._limits, headers) as chunks:
             document = b"".join([chunk async for chunk in chunks])
-            message = self._parsed(document)
-            if isinstance(error := message.get("error"), dict):
-                raise claude.failure(error)
-            if message.get("type") != "message":
-                raise BackendBroken("Claude's answer is no message.", backend=self.name)
+            message = claude.message_of(document)
         note(claude.usage_of(message.get("usage")))
         yield document
 
@@ -215,7 +223,7 @@ class ClaudeBackend:
 
     @contextlib.asynccontextmanager
     async def _answer(
-        self, body: bytes, headers: Mapping[str, str] | None = None
+        self, body: bytes, limits: TimeLimits, headers: Mapping[str, str] | None = None
     ) -> AsyncIterator[AsyncIterator[bytes]]:
         """Send a Messages request; the bytes of its answer. Leaving early closes the connection."""
         with self._translating_errors():
@@ -224,7 +232,7 @@ class ClaudeBackend:
             response = await self._send(client, body, headers or {})
         with self._translating_errors(begun=True):
             try:
-                chunks = paced(response.aiter_bytes(), self._limits, self.name, asked_at)
+                chunks = paced(response.aiter_bytes(), limits, self.name, asked_at)
                 yield chunks
                 # Read to its end, a connection is kept.
                 with contextlib.suppress(BackendTimeout, *connection_errors()):

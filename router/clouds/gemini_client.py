@@ -16,8 +16,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from router.backend import Items, Model, Status, TimeLimits, Translated, primed
 from router.clouds.calls import (
+    comes_whole,
     connection_errors,
     connection_failure,
+    for_whole,
     may_use_proxy,
     paced,
     too_slow,
@@ -114,7 +116,7 @@ class GeminiBackend:
 
         sent = encoded(strict=False)
         try:
-            events = await self._begun(sent, model)
+            events = await self._begun(request, sent, model)
         except BackendRejected as refused:
             if refused.code is not None or refused.status != 400:
                 raise
@@ -127,7 +129,7 @@ class GeminiBackend:
                 raise
             sent = simpler
             try:
-                events = await self._begun(sent, model)
+                events = await self._begun(request, sent, model)
             except BackendRejected:
                 raise refused from None  # its message is about what the caller wrote
         except gemini.UnknownGeminiModel as error:
@@ -148,24 +150,29 @@ class GeminiBackend:
 
     # One answer
 
-    async def _begun(self, sent: gemini.Encoded, model: str) -> Items[Event]:
+    async def _begun(self, request: ChatRequest, sent: gemini.Encoded, model: str) -> Items[Event]:
         """The answer, once it has begun; asked for again if the model's first try is unusable, or
         if it takes the beta of the API."""
+        most_tokens = sent.body.get("generationConfig", {}).get("maxOutputTokens")
+        whole = comes_whole(request, most_tokens, self._limits)
         try:
-            return await primed(self._events(sent, model), self.name)
+            return await primed(self._events(sent, model, whole), self.name)
         except gemini.Malformed:
             pass
         except (gemini.UnknownGeminiModel, gemini.UnknownField):
             if not self._models.turn_to_beta(model):
                 raise
-        return await primed(self._events(sent, model), self.name)
+        return await primed(self._events(sent, model, whole), self.name)
 
-    async def _events(self, sent: gemini.Encoded, model: str) -> AsyncGenerator[Event, None]:
+    async def _events(
+        self, sent: gemini.Encoded, model: str, whole: bool
+    ) -> AsyncGenerator[Event, None]:
         client = await self._connected()
+        decode = gemini.decode_whole if whole else gemini.decode
         with self._translating_errors():
             async with (
-                contextlib.aclosing(self._chunks(client, sent.body, model)) as chunks,
-                contextlib.aclosing(gemini.decode(chunks, sent.names)) as events,
+                contextlib.aclosing(self._chunks(client, sent.body, model, whole)) as chunks,
+                contextlib.aclosing(decode(chunks, sent.names)) as events,
             ):
                 async for event in events:
                     if isinstance(event, ToolCallStart) and event.extra:
@@ -173,20 +180,21 @@ class GeminiBackend:
                     yield event
 
     async def _chunks(
-        self, client: "genai.Client", body: Mapping[str, Any], model: str
+        self, client: "genai.Client", body: Mapping[str, Any], model: str, whole: bool
     ) -> AsyncGenerator[bytes, None]:
         """Send a body; the answer's bytes as they come. Closing it closes the connection."""
+        limits = for_whole(self._limits) if whole else self._limits
         asked_at = asyncio.get_running_loop().time()
         try:
-            with within(self._limits.first_byte_s) as limit:
-                response = await self._send(client, body, model)
+            with within(limits.first_byte_s) as limit:
+                response = await self._send(client, body, model, whole)
         except connection_errors() as error:
             if limit.expired:
-                raise too_slow(self._limits, self.name) from None
+                raise too_slow(limits, self.name) from None
             raise connection_failure(error, backend=self.name) from None
         try:
             chunks = response.content.iter_any()
-            async for chunk in paced(chunks, self._limits, self.name, asked_at):
+            async for chunk in paced(chunks, limits, self.name, asked_at):
                 yield chunk
         except connection_errors() as error:
             raise connection_failure(error, backend=self.name, begun=True) from None
@@ -194,7 +202,7 @@ class GeminiBackend:
             response.close()
 
     async def _send(
-        self, client: "genai.Client", body: Mapping[str, Any], model: str
+        self, client: "genai.Client", body: Mapping[str, Any], model: str, whole: bool
     ) -> "aiohttp.ClientResponse":
         """Send a body; the answer as soon as it begins, unread."""
         from google.genai import types
@@ -210,11 +218,14 @@ class GeminiBackend:
         token = unread.set(answers)
         try:
             # `contents` must be something; the body takes its place.
-            stream = await client.aio.models.generate_content_stream(
-                model=model, contents="-", config=config
-            )
-            async for _ in stream:  # sends it; there is nothing for the SDK to read
-                pass
+            if whole:
+                await client.aio.models.generate_content(model=model, contents="-", config=config)
+            else:
+                stream = await client.aio.models.generate_content_stream(
+                    model=model, contents="-", config=config
+                )
+                async for _ in stream:  # sends it; there is nothing for the SDK to read
+                    pass
         except BaseException:
             for answer in answers:
                 answer.close()

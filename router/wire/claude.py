@@ -22,7 +22,7 @@ from router.wire.claude_model import EFFORTS, Abilities
 from router.wire.claude_parts import text_block, unfit
 from router.wire.claude_relay import Tally, passed_on
 from router.wire.claude_schema import expressible, input_schema, plain_schema, strict_schema
-from router.wire.claude_stream import decode, failure, usage_of
+from router.wire.claude_stream import decode, decode_whole, failure, message_of, usage_of
 from router.wire.claude_turns import DEMAND, Recall, Turns, tool_name
 from router.wire.fields import invalid
 
@@ -32,9 +32,11 @@ __all__ = [
     "Encoded",
     "Tally",
     "decode",
+    "decode_whole",
     "encode",
     "failure",
     "forgetting",
+    "message_of",
     "passed_on",
     "usage_of",
 ]
@@ -73,7 +75,7 @@ def encode(
     recall: Recall | None = None,
     plain: bool = False,
 ) -> Encoded:
-    """The parameters of a streamed Messages request.
+    """The parameters of a Messages request, but for `stream`.
 
     `max_tokens` counts where the caller sets no limit. `recall`: what this very model gave with
     its calls. `plain`: with schemas in their simplest form, for when Claude refused one. Raises
@@ -129,7 +131,6 @@ def encode(
         "max_tokens": min(limit, abilities.max_tokens or limit),
         **{name: value for name, value in optional.items() if value},
         "messages": messages,
-        "stream": True,
     }
     return Encoded(params, tuple(dict.fromkeys(dropped)), _renamed(request), demand)
 

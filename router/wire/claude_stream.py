@@ -1,4 +1,5 @@
-"""Claude's answer, a stream of server-sent events, to our events; and its errors to ours.
+"""Claude's answer, a stream of server-sent events or a whole message, to our events; and its errors
+to ours.
 
 Source: Anthropic API reference, "Streaming messages", "Errors", "Handling stop reasons".
 """
@@ -145,6 +146,52 @@ async def decode(
             if message.ended:
                 return
     raise _broken(backend, "broke off its answer before its end")
+
+
+async def decode_whole(
+    chunks: AsyncIterator[bytes],
+    tool_names: Mapping[str, str] | None = None,
+    backend: str = BACKEND,
+) -> AsyncGenerator[Event, None]:
+    """Turn a whole message, in pieces of its JSON, into the events that `decode` makes of a stream.
+
+    Raises what an error in its place stands for, and BackendBroken for what is no message, before
+    the first event.
+    """
+    message = message_of(b"".join([chunk async for chunk in chunks]), backend)
+    try:
+        events = _said(message, tool_names or {})
+    except (AttributeError, KeyError, TypeError, ValueError):
+        raise _broken(backend, "sent a message that cannot be read") from None
+    for event in events:
+        yield event
+
+
+def message_of(document: bytes, backend: str = BACKEND) -> dict[str, Any]:
+    """The message that a document is. Raises the failure that it tells of, or BackendBroken."""
+    try:
+        message = orjson.loads(document)
+    except orjson.JSONDecodeError:
+        message = None
+    if not isinstance(message, dict):
+        raise _broken(backend, "sent an answer that cannot be read")
+    if isinstance(error := message.get("error"), dict):
+        raise failure(error)
+    if message.get("type") != "message":
+        raise _broken(backend, "sent an answer that is no message")
+    return message
+
+
+def _said(message: dict[str, Any], tool_names: Mapping[str, str]) -> list[Event]:
+    """A message is told like a stream in which each block is whole when it starts."""
+    told = _Message(tool_names)
+    events = list(told.read({"type": "message_start", "message": message}))
+    for block in message["content"]:
+        events += told.read({"type": "content_block_start", "content_block": block})
+        events += told.read({"type": "content_block_stop"})
+    told.read({"type": "message_delta", "delta": message})
+    events += told.read({"type": "message_stop"})
+    return events
 
 
 def _broken(backend: str, how: str) -> BackendBroken:

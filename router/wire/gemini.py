@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from router.request import ChatRequest
-from router.wire.gemini_answer import SIGNATURE, Malformed, decode
+from router.wire.gemini_answer import SIGNATURE, Malformed, decode, decode_whole
 from router.wire.gemini_config import (
     dropped_fields,
     generation_config,
@@ -34,6 +34,7 @@ __all__ = [
     "UnknownField",
     "UnknownGeminiModel",
     "decode",
+    "decode_whole",
     "encode",
     "failure",
     "picture_urls",

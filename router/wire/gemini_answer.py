@@ -1,4 +1,5 @@
-"""What Gemini says, as events. Pure: bytes of a `streamGenerateContent?alt=sse` answer in.
+"""What Gemini says, as events. Pure: bytes of an answer to `generateContent`, or to
+`streamGenerateContent?alt=sse`, in.
 
 Source: Gemini API reference, "GenerateContentResponse"; the google-genai SDK's types.
 """
@@ -68,26 +69,26 @@ async def decode(
     """
     answer = _Answer(names or {})
     async for block in sse.blocks(chunks):
-        for data in _data(block):
-            try:
-                payload = orjson.loads(data)
-            except orjson.JSONDecodeError:
-                raise BackendBroken(
-                    "Gemini sent an event that is not JSON.", backend=NAME
-                ) from None
-            try:
-                for event in answer.read(payload):
-                    yield event
-            except (AttributeError, LookupError, TypeError, ValueError):
-                raise BackendBroken(
-                    "Gemini sent an event in a form it does not document.", backend=NAME
-                ) from None
+        for event in answer.read(block):
+            yield event
     for event in answer.end():
         yield event
 
 
+async def decode_whole(
+    chunks: AsyncIterator[bytes], names: Mapping[str, str] | None = None
+) -> AsyncGenerator[Event, None]:
+    """Turn a whole answer, in pieces of its JSON, into the events that `decode` makes of a stream;
+    whatever is wrong with it is raised before the first of them."""
+    answer = _Answer(names or {})
+    document = b"".join([chunk async for chunk in chunks])
+    for event in [*answer.read(document), *answer.end()]:
+        yield event
+
+
 def _data(block: bytes) -> Iterator[bytes]:
-    """The data of each event; an error that replaces the rest of a stream is bare JSON."""
+    """The data of each event; a whole answer is bare JSON, and an error that replaces the rest of a
+    stream is."""
     bare = block.strip()
     if bare.startswith((b"{", b"[")):
         return iter((bare,))
@@ -105,7 +106,22 @@ class _Answer:
         self._blocked = ""
         self._usage: Usage | None = None
 
-    def read(self, payload: Any) -> Iterator[Event]:
+    def read(self, block: bytes) -> Iterator[Event]:
+        for data in _data(block):
+            try:
+                payload = orjson.loads(data)
+            except orjson.JSONDecodeError:
+                raise BackendBroken(
+                    "Gemini sent an event that is not JSON.", backend=NAME
+                ) from None
+            try:
+                yield from self._payload(payload)
+            except (AttributeError, LookupError, TypeError, ValueError):
+                raise BackendBroken(
+                    "Gemini sent an event in a form it does not document.", backend=NAME
+                ) from None
+
+    def _payload(self, payload: Any) -> Iterator[Event]:
         if isinstance(payload, list) or "error" in payload:
             raise failure(payload)
         if usage := payload.get("usageMetadata"):

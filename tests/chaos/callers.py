@@ -163,10 +163,16 @@ DIALECTS = (CHAT, RESPONSES, MESSAGES)
 
 
 async def ask(
-    http: httpx2.AsyncClient, *, stream: bool, dialect: Dialect = CHAT, force: str = ""
+    http: httpx2.AsyncClient,
+    *,
+    stream: bool,
+    dialect: Dialect = CHAT,
+    force: str = "",
+    **fields: Any,
 ) -> Heard:
-    """Ask, and hear the answer out; fails if it takes too long."""
+    """Ask, with these fields besides, and hear the answer out; fails if it takes too long."""
     headers = {"X-Force-Route": force} if force else {}
     async with asyncio.timeout(ANSWER_S):
-        answer = await http.post(dialect.path, json=dialect.body(stream), headers=headers)
+        body = dialect.body(stream) | fields
+        answer = await http.post(dialect.path, json=body, headers=headers)
     return dialect.hear(answer)

@@ -171,7 +171,22 @@ GEMINI = Kind(
             },
         }
     ),
-    document=b"",
+    document=orjson.dumps(
+        {
+            "candidates": [
+                {
+                    "index": 0,
+                    "content": {"role": "model", "parts": [{"text": HELLO + THERE}]},
+                    "finishReason": "STOP",
+                }
+            ],
+            "usageMetadata": {
+                "promptTokenCount": 7,
+                "candidatesTokenCount": 2,
+                "totalTokenCount": 9,
+            },
+        }
+    ),
     failure=lambda status, said: orjson.dumps(
         {
             "error": {

@@ -133,11 +133,12 @@ LIMITS: dict[str, dict[str, Any]] = {
 
 
 def breaking_off(kind: Kind, how: str) -> Script:
-    """Say "Hello", and end like this."""
+    """Say "Hello", or half of a whole answer, and end like this."""
 
     async def script(connection: Connection, request: Request) -> None:
         await connection.begin_stream()
-        await connection.chunk(kind.begin)
+        half = kind.document[: len(kind.document) // 2]
+        await connection.chunk(kind.begin if kind.streams(request) else half)
         await asyncio.sleep(0.02)  # the beginning goes out by itself
         await ENDINGS[how](connection, kind)
 
@@ -161,17 +162,19 @@ async def test_a_stream_that_breaks_off_ends_with_an_error(kind: Kind, how: str)
 
 @pytest.mark.parametrize("kind", [CLAUDE, GEMINI], ids=lambda kind: kind.name)
 @pytest.mark.parametrize("how", ENDINGS)
+@pytest.mark.parametrize("max_tokens", [5, 60_000], ids=["asked whole", "asked for a stream"])
 async def test_a_whole_answer_that_breaks_off_comes_from_the_other_side(
-    kind: Kind, how: str
+    kind: Kind, how: str, max_tokens: int
 ) -> None:
-    """Nobody has seen anything of it. (A local server is asked for a document instead.)"""
+    """Nobody has seen anything of it. (A local server is always asked for a document.)"""
     async with faulty(kind, breaking_off(kind, how), **LIMITS.get(how, {})) as here:
-        heard = await ask(here.http, stream=False)
+        heard = await ask(here.http, stream=False, max_tokens=max_tokens)
         assert heard.error is None
         assert heard.text == HELLO + THERE
         assert heard.target == kind.other
-        refused = await ask(here.http, stream=False, force=kind.target)
+        refused = await ask(here.http, stream=False, force=kind.target, max_tokens=max_tokens)
         assert refused.status in (429, 502, 503, 504)
+        assert {kind.streams(asked) for asked in here.faulty.requests} == {max_tokens > 5}
 
 
 # --- what looks odd and is none of these ----------------------------------------------------------

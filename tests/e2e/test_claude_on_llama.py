@@ -45,7 +45,7 @@ async def events_of(backend: ClaudeBackend, asked: ChatRequest) -> list[Event]:
 
 
 async def test_real_tokens(backend: ClaudeBackend) -> None:
-    events = await events_of(backend, request(user("Say hello."), max_tokens=12))
+    events = await events_of(backend, request(user("Say hello."), max_tokens=12, stream=True))
     answer = heard(events)
     assert answer.text.strip()
     assert len(events) > 3  # token by token
@@ -68,7 +68,8 @@ async def test_a_real_stop_sequence(backend: ClaudeBackend) -> None:
     assert "," not in answer.text
 
 
-async def test_a_real_tool_call(tool_model_url: str) -> None:
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+async def test_a_real_tool_call(tool_model_url: str, stream: bool) -> None:
     history: list[dict[str, Any]] = []
     for i, city in enumerate(("London", "Rome", "Berlin")):  # shows it how
         history += [
@@ -80,7 +81,7 @@ async def test_a_real_tool_call(tool_model_url: str) -> None:
     history.append(user("What is the weather in Paris?"))
     backend = ClaudeBackend("x", "any", max_tokens=64, limits=LIMITS, base_url=tool_model_url)
     try:
-        asked = request(*history, tools=[CITY], tool_choice="required")
+        asked = request(*history, tools=[CITY], tool_choice="required", stream=stream)
         events = await events_of(backend, asked)
         answer = heard(events)
         assert answer.reason == "tool_calls"
@@ -88,7 +89,8 @@ async def test_a_real_tool_call(tool_model_url: str) -> None:
         assert id
         assert name == "get_weather"
         assert orjson.loads(arguments) == {"city": "Paris"}
-        assert len([event for event in events if isinstance(event, ToolCallDelta)]) > 1
+        pieces = [event for event in events if isinstance(event, ToolCallDelta)]
+        assert (len(pieces) > 1) == stream
 
         history += [assistant(None, call(id, name, arguments)), result(id, "Rain.")]
         again = heard(await events_of(backend, request(*history, tools=[CITY])))
@@ -129,7 +131,8 @@ async def test_a_context_that_is_too_long_has_its_code(backend: ClaudeBackend) -
 
 
 async def test_leaving_stops_the_model(backend: ClaudeBackend) -> None:
-    reply = await backend.open(request(user("Tell a very long story."), max_tokens=2000), "any")
+    asked = request(user("Tell a very long story."), max_tokens=2000, stream=True)
+    reply = await backend.open(asked, "any")
     assert isinstance(reply, Translated)
     await anext(reply.events)
     await reply.aclose()
