@@ -217,12 +217,15 @@ class GeminiBackend:
         answers: list[aiohttp.ClientResponse] = []
         token = unread.set(answers)
         try:
-            # `contents` must be something; the body takes its place.
+            # There must be `contents`, whose place the body takes: the cheapest that there are.
+            contents = types.Content()
             if whole:
-                await client.aio.models.generate_content(model=model, contents="-", config=config)
+                await client.aio.models.generate_content(
+                    model=model, contents=contents, config=config
+                )
             else:
                 stream = await client.aio.models.generate_content_stream(
-                    model=model, contents="-", config=config
+                    model=model, contents=contents, config=config
                 )
                 async for _ in stream:  # sends it; there is nothing for the SDK to read
                     pass
