@@ -63,6 +63,17 @@ async def local_side(connection: Connection, request: Request) -> None:
 
 
 async def cloud_side(connection: Connection, request: Request) -> None:
+    if not request.json.get("stream"):
+        message = {
+            "type": "message",
+            "id": "msg_1",
+            "model": "claude",
+            "content": [{"type": "text", "text": "cloud says hello"}],
+            "stop_reason": "end_turn",
+            "usage": {"input_tokens": 5, "output_tokens": 3},
+        }
+        await connection.answer(orjson.dumps(message))
+        return
     events: list[dict[str, Any]] = [
         {
             "type": "message_start",

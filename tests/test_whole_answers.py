@@ -248,3 +248,14 @@ async def test_a_whole_answer_that_dribbles_is_given_up_when_it_must_have_come(k
         assert asyncio.get_running_loop().time() - began < 2
         assert not kind.streams(here.cloud.requests[0])
         await settled(lambda: not here.cloud.answering, "its connection stays open")
+
+
+@clouds
+async def test_a_gateway_that_streams_whatever_it_is_asked_for_is_understood(kind: Kind) -> None:
+    async def streaming(connection: Connection, request: Request) -> None:
+        assert not kind.streams(request)
+        await connection.stream(kind.begin, kind.more, kind.end)
+
+    async with faulty(kind, streaming) as here:
+        heard = await ask(here.http, stream=False)
+    assert (heard.text, heard.target) == (HELLO + THERE, "cloud")

@@ -158,7 +158,12 @@ async def decode_whole(
     Raises what an error in its place stands for, and BackendBroken for what is no message, before
     the first event.
     """
-    message = message_of(b"".join([chunk async for chunk in chunks]), backend)
+    document = b"".join([chunk async for chunk in chunks])
+    if sse.is_stream(document):
+        async for event in decode(sse.once(document), tool_names, backend):
+            yield event
+        return
+    message = message_of(document, backend)
     try:
         events = _said(message, tool_names or {})
     except (AttributeError, KeyError, TypeError, ValueError):

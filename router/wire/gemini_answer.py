@@ -80,8 +80,12 @@ async def decode_whole(
 ) -> AsyncGenerator[Event, None]:
     """Turn a whole answer, in pieces of its JSON, into the events that `decode` makes of a stream;
     whatever is wrong with it is raised before the first of them."""
-    answer = _Answer(names or {})
     document = b"".join([chunk async for chunk in chunks])
+    if sse.is_stream(document):
+        async for event in decode(sse.once(document), names):
+            yield event
+        return
+    answer = _Answer(names or {})
     for event in [*answer.read(document), *answer.end()]:
         yield event
 

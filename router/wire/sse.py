@@ -81,6 +81,16 @@ def data_of(block: bytes) -> Iterator[bytes]:
         start += len(event) + 2
 
 
+def is_stream(document: bytes) -> bool:
+    """Is it events, and not the one document that was asked for? Some gateways only stream."""
+    return document.lstrip().startswith((b"event:", b"data:", b":"))
+
+
+async def once(block: bytes) -> AsyncGenerator[bytes, None]:
+    """A stream that came in one piece."""
+    yield block
+
+
 def event(data: Any, name: str = "") -> bytes:
     """One event with this JSON as its data."""
     head = f"event: {name}\n".encode() if name else b""
