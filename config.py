@@ -184,6 +184,18 @@ class Settings(BaseSettings):
             return tuple(part.strip() for part in parts if part.strip())
         return value
 
+    @field_validator(
+        "local_api_key", "anthropic_api_key", "gemini_api_key", "router_api_key", mode="before"
+    )
+    @classmethod
+    def _one_line(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            value = value.strip()  # a key in a file often ends with a line break
+            if not value.isprintable():
+                raise ValueError("a key, on one line")
+            return value or None
+        return value
+
     @field_validator("prices", mode="before")
     @classmethod
     def _json(cls, value: Any) -> Any:

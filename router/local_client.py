@@ -25,7 +25,8 @@ from router.events import Event, Usage
 from router.failures import retry_after_s
 from router.local.discovery import Discovery
 from router.local.failures import failure
-from router.local.http_client import Answer, CutOff, HttpClient, HttpError, Unreadable
+from router.local.http_answer import Answer, CutOff, HttpError, Unreadable
+from router.local.http_client import HttpClient
 from router.local.native import as_it_came
 from router.local.request import adapted, check_fit
 from router.redact import GONE, redact
@@ -64,7 +65,7 @@ class LocalBackend:
     ) -> None:
         self.name = name
         self.model = model
-        key = {"Authorization": f"Bearer {api_key.strip()}"} if api_key else {}
+        key = {"Authorization": f"Bearer {api_key}"} if api_key else {}
         self._http = HttpClient(base_url, key, limits.connect_s)
         self.base_url = self._http.url.rstrip("/")
         """Without the name and password it may have been given with: messages show it."""

@@ -242,3 +242,14 @@ def test_own_prices_are_json() -> None:
 def test_unusable_prices_are_refused_with_an_example(written: str) -> None:
     with pytest.raises(SettingsError, match=r"PRICES must be .*for example PRICES="):
         load_settings(prices=written)
+
+
+def test_the_line_break_at_the_end_of_a_keys_file_is_not_part_of_the_key() -> None:
+    key = load_settings(local_api_key="token\n").local_api_key
+    assert key is not None
+    assert key.get_secret_value() == "token"
+
+
+def test_a_key_that_would_add_headers_is_refused() -> None:
+    with pytest.raises(SettingsError, match=r"LOCAL_API_KEY must be a key, on one line"):
+        load_settings(local_api_key="token\r\nX-Evil: yes")

@@ -9,7 +9,8 @@ from contextlib import ExitStack, asynccontextmanager, suppress
 
 import pytest
 
-from router.local.http_client import CutOff, Gone, HttpClient, NotConnected, Unreadable
+from router.local.http_answer import CutOff, Gone, NotConnected, Unreadable
+from router.local.http_client import HttpClient
 
 uvloop = pytest.importorskip("uvloop")
 LOOPS = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
