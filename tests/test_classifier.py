@@ -63,9 +63,9 @@ JSON = '\n\n{"name": "Ann", "age": 3, "tags": ["a"]}'
     [
         ("complex_keywords", 1, "the parser of our shop", "implement the parser of our shop"),
         ("complex_keywords", 1, "a logo for the bakery", "design a logo for the bakery"),
-        ("complex_keywords", 1, "the script that I sent", "debug the script that I sent"),
+        ("complex_keywords", 1, "the page that I sent", "debug the page that I sent"),
         ("complex_keywords", 1, "the sum of two odd numbers", "prove the sum of two odd numbers"),
-        ("complex_keywords", 1, "the poem by Keats", "analyze the poem by Keats"),
+        ("complex_keywords", 1, "the poem about rain", "analyze the poem about rain"),
         ("simple_keywords", -1, "the letter of the bank", "summarize the letter of the bank"),
         ("simple_keywords", -1, "the menu into French", "translate the menu into French"),
         ("simple_keywords", -1, "the text that I wrote", "fix grammar in the text that I wrote"),

@@ -47,7 +47,7 @@ STEP: Final = 0.01
 EXPECTED: Final[dict[str, tuple[tuple[float, float], ...]]] = {
     "length": ((2.5, 3), (3.0, 5), (3.6, 7), (4.2, 9), (4.8, 12), (5.5, 15), (6.2, 18), (7.0, 21)),
     "numbers": ((1.0, 1), (1.6, 2), (2.2, 3)),
-    "build": ((1, 6), (2, 10), (3, 12)),
+    "build": ((1, 10), (2, 14), (3, 16)),
     "payload": ((5.0, 2), (7.0, 4), (9.0, 6)),
     "hard": ((1, 6), (1.5, 11), (2, 17), (3, 22), (4, 26), (6, 30)),
     "expert": ((1, 7), (2, 12), (3, 16), (4, 19), (6, 22)),
@@ -78,7 +78,7 @@ LEARNED: Final = frozenset(
     }
 )  # fmt: skip
 """Counts whose points are learned; the others keep the expected ones, learning did not help."""
-LIMITS: Final = {"sentence": 8.0, "payload": 4.0, "rare_words": 12.0, "names": 8.0}
+LIMITS: Final = {"sentence": 8.0, "payload": 4.0, "rare_words": 12.0, "names": 14.0}
 """The most points that learning may add to a count."""
 POINTS: Final = 75.0
 """Roughly how many points one standard deviation of difficulty is worth."""
@@ -300,8 +300,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--weight", action="append", default=["bfcl_dev=0.5"], metavar="SET=W", help="default 1"
     )
-    parser.add_argument("--seeds-weight", type=float, default=0.1)
-    parser.add_argument("--local", type=float, default=0.45, help="share of DATA under 50")
+    parser.add_argument("--seeds-weight", type=float, default=0.12)
+    parser.add_argument("--local", type=float, default=0.46, help="share of DATA under 50")
     parser.add_argument("--folds", type=int, default=7, help="for the figures; 0: none")
     parser.add_argument(
         "--no-vectors", action="store_true", help="learn words from DATA alone, without GloVe"
