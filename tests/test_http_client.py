@@ -69,7 +69,8 @@ async def asking(serve: Serve, login: str = "") -> AsyncIterator[tuple[HttpClien
                 await serve(reader, writer)
                 await writer.wait_closed()
         finally:
-            writer.transport.abort()
+            with suppress(AttributeError):  # asyncio's own, once it is closed, cannot be again
+                writer.transport.abort()
 
     server = await asyncio.start_server(accept, "127.0.0.1", 0)
     url = f"http://{login}127.0.0.1:{server.sockets[0].getsockname()[1]}"
