@@ -47,6 +47,7 @@ class Connection(asyncio.Protocol):
         self.unused_since = 0.0
         self._client = client
         self._answer: Answer | None = None
+        self._is_given_up = False
         self._transport: asyncio.Transport | None = None
         self._waiting = select.poll() if hasattr(select, "poll") else None
 
@@ -98,8 +99,17 @@ class Connection(asyncio.Protocol):
             self._answer.fail(error)
         self.abort()
 
+    def give_up(self) -> None:
+        """Nobody wants it any more; uvloop may still make it, and not tell of its end."""
+        self._is_given_up = True
+        self.abort()
+        self._client.closed(self)
+
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)  # uvloop's is one by its face only
+        if self._is_given_up:
+            self.abort()
+            return
         if self._waiting is not None:
             self._waiting.register(transport.get_extra_info("socket").fileno(), select.POLLIN)
         self._client.opened(self)

@@ -129,8 +129,7 @@ class HttpClient:
             if self._is_closed:
                 raise NotConnected
         except BaseException as error:
-            connection.abort()
-            self.closed(connection)  # uvloop does not tell of those that were given up
+            connection.give_up()
             if isinstance(error, ssl.SSLError):
                 raise NotConnected(error.reason or str(error)) from None
             if isinstance(error, OSError | UnicodeError):  # TimeoutError is an OSError
