@@ -67,7 +67,8 @@ async def cloud_side(connection: Connection, request: Request) -> None:
         message = {
             "type": "message",
             "id": "msg_1",
-            "model": "claude",
+            "role": "assistant",
+            "model": "claude-model",
             "content": [{"type": "text", "text": "cloud says hello"}],
             "stop_reason": "end_turn",
             "usage": {"input_tokens": 5, "output_tokens": 3},

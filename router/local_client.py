@@ -101,7 +101,7 @@ class LocalBackend:
                     reply = await self._translated(openai.decode_complete(document), model)
                 else:
                     named = _name(document.get("model"), model)
-                    reply = Relayed(_once(raw), named, document=document)
+                    reply = Relayed(sse.once(raw), named, document=document)
                     reply.usage = openai.usage_of(document.get("usage"))
             reply.dropped = tuple(name for name in request.body if name not in body)
             return reply
@@ -129,7 +129,7 @@ class LocalBackend:
                 raw = raw if shown == document else orjson.dumps(shown)
                 document = shown
             named = _name(document.get("model"), model)
-            reply = Relayed(_once(raw), named, "messages", document=document)
+            reply = Relayed(sse.once(raw), named, "messages", document=document)
             reply.usage = claude.usage_of(document.get("usage"))
             return reply
         except BaseException:
@@ -174,7 +174,7 @@ class LocalBackend:
                     chunks = self._passed_on(answer)
                     await anext(chunks)  # one that was never begun does not close what it holds
                 else:
-                    chunks = _once(self._without_key(await answer.read()))
+                    chunks = sse.once(self._without_key(await answer.read()))
             except BaseException:
                 answer.close()
                 raise
@@ -365,10 +365,6 @@ async def _whole(asking: Awaitable[Answer]) -> tuple[int, bytes]:
 async def _each(events: list[Event]) -> AsyncGenerator[Event, None]:
     for event in events:
         yield event
-
-
-async def _once(raw: bytes) -> AsyncGenerator[bytes, None]:
-    yield raw
 
 
 def _name(told: object, asked: str) -> str:

@@ -1,6 +1,6 @@
 """A chat request: the caller's JSON untouched, and the fields we read of it."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
@@ -15,6 +15,8 @@ ROLES: Final = frozenset({"system", "developer", "user", "assistant", "tool", "f
 CHARS_PER_TOKEN: Final = 3.5
 BYTES_PER_TOKEN: Final = 4
 TOKENS_PER_IMAGE: Final = 1000
+MESSAGES_A_PIECE: Final = 16
+"""Messages that are searched, and remembered as searched, together."""
 NO_LIMIT: Final = -1
 """As `max_tokens`: LM Studio's own examples send it, and local servers know what it means."""
 
@@ -207,3 +209,26 @@ def size_tokens(request: ChatRequest) -> int:
     if request.tools:
         total += int(len(orjson.dumps(request.tools)) / CHARS_PER_TOKEN)
     return total
+
+
+def outgoing(request: ChatRequest) -> Iterator[bytes]:
+    """All that could leave, in pieces that are the same from turn to turn.
+
+    What came in by another door may go out as it came, and a response's earlier turns are in the
+    chat body alone.
+    """
+    if request.dialect != "messages" or request.original is None:
+        yield from _pieces(request.body)
+    if request.original is not None:
+        yield from _pieces(request.original)
+
+
+def _pieces(document: Mapping[str, Any]) -> Iterator[bytes]:
+    rest = {}
+    for name, value in document.items():
+        if name in ("messages", "input") and isinstance(value, list):
+            for at in range(0, len(value), MESSAGES_A_PIECE):
+                yield orjson.dumps(value[at : at + MESSAGES_A_PIECE])
+        else:
+            rest[name] = value
+    yield orjson.dumps(rest)

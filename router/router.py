@@ -2,12 +2,10 @@
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from types import TracebackType
-from typing import Any, Final, Self
-
-import orjson
+from typing import Final, Self
 
 from router.availability import Watch
 from router.backend import Backend, Relayed, Reply, Status, Target
@@ -29,7 +27,7 @@ from router.local.loading import Loader
 from router.local.slots import QueueFull, Slot, Slots
 from router.local_client import LocalBackend
 from router.privacy import PrivacyScanner
-from router.request import ChatRequest, has_images, size_tokens
+from router.request import ChatRequest, has_images, outgoing, size_tokens
 
 UNCONFIGURED: Final = Status(
     "unconfigured",
@@ -38,7 +36,6 @@ UNCONFIGURED: Final = Status(
 PATIENCE_S: Final = 0.25
 """How long a request waits for a fresh look at the local side, after a silence."""
 SWITCHED_OFF: Final = Status("unconfigured")
-MESSAGES_A_PIECE: Final = 16
 
 
 log = logging.getLogger("router")
@@ -174,7 +171,7 @@ class Router:
         memory = self._conversations.recall(prefixes_of(request))
         private = memory.private if memory else None
         if private is None and self._scanner is not None:
-            private = self._scanner.scan_pieces(_outgoing(request))
+            private = self._scanner.scan_pieces(outgoing(request))
             if private is not None:
                 log.info("private: %s; this conversation stays on this machine", private)
         return Ask(
@@ -362,29 +359,6 @@ class Call:
             and self.decision.candidates[-1].target == "cloud"
             and self.decision.reason != "background"
         )
-
-
-def _outgoing(request: ChatRequest) -> Iterator[bytes]:
-    """All that could leave, in pieces that are the same from turn to turn.
-
-    What came in by another door may go out as it came, and a response's earlier turns are in the
-    chat body alone.
-    """
-    if request.dialect != "messages" or request.original is None:
-        yield from _pieces(request.body)
-    if request.original is not None:
-        yield from _pieces(request.original)
-
-
-def _pieces(document: Mapping[str, Any]) -> Iterator[bytes]:
-    rest = {}
-    for name, value in document.items():
-        if name in ("messages", "input") and isinstance(value, list):
-            for at in range(0, len(value), MESSAGES_A_PIECE):
-                yield orjson.dumps(value[at : at + MESSAGES_A_PIECE])
-        else:
-            rest[name] = value
-    yield orjson.dumps(rest)
 
 
 def _reason_after(failed: Attempt) -> Reason:

@@ -119,25 +119,9 @@ def why(answer: httpx2.Response) -> tuple[str | None, str | None]:
     return answer.headers.get("x-router-target"), answer.headers.get("x-router-reason")
 
 
-async def claude(connection: Connection, request: Request) -> None:
-    if request.json.get("stream"):
-        await cloud_side(connection, request)
-        return
-    body = {
-        "id": "msg_1",
-        "type": "message",
-        "role": "assistant",
-        "model": "claude-model",
-        "content": [{"type": "text", "text": "cloud says hello"}],
-        "stop_reason": "end_turn",
-        "usage": {"input_tokens": 5, "output_tokens": 3},
-    }
-    await connection.answer(orjson.dumps(body))
-
-
 @asynccontextmanager
 async def house(studio: Studio, **overrides: Any) -> AsyncIterator[House]:
-    async with scripted(studio.script, studio.probe) as local, scripted(claude) as cloud:
+    async with scripted(studio.script, studio.probe) as local, scripted(cloud_side) as cloud:
         settings = load_settings(
             **{
                 "_env_file": None,

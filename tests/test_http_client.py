@@ -3,6 +3,7 @@
 import asyncio
 import socket
 import struct
+import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import ExitStack, asynccontextmanager, suppress
@@ -269,15 +270,18 @@ def test_a_connection_with_unread_bytes_is_not_used_again(
 ) -> None:
     """The loop has not read them yet: it was busy."""
 
+    said_more = threading.Event()
+
     def serve(listener: socket.socket) -> None:
         with ExitStack() as links:
             for _ in range(2):
                 link = links.enter_context(listener.accept()[0])
                 link.recv(65536)
                 link.sendall(OK)
-                time.sleep(0.02)
+                time.sleep(0.05)
                 with suppress(OSError):
                     link.sendall(OK.replace(b"hi", b"no"))
+                said_more.set()
 
     async def body() -> None:
         with socket.create_server(("127.0.0.1", 0)) as listener:
@@ -285,7 +289,7 @@ def test_a_connection_with_unread_bytes_is_not_used_again(
             task = asyncio.ensure_future(serving)
             client = HttpClient(f"http://127.0.0.1:{listener.getsockname()[1]}", {}, connect_s=2)
             assert await body_of(client, client.url) == b"hi"
-            time.sleep(0.1)  # noqa: ASYNC251
+            assert said_more.wait(5)
             assert await body_of(client, client.url) == b"hi"
             await client.aclose()
             await task

@@ -225,12 +225,13 @@ class Exchange:
             await self._tell_of_fallback()
         else:
             await self._start(_dropped(reply, request), reply.model)
+        last_events = LAST_EVENTS[self._door.dialect]
         async with aclosing(self._encoded(reply, request)) as chunks:
             async for chunk in chunks:
                 self._sent_at = self._loop.time()
                 if self._ended:  # read to its end, the backend's connection can be kept
                     continue
-                self._told_all = last = _has_one_of(LAST_EVENTS[self._door.dialect], chunk)
+                self._told_all = last = _has_one_of(last_events, chunk)
                 if last and self._pulse is not None:
                     await self._pulse
                 await self._send(

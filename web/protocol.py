@@ -78,7 +78,9 @@ class Protocol(HttpToolsProtocol):
         if self.parser.should_upgrade():
             return  # see _stay()
         super().on_headers_complete()
-        self._outlet = self.cycle.transport = _Outlet(self)  # type: ignore[assignment]
+        self._outlet = _Outlet(self)
+        # Of a transport a cycle uses only what an outlet has.
+        self.cycle.transport = self._outlet  # type: ignore[assignment]
 
     def on_message_complete(self) -> None:
         if not self.parser.should_upgrade():
@@ -150,8 +152,9 @@ class _Outlet:
     """What an exchange writes to.
 
     The head of an answer leaves together with what follows it in the same step of the loop: a
-    packet costs more than all that is done for a short answer otherwise. It closes at once only if
-    the caller has sent everything.
+    packet costs more than all that is done for a short answer otherwise. (What is held is the first
+    write: of a caller that asked for it, `100 Continue`.) It closes at once only if the caller has
+    sent everything.
     """
 
     def __init__(self, protocol: Protocol) -> None:
