@@ -1,7 +1,6 @@
 """The protocol between the router and what answers: request in, unread reply out."""
 
 import asyncio
-from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, Literal, Protocol, Self, TypeVar
@@ -168,17 +167,18 @@ class Chained(Generic[Item]):
     """
 
     def __init__(self, begun: Iterable[Item], rest: Items[Item]) -> None:
-        self._begun: deque[Item] = deque(begun)
+        self._begun: list[Item] = list(begun)
         self._rest: Items[Item] = rest
         if isinstance(rest, Chained):
-            self._begun += rest._begun
+            self._begun += reversed(rest._begun)
             self._rest = rest._rest
+        self._begun.reverse()
 
     def __aiter__(self) -> Self:
         return self
 
     def __anext__(self) -> Awaitable[Item]:
-        return _now(self._begun.popleft()) if self._begun else self._rest.__anext__()
+        return _now(self._begun.pop()) if self._begun else self._rest.__anext__()
 
     async def aclose(self) -> None:
         self._begun.clear()

@@ -6,23 +6,20 @@ arguments that its schema allows. Words do not count where the caller insists on
 they are a call that the model's server could not read.
 """
 
-import asyncio
 import re
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from contextlib import aclosing
-from typing import Any, Final, TypeVar
+from collections.abc import Callable
+from typing import Any, Final
 
 import orjson
 
-from router.backend import Chained, Reply, Translated
+from router.backend import Chained, Item, Items, Reply, Translated
+from router.deadlines import within
 from router.errors import BackendTimeout, NoUsableAnswer
 from router.events import Event, Finish, RefusalDelta, TextDelta, ToolCallDelta, ToolCallStart
-from router.request import ChatRequest, Dialect
+from router.request import ChatRequest
 from router.toolschema import allows
-from router.wire import claude, messages_relay, openai
-
-Item = TypeVar("Item")
+from router.wire import claude, messages_relay, openai, sse
 
 _THOUGHTS: Final = ("<think>", "<thinking>", "<thought>", "[THINK]")
 _THOUGHT: Final = re.compile(
@@ -41,6 +38,8 @@ _CALLS: Final = (
     *("[TOOL_REQUEST]", "[TOOL_CALL", "<|channel|>commentary to="),
 )
 _MARKS: Final = (*_THOUGHTS, *_CALLS)
+_CONTENT: Final = re.compile(rb'"content"\s*:\s*"(?!")')
+_FIRST_OF_MARKS: Final = frozenset(mark[0] for mark in _MARKS)
 
 
 async def prove(
@@ -58,22 +57,21 @@ async def prove(
     """
     proof = _Proof(request, backend)
     if isinstance(reply, Translated):
-        told: list[Event] = []
-        async with aclosing(_noting(reply.events, told)) as events:
-            await _wait_for(proof, events, hold_s, clock)
-        reply.events = Chained(told, reply.events)
-    elif reply.document is not None:
-        native = reply.format == "messages"
-        decode_complete = messages_relay.decode_complete if native else openai.decode_complete
+        reply.events = await _held(reply.events, proof.seen, hold_s, clock, proof.stalled)
+        return
+    is_chat = reply.format == "chat"
+    if reply.document is not None:
+        decode_complete = openai.decode_complete if is_chat else messages_relay.decode_complete
         any(map(proof.seen, decode_complete(reply.document, backend)))
-    else:
-        held: list[bytes] = []
-        async with (
-            aclosing(_noting(reply.chunks, held)) as chunks,
-            aclosing(_said(chunks, reply.format, backend)) as events,
-        ):
-            await _wait_for(proof, events, hold_s, clock)
-        reply.chunks = Chained(held, reply.chunks)
+        return
+    decoder: sse.Decoder = openai.Decoder(backend) if is_chat else claude.Decoder(backend)
+
+    def proven_by(block: bytes) -> bool:
+        if is_chat and proof.begins_with_a_word(block):
+            return True
+        return any(map(proof.seen, decoder.feed(block)))
+
+    reply.chunks = await _held(reply.chunks, proven_by, hold_s, clock, proof.stalled)
 
 
 async def read_whole(reply: Reply) -> None:
@@ -82,42 +80,30 @@ async def read_whole(reply: Reply) -> None:
         reply.events = Chained([event async for event in reply.events], reply.events)
 
 
-async def _wait_for(
-    proof: "_Proof",
-    events: AsyncGenerator[Event, None],
+async def _held(
+    items: Items[Item],
+    proven_by: Callable[[Item], bool],
     hold_s: float,
     clock: Callable[[], float],
-) -> None:
+    stalled: Callable[[], BackendTimeout],
+) -> Chained[Item]:
+    """Read up to the item that proves the answer; the items, with what was read in front again."""
+    held: list[Item] = []
     until = None
-    loop_time = asyncio.get_running_loop().time
     try:
-        async with asyncio.timeout(None) as silence:
-            async for event in events:
-                if proof.seen(event):
-                    return
+        with within(hold_s) as silence:
+            async for item in items:
+                held.append(item)
+                if proven_by(item):
+                    break
                 now = clock()
                 until = until or now + hold_s
                 if now >= until:
-                    return
-                silence.reschedule(loop_time() + hold_s)
+                    break
+                silence.restart()
     except TimeoutError:
-        raise proof.stalled() from None
-
-
-def _said(
-    chunks: AsyncIterator[bytes], format: Dialect, backend: str
-) -> AsyncGenerator[Event, None]:
-    """What a relayed stream says, in either of the formats that local servers answer in."""
-    if format == "messages":
-        return claude.decode(chunks, backend=backend)
-    return openai.decode(chunks, backend)
-
-
-async def _noting(items: AsyncIterator[Item], noted: list[Item]) -> AsyncGenerator[Item, None]:
-    """The items, each noted; closing this leaves `items` open."""
-    async for item in items:
-        noted.append(item)
-        yield item
+        raise stalled() from None
+    return Chained(held, items)
 
 
 class _Proof:
@@ -152,6 +138,17 @@ class _Proof:
                 return True
         return False
 
+    def begins_with_a_word(self, block: bytes) -> bool:
+        """Is this block of a chat stream the first that says something, and plainly a word?
+
+        Most are, and it takes a tenth of reading all that stands around it. Without tools only,
+        whose arguments some servers send as JSON and not as text.
+        """
+        if self._text or self._request.tools:
+            return False
+        content = _CONTENT.search(block)
+        return content is not None and block[content.end() : content.end() + 1].isalnum()
+
     def stalled(self) -> BackendTimeout:
         return BackendTimeout(
             f"The {self._backend} model fell silent before it had said anything.",
@@ -160,10 +157,14 @@ class _Proof:
 
     def _has_words(self) -> bool:
         words = self._words()
-        if self._request.tools and words.startswith(_CALLS):
-            raise self._unusable("wrote a tool call that its server could not read")
-        may_become_mark = any(mark.startswith(words) for mark in _MARKS)
-        return not may_become_mark and not self._must_call
+        if not words:
+            return False
+        if words[0] in _FIRST_OF_MARKS:
+            if self._request.tools and words.startswith(_CALLS):
+                raise self._unusable("wrote a tool call that its server could not read")
+            if any(mark.startswith(words) for mark in _MARKS):
+                return False  # it may become one
+        return not self._must_call
 
     def _check(self, reason: str) -> None:
         """Is what has come an answer, now that it has ended for this reason?"""

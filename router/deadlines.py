@@ -31,9 +31,13 @@ class within:
         self._task = task
         self._cancelling = task.cancelling()
         self._ticker = _ticker_of(asyncio.get_running_loop())
-        self.until = self._ticker.loop.time() + self._seconds
+        self.restart()
         self._ticker.watch(self)
         return self
+
+    def restart(self) -> None:
+        """Count the seconds from now."""
+        self.until = self._ticker.loop.time() + self._seconds
 
     def __exit__(
         self,

@@ -210,6 +210,23 @@ async def test_an_answer_that_the_caller_could_not_use_is_broken(
     assert caught.value.code == "no_usable_answer"
 
 
+@pytest.mark.parametrize("form", ["chat stream", "messages stream"])
+async def test_a_thought_that_comes_in_one_block_is_no_answer(form: str) -> None:
+    events = await read(answer(form, texts("<think>", "Hm")))
+    reply = Relayed(each([b"".join(events)]), "m", "chat" if "chat" in form else "messages")
+    with pytest.raises(NoUsableAnswer, match="empty"):
+        await prove(reply, request(form), "local", 60)
+
+
+async def test_a_call_whose_arguments_are_no_text_is_not_taken_for_words() -> None:
+    function = {"name": "look", "arguments": {"content": "Hello"}}
+    delta = {"tool_calls": [{"index": 0, "id": "call_0001", "function": function}]}
+    ends = {"choices": [{"delta": {}, "finish_reason": "tool_calls"}]}
+    chunks = [sse.event({"choices": [{"delta": delta}]}), sse.event(ends), sse.DONE]
+    with pytest.raises(NoUsableAnswer, match="schema"):
+        await prove(Relayed(each(chunks), "m"), request("chat stream", [TOOL]), "local", 60)
+
+
 @forms
 @pytest.mark.parametrize(
     ("choice", "proven"),

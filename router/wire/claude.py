@@ -22,13 +22,21 @@ from router.wire.claude_model import EFFORTS, Abilities
 from router.wire.claude_parts import text_block, unfit
 from router.wire.claude_relay import Tally, passed_on
 from router.wire.claude_schema import expressible, input_schema, plain_schema, strict_schema
-from router.wire.claude_stream import decode, decode_whole, failure, message_of, usage_of
+from router.wire.claude_stream import (
+    Decoder,
+    decode,
+    decode_whole,
+    failure,
+    message_of,
+    usage_of,
+)
 from router.wire.claude_turns import DEMAND, Recall, Turns, tool_name
 from router.wire.fields import invalid
 
 __all__ = [
     "DEMAND",
     "UNKNOWN",
+    "Decoder",
     "Encoded",
     "Tally",
     "decode",

@@ -4,7 +4,7 @@ to ours.
 Source: Anthropic API reference, "Streaming messages", "Errors", "Handling stop reasons".
 """
 
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
 from typing import Any, Final
 
 import orjson
@@ -121,12 +121,17 @@ def failure(
     )
 
 
-async def decode(
+def decode(
     blocks: AsyncIterator[bytes],
     tool_names: Mapping[str, str] | None = None,
     backend: str = BACKEND,
 ) -> AsyncGenerator[Event, None]:
-    """Turn a Claude message stream, cut into whole SSE events, into our events.
+    """Turn a Claude message stream, cut into whole SSE events, into our events; see `Decoder`."""
+    return sse.decoded(blocks, Decoder(backend, tool_names))
+
+
+class Decoder:
+    """Turns a Claude message stream into our events.
 
     In: message_start, (block start, delta*, stop)*, message_delta, message_stop; ping, error.
     Out: deltas in order, then one Finish. Tool `index` counts tool calls (Claude counts blocks).
@@ -134,18 +139,31 @@ async def decode(
     are passed over. Raises the failure that an error event stands for, and BackendBroken when the
     stream ends before its message does or is no such stream.
     """
-    message = _Message(tool_names or {})
-    async for block in blocks:
+
+    def __init__(self, backend: str = BACKEND, tool_names: Mapping[str, str] | None = None) -> None:
+        self._backend = backend
+        self._message = _Message(tool_names or {})
+
+    @property
+    def is_over(self) -> bool:
+        return self._message.ended
+
+    def feed(self, block: bytes) -> Iterator[Event]:
+        """The events of a block."""
         for data in sse.data_of(block):
             try:
-                events = message.read(orjson.loads(data))
+                events = self._message.read(orjson.loads(data))
             except (AttributeError, KeyError, TypeError, ValueError):
-                raise _broken(backend, "sent an event that cannot be read") from None
-            for event in events:
-                yield event
-            if message.ended:
+                raise _broken(self._backend, "sent an event that cannot be read") from None
+            yield from events
+            if self.is_over:
                 return
-    raise _broken(backend, "broke off its answer before its end")
+
+    def end(self) -> Iterator[Event]:
+        """What follows when nothing more comes."""
+        if not self.is_over:
+            raise _broken(self._backend, "broke off its answer before its end")
+        return iter(())
 
 
 async def decode_whole(

@@ -211,33 +211,14 @@ def error_event(error: RouterError) -> bytes:
 # --- Chat Completions to events -------------------------------------------------------------------
 
 
-async def decode(
-    blocks: AsyncIterator[bytes], backend: str = "local"
-) -> AsyncGenerator[Event, None]:
-    """Turn a chat stream, cut into blocks of whole SSE events, into our events.
-
-    Takes what local servers make of the format: tool calls without index or id, whole or in
-    pieces, their names repeated; "stop" after a tool call; usage in the last choice's chunk or
-    in its own. Raises BackendError for an error in the stream, BackendBroken for one that is
-    not JSON or ends without saying why.
-    """
-    answer = _Answer(backend)
-    async for block in blocks:
-        for data in sse.data_of(block):
-            if data == b"[DONE]":
-                break
-            for event in answer.read(_loads(data, backend), "delta"):
-                yield event
-        else:
-            continue
-        break
-    for event in answer.end():
-        yield event
+def decode(blocks: AsyncIterator[bytes], backend: str = "local") -> AsyncGenerator[Event, None]:
+    """Turn a chat stream, cut into blocks of whole SSE events, into our events; see `Decoder`."""
+    return sse.decoded(blocks, Decoder(backend))
 
 
 def decode_complete(body: Mapping[str, Any], backend: str = "local") -> list[Event]:
-    """The events of an answer that came as one JSON object. Raises like `decode`."""
-    answer = _Answer(backend)
+    """The events of an answer that came as one JSON object. Raises like `Decoder`."""
+    answer = Decoder(backend)
     return [*answer.read(body, "message"), *answer.end()]
 
 
@@ -264,14 +245,30 @@ def _failure(error: Any, backend: str) -> BackendError:
     return BackendBroken(message, backend=backend)
 
 
-class _Answer:
-    """What has been read of one answer."""
+class Decoder:
+    """Turns a chat stream into our events.
 
-    def __init__(self, backend: str) -> None:
+    Takes what local servers make of the format: tool calls without index or id, whole or in
+    pieces, their names repeated; "stop" after a tool call; usage in the last choice's chunk or
+    in its own. Raises BackendError for an error in the stream, BackendBroken for one that is
+    not JSON or ends without saying why.
+    """
+
+    def __init__(self, backend: str = "local") -> None:
         self.backend = backend
+        self.is_over = False
         self.reason: str | None = None
         self.usage: Usage | None = None
         self.calls = ToolCalls(backend)
+
+    def feed(self, block: bytes) -> Iterator[Event]:
+        """The events of a block; those of the end too, if the stream says that it ends here."""
+        for data in sse.data_of(block):
+            if data == b"[DONE]":
+                self.is_over = True
+                yield from self.end()
+                return
+            yield from self.read(_loads(data, self.backend), "delta")
 
     def read(self, body: Mapping[str, Any], key: str) -> Iterator[Event]:
         """The events of one chunk ("delta") or of a whole answer ("message")."""
@@ -308,6 +305,7 @@ class _Answer:
             yield from self.calls.read(piece)
 
     def end(self) -> Iterator[Event]:
+        """What follows when nothing more comes."""
         if self.reason is None:
             raise BackendBroken(
                 f"{self.backend} broke off its answer in the middle.", backend=self.backend
