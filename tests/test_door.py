@@ -1,6 +1,7 @@
 """One exchange at a door, as an ASGI server drives it."""
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 import orjson
@@ -11,6 +12,7 @@ from router.build import Assembly, assemble
 from server import create_app
 from tests.scripted import Connection, Request, scripted
 from tests.test_doors import local_answer, models
+from web.asgi import CONNECTION
 
 HI = [{"role": "user", "content": "Hi"}]
 DOORS: dict[str, tuple[dict[str, Any], bytes]] = {
@@ -41,24 +43,21 @@ class Visit:
             "path": path,
             "headers": [(b"host", b"localhost")],
             "query_string": b"",
+            CONNECTION: self,
         }
+        self.on_hang_up: Callable[[], None] | None = None
         self._body = orjson.dumps(body | {"stream": True, "model": "local"})
         self._until = until
-        self._leaves = asyncio.Event()
         self.sent = b""
 
     async def receive(self) -> dict[str, Any]:
-        if self._body:
-            body, self._body = self._body, b""
-            return {"type": "http.request", "body": body, "more_body": False}
-        await self._leaves.wait()
-        return {"type": "http.disconnect"}
+        return {"type": "http.request", "body": self._body, "more_body": False}
 
     async def send(self, message: Any) -> None:
         self.sent += message.get("body", b"")
-        if self._until in self.sent:
-            self._leaves.set()
-            await asyncio.sleep(0.05)  # until the door has noticed
+        if self._until in self.sent and self.on_hang_up is not None:
+            self.on_hang_up()
+            await asyncio.sleep(0)  # where it is cancelled, if it is
 
 
 def outcome(assembly: Assembly) -> str:

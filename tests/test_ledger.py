@@ -1,7 +1,7 @@
 """The ledger: what of a request is written down, and what never is."""
 
-import asyncio
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import orjson
@@ -12,6 +12,7 @@ from tests.house import house, local_side, refusing
 from tests.keys import CANARIES
 from tests.scripted import Connection, Request, Script
 from tests.test_doors import claude_answer, local_answer
+from web.asgi import CONNECTION
 
 SECRET = CANARIES["AWS id"]
 FOX = "Why does the quick brown fox jump over the lazy dog?"
@@ -107,21 +108,16 @@ async def test_a_body_that_is_none_is_written_down_as_a_failure_without_a_side()
 
 
 async def test_a_caller_that_leaves_is_written_down_as_one() -> None:
-    asked = asyncio.Event()
-
     async def silent(connection: Connection, request: Request) -> None:
-        asked.set()
+        caller.on_hang_up()
         await connection.silence()
 
     async with house(cloud=silent) as h:
         body = orjson.dumps({"model": "cloud", "messages": [{"role": "user", "content": "hi"}]})
-        said = [{"type": "http.request", "body": body}]
+        caller = SimpleNamespace(on_hang_up=None)
 
         async def receive() -> dict[str, Any]:
-            if said:
-                return said.pop()
-            await asked.wait()
-            return {"type": "http.disconnect"}
+            return {"type": "http.request", "body": body}
 
         async def send(message: Any) -> None:
             raise AssertionError("nobody listens any more")
@@ -131,6 +127,7 @@ async def test_a_caller_that_leaves_is_written_down_as_one() -> None:
             "method": "POST",
             "path": "/v1/chat/completions",
             "headers": [(b"host", b"localhost"), (b"content-type", b"application/json")],
+            CONNECTION: caller,
         }
         await h.app(scope, receive, send)
         record = h.last

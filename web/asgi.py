@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, MutableMapping
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
 import orjson
 
@@ -20,6 +20,18 @@ Result = TypeVar("Result")
 CALLER_PAUSE_S: Final = 30.0
 """How long a caller may pause while it sends its request."""
 JSON: Final = (b"content-type", b"application/json")
+
+
+CONNECTION: Final = "router.connection"
+"""Where a scope has its `Connection`."""
+
+
+class Connection(Protocol):
+    """What a caller is connected by. Waiting for `http.disconnect` would take a task for each
+    request."""
+
+    on_hang_up: Callable[[], None] | None
+    """Called when the caller is gone."""
 
 
 class CallerLeft(Exception):

@@ -17,8 +17,10 @@ from router.request import ChatRequest, Dialect
 from router.router import Call, Router
 from router.wire import openai, sse
 from web.asgi import (
+    CONNECTION,
     JSON,
     CallerLeft,
+    Connection,
     Headers,
     Receive,
     Scope,
@@ -136,6 +138,7 @@ class Exchange:
         self._scope = scope
         self._receive = receive
         self._send = send
+        self._connection: Connection | None = scope.get(CONNECTION)
         self._loop = asyncio.get_running_loop()
         self._entry = Entry(
             f"{door.wire.ID_PREFIX}{random.getrandbits(96):024x}",
@@ -154,14 +157,8 @@ class Exchange:
 
     async def run(self) -> None:
         """Answer, whatever happens."""
-        watcher: asyncio.Task[None] | None = None
         try:
-            door = self._door
-            raw = await read_body(
-                self._scope, self._receive, door.max_body_bytes, door.caller_pause_s
-            )
-            watcher = self._loop.create_task(self._watch())
-            await self._answer(raw)
+            await self._answer(await self._request())
         except CallerLeft:
             self._entry.left()
         except RouterError as error:
@@ -177,16 +174,23 @@ class Exchange:
             log.exception("a fault of ours in request %s", self._entry.id)
             await self._fail(RouterError("The router itself failed; its log says more."))
         finally:
-            if watcher is not None:
-                watcher.cancel()
+            if self._connection is not None and self._connection.on_hang_up == self._leave:
+                self._connection.on_hang_up = None
             self._stop_keepalive()
             self._door.ledger.end(self._entry, self._call)
 
-    async def _watch(self) -> None:
-        """Wait for the caller to hang up."""
-        while (await self._receive())["type"] != "http.disconnect":
-            pass
-        self._leave()
+    async def _request(self) -> ChatRequest:
+        """What the caller asks for; from then on it is heard of when it hangs up."""
+        door = self._door
+        raw = await read_body(self._scope, self._receive, door.max_body_bytes, door.caller_pause_s)
+        if self._connection is not None:
+            self._connection.on_hang_up = self._leave
+        headers = {
+            key.decode("latin-1"): value.decode("latin-1")
+            for key, value in self._scope["headers"]
+            if key.startswith(b"anthropic-")
+        }
+        return self._wire.parse(raw, headers)
 
     def _leave(self) -> None:
         """Stop everything that is done for a caller that is gone."""
@@ -194,14 +198,8 @@ class Exchange:
             self._left = True
             self._task.cancel()
 
-    async def _answer(self, raw: bytes) -> None:
+    async def _answer(self, request: ChatRequest) -> None:
         door = self._door
-        headers = {
-            key.decode("latin-1"): value.decode("latin-1")
-            for key, value in self._scope["headers"]
-            if key.startswith((b"anthropic-", b"openai-"))
-        }
-        request = self._wire.parse(raw, headers)
         self._entry.asked(request)
         force = header(self._scope, b"x-force-route") or None
         decision = await door.router.decide(request, force)

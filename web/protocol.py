@@ -14,7 +14,7 @@ import orjson
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from router.errors import InvalidRequest, RouterError
-from web.asgi import CALLER_PAUSE_S
+from web.asgi import CALLER_PAUSE_S, CONNECTION
 from web.dialect import error_body
 
 MOST_HEAD_BYTES: Final = 64 * 1024
@@ -25,7 +25,16 @@ never see it if the connection is gone by then."""
 
 
 class Protocol(HttpToolsProtocol):
-    """A connection. One whose head is too large, late or no HTTP is told so and closed."""
+    """A connection. One whose head is too large, late or no HTTP is told so and closed.
+
+    `on_hang_up` is called when the caller is gone; it is there as `scope["router.connection"]`.
+    """
+
+    # An object with more than 30 attributes of its own has a dictionary of a kilobyte.
+    __slots__ = (
+        *("_head_bytes", "_head_s", "_in_head", "_limit", "_lingers", "_outlet"),
+        "on_hang_up",
+    )
 
     def __init__(self, *args: Any, head_s: float = CALLER_PAUSE_S, **kwargs: Any) -> None:
         """`head_s`: how long a head may take, from its first byte or the connection's begin."""
@@ -36,6 +45,7 @@ class Protocol(HttpToolsProtocol):
         self._in_head = self._lingers = False
         self._limit: asyncio.TimerHandle | None = None
         self._outlet: _Outlet | None = None
+        self.on_hang_up: Callable[[], None] | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -44,6 +54,7 @@ class Protocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_clock()
         super().connection_lost(exc)
+        self._tell_of_hang_up()
 
     def data_received(self, data: bytes) -> None:
         if self._lingers:
@@ -77,6 +88,7 @@ class Protocol(HttpToolsProtocol):
             raise ValueError  # the parser stops, and send_400_response() tells why
         if self.parser.should_upgrade():
             return  # see _stay()
+        self.scope[CONNECTION] = self  # type: ignore[typeddict-unknown-key]
         super().on_headers_complete()
         self._outlet = _Outlet(self)
         # Of a transport a cycle uses only what an outlet has.
@@ -119,6 +131,7 @@ class Protocol(HttpToolsProtocol):
             begun = cycle.response_started  # what is said now would be read as the answer's
             cycle.disconnected = True
             cycle.message_event.set()
+            self._tell_of_hang_up()
         if not begun:
             path = self.url.decode("latin-1")
             body = orjson.dumps(error_body(error, {"path": path, "headers": self.headers}))
@@ -141,6 +154,10 @@ class Protocol(HttpToolsProtocol):
         self.transport.write_eof()
         self.flow.resume_reading()
         self._limit = self.loop.call_later(LINGER_S, self.transport.close)
+
+    def _tell_of_hang_up(self) -> None:
+        if self.on_hang_up is not None:
+            self.on_hang_up()
 
     def _stop_clock(self) -> None:
         if self._limit is not None:
