@@ -1,5 +1,6 @@
 """decide(): which side should answer, and why. Pure: no I/O, no clock, no log."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Final, Literal, get_args
@@ -125,6 +126,8 @@ class Ask:
     """The model goes on with a turn that it has begun."""
     escalated: bool = False
     """The local model has failed in this conversation."""
+    conversation: Sequence[bytes] = ()
+    """What it is recognised by: conversations.prefixes_of()."""
 
     @property
     def needed_tokens(self) -> int:
@@ -149,11 +152,10 @@ class Decision:
 
     candidates: tuple[Candidate, ...]
     reason: Reason
-    score: Score
+    ask: Ask
     gates: tuple[Reason, ...] = ()
     """Every gate the request met, whether it decided or not."""
     forced: bool = False
-    private: str | None = None
     would_fall_back: bool = False
     """The side that should answer cannot."""
     fix: str = ""
@@ -162,6 +164,14 @@ class Decision:
     @property
     def first(self) -> Candidate:
         return self.candidates[0]
+
+    @property
+    def score(self) -> Score:
+        return self.ask.score
+
+    @property
+    def private(self) -> str | None:
+        return self.ask.private
 
 
 def decide(ask: Ask, local: Side, cloud: Side, policy: Policy, *, broke: bool = False) -> Decision:
@@ -189,7 +199,7 @@ def decide(ask: Ask, local: Side, cloud: Side, policy: Policy, *, broke: bool = 
         reason = _down(preferred)
     candidates = tuple([side.candidate() for side in able])
     return Decision(
-        candidates, reason, ask.score, gates, would_fall_back=fell, fix=_fix(ask, local, gates)
+        candidates, reason, ask, gates, would_fall_back=fell, fix=_fix(ask, local, gates)
     )
 
 
@@ -212,14 +222,14 @@ def _kept_here(ask: Ask, rule: str, local: Side, gates: tuple[Reason, ...]) -> D
     if misfit := _first(gates, HARD_MISFITS):
         raise NoBackend(f"{_misfit(misfit, ask, local)} {stays_here(rule)}")
     model = ask.force_model if ask.force else ""
-    return Decision((local.candidate(model),), "private", ask.score, gates, private=rule)
+    return Decision((local.candidate(model),), "private", ask, gates)
 
 
 def _forced(ask: Ask, side: Side, gates: tuple[Reason, ...]) -> Decision:
     candidate = side.candidate(ask.force_model)
     if not side.status.up or not candidate.model:
         raise NoBackend(side.why_not)
-    return Decision((candidate,), "forced", ask.score, gates, forced=True)
+    return Decision((candidate,), "forced", ask, gates, forced=True)
 
 
 def _preference(

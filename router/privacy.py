@@ -125,7 +125,7 @@ class PrivacyScanner:
         fresh = {
             key: piece for piece in pieces if (key := (len(piece), hash(piece))) not in self._clean
         }
-        found = self._rule_broken(b" ".join(fresh.values()))
+        found = self._rule_broken(b" ".join(fresh.values())) if fresh else None
         if found is None:
             if len(self._clean) > MOST_KNOWN:
                 self._clean.clear()

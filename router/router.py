@@ -168,7 +168,8 @@ class Router:
 
     async def _ask(self, request: ChatRequest, force: str | None, local: Side, cloud: Side) -> Ask:
         target, model = self._forced(request, force, local, cloud)
-        memory = self._conversations.recall(prefixes_of(request))
+        conversation = prefixes_of(request)
+        memory = self._conversations.recall(conversation)
         private = memory.private if memory else None
         if private is None and self._scanner is not None:
             private = self._scanner.scan_pieces(outgoing(request))
@@ -187,6 +188,7 @@ class Router:
             last_target=memory.target if memory and self._conversations.is_warm(memory) else None,
             in_tool_loop=in_tool_loop(request),
             escalated=memory is not None and memory.escalated,
+            conversation=conversation,
         )
 
     def _forced(
@@ -229,14 +231,13 @@ class Router:
 
     def remember(self, call: "Call") -> None:
         """Keep where this conversation was answered, for its next turn."""
-        prefixes = prefixes_of(call.request)
-        before = self._conversations.recall(prefixes)
+        ask = call.decision.ask
         memory = self._conversations.memory(
             call.candidate.target,
-            escalated=call.reason == "escalated" or (before is not None and before.escalated),
-            private=call.decision.private,
+            escalated=call.reason == "escalated" or ask.escalated,
+            private=ask.private,
         )
-        self._conversations.remember(prefixes, memory)
+        self._conversations.remember(ask.conversation, memory)
 
 
 class Call:

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 MOST_HEAD_BYTES: Final = 64 * 1024
 MOST_HELD_BYTES: Final = 256 * 1024
 """Received and not read by anybody; with more the server has to wait."""
+READ: Final = frozenset([b"content-length", b"content-type", b"retry-after", b"transfer-encoding"])
+"""Headers that somebody asks for."""
 FOREVER: Final = float("inf")
 
 
@@ -61,9 +63,9 @@ class Connection(asyncio.Protocol):
     async def ask(self, message: list[bytes], within_s: float) -> "Answer":
         """Send a request, in pieces; its answer, once the head is there."""
         assert self._transport is not None
+        self._transport.writelines(message)  # first: the server can begin
         answer = self._answer = Answer(self, within_s)
         try:
-            self._transport.writelines(message)
             await answer.begun()
         except BaseException:
             answer.close()
@@ -293,8 +295,9 @@ class Answer:
         self.reason += reason.decode("latin-1")
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if not self.status:  # else it is a trailer
-            self.headers[name.lower()] = value
+        name = name.lower()
+        if name in READ and not self.status:  # else it is a trailer
+            self.headers[name] = value
 
     def on_headers_complete(self) -> None:
         assert self._parser is not None
