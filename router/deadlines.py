@@ -7,9 +7,18 @@ the work. Here one timer looks after every limit, ten times a second, so a limit
 
 import asyncio
 from types import TracebackType
-from typing import Final, Self
+from typing import Final, Protocol, Self
 
 TICK_S: Final = 0.1
+
+
+class Limit(Protocol):
+    """Something that may take until a time of the loop's clock, which may change meanwhile."""
+
+    @property
+    def until(self) -> float: ...
+    def expire(self) -> None:
+        """The time is over. Called once; it is watched no more then."""
 
 
 class within:
@@ -30,7 +39,7 @@ class within:
         assert task is not None
         self._task = task
         self._cancelling = task.cancelling()
-        self._ticker = _ticker_of(asyncio.get_running_loop())
+        self._ticker = ticker_of(asyncio.get_running_loop())
         self.restart()
         self._ticker.watch(self)
         return self
@@ -45,7 +54,7 @@ class within:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._ticker.open.discard(self)
+        self._ticker.forget(self)
         if (
             self._expired
             and self._task.uncancel() <= self._cancelling
@@ -60,41 +69,45 @@ class within:
 
     def expire(self) -> None:
         """The time is over."""
-        self._ticker.open.discard(self)
         self._expired = True
         self._task.cancel()
 
 
-class _Ticker:
-    """The open limits of one event loop; ticks while there are any."""
+class Ticker:
+    """Watches the limits of one event loop; ticks while there are any."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
-        self.open: set[within] = set()
+        self._open: set[Limit] = set()
         self._ticking = False
 
-    def watch(self, limit: within) -> None:
-        self.open.add(limit)
+    def watch(self, limit: Limit) -> None:
+        self._open.add(limit)
         if not self._ticking:
             self._ticking = True
             self.loop.call_later(TICK_S, self._tick)
 
+    def forget(self, limit: Limit) -> None:
+        self._open.discard(limit)
+
     def _tick(self) -> None:
         now = self.loop.time()
-        for limit in [limit for limit in self.open if limit.until <= now]:
-            limit.expire()
-        self._ticking = bool(self.open)
+        for limit in [limit for limit in self._open if limit.until <= now]:
+            if limit in self._open:  # none that was over before has ended it
+                self._open.discard(limit)
+                limit.expire()
+        self._ticking = bool(self._open)
         if self._ticking:
             self.loop.call_later(TICK_S, self._tick)
 
 
-_last: _Ticker | None = None
+_last: Ticker | None = None
 
 
-def _ticker_of(loop: asyncio.AbstractEventLoop) -> _Ticker:
+def ticker_of(loop: asyncio.AbstractEventLoop) -> Ticker:
     """The ticker of this loop. Most processes have one loop, so the last one is kept; a second
     ticker of the same loop would do no harm."""
     global _last
     if _last is None or _last.loop is not loop:
-        _last = _Ticker(loop)
+        _last = Ticker(loop)
     return _last

@@ -11,6 +11,7 @@ import orjson
 
 from router.backend import Items, Relayed, Reply
 from router.books.ledger import Entry, Ledger
+from router.deadlines import ticker_of
 from router.errors import RouterError
 from router.events import Event
 from router.request import ChatRequest, Dialect
@@ -152,7 +153,9 @@ class Exchange:
         self._failing = False
         self._told_all = False
         self._sent_at = 0.0
-        self._timer: asyncio.TimerHandle | None = None
+        self._ticker = ticker_of(self._loop)
+        self.until = 0.0
+        """When to look again whether the caller is left in silence."""
         self._pulse: asyncio.Task[None] | None = None
 
     async def run(self) -> None:
@@ -176,7 +179,7 @@ class Exchange:
         finally:
             if self._connection is not None and self._connection.on_hang_up == self._leave:
                 self._connection.on_hang_up = None
-            self._stop_keepalive()
+            self._ticker.forget(self)
             self._door.ledger.end(self._entry, self._call)
 
     async def _request(self) -> ChatRequest:
@@ -208,7 +211,8 @@ class Exchange:
             self._call = call
             if request.stream:
                 self._sent_at = self._loop.time()
-                self._timer = self._loop.call_later(door.keepalive_after_s, self._keep_alive)
+                self.until = self._sent_at + door.keepalive_after_s
+                self._ticker.watch(self)
             reply = await call.open()
             self._entry.opened()
             if request.stream:
@@ -237,7 +241,7 @@ class Exchange:
                 )
                 if last:
                     self._ended = True
-                    self._stop_keepalive()
+                    self._ticker.forget(self)
         if not self._ended:
             await self._end()
 
@@ -281,7 +285,7 @@ class Exchange:
 
     async def _end(self) -> None:
         self._ended = True
-        self._stop_keepalive()
+        self._ticker.forget(self)
         if self._pulse is not None:
             await self._pulse
         await self._send({"type": "http.response.body", "body": b"", "more_body": False})
@@ -289,7 +293,7 @@ class Exchange:
     async def _fail(self, error: RouterError) -> None:
         """Tell the caller what went wrong: by the status, or in the stream once it has begun."""
         self._failing = True
-        self._stop_keepalive()
+        self._ticker.forget(self)
         if self._pulse is not None:
             await self._pulse
         if self._ended:
@@ -308,19 +312,21 @@ class Exchange:
             headers = self._decision_headers()
             await send_error(self._send, error, self._wire.error_body(error), headers)
 
-    def _keep_alive(self) -> None:
+    def expire(self) -> None:
         """Look whether the caller has been left in silence, or takes nothing; look again later."""
-        silent_s = self._loop.time() - self._sent_at
+        now = self._loop.time()
+        silent_s = now - self._sent_at
         after_s = self._door.keepalive_after_s
         if self._told_all or (self._pulse is not None and not self._pulse.done()):
             if silent_s >= self._door.idle_timeout_s:
                 self._leave()
                 return
             silent_s = 0
-        elif silent_s >= after_s * 0.99:
+        elif silent_s >= after_s:
             self._pulse = self._loop.create_task(self._beat())
             silent_s = 0
-        self._timer = self._loop.call_later(after_s - silent_s, self._keep_alive)
+        self.until = now + after_s - silent_s
+        self._ticker.watch(self)
 
     async def _beat(self) -> None:
         if self._told_all or self._ended:
@@ -331,11 +337,6 @@ class Exchange:
         await self._send(
             {"type": "http.response.body", "body": self._wire.KEEPALIVE, "more_body": True}
         )
-
-    def _stop_keepalive(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
 
     async def _tell_of_fallback(self) -> None:
         """The headers have gone out naming another candidate: say who answers now."""

@@ -13,6 +13,7 @@ import httptools
 import orjson
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from router.deadlines import ticker_of
 from router.errors import InvalidRequest, RouterError
 from web.asgi import CALLER_PAUSE_S, CONNECTION
 from web.dialect import error_body
@@ -32,8 +33,8 @@ class Protocol(HttpToolsProtocol):
 
     # An object with more than 30 attributes of its own has a dictionary of a kilobyte.
     __slots__ = (
-        *("_head_bytes", "_head_s", "_in_head", "_limit", "_lingers", "_outlet"),
-        "on_hang_up",
+        *("_head_bytes", "_head_s", "_in_head", "_lingers", "_outlet", "_then", "_ticker"),
+        *("on_hang_up", "until"),
     )
 
     def __init__(self, *args: Any, head_s: float = CALLER_PAUSE_S, **kwargs: Any) -> None:
@@ -43,13 +44,16 @@ class Protocol(HttpToolsProtocol):
         self._head_s = head_s
         self._head_bytes = 0
         self._in_head = self._lingers = False
-        self._limit: asyncio.TimerHandle | None = None
+        self._ticker = ticker_of(self.loop)
+        self.until = 0.0
+        self._then: Callable[[], None] | None = None
+        """What happens when the time is over."""
         self._outlet: _Outlet | None = None
         self.on_hang_up: Callable[[], None] | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self._limit = self.loop.call_later(self._head_s, self._late)
+        self._wait(self._head_s, self._late)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_clock()
@@ -72,8 +76,8 @@ class Protocol(HttpToolsProtocol):
             self._head_bytes += len(data)
             if self._head_bytes > MOST_HEAD_BYTES:
                 self.send_400_response("")
-            elif self._limit is None:
-                self._limit = self.loop.call_later(self._head_s, self._late)
+            elif self._then is None:
+                self._wait(self._head_s, self._late)
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
@@ -120,8 +124,23 @@ class Protocol(HttpToolsProtocol):
         else:
             self._refuse(InvalidRequest("This is not valid HTTP/1.1.", code="invalid_http"))
 
+    def on_response_complete(self) -> None:
+        """As in the base class, but for a timer of the loop with each request."""
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            cycle, app = self.pipeline.pop()
+            self._start_asgi_task(cycle, app)
+        elif self._then is None:  # else the next head has begun
+            self._wait(self.timeout_keep_alive, self.timeout_keep_alive_handler)
+
+    def _unset_keepalive_if_required(self) -> None:
+        if self._then == self.timeout_keep_alive_handler:
+            self._stop_clock()
+
     def _late(self) -> None:
-        self._limit = None
         said = f"The request's headers did not come within {self._head_s:g} seconds."
         self._refuse(InvalidRequest(said, status=408))
 
@@ -153,16 +172,25 @@ class Protocol(HttpToolsProtocol):
             self._outlet.let_go()
         self.transport.write_eof()
         self.flow.resume_reading()
-        self._limit = self.loop.call_later(LINGER_S, self.transport.close)
+        self._wait(LINGER_S, self.transport.close)
 
     def _tell_of_hang_up(self) -> None:
         if self.on_hang_up is not None:
             self.on_hang_up()
 
+    def _wait(self, seconds: float, then: Callable[[], None]) -> None:
+        self.until, self._then = self.loop.time() + seconds, then
+        self._ticker.watch(self)
+
     def _stop_clock(self) -> None:
-        if self._limit is not None:
-            self._limit.cancel()
-            self._limit = None
+        self._then = None
+        self._ticker.forget(self)
+
+    def expire(self) -> None:
+        """The time that it may take for what comes next is over."""
+        then, self._then = self._then, None
+        if then is not None:
+            then()
 
 
 class _Outlet:

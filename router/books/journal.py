@@ -217,10 +217,10 @@ class Journal:
         """The thread: gather for a moment, commit, tidy up now and then."""
         backlog: deque[Record | Verdict] = deque(maxlen=BACKLOG)
         self._look()
-        now = looked = tidy_at = time.monotonic()
+        looked = tidy_at = time.monotonic()
         retry_at = 0.0
         while not self._closing or not self._queue.empty():
-            waiting = self._gather(backlog, BATCH_S if now >= tidy_at else LOOK_S)
+            waiting = self._gather(backlog)
             now = time.monotonic()
             if backlog and (now >= retry_at or self._closing):
                 retry_at = 0.0 if self._committed(backlog) else now + self._retry_s
@@ -232,20 +232,21 @@ class Journal:
             for done in waiting:
                 done.set()
 
-    def _gather(self, backlog: deque[Record | Verdict], patience_s: float) -> list[threading.Event]:
+    def _gather(self, backlog: deque[Record | Verdict]) -> list[threading.Event]:
+        """What has come in the last moment. If each record woke this thread, it would have the
+        interpreter just when the caller's next request comes."""
+        self._hurry.wait(BATCH_S)
+        self._hurry.clear()
         waiting: list[threading.Event] = []
-        try:
-            entry = self._queue.get(timeout=patience_s)
-            self._hurry.wait(BATCH_S)
-            self._hurry.clear()
-            while True:
-                if isinstance(entry, threading.Event):
-                    waiting.append(entry)
-                else:
-                    backlog.append(entry)
+        while True:
+            try:
                 entry = self._queue.get_nowait()
-        except queue.Empty:
-            return waiting
+            except queue.Empty:
+                return waiting
+            if isinstance(entry, threading.Event):
+                waiting.append(entry)
+            else:
+                backlog.append(entry)
 
     def _committed(self, backlog: deque[Record | Verdict]) -> bool:
         records = [entry for entry in backlog if isinstance(entry, Record)]

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Final, cast
 
 import httptools
 
+from router.deadlines import ticker_of
+
 if TYPE_CHECKING:
     from router.local.http_client import HttpClient
 
@@ -159,7 +161,8 @@ class Answer:
         self._asked_at = self._heard_at = self._loop.time()
         self._deadline = self._asked_at + within_s
         self._idle_s = FOREVER
-        self._timer = self._loop.call_at(self._deadline, self._look)
+        self._ticker = ticker_of(self._loop)
+        self._ticker.watch(self)
 
     @property
     def content_type(self) -> str:
@@ -178,7 +181,7 @@ class Answer:
         """From now on it may take as long as pieces come at least every `idle_s` seconds, but
         `total_s` at most, counted from the request."""
         self._idle_s = idle_s
-        self._end_by(self._asked_at + total_s)
+        self._deadline = self._asked_at + total_s
 
     async def piece(self) -> bytes:
         """What has come since the last piece; waits for it. Empty at the end."""
@@ -192,7 +195,6 @@ class Answer:
         if self._paused and not self._is_over:
             self._paused = False
             self._heard_at = self._loop.time()  # until now it had to wait for us
-            self._end_by(self._deadline)
             self._connection.resume()
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
@@ -213,7 +215,7 @@ class Answer:
         if linger_s:
             self._unwanted = True
             self._idle_s = FOREVER
-            self._end_by(self._loop.time() + linger_s)
+            self._deadline = self._loop.time() + linger_s
         else:
             self._end()
             self._connection.abort()
@@ -229,25 +231,22 @@ class Answer:
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
-    def _end_by(self, deadline: float) -> None:
-        if not self._is_over:
-            self._deadline = deadline
-            self._timer.cancel()
-            self._look()
+    @property
+    def until(self) -> float:
+        """When the time runs out. A server that has to wait for us is not silent."""
+        return (
+            self._deadline if self._paused else min(self._deadline, self._heard_at + self._idle_s)
+        )
 
-    def _look(self) -> None:
-        """Has the time run out? A server that has to wait for us is not silent."""
-        due = self._deadline if self._paused else min(self._deadline, self._heard_at + self._idle_s)
-        if self._loop.time() >= due:
-            self.fail(TimeoutError("the server is silent"))
-        else:
-            self._timer = self._loop.call_at(due, self._look)
+    def expire(self) -> None:
+        """The time has run out."""
+        self.fail(TimeoutError("the server is silent"))
 
     def _end(self) -> None:
         """Nothing more comes."""
         self._is_over = True
         self._parser = None  # it holds us
-        self._timer.cancel()
+        self._ticker.forget(self)
         self._wake()
 
     # --- what the connection tells ----------------------------------------------------------------
