@@ -118,6 +118,11 @@ class Watch:
         """Seconds since the last look."""
         return None if self._status is None else self._clock() - self._seen_at
 
+    @property
+    def fresh(self) -> Status | None:
+        """The last look, if it is not old."""
+        return self._status if self._clock() - self._seen_at <= self._ttl_s else None
+
     async def status(self) -> Status:
         """What was seen last. The first caller waits for it. An old look is renewed in the
         background; the first request after a long silence waits `patience_s` for that.

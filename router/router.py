@@ -151,7 +151,7 @@ class Router:
         if not name:
             return Side(target, "", UNCONFIGURED if target == "cloud" else SWITCHED_OFF)
         watch = self.watches[name]
-        status = await watch.status()
+        status = watch.fresh or await watch.status()
         slots = self.slots.get(name)
         if slots is not None and self._concurrency is None and status.model is not None:
             slots.limit = status.model.parallel
