@@ -53,15 +53,19 @@ class EmbeddedServer:
 
     `model` is EMBEDDED_MODEL: "auto" for the built-in one, or a .gguf file. Where it cannot be
     served, `unavailable_reason` says in one line why and what to do, and `start()` does nothing.
+    A child that does not answer `start_within_s` seconds after its start has failed.
     """
 
-    def __init__(self, model: str = "auto", *, restart_after_s: float = 0.5) -> None:
+    def __init__(
+        self, model: str = "auto", *, restart_after_s: float = 0.5, start_within_s: float = 300
+    ) -> None:
         self.path, self.unavailable_reason = _find(model)
         self.base_url: str | None = None
         """Of the OpenAI-compatible API, with its /v1; None while there is nobody to answer."""
         self.pid: int | None = None
         self.built_in = model == "auto"
         self._restart_after_s = restart_after_s
+        self._start_within_s = start_within_s
         self._settled = asyncio.Event()
         self._supervisor: asyncio.Task[None] | None = None
 
@@ -123,7 +127,8 @@ class EmbeddedServer:
         assert child.stderr
         last_words = asyncio.create_task(_last_line(child.stderr))
         try:
-            address = (await child.stdout.readline()).decode().strip()
+            async with asyncio.timeout(self._start_within_s):
+                address = (await child.stdout.readline()).decode().strip()
             if address:
                 self.pid = child.pid
                 self.base_url = f"{address}/v1"
@@ -131,6 +136,8 @@ class EmbeddedServer:
                 log.info("the embedded model %s answers at %s", self.model_id, self.base_url)
             status = await child.wait()
             return bool(address), await last_words or f"exit status {status}"
+        except TimeoutError:
+            return False, f"no answer within {self._start_within_s:g} s"
         finally:
             self.base_url = self.pid = None
             self._settled.clear()

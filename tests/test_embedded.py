@@ -102,6 +102,15 @@ async def test_a_file_that_is_no_model_is_given_up_after_a_few_tries(
     await broken.aclose()
 
 
+async def test_a_model_that_is_never_ready_is_given_up(server: EmbeddedServer) -> None:
+    slow = EmbeddedServer(str(server.path), restart_after_s=0.01, start_within_s=0.01)
+    await slow.start()
+    async with asyncio.timeout(60):
+        assert not await slow.ready()
+    assert "no answer within 0.01 s" in slow.unavailable_reason
+    await slow.aclose()
+
+
 async def test_start_does_not_wait_and_ready_means_that_it_answers(server: EmbeddedServer) -> None:
     await server.start()
     assert server.base_url is None
