@@ -129,10 +129,9 @@ class Watch:
         """
         if self._status is None:
             return await self.look()
-        age_s = self._clock() - self._seen_at
-        if age_s > self._ttl_s:
+        if self.fresh is None:
             probe = self._begin()
-            if self._patience_s and age_s > OLD_TTLS * self._ttl_s:
+            if self._patience_s and self._clock() - self._seen_at > OLD_TTLS * self._ttl_s:
                 await asyncio.wait({probe}, timeout=self._patience_s)
         return self._status
 

@@ -167,7 +167,7 @@ class Chained(Generic[Item]):
     """
 
     def __init__(self, begun: Iterable[Item], rest: Items[Item]) -> None:
-        self._begun: list[Item] = list(begun)
+        self._begun: list[Item] = list(begun)  # turned round below: the last one goes first
         self._rest: Items[Item] = rest
         if isinstance(rest, Chained):
             self._begun += reversed(rest._begun)

@@ -6,10 +6,13 @@ the work. Here one timer looks after every limit, ten times a second, so a limit
 """
 
 import asyncio
+import logging
 from types import TracebackType
 from typing import Final, Protocol, Self
 
 TICK_S: Final = 0.1
+
+log = logging.getLogger("router")
 
 
 class Limit(Protocol):
@@ -95,7 +98,10 @@ class Ticker:
         for limit in [limit for limit in self._open if limit.until <= now]:
             if limit in self._open:  # none that was over before has ended it
                 self._open.discard(limit)
-                limit.expire()
+                try:
+                    limit.expire()
+                except Exception:
+                    log.exception("a fault of ours at a time limit")
         self._ticking = bool(self._open)
         if self._ticking:
             self.loop.call_later(TICK_S, self._tick)

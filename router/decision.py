@@ -127,7 +127,7 @@ class Ask:
     escalated: bool = False
     """The local model has failed in this conversation."""
     conversation: Sequence[bytes] = ()
-    """What it is recognised by: conversations.prefixes_of()."""
+    """What it will be remembered by: conversations.prefixes_of()."""
 
     @property
     def needed_tokens(self) -> int:

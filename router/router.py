@@ -151,7 +151,9 @@ class Router:
         if not name:
             return Side(target, "", UNCONFIGURED if target == "cloud" else SWITCHED_OFF)
         watch = self.watches[name]
-        status = watch.fresh or await watch.status()
+        status = watch.fresh
+        if status is None:
+            status = await watch.status()
         slots = self.slots.get(name)
         if slots is not None and self._concurrency is None and status.model is not None:
             slots.limit = status.model.parallel
@@ -232,9 +234,10 @@ class Router:
     def remember(self, call: "Call") -> None:
         """Keep where this conversation was answered, for its next turn."""
         ask = call.decision.ask
+        before = self._conversations.recall(ask.conversation)  # others may be under way in it
         memory = self._conversations.memory(
             call.candidate.target,
-            escalated=call.reason == "escalated" or ask.escalated,
+            escalated=call.reason == "escalated" or (before is not None and before.escalated),
             private=ask.private,
         )
         self._conversations.remember(ask.conversation, memory)

@@ -218,6 +218,42 @@ async def test_a_thought_that_comes_in_one_block_is_no_answer(form: str) -> None
         await prove(reply, request(form), "local", 60)
 
 
+CUT_OFF: list[tuple[str, list[dict[str, Any]], list[bytes], type[Exception]]] = [
+    ("chat", [], [], BackendBroken),
+    ("chat", [THOUGHT], [], BackendBroken),
+    ("chat", [{"type": "thinking", "text": "Hm"}], [b"finish_reason"], NoUsableAnswer),
+    ("messages", [THOUGHT], [], BackendBroken),
+]
+
+
+@pytest.mark.parametrize(("dialect", "content", "kept", "error"), CUT_OFF)
+async def test_a_stream_that_just_ends_is_judged_by_what_it_said(
+    dialect: str, content: list[dict[str, Any]], kept: list[bytes], error: type[Exception]
+) -> None:
+    events = await read(answer(f"{dialect} stream", content))
+    last = (b"finish_reason", b"[DONE]", b"message_delta", b"message_stop")
+    events = [e for e in events if not any(m in e for m in last) or any(m in e for m in kept)]
+    reply = Relayed(each(events), "m", "chat" if dialect == "chat" else "messages")
+    with pytest.raises(error):
+        await prove(reply, request("chat stream"), "local", 60)
+
+
+@pytest.mark.parametrize(
+    "choice",
+    [
+        {"index": 1, "delta": {"content": "Hello"}},
+        {"index": 0, "delta": {"reasoning_details": [{"content": "Hello"}]}},
+        {"index": 0, "delta": {"content": ""}, "logprobs": {"content": "Hello"}},
+    ],
+)
+async def test_words_that_stand_elsewhere_are_not_the_answers(choice: dict[str, Any]) -> None:
+    ends = {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}
+    chunks = [sse.event({"choices": [choice]}), sse.event(ends), sse.DONE]
+    asked = request("chat stream", n=2)
+    with pytest.raises(NoUsableAnswer, match="empty"):
+        await prove(Relayed(each(chunks), "m"), asked, "local", 60)
+
+
 async def test_a_call_whose_arguments_are_no_text_is_not_taken_for_words() -> None:
     function = {"name": "look", "arguments": {"content": "Hello"}}
     delta = {"tool_calls": [{"index": 0, "id": "call_0001", "function": function}]}

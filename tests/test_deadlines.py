@@ -1,10 +1,11 @@
 """Limits that share one timer behave as asyncio.timeout does."""
 
 import asyncio
+from collections.abc import Callable
 
 import pytest
 
-from router.deadlines import within
+from router.deadlines import Ticker, within
 
 
 async def test_waiting_for_too_long_is_a_timeout() -> None:
@@ -80,6 +81,68 @@ async def test_many_limits_end_independently() -> None:
         return "done"
 
     assert await asyncio.gather(*map(waiting, (0.05, 5, 0.05, 5))) == ["late", "done"] * 2
+
+
+class Egg:
+    """A limit that is over at once."""
+
+    until = 0.0
+
+    def __init__(self, expire: Callable[[], None]) -> None:
+        self.expire = expire
+
+
+async def test_a_limit_that_fails_takes_no_other_with_it(caplog: pytest.LogCaptureFixture) -> None:
+    ticker = Ticker(asyncio.get_running_loop())
+    ended: list[str] = []
+
+    def failing() -> None:
+        raise RuntimeError("at its end")
+
+    for expire in (failing, lambda: ended.append("early"), failing):
+        ticker.watch(Egg(expire))
+    await asyncio.sleep(0.15)
+    ticker.watch(Egg(lambda: ended.append("late")))
+    await asyncio.sleep(0.15)
+    assert ended == ["early", "late"]
+    assert caplog.text.count("a fault of ours") == 2
+
+
+async def test_a_limit_that_another_has_ended_is_not_called() -> None:
+    ticker = Ticker(asyncio.get_running_loop())
+    ended: list[Egg] = []
+
+    def ending(mine: int) -> None:
+        ended.append(eggs[mine])
+        ticker.forget(eggs[1 - mine])
+
+    eggs = [Egg(lambda: ending(0)), Egg(lambda: ending(1))]
+    for egg in eggs:
+        ticker.watch(egg)
+    await asyncio.sleep(0.15)
+    assert len(ended) == 1
+
+
+async def test_what_is_watched_again_at_its_end_ends_again() -> None:
+    ticker = Ticker(asyncio.get_running_loop())
+    ended: list[str] = []
+
+    def again() -> None:
+        ended.append("once more")
+        if len(ended) < 3:
+            ticker.watch(egg)
+
+    egg = Egg(again)
+    ticker.watch(egg)
+    await asyncio.sleep(0.45)
+    assert len(ended) == 3
+
+
+async def test_a_limit_that_begins_anew_ends_later() -> None:
+    with within(0.2) as limit:
+        for _ in range(4):
+            await asyncio.sleep(0.1)
+            limit.restart()
 
 
 @pytest.mark.parametrize("turn", [1, 2])

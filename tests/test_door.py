@@ -45,7 +45,7 @@ class Visit:
             "query_string": b"",
             CONNECTION: self,
         }
-        self.on_hang_up: Callable[[], None] | None = None
+        self.on_disconnect: Callable[[], None] | None = None
         self._body = orjson.dumps(body | {"stream": True, "model": "local"})
         self._until = until
         self.sent = b""
@@ -55,8 +55,10 @@ class Visit:
 
     async def send(self, message: Any) -> None:
         self.sent += message.get("body", b"")
-        if self._until in self.sent and self.on_hang_up is not None:
-            self.on_hang_up()
+        if self._until in self.sent and self.on_disconnect is not None:
+            tell = self.on_disconnect
+            tell()
+            tell()  # it leaves but once
             await asyncio.sleep(0)  # where it is cancelled, if it is
 
 
@@ -85,5 +87,9 @@ async def test_only_who_hangs_up_before_the_last_event_has_left(
         try:
             await create_app(settings, assembly)(visit.scope, visit.receive, visit.send)
             assert outcome(assembly) == ("left" if early else "done")
+            task = asyncio.current_task()
+            assert task is not None
+            assert not task.cancelling()
+            assert visit.on_disconnect is None
         finally:
             await assembly.aclose()

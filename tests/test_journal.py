@@ -92,6 +92,20 @@ def test_records_are_on_disk_within_200_ms(journal: Journal, path: Path) -> None
     assert time.monotonic() - began < 0.2 or os.getloadavg()[0] > 2
 
 
+def test_a_record_after_a_long_silence_does_not_wait_for_the_next_look(
+    journal: Journal, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("router.books.journal.AWAKE_S", 0)
+    journal.add(record("first"))
+    journal.flush()
+    until = time.monotonic() + 5
+    while not journal._dozing:
+        assert time.monotonic() < until
+    journal.add(record("second"))
+    while "second" not in ids(path):
+        assert time.monotonic() < until
+
+
 def test_the_file_is_for_its_owner_alone(journal: Journal, path: Path) -> None:
     journal.add(record())
     journal.flush()

@@ -109,12 +109,12 @@ async def test_a_body_that_is_none_is_written_down_as_a_failure_without_a_side()
 
 async def test_a_caller_that_leaves_is_written_down_as_one() -> None:
     async def silent(connection: Connection, request: Request) -> None:
-        caller.on_hang_up()
+        caller.on_disconnect()
         await connection.silence()
 
     async with house(cloud=silent) as h:
         body = orjson.dumps({"model": "cloud", "messages": [{"role": "user", "content": "hi"}]})
-        caller = SimpleNamespace(on_hang_up=None)
+        caller = SimpleNamespace(on_disconnect=None)
 
         async def receive() -> dict[str, Any]:
             return {"type": "http.request", "body": body}

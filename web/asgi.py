@@ -20,18 +20,16 @@ Result = TypeVar("Result")
 CALLER_PAUSE_S: Final = 30.0
 """How long a caller may pause while it sends its request."""
 JSON: Final = (b"content-type", b"application/json")
-
-
 CONNECTION: Final = "router.connection"
-"""Where a scope has its `Connection`."""
+"""Where the scope of a request has its `Connection`."""
 
 
 class Connection(Protocol):
-    """What a caller is connected by. Waiting for `http.disconnect` would take a task for each
-    request."""
+    """What a caller is connected by."""
 
-    on_hang_up: Callable[[], None] | None
-    """Called when the caller is gone."""
+    # Waiting for `http.disconnect` would take a task for each request.
+    on_disconnect: Callable[[], None] | None
+    """Called once, when the caller is gone."""
 
 
 class CallerLeft(Exception):

@@ -177,17 +177,17 @@ class Exchange:
             log.exception("a fault of ours in request %s", self._entry.id)
             await self._fail(RouterError("The router itself failed; its log says more."))
         finally:
-            if self._connection is not None and self._connection.on_hang_up == self._leave:
-                self._connection.on_hang_up = None
+            if self._connection is not None and self._connection.on_disconnect == self._leave:
+                self._connection.on_disconnect = None
             self._ticker.forget(self)
             self._door.ledger.end(self._entry, self._call)
 
     async def _request(self) -> ChatRequest:
-        """What the caller asks for; from then on it is heard of when it hangs up."""
+        """What the caller asks for; once it is here, hanging up ends the exchange."""
         door = self._door
         raw = await read_body(self._scope, self._receive, door.max_body_bytes, door.caller_pause_s)
         if self._connection is not None:
-            self._connection.on_hang_up = self._leave
+            self._connection.on_disconnect = self._leave
         headers = {
             key.decode("latin-1"): value.decode("latin-1")
             for key, value in self._scope["headers"]
@@ -197,7 +197,7 @@ class Exchange:
 
     def _leave(self) -> None:
         """Stop everything that is done for a caller that is gone."""
-        if not self._ended and not self._failing:
+        if not (self._left or self._ended or self._failing):
             self._left = True
             self._task.cancel()
 

@@ -28,13 +28,13 @@ never see it if the connection is gone by then."""
 class Protocol(HttpToolsProtocol):
     """A connection. One whose head is too large, late or no HTTP is told so and closed.
 
-    `on_hang_up` is called when the caller is gone; it is there as `scope["router.connection"]`.
+    It is what a scope has as `router.connection`.
     """
 
     # An object with more than 30 attributes of its own has a dictionary of a kilobyte.
     __slots__ = (
-        *("_head_bytes", "_head_s", "_in_head", "_lingers", "_outlet", "_then", "_ticker"),
-        *("on_hang_up", "until"),
+        *("_head_bytes", "_head_s", "_in_head", "_lingers", "_outlet", "_on_expiry", "_ticker"),
+        *("on_disconnect", "until"),
     )
 
     def __init__(self, *args: Any, head_s: float = CALLER_PAUSE_S, **kwargs: Any) -> None:
@@ -46,19 +46,19 @@ class Protocol(HttpToolsProtocol):
         self._in_head = self._lingers = False
         self._ticker = ticker_of(self.loop)
         self.until = 0.0
-        self._then: Callable[[], None] | None = None
-        """What happens when the time is over."""
+        self._on_expiry: Callable[[], None] | None = None
+        """What happens when the time is over that what comes next may take."""
         self._outlet: _Outlet | None = None
-        self.on_hang_up: Callable[[], None] | None = None
+        self.on_disconnect: Callable[[], None] | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self._wait(self._head_s, self._late)
+        self._arm(self._head_s, self._late)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._stop_clock()
+        self._disarm()
         super().connection_lost(exc)
-        self._tell_of_hang_up()
+        self._tell_of_disconnect()
 
     def data_received(self, data: bytes) -> None:
         if self._lingers:
@@ -76,8 +76,8 @@ class Protocol(HttpToolsProtocol):
             self._head_bytes += len(data)
             if self._head_bytes > MOST_HEAD_BYTES:
                 self.send_400_response("")
-            elif self._then is None:
-                self._wait(self._head_s, self._late)
+            elif self._on_expiry is None:
+                self._arm(self._head_s, self._late)
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
@@ -85,7 +85,7 @@ class Protocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._in_head = False
-        self._stop_clock()
+        self._disarm()
         sizes = (len(name) + len(value) + 4 for name, value in self.headers)
         self._head_bytes = len(self.url) + sum(sizes)
         if self._head_bytes > MOST_HEAD_BYTES:
@@ -125,7 +125,7 @@ class Protocol(HttpToolsProtocol):
             self._refuse(InvalidRequest("This is not valid HTTP/1.1.", code="invalid_http"))
 
     def on_response_complete(self) -> None:
-        """As in the base class, but for a timer of the loop with each request."""
+        """As in the base class, but without a timer of the loop for each request."""
         self.server_state.total_requests += 1
         if self.transport.is_closing():
             return
@@ -133,12 +133,12 @@ class Protocol(HttpToolsProtocol):
         if self.pipeline:
             cycle, app = self.pipeline.pop()
             self._start_asgi_task(cycle, app)
-        elif self._then is None:  # else the next head has begun
-            self._wait(self.timeout_keep_alive, self.timeout_keep_alive_handler)
+        elif self._on_expiry is None:  # else the next head has begun
+            self._arm(self.timeout_keep_alive, self.timeout_keep_alive_handler)
 
     def _unset_keepalive_if_required(self) -> None:
-        if self._then == self.timeout_keep_alive_handler:
-            self._stop_clock()
+        if self._on_expiry == self.timeout_keep_alive_handler:
+            self._disarm()
 
     def _late(self) -> None:
         said = f"The request's headers did not come within {self._head_s:g} seconds."
@@ -150,7 +150,7 @@ class Protocol(HttpToolsProtocol):
             begun = cycle.response_started  # what is said now would be read as the answer's
             cycle.disconnected = True
             cycle.message_event.set()
-            self._tell_of_hang_up()
+            self._tell_of_disconnect()
         if not begun:
             path = self.url.decode("latin-1")
             body = orjson.dumps(error_body(error, {"path": path, "headers": self.headers}))
@@ -167,30 +167,31 @@ class Protocol(HttpToolsProtocol):
         if self.transport.is_closing():
             return
         self._lingers = True
-        self._stop_clock()
+        self._disarm()
         if self._outlet is not None:
             self._outlet.let_go()
         self.transport.write_eof()
         self.flow.resume_reading()
-        self._wait(LINGER_S, self.transport.close)
+        self._arm(LINGER_S, self.transport.close)
 
-    def _tell_of_hang_up(self) -> None:
-        if self.on_hang_up is not None:
-            self.on_hang_up()
+    def _tell_of_disconnect(self) -> None:
+        told, self.on_disconnect = self.on_disconnect, None
+        if told is not None:
+            told()
 
-    def _wait(self, seconds: float, then: Callable[[], None]) -> None:
-        self.until, self._then = self.loop.time() + seconds, then
+    def _arm(self, seconds: float, on_expiry: Callable[[], None]) -> None:
+        self.until, self._on_expiry = self.loop.time() + seconds, on_expiry
         self._ticker.watch(self)
 
-    def _stop_clock(self) -> None:
-        self._then = None
+    def _disarm(self) -> None:
+        self._on_expiry = None
         self._ticker.forget(self)
 
     def expire(self) -> None:
-        """The time that it may take for what comes next is over."""
-        then, self._then = self._then, None
-        if then is not None:
-            then()
+        """That time is over."""
+        due, self._on_expiry = self._on_expiry, None
+        if due is not None:
+            due()
 
 
 class _Outlet:

@@ -27,6 +27,9 @@ __all__ = ["Attempt", "Feedback", "Journal", "Outcome", "Record", "journal_path"
 log = logging.getLogger("router.journal")
 
 BATCH_S: Final = 0.1
+"""How often the thread looks for records, while there are any."""
+AWAKE_S: Final = 2.0
+"""How long it goes on doing so after the last one."""
 RETRY_S: Final = 30.0
 LOOK_S: Final = 15.0
 """How old our figure for what other processes have spent may be."""
@@ -103,6 +106,7 @@ class Journal:
         self._spent = _Spent(_day(clock())[1], 0.0, 0.0)
         self._queue: queue.SimpleQueue[Record | Verdict | threading.Event] = queue.SimpleQueue()
         self._hurry = threading.Event()
+        self._dozing = False
         self._closing = False
         self._looked = threading.Event()
         self._thread: threading.Thread | None = None
@@ -204,6 +208,8 @@ class Journal:
     def _tell(self, entry: Record | Verdict) -> None:
         if self._queue.qsize() < BACKLOG:
             self._queue.put(entry)
+            if self._dozing:
+                self._hurry.set()
         if self._thread is None:
             self._start()
 
@@ -217,11 +223,13 @@ class Journal:
         """The thread: gather for a moment, commit, tidy up now and then."""
         backlog: deque[Record | Verdict] = deque(maxlen=BACKLOG)
         self._look()
-        looked = tidy_at = time.monotonic()
+        now = came_at = looked = tidy_at = time.monotonic()
         retry_at = 0.0
         while not self._closing or not self._queue.empty():
-            waiting = self._gather(backlog)
+            has_nothing_to_do = not backlog and now < tidy_at and now - came_at > AWAKE_S
+            waiting = self._gather(backlog, doze=has_nothing_to_do)
             now = time.monotonic()
+            came_at = now if backlog else came_at
             if backlog and (now >= retry_at or self._closing):
                 retry_at = 0.0 if self._committed(backlog) else now + self._retry_s
             if now - looked >= LOOK_S:
@@ -232,10 +240,14 @@ class Journal:
             for done in waiting:
                 done.set()
 
-    def _gather(self, backlog: deque[Record | Verdict]) -> list[threading.Event]:
-        """What has come in the last moment. If each record woke this thread, it would have the
-        interpreter just when the caller's next request comes."""
-        self._hurry.wait(BATCH_S)
+    def _gather(self, backlog: deque[Record | Verdict], *, doze: bool) -> list[threading.Event]:
+        """What has come since the last time, a moment ago; with `doze`, sleep until something
+        comes, or it is time to look around."""
+        # If each record woke this thread, it would have the interpreter just when the caller's
+        # next request comes.
+        self._dozing = doze
+        self._hurry.wait(LOOK_S if doze and self._queue.empty() else BATCH_S)
+        self._dozing = False
         self._hurry.clear()
         waiting: list[threading.Event] = []
         while True:

@@ -4,6 +4,7 @@ Prices per model and day come from genai-prices, a dated list that ships with th
 the user's own PRICES, which win. A price that is not known is None, never 0.
 """
 
+import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
@@ -26,6 +27,7 @@ WARM_S: Final = 300
 LEAST_CACHED_TOKENS: Final = 1024
 """Shorter beginnings are not cached (Claude Sonnet's and Gemini Flash's limit)."""
 MOST_CONVERSATIONS: Final = 2_000
+_listing: Final = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,24 +134,39 @@ def _overridden(own: Override) -> tuple[Rates, ...]:
     return (Rates(usd, own["output"], own.get("cached", usd), cache_write=usd),)
 
 
-@cache
 def _price_list() -> "DataSnapshot":
-    """What both clouds charge."""
-    # Imported late: it costs 50 ms and megabytes, and a router without a cloud never needs it.
+    """What both clouds charge; once in a process, whichever thread asks first."""
+    with _listing:
+        return _read_price_list()
+
+
+@cache
+def _read_price_list() -> "DataSnapshot":
+    # Imported late: it costs 50 ms, which nothing has to wait for at the start.
     from genai_prices.data import providers
     from genai_prices.data_snapshot import DataSnapshot
 
     ours = [provider for provider in providers if provider.id in ("anthropic", "google")]
-    providers.clear()  # the other 45 take three megabytes
+    providers.clear()  # all the others take three megabytes
     return DataSnapshot(ours, from_auto_update=False)
 
 
 def _listed(model: str, now: float) -> tuple[Rates, ...] | None:
-    from genai_prices import Usage as NoUsage
+    import genai_prices
 
     today = datetime.fromtimestamp(now, UTC)
     try:
-        found = _price_list().calc(NoUsage(), model, None, None, today).model_price
+        found = (
+            _price_list()
+            .calc(
+                genai_prices.Usage(),
+                model,
+                provider_id=None,
+                provider_api_url=None,
+                genai_request_timestamp=today,
+            )
+            .model_price
+        )
     except LookupError:
         return None
     if found.input_mtok is None or found.output_mtok is None:

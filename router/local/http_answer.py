@@ -18,8 +18,10 @@ if TYPE_CHECKING:
 MOST_HEAD_BYTES: Final = 64 * 1024
 MOST_HELD_BYTES: Final = 256 * 1024
 """Received and not read by anybody; with more the server has to wait."""
-READ: Final = frozenset([b"content-length", b"content-type", b"retry-after", b"transfer-encoding"])
-"""Headers that somebody asks for."""
+KEPT_HEADERS: Final = frozenset(
+    [b"content-length", b"content-type", b"retry-after", b"transfer-encoding"]
+)
+"""The others nobody asks for."""
 FOREVER: Final = float("inf")
 
 
@@ -141,7 +143,7 @@ class Answer:
         self.status = 0
         self.reason = ""
         self.headers: dict[bytes, bytes] = {}
-        """By name in lower case."""
+        """Those of `KEPT_HEADERS` that came."""
         self._connection = connection
         self._loop = connection.loop
         self._parser: httptools.HttpResponseParser | None = httptools.HttpResponseParser(self)
@@ -152,10 +154,10 @@ class Answer:
             lenient_spaces_after_chunk_size=True,
         )
         self._head_bytes = 0
-        self._is_whole = self._reusable = self._is_over = False
+        self._is_whole = self._reusable = False
         self._pieces: list[bytes] = []
         self._held_bytes = 0
-        self._paused = self._unwanted = False
+        self._paused = self._draining = False
         self._error: Exception | None = None
         self._waiter: asyncio.Future[None] | None = None
         self._asked_at = self._heard_at = self._loop.time()
@@ -213,7 +215,7 @@ class Answer:
         if self._is_over:
             return
         if linger_s:
-            self._unwanted = True
+            self._draining = True
             self._idle_s = FOREVER
             self._deadline = self._loop.time() + linger_s
         else:
@@ -242,9 +244,12 @@ class Answer:
         """The time has run out."""
         self.fail(TimeoutError("the server is silent"))
 
+    @property
+    def _is_over(self) -> bool:
+        return self._parser is None
+
     def _end(self) -> None:
         """Nothing more comes."""
-        self._is_over = True
         self._parser = None  # it holds us
         self._ticker.forget(self)
         self._wake()
@@ -295,7 +300,7 @@ class Answer:
 
     def on_header(self, name: bytes, value: bytes) -> None:
         name = name.lower()
-        if name in READ and not self.status:  # else it is a trailer
+        if name in KEPT_HEADERS and not self.status:  # else it is a trailer
             self.headers[name] = value
 
     def on_headers_complete(self) -> None:
@@ -312,7 +317,7 @@ class Answer:
             self.headers.clear()
 
     def on_body(self, piece: bytes) -> None:
-        if self._unwanted:
+        if self._draining:
             self.close()
             return
         self._heard_at = self._loop.time()

@@ -23,6 +23,7 @@ from router.events import (
 )
 from router.failures import CONTEXT_LENGTH, NO_SUCH_MODEL, status_failure
 from router.wire import sse
+from router.wire.decoder import decoded
 from router.wire.fields import count
 
 BACKEND: Final = "claude"
@@ -127,7 +128,7 @@ def decode(
     backend: str = BACKEND,
 ) -> AsyncGenerator[Event, None]:
     """Turn a Claude message stream, cut into whole SSE events, into our events; see `Decoder`."""
-    return sse.decoded(blocks, Decoder(backend, tool_names))
+    return decoded(blocks, Decoder(backend, tool_names))
 
 
 class Decoder:
@@ -160,10 +161,8 @@ class Decoder:
                 return
 
     def end(self) -> Iterator[Event]:
-        """What follows when nothing more comes."""
-        if not self.is_over:
-            raise _broken(self._backend, "broke off its answer before its end")
-        return iter(())
+        """Nothing may: the message has to end first."""
+        raise _broken(self._backend, "broke off its answer before its end")
 
 
 async def decode_whole(

@@ -33,6 +33,7 @@ from router.events import (
 )
 from router.request import ChatRequest, checked, parse_json, text_of
 from router.wire import sse
+from router.wire.decoder import decoded
 from router.wire.fields import count
 from router.wire.responses_request import chat_of
 from router.wire.toolcalls import ToolCalls
@@ -213,13 +214,13 @@ def error_event(error: RouterError) -> bytes:
 
 def decode(blocks: AsyncIterator[bytes], backend: str = "local") -> AsyncGenerator[Event, None]:
     """Turn a chat stream, cut into blocks of whole SSE events, into our events; see `Decoder`."""
-    return sse.decoded(blocks, Decoder(backend))
+    return decoded(blocks, Decoder(backend))
 
 
 def decode_complete(body: Mapping[str, Any], backend: str = "local") -> list[Event]:
     """The events of an answer that came as one JSON object. Raises like `Decoder`."""
-    answer = Decoder(backend)
-    return [*answer.read(body, "message"), *answer.end()]
+    decoder = Decoder(backend)
+    return [*decoder.read(body, "message"), *decoder.end()]
 
 
 def _failure(error: Any, backend: str) -> BackendError:
@@ -255,11 +256,11 @@ class Decoder:
     """
 
     def __init__(self, backend: str = "local") -> None:
-        self.backend = backend
+        self._backend = backend
         self.is_over = False
-        self.reason: str | None = None
-        self.usage: Usage | None = None
-        self.calls = ToolCalls(backend)
+        self._reason: str | None = None
+        self._usage: Usage | None = None
+        self._calls = ToolCalls(backend)
 
     def feed(self, block: bytes) -> Iterator[Event]:
         """The events of a block; those of the end too, if the stream says that it ends here."""
@@ -268,14 +269,14 @@ class Decoder:
                 self.is_over = True
                 yield from self.end()
                 return
-            yield from self.read(_loads(data, self.backend), "delta")
+            yield from self.read(_loads(data, self._backend), "delta")
 
     def read(self, body: Mapping[str, Any], key: str) -> Iterator[Event]:
         """The events of one chunk ("delta") or of a whole answer ("message")."""
         if error := body.get("error"):
-            raise _failure(error, self.backend)
+            raise _failure(error, self._backend)
         if usage := body.get("usage"):
-            self.usage = usage_of(usage)
+            self._usage = usage_of(usage)
         try:
             choice = next((c for c in body.get("choices") or () if not c.get("index")), None)
             if choice is None:
@@ -283,11 +284,11 @@ class Decoder:
             if said := choice.get(key):
                 yield from self._said(said)
             if reason := choice.get("finish_reason"):
-                self.reason = str(reason)
+                self._reason = str(reason)
         except (AttributeError, TypeError) as error:
             raise BackendBroken(
-                f"{self.backend} sent an answer that is not in the Chat Completions format.",
-                backend=self.backend,
+                f"{self._backend} sent an answer that is not in the Chat Completions format.",
+                backend=self._backend,
             ) from error
 
     def _said(self, said: Mapping[str, Any]) -> Iterator[Event]:
@@ -302,23 +303,23 @@ class Decoder:
         if function := said.get("function_call"):
             pieces = [{"index": 0, "function": function}]
         for piece in pieces:
-            yield from self.calls.read(piece)
+            yield from self._calls.read(piece)
 
     def end(self) -> Iterator[Event]:
         """What follows when nothing more comes."""
-        if self.reason is None:
+        if self._reason is None:
             raise BackendBroken(
-                f"{self.backend} broke off its answer in the middle.", backend=self.backend
+                f"{self._backend} broke off its answer in the middle.", backend=self._backend
             )
-        if self.reason == "error":
+        if self._reason == "error":
             raise BackendBroken(
-                f"{self.backend} ended its answer with an error.", backend=self.backend
+                f"{self._backend} ended its answer with an error.", backend=self._backend
             )
-        yield from self.calls.end()
-        reason = _FINISH.get(self.reason, "stop")
+        yield from self._calls.end()
+        reason = _FINISH.get(self._reason, "stop")
         if reason in ("stop", "tool_calls"):
-            reason = "tool_calls" if self.calls else "stop"
-        yield Finish(reason, self.usage)
+            reason = "tool_calls" if self._calls else "stop"
+        yield Finish(reason, self._usage)
 
 
 _FINISH: Final[dict[str, FinishReason]] = {

@@ -5,11 +5,9 @@ Source: WHATWG HTML, "Server-sent events". Lines may end in LF, CRLF or CR.
 
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import orjson
-
-from router.events import Event
 
 DONE: Final = b"data: [DONE]\n\n"
 _BLANK_LINES: Final = (b"\n\n", b"\r\n\r\n", b"\r\r")
@@ -60,31 +58,6 @@ async def blocks(chunks: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
             yield block
     if cutter.rest:
         yield cutter.rest
-
-
-class Decoder(Protocol):
-    """Turns a stream into our events, block by block; a block holds whole SSE events."""
-
-    @property
-    def is_over(self) -> bool:
-        """Has the stream said that it ends?"""
-
-    def feed(self, block: bytes) -> Iterator[Event]:
-        """What a block says. Raises BackendError."""
-
-    def end(self) -> Iterator[Event]:
-        """What follows when nothing more comes. Raises BackendError."""
-
-
-async def decoded(blocks: AsyncIterator[bytes], decoder: Decoder) -> AsyncGenerator[Event, None]:
-    """The events of a stream."""
-    async for block in blocks:
-        for event in decoder.feed(block):
-            yield event
-        if decoder.is_over:
-            return
-    for event in decoder.end():
-        yield event
 
 
 def ends_whole(block: bytes) -> bool:

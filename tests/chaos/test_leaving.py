@@ -105,6 +105,18 @@ async def test_leaving_before_the_first_byte(
 
 
 @kinds
+async def test_who_sends_rubbish_behind_a_request_has_left(kind: Kind) -> None:
+    async with (
+        faulty(kind, silent) as here,
+        caller(here, CHAT.path, CHAT.body(stream=True)) as (_, writer),
+    ):
+        await here.faulty.asked.wait()
+        writer.write(b"\0\0\r\n\r\n")
+        await backend_is_left(here)
+        leave(writer, abrupt=False)
+
+
+@kinds
 @dialects
 @ways
 @pytest.mark.parametrize("script", [talking, chattering])

@@ -340,6 +340,15 @@ async def test_a_slow_head_is_not_waited_for(hasty: House, raw: bytes) -> None:
     assert error_of("", said)["message"]
 
 
+async def test_a_connection_that_nobody_uses_is_closed(hasty: House) -> None:
+    reader, writer = await asyncio.open_connection(*hasty.host)
+    writer.write(head("GET /nowhere"))
+    async with asyncio.timeout(8):
+        said = await reader.read()
+    writer.close()
+    assert said.count(b"HTTP/1.1") == 1
+
+
 async def test_a_slow_second_head_is_not_waited_for_either(hasty: House) -> None:
     reader, writer = await asyncio.open_connection(*hasty.host)
     writer.write(head("GET /nowhere") + b"GET /near")
