@@ -60,7 +60,7 @@ async def prove(
     """
     proof = _Proof(request, backend)
     if isinstance(reply, Translated):
-        reply.events = await _held(reply.events, proof.seen, hold_s, clock, proof.stalled)
+        reply.events = await proof.held(reply.events, proof.seen, hold_s, clock)
         return
     is_chat = reply.format == "chat"
     if reply.document is not None:
@@ -68,7 +68,6 @@ async def prove(
         any(map(proof.seen, decode_complete(reply.document, backend)))
         return
     decoder: Decoder = openai.Decoder(backend) if is_chat else claude.Decoder(backend)
-
     has_plain_words = is_chat and not request.tools and request.body.get("n") in (None, 1)
 
     def proven_by(block: bytes) -> bool:
@@ -80,42 +79,13 @@ async def prove(
         if not decoder.is_over:
             any(map(proof.seen, decoder.end()))
 
-    reply.chunks = await _held(reply.chunks, proven_by, hold_s, clock, proof.stalled, ended)
+    reply.chunks = await proof.held(reply.chunks, proven_by, hold_s, clock, ended)
 
 
 async def read_whole(reply: Reply) -> None:
     """Read events to their end, for a caller that sees nothing of them before."""
     if isinstance(reply, Translated):
         reply.events = Chained([event async for event in reply.events], reply.events)
-
-
-async def _held(
-    items: Items[Item],
-    proven_by: Callable[[Item], bool],
-    hold_s: float,
-    clock: Callable[[], float],
-    stalled: Callable[[], BackendTimeout],
-    ended: Callable[[], None] = lambda: None,
-) -> Chained[Item]:
-    """Read up to the item that proves the answer; the items, with what was read in front again."""
-    held: list[Item] = []
-    until: float | None = None
-    try:
-        with within(hold_s) as silence:
-            async for item in items:
-                held.append(item)
-                if proven_by(item):
-                    break
-                now = clock()
-                until = until or now + hold_s
-                if now >= until:
-                    break
-                silence.restart()
-            else:
-                ended()
-    except TimeoutError:
-        raise stalled() from None
-    return Chained(held, items)
 
 
 class _Proof:
@@ -128,6 +98,37 @@ class _Proof:
         self._names: dict[int, str] = {}
         self._arguments: dict[int, list[str]] = {}
         self._must_call = bool(request.tools) and _insists(request.body.get("tool_choice"))
+
+    async def held(
+        self,
+        items: Items[Item],
+        proven_by: Callable[[Item], bool],
+        hold_s: float,
+        clock: Callable[[], float],
+        ended: Callable[[], None] = lambda: None,
+    ) -> Chained[Item]:
+        """Read up to the item that proves the answer; all items, with what was read in front."""
+        held: list[Item] = []
+        until: float | None = None
+        try:
+            with within(hold_s) as silence:
+                async for item in items:
+                    held.append(item)
+                    if proven_by(item):
+                        break
+                    now = clock()
+                    until = until or now + hold_s
+                    if now >= until:
+                        break
+                    silence.restart()
+                else:
+                    ended()
+        except TimeoutError:
+            raise BackendTimeout(
+                f"The {self._backend} model fell silent before it had said anything.",
+                backend=self._backend,
+            ) from None
+        return Chained(held, items)
 
     def seen(self, event: Event) -> bool:
         """Take in what comes next; True once it proves the answer.
@@ -155,12 +156,6 @@ class _Proof:
         word? Most are, and it takes a tenth of reading all that stands around it."""
         one = not self._text and block.count(b"data:") == 1
         return one and _FIRST_WORD.search(block) is not None
-
-    def stalled(self) -> BackendTimeout:
-        return BackendTimeout(
-            f"The {self._backend} model fell silent before it had said anything.",
-            backend=self._backend,
-        )
 
     def _has_words(self) -> bool:
         words = self._words()
