@@ -9,6 +9,7 @@ they are a call that the model's server could not read.
 import re
 import time
 from collections.abc import Callable
+from math import inf
 from typing import Any, Final
 
 import orjson
@@ -94,6 +95,7 @@ class _Proof:
     def __init__(self, request: ChatRequest, backend: str) -> None:
         self._request = request
         self._backend = backend
+        self._heard = 0
         self._text = ""
         self._names: dict[int, str] = {}
         self._arguments: dict[int, list[str]] = {}
@@ -111,16 +113,20 @@ class _Proof:
         held: list[Item] = []
         until: float | None = None
         try:
-            with within(hold_s) as silence:
+            # Before it says anything, it may be reading a long prompt.
+            with within(inf) as silence:
                 async for item in items:
                     held.append(item)
+                    heard = self._heard
                     if proven_by(item):
                         break
+                    if self._heard == heard:
+                        continue
                     now = clock()
                     until = until or now + hold_s
                     if now >= until:
                         break
-                    silence.restart()
+                    silence.restart(hold_s)
                 else:
                     ended()
         except TimeoutError:
@@ -135,6 +141,7 @@ class _Proof:
 
         Raises NoUsableAnswer at the end of what is no answer.
         """
+        self._heard += 1
         match event:
             case RefusalDelta():
                 return True
@@ -154,7 +161,7 @@ class _Proof:
     def begins_with_a_word(self, block: bytes) -> bool:
         """Is this block of a chat stream one event, the first that says something, and plainly a
         word? Most are, and it takes a tenth of reading all that stands around it."""
-        one = not self._text and block.count(b"data:") == 1
+        one = not self._text and block.count(b"data:") == 1 and block.endswith(b"}\n\n")
         return one and _FIRST_WORD.search(block) is not None
 
     def _has_words(self) -> bool:

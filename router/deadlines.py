@@ -43,13 +43,13 @@ class within:
         self._task = task
         self._cancelling = task.cancelling()
         self._ticker = ticker_of(asyncio.get_running_loop())
-        self.restart()
+        self.restart(self._seconds)
         self._ticker.watch(self)
         return self
 
-    def restart(self) -> None:
-        """Count the seconds from now."""
-        self.until = self._ticker.loop.time() + self._seconds
+    def restart(self, seconds: float) -> None:
+        """So many seconds from now."""
+        self.until = self._ticker.loop.time() + seconds
 
     def __exit__(
         self,

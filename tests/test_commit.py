@@ -218,6 +218,40 @@ async def test_a_thought_that_comes_in_one_block_is_no_answer(form: str) -> None
         await prove(reply, request(form), "local", 60)
 
 
+@pytest.mark.parametrize("form", ["chat stream", "messages stream"])
+async def test_a_model_that_reads_a_long_prompt_first_is_waited_for(form: str) -> None:
+    events = await read(answer(form, [TEXT]))
+
+    async def reading() -> AsyncGenerator[bytes, None]:
+        yield events[0]
+        for _ in range(4):
+            await asyncio.sleep(0.1)
+            yield b": processing\n\n"
+        for event in events[1:]:
+            yield event
+
+    reply = Relayed(reading(), "m", "chat" if "chat" in form else "messages")
+    await prove(reply, request(form), "local", 0.05)
+    assert [e for e in await read(reply) if not e.startswith(b":")] == events
+
+
+@pytest.mark.parametrize("form", ["chat stream", "messages stream"])
+async def test_signs_of_life_are_no_answer(form: str) -> None:
+    events = await read(answer(form, []))
+
+    async def alive() -> AsyncGenerator[bytes, None]:
+        yield events[0]
+        for _ in range(4):
+            await asyncio.sleep(0.1)
+            yield b": processing\n\n"
+        for event in events[1:]:
+            yield event
+
+    reply = Relayed(alive(), "m", "chat" if "chat" in form else "messages")
+    with pytest.raises(NoUsableAnswer, match="empty"):
+        await prove(reply, request(form), "local", 0.05)
+
+
 CUT_OFF: list[tuple[str, list[dict[str, Any]], list[bytes], type[Exception]]] = [
     ("chat", [], [], BackendBroken),
     ("chat", [THOUGHT], [], BackendBroken),

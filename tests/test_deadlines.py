@@ -142,7 +142,7 @@ async def test_a_limit_that_begins_anew_ends_later() -> None:
     with within(0.2) as limit:
         for _ in range(4):
             await asyncio.sleep(0.1)
-            limit.restart()
+            limit.restart(0.2)
 
 
 @pytest.mark.parametrize("turn", [1, 2])

@@ -50,6 +50,13 @@ class Visit:
         self._until = until
         self.sent = b""
 
+    def watch(self, on_disconnect: Callable[[], None]) -> None:
+        self.on_disconnect = on_disconnect
+
+    def unwatch(self, on_disconnect: Callable[[], None]) -> None:
+        assert self.on_disconnect == on_disconnect
+        self.on_disconnect = None
+
     async def receive(self) -> dict[str, Any]:
         return {"type": "http.request", "body": self._body, "more_body": False}
 

@@ -109,12 +109,13 @@ async def test_a_body_that_is_none_is_written_down_as_a_failure_without_a_side()
 
 async def test_a_caller_that_leaves_is_written_down_as_one() -> None:
     async def silent(connection: Connection, request: Request) -> None:
-        caller.on_disconnect()
+        leaves[0]()
         await connection.silence()
 
     async with house(cloud=silent) as h:
         body = orjson.dumps({"model": "cloud", "messages": [{"role": "user", "content": "hi"}]})
-        caller = SimpleNamespace(on_disconnect=None)
+        leaves: list[Callable[[], None]] = []
+        caller = SimpleNamespace(watch=leaves.append, unwatch=leaves.remove)
 
         async def receive() -> dict[str, Any]:
             return {"type": "http.request", "body": body}

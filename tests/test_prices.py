@@ -1,9 +1,6 @@
 """Prices: known ones come from the dated list, own ones win, unknown ones stay unknown."""
 
-import subprocess
-import sys
 from datetime import UTC, datetime
-from pathlib import Path
 
 import pytest
 
@@ -26,22 +23,6 @@ def record(target: str | None, **values: object) -> Record:
 def test_a_cloud_answer_costs_what_its_tokens_cost() -> None:
     usage = Usage(prompt_tokens=1_000_000, completion_tokens=10_000)
     assert prices().cost_usd(SONNET, usage) == pytest.approx(3 + 0.15)
-
-
-AT_ONCE = f"""
-from concurrent.futures import ThreadPoolExecutor
-from router.books.prices import Prices
-with ThreadPoolExecutor(4) as pool:
-    print(all(pool.map(lambda _: Prices().rates("{SONNET}"), range(4))))
-"""
-
-
-def test_threads_that_are_the_first_to_ask_all_find_prices() -> None:
-    root = Path(__file__).parents[1]
-    asked = subprocess.run(
-        [sys.executable, "-c", AT_ONCE], cwd=root, capture_output=True, text=True
-    )
-    assert asked.stdout == "True\n", asked.stderr
 
 
 def test_cached_tokens_are_part_of_the_prompt_and_have_their_own_prices() -> None:

@@ -25,11 +25,16 @@ CONNECTION: Final = "router.connection"
 
 
 class Connection(Protocol):
-    """What a caller is connected by."""
+    """What a caller is connected by. Waiting for `http.disconnect` would take a task a request."""
 
-    # Waiting for `http.disconnect` would take a task for each request.
-    on_disconnect: Callable[[], None] | None
-    """Called once, when the caller is gone."""
+    def watch(self, on_disconnect: Callable[[], None]) -> None:
+        """Call this, once, when the caller is gone."""
+
+    def unwatch(self, on_disconnect: Callable[[], None]) -> None:
+        """Call this no more."""
+
+    def abort(self) -> None:
+        """Hang up on the caller."""
 
 
 class CallerLeft(Exception):

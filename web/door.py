@@ -177,8 +177,8 @@ class Exchange:
             log.exception("a fault of ours in request %s", self._entry.id)
             await self._fail(RouterError("The router itself failed; its log says more."))
         finally:
-            if self._connection is not None and self._connection.on_disconnect == self._leave:
-                self._connection.on_disconnect = None
+            if self._connection is not None:
+                self._connection.unwatch(self._leave)
             self._ticker.forget(self)
             self._door.ledger.end(self._entry, self._call)
 
@@ -187,7 +187,7 @@ class Exchange:
         door = self._door
         raw = await read_body(self._scope, self._receive, door.max_body_bytes, door.caller_pause_s)
         if self._connection is not None:
-            self._connection.on_disconnect = self._leave
+            self._connection.watch(self._leave)
         headers = {
             key.decode("latin-1"): value.decode("latin-1")
             for key, value in self._scope["headers"]
@@ -320,6 +320,8 @@ class Exchange:
         if self._told_all or (self._pulse is not None and not self._pulse.done()):
             if silent_s >= self._door.idle_timeout_s:
                 self._leave()
+                if self._connection is not None:
+                    self._connection.abort()
                 return
             silent_s = 0
         elif silent_s >= after_s:

@@ -34,7 +34,7 @@ class Protocol(HttpToolsProtocol):
     # An object with more than 30 attributes of its own has a dictionary of a kilobyte.
     __slots__ = (
         *("_head_bytes", "_head_s", "_in_head", "_lingers", "_outlet", "_on_expiry", "_ticker"),
-        *("on_disconnect", "until"),
+        *("_on_disconnect", "until"),
     )
 
     def __init__(self, *args: Any, head_s: float = CALLER_PAUSE_S, **kwargs: Any) -> None:
@@ -49,7 +49,7 @@ class Protocol(HttpToolsProtocol):
         self._on_expiry: Callable[[], None] | None = None
         """What happens when the time is over that what comes next may take."""
         self._outlet: _Outlet | None = None
-        self.on_disconnect: Callable[[], None] | None = None
+        self._on_disconnect: Callable[[], None] | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -72,12 +72,15 @@ class Protocol(HttpToolsProtocol):
         except httptools.HttpParserError:
             self.send_400_response("")
             return
-        if self._in_head and not self._lingers:
+        if self._lingers:
+            return
+        if self._in_head:
             self._head_bytes += len(data)
             if self._head_bytes > MOST_HEAD_BYTES:
                 self.send_400_response("")
-            elif self._on_expiry is None:
-                self._arm(self._head_s, self._late)
+                return
+        if self.cycle is None or self.cycle.response_complete:
+            self._await_next()
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
@@ -133,8 +136,8 @@ class Protocol(HttpToolsProtocol):
         if self.pipeline:
             cycle, app = self.pipeline.pop()
             self._start_asgi_task(cycle, app)
-        elif self._on_expiry is None:  # else the next head has begun
-            self._arm(self.timeout_keep_alive, self.timeout_keep_alive_handler)
+        else:
+            self._await_next()
 
     def _unset_keepalive_if_required(self) -> None:
         if self._on_expiry == self.timeout_keep_alive_handler:
@@ -170,14 +173,39 @@ class Protocol(HttpToolsProtocol):
         self._disarm()
         if self._outlet is not None:
             self._outlet.let_go()
-        self.transport.write_eof()
+        try:
+            self.transport.write_eof()
+        except OSError:  # it is gone
+            self.transport.abort()
+            return
         self.flow.resume_reading()
         self._arm(LINGER_S, self.transport.close)
 
+    def watch(self, on_disconnect: Callable[[], None]) -> None:
+        self._on_disconnect = on_disconnect
+        if not self.pipeline:
+            self.flow.resume_reading()  # a large body has stopped it, and an end is read too
+
+    def unwatch(self, on_disconnect: Callable[[], None]) -> None:
+        if self._on_disconnect == on_disconnect:
+            self._on_disconnect = None
+
+    def abort(self) -> None:
+        self.transport.abort()
+
     def _tell_of_disconnect(self) -> None:
-        told, self.on_disconnect = self.on_disconnect, None
+        told, self._on_disconnect = self._on_disconnect, None
         if told is not None:
             told()
+
+    def _await_next(self) -> None:
+        """Limit how long the next request may be waited for, or its head, if that has begun."""
+        if self._on_expiry is not None:
+            return
+        if self._in_head:
+            self._arm(self._head_s, self._late)
+        else:
+            self._arm(self.timeout_keep_alive, self.timeout_keep_alive_handler)
 
     def _arm(self, seconds: float, on_expiry: Callable[[], None]) -> None:
         self.until, self._on_expiry = self.loop.time() + seconds, on_expiry

@@ -4,20 +4,15 @@ Prices per model and day come from genai-prices, a dated list that ships with th
 the user's own PRICES, which win. A price that is not known is None, never 0.
 """
 
-import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import cache
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import Any, Final, Literal
 
 from router.books.record import Record
 from router.events import Usage
-
-if TYPE_CHECKING:
-    from genai_prices.data_snapshot import DataSnapshot
 
 Override = Mapping[Literal["input", "cached", "output"], float]
 """A model's own prices, in USD per million tokens; `cached` may be left out: as `input`."""
@@ -27,7 +22,6 @@ WARM_S: Final = 300
 LEAST_CACHED_TOKENS: Final = 1024
 """Shorter beginnings are not cached (Claude Sonnet's and Gemini Flash's limit)."""
 MOST_CONVERSATIONS: Final = 2_000
-_listing: Final = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +51,7 @@ class Prices:
     _sent: OrderedDict[str, tuple[float, int]] = field(default_factory=OrderedDict)
 
     def warm(self) -> None:
-        """Load the price list (50 ms, 3 MB); for a thread, before the first answer ends."""
+        """Load the price list (50 ms, 6 MB); for a thread, before the first answer ends."""
         self.rates(self.cloud_model or "")
 
     def rates(self, model: str) -> tuple[Rates, ...] | None:
@@ -134,39 +128,15 @@ def _overridden(own: Override) -> tuple[Rates, ...]:
     return (Rates(usd, own["output"], own.get("cached", usd), cache_write=usd),)
 
 
-def _price_list() -> "DataSnapshot":
-    """What both clouds charge; once in a process, whichever thread asks first."""
-    with _listing:
-        return _read_price_list()
-
-
-@cache
-def _read_price_list() -> "DataSnapshot":
-    # Imported late: it costs 50 ms, which nothing has to wait for at the start.
-    from genai_prices.data import providers
-    from genai_prices.data_snapshot import DataSnapshot
-
-    ours = [provider for provider in providers if provider.id in ("anthropic", "google")]
-    providers.clear()  # all the others take three megabytes
-    return DataSnapshot(ours, from_auto_update=False)
-
-
 def _listed(model: str, now: float) -> tuple[Rates, ...] | None:
+    # Imported late: it costs 50 ms and 6 MB, and a router without a cloud never needs it.
     import genai_prices
 
     today = datetime.fromtimestamp(now, UTC)
     try:
-        found = (
-            _price_list()
-            .calc(
-                genai_prices.Usage(),
-                model,
-                provider_id=None,
-                provider_api_url=None,
-                genai_request_timestamp=today,
-            )
-            .model_price
-        )
+        found = genai_prices.calc_price(
+            genai_prices.Usage(), model, genai_request_timestamp=today
+        ).model_price
     except LookupError:
         return None
     if found.input_mtok is None or found.output_mtok is None:

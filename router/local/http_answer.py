@@ -67,6 +67,8 @@ class Connection(asyncio.Protocol):
     async def ask(self, message: list[bytes], within_s: float) -> "Answer":
         """Send a request, in pieces; its answer, once the head is there."""
         assert self._transport is not None
+        if self._transport.is_closing():
+            raise Gone
         self._transport.writelines(message)  # first: the server can begin
         answer = self._answer = Answer(self, within_s)
         try:

@@ -105,6 +105,20 @@ async def test_leaving_before_the_first_byte(
 
 
 @kinds
+@ways
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+async def test_leaving_after_a_large_body(kind: Kind, abrupt: bool, stream: bool) -> None:
+    async with faulty(kind, silent) as here:
+        body = CHAT.body(stream) | {"user": "x" * 500_000}
+        async with caller(here, CHAT.path, body) as (_, writer):
+            await writer.drain()
+            await here.faulty.asked.wait()
+            await asyncio.sleep(0.05)
+            leave(writer, abrupt)
+            await backend_is_left(here)
+
+
+@kinds
 async def test_who_sends_rubbish_behind_a_request_has_left(kind: Kind) -> None:
     async with (
         faulty(kind, silent) as here,
