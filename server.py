@@ -97,7 +97,7 @@ def create_app(
     """The server as an ASGI app. `assembly` is given by tests; else built from the settings."""
     parts = assembly or assemble(settings)
     router, ledger = parts.router, parts.ledger
-    redact, journal = parts.redact, ledger.journal
+    redact = parts.redact
     html, page_headers = load_page()
     max_body_bytes = int(settings.max_body_mb * 2**20)
 
@@ -234,18 +234,18 @@ def create_app(
     @app.get(**describe.route("/stats"))
     async def stats(days: Annotated[float, Query(gt=0, le=MOST_DAYS)] = 7) -> Response:
         """Traffic, latency, tokens and money of the last days."""
-        return JSONResponse(await asyncio.to_thread(stats_json, journal, days))
+        return JSONResponse(await asyncio.to_thread(stats_json, ledger.journal, days))
 
     @app.get(**describe.route("/decisions"))
     async def decisions(limit: Annotated[int, Query(ge=1, le=MOST_DECISIONS)] = 50) -> Response:
         """The last requests: where each went, and why, signal by signal."""
-        return JSONResponse(await asyncio.to_thread(decisions_json, journal, limit))
+        return JSONResponse(await asyncio.to_thread(decisions_json, ledger.journal, limit))
 
     @app.post(**describe.route("/feedback"))
     async def feedback(request: Request) -> Response:
         """Say how good an answer was; the tuner learns from it."""
         body = await json_body(request)
-        return JSONResponse(await asyncio.to_thread(feedback_json, journal, body))
+        return JSONResponse(await asyncio.to_thread(feedback_json, ledger.journal, body))
 
     @app.get(**describe.route("/metrics"), response_class=PlainTextResponse)
     async def metrics() -> Response:

@@ -99,7 +99,7 @@ def assemble(settings: Settings) -> Assembly:
     journal = Journal(
         journal_path(settings.journal_path), settings.journal_days, settings.journal_prompts
     )
-    router = build_router(settings, journal)
+    router = build_router(settings, lambda: ledger.journal.spent_today_usd())
     cloud_model = cloud_model_of(settings) if settings.cloud_configured else None
     ledger = Ledger(
         journal,
@@ -112,8 +112,8 @@ def assemble(settings: Settings) -> Assembly:
     return Assembly(settings, router, ledger)
 
 
-def build_router(settings: Settings, journal: Journal | None = None) -> Router:
-    """The router alone. `journal` tells what today has cost, for CLOUD_BUDGET_USD_PER_DAY."""
+def build_router(settings: Settings, spent_today_usd: Callable[[], float] = float) -> Router:
+    """The router alone. `spent_today_usd` is for CLOUD_BUDGET_USD_PER_DAY."""
     limits = TimeLimits(
         settings.connect_timeout_s,
         settings.first_byte_timeout_s,
@@ -141,7 +141,7 @@ def build_router(settings: Settings, journal: Journal | None = None) -> Router:
     budget = settings.cloud_budget_usd_per_day
 
     def broke() -> bool:
-        return budget is not None and journal is not None and journal.spent_today_usd() >= budget
+        return budget is not None and spent_today_usd() >= budget
 
     return Router(
         local,

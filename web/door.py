@@ -180,7 +180,7 @@ class Exchange:
             if self._connection is not None:
                 self._connection.unwatch(self._leave)
             self._ticker.forget(self)
-            self._door.ledger.end(self._entry, self._call)
+            self._door.ledger.end_soon(self._entry, self._call)
 
     async def _request(self) -> ChatRequest:
         """What the caller asks for; once it is here, hanging up ends the exchange."""

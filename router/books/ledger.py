@@ -1,5 +1,6 @@
 """The ledger: what became of a request, told once to the journal, the metrics and the log."""
 
+import asyncio
 import logging
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
@@ -19,6 +20,7 @@ from router.turns import human_turns
 
 log = logging.getLogger("router")
 
+SOON_S: Final = 0.01
 QUESTION_CHARS: Final = 4000
 MESSAGE_CHARS: Final = 200
 QUOTED_CHARS: Final = 16
@@ -72,7 +74,10 @@ class Entry:
 
 
 class Ledger:
-    """Takes an entry when its request has ended. Microseconds; never fails the request."""
+    """Takes an entry when its request has ended. Microseconds; never fails the request.
+
+    Who looks at `journal` or `metrics` through it finds all that has ended until then.
+    """
 
     def __init__(
         self,
@@ -84,16 +89,49 @@ class Ledger:
         log_decisions: bool,
         redact: Callable[[str], str],
     ) -> None:
-        self.journal = journal
         self.prices = prices
-        self.metrics = metrics
+        self._journal = journal
+        self._metrics = metrics
+        self._due: list[tuple[Entry, Call | None]] = []
+        self._timer: asyncio.TimerHandle | None = None
         self._threshold = threshold
         self._log_decisions = log_decisions
         self._redact = redact
 
+    @property
+    def journal(self) -> Journal:
+        self._catch_up()
+        return self._journal
+
+    @property
+    def metrics(self) -> Metrics:
+        self._catch_up()
+        return self._metrics
+
     def end(self, entry: Entry, call: Call | None) -> None:
         """Write it down; `call` is None when nobody was asked."""
         entry.ended()
+        self._write_down(entry, call)
+
+    def end_soon(self, entry: Entry, call: Call | None) -> None:
+        """`end`, a moment later: programs send their next request at once, and that goes first."""
+        entry.ended()
+        self._due.append((entry, call))
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(SOON_S, self._catch_up)
+
+    def _catch_up(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        due, self._due = self._due, []
+        for entry, call in due:
+            try:
+                self._write_down(entry, call)
+            except Exception:
+                log.exception("a fault of ours in the books of request %s", entry.id)
+
+    def _write_down(self, entry: Entry, call: Call | None) -> None:
         record = entry.record
         record.threshold = self._threshold
         if entry.request is not None:
@@ -101,8 +139,8 @@ class Ledger:
             if entry.decision is not None:  # else nobody knows whether it is private
                 self._fill_in(record, entry.request, entry.decision, call)
         self.prices.price(record)
-        self.journal.add(record)
-        self.metrics.observe(record)
+        self._journal.add(record)
+        self._metrics.observe(record)
         if self._log_decisions:
             log.info("%s", _line(record))
 
@@ -121,14 +159,14 @@ class Ledger:
         if call is not None:
             candidate = call.candidate
             record.reason = call.reason
-            quotable = self.journal.prompts and not record.private
+            quotable = self._journal.prompts and not record.private
             record.attempts = tuple(
                 [self._attempt(one, request, quotable=quotable) for one in call.attempts]
             )
             if call.usage is not None:
                 record.usage = call.usage
         record.fallback = decision.would_fall_back or candidate != decision.first
-        record.prompt = _said(request) if self.journal.prompts else None
+        record.prompt = _said(request) if self._journal.prompts else None
         record.target = candidate.target
         record.backend = candidate.backend
         record.model = candidate.model
@@ -144,7 +182,7 @@ class Ledger:
         said = [m for m in request.messages if m["role"] == "user"]
         if not said:
             return
-        hashed = self.journal.hashed
+        hashed = self._journal.hashed
         record.conversation = hashed(text_of(said[0].get("content"))[:QUESTION_CHARS])
         record.question = (
             hashed(text_of(said[-1].get("content"))[:QUESTION_CHARS])
