@@ -63,7 +63,7 @@ from web.protocol import Protocol
 
 log = logging.getLogger("router")
 
-GIVE_BACK_S = 5.0
+GIVE_BACK_S = 2.0
 """How often freed memory is given back to the system."""
 BACKLOG = 2048
 """Callers that may wait to be accepted: a thousand come at once."""
