@@ -9,7 +9,7 @@ from tests.chaos.house import faulty, house
 from tests.chaos.sides import CLAUDE, HELLO, KINDS, LOCAL, THERE, Kind
 from tests.scripted import Connection, Request, Script
 
-SILENCE_S = 0.35
+SILENCE_S = 0.6
 SOON = {"keepalive_after_s": 0.1}
 dialects = pytest.mark.parametrize("dialect", DIALECTS, ids=lambda dialect: dialect.name)
 kinds = pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
