@@ -110,13 +110,13 @@ class _Proof:
         ended: Callable[[], None] = lambda: None,
     ) -> Chained[Item]:
         """Read up to the item that proves the answer; all items, with what was read in front."""
-        held: list[Item] = []
+        read: list[Item] = []
         until: float | None = None
         try:
             # Before it says anything, it may be reading a long prompt.
             with within(inf) as silence:
                 async for item in items:
-                    held.append(item)
+                    read.append(item)
                     heard = self._heard
                     if proven_by(item):
                         break
@@ -134,7 +134,7 @@ class _Proof:
                 f"The {self._backend} model fell silent before it had said anything.",
                 backend=self._backend,
             ) from None
-        return Chained(held, items)
+        return Chained(read, items)
 
     def seen(self, event: Event) -> bool:
         """Take in what comes next; True once it proves the answer.

@@ -139,6 +139,20 @@ def texts(*pieces: str) -> list[dict[str, Any]]:
     return [{"type": "text", "text": piece} for piece in pieces]
 
 
+def relayed(form: str, chunks: AsyncGenerator[bytes, None]) -> Relayed:
+    return Relayed(chunks, "m", "chat" if form.startswith("chat") else "messages")
+
+
+async def reading(events: list[bytes]) -> AsyncGenerator[bytes, None]:
+    """A model that reads a long prompt after its first sign of life."""
+    yield events[0]
+    for _ in range(4):
+        await asyncio.sleep(0.1)
+        yield b": processing\n\n"
+    for event in events[1:]:
+        yield event
+
+
 async def noting(items: Items[bytes], noted: list[bytes]) -> AsyncGenerator[bytes, None]:
     async for item in items:
         noted.append(item)
@@ -213,7 +227,7 @@ async def test_an_answer_that_the_caller_could_not_use_is_broken(
 @pytest.mark.parametrize("form", ["chat stream", "messages stream"])
 async def test_a_thought_that_comes_in_one_block_is_no_answer(form: str) -> None:
     events = await read(answer(form, texts("<think>", "Hm")))
-    reply = Relayed(each([b"".join(events)]), "m", "chat" if "chat" in form else "messages")
+    reply = relayed(form, each([b"".join(events)]))
     with pytest.raises(NoUsableAnswer, match="empty"):
         await prove(reply, request(form), "local", 60)
 
@@ -221,71 +235,52 @@ async def test_a_thought_that_comes_in_one_block_is_no_answer(form: str) -> None
 @pytest.mark.parametrize("form", ["chat stream", "messages stream"])
 async def test_a_model_that_reads_a_long_prompt_first_is_waited_for(form: str) -> None:
     events = await read(answer(form, [TEXT]))
-
-    async def reading() -> AsyncGenerator[bytes, None]:
-        yield events[0]
-        for _ in range(4):
-            await asyncio.sleep(0.1)
-            yield b": processing\n\n"
-        for event in events[1:]:
-            yield event
-
-    reply = Relayed(reading(), "m", "chat" if "chat" in form else "messages")
+    reply = relayed(form, reading(events))
     await prove(reply, request(form), "local", 0.05)
     assert [e for e in await read(reply) if not e.startswith(b":")] == events
 
 
 @pytest.mark.parametrize("form", ["chat stream", "messages stream"])
 async def test_signs_of_life_are_no_answer(form: str) -> None:
-    events = await read(answer(form, []))
-
-    async def alive() -> AsyncGenerator[bytes, None]:
-        yield events[0]
-        for _ in range(4):
-            await asyncio.sleep(0.1)
-            yield b": processing\n\n"
-        for event in events[1:]:
-            yield event
-
-    reply = Relayed(alive(), "m", "chat" if "chat" in form else "messages")
+    reply = relayed(form, reading(await read(answer(form, []))))
     with pytest.raises(NoUsableAnswer, match="empty"):
         await prove(reply, request(form), "local", 0.05)
 
 
 CUT_OFF: list[tuple[str, list[dict[str, Any]], list[bytes], type[Exception]]] = [
-    ("chat", [], [], BackendBroken),
-    ("chat", [THOUGHT], [], BackendBroken),
-    ("chat", [{"type": "thinking", "text": "Hm"}], [b"finish_reason"], NoUsableAnswer),
-    ("messages", [THOUGHT], [], BackendBroken),
+    ("chat stream", [], [], BackendBroken),
+    ("chat stream", [THOUGHT], [], BackendBroken),
+    ("chat stream", [THOUGHT], [b"finish_reason"], NoUsableAnswer),
+    ("messages stream", [THOUGHT], [], BackendBroken),
 ]
 
 
-@pytest.mark.parametrize(("dialect", "content", "kept", "error"), CUT_OFF)
+@pytest.mark.parametrize(("form", "content", "kept", "error"), CUT_OFF)
 async def test_a_stream_that_just_ends_is_judged_by_what_it_said(
-    dialect: str, content: list[dict[str, Any]], kept: list[bytes], error: type[Exception]
+    form: str, content: list[dict[str, Any]], kept: list[bytes], error: type[Exception]
 ) -> None:
-    events = await read(answer(f"{dialect} stream", content))
+    events = await read(answer(form, content))
     last = (b"finish_reason", b"[DONE]", b"message_delta", b"message_stop")
     events = [e for e in events if not any(m in e for m in last) or any(m in e for m in kept)]
-    reply = Relayed(each(events), "m", "chat" if dialect == "chat" else "messages")
     with pytest.raises(error):
-        await prove(reply, request("chat stream"), "local", 60)
+        await prove(relayed(form, each(events)), request(form), "local", 60)
 
 
 @pytest.mark.parametrize(
-    "choice",
+    ("n", "choice"),
     [
-        {"index": 1, "delta": {"content": "Hello"}},
-        {"index": 0, "delta": {"reasoning_details": [{"content": "Hello"}]}},
-        {"index": 0, "delta": {"content": ""}, "logprobs": {"content": "Hello"}},
+        (2, {"index": 1, "delta": {"content": "Hello"}}),
+        (1, {"index": 0, "delta": {"reasoning_details": [{"content": "Hello"}]}}),
+        (1, {"index": 0, "delta": {"content": ""}, "logprobs": {"content": "Hello"}}),
     ],
 )
-async def test_words_that_stand_elsewhere_are_not_the_answers(choice: dict[str, Any]) -> None:
+async def test_words_that_stand_elsewhere_are_not_the_answers(
+    n: int, choice: dict[str, Any]
+) -> None:
     ends = {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}
     chunks = [sse.event({"choices": [choice]}), sse.event(ends), sse.DONE]
-    asked = request("chat stream", n=2)
     with pytest.raises(NoUsableAnswer, match="empty"):
-        await prove(Relayed(each(chunks), "m"), asked, "local", 60)
+        await prove(Relayed(each(chunks), "m"), request("chat stream", n=n), "local", 60)
 
 
 async def test_a_call_whose_arguments_are_no_text_is_not_taken_for_words() -> None:
@@ -343,7 +338,7 @@ async def test_a_model_that_falls_silent_while_it_thinks_has_stalled(form: str) 
         finally:
             closed.append(True)
 
-    reply = Relayed(thinking(), "m", "chat" if "chat" in form else "messages")
+    reply = relayed(form, thinking())
     async with asyncio.timeout(5):
         with pytest.raises(BackendTimeout, match="fell silent"):
             await prove(reply, request(form), "local", 0.05)

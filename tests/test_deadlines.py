@@ -83,7 +83,7 @@ async def test_many_limits_end_independently() -> None:
     assert await asyncio.gather(*map(waiting, (0.05, 5, 0.05, 5))) == ["late", "done"] * 2
 
 
-class Egg:
+class Due:
     """A limit that is over at once."""
 
     until = 0.0
@@ -100,9 +100,9 @@ async def test_a_limit_that_fails_takes_no_other_with_it(caplog: pytest.LogCaptu
         raise RuntimeError("at its end")
 
     for expire in (failing, lambda: ended.append("early"), failing):
-        ticker.watch(Egg(expire))
+        ticker.watch(Due(expire))
     await asyncio.sleep(0.15)
-    ticker.watch(Egg(lambda: ended.append("late")))
+    ticker.watch(Due(lambda: ended.append("late")))
     await asyncio.sleep(0.15)
     assert ended == ["early", "late"]
     assert caplog.text.count("a fault of ours") == 2
@@ -110,15 +110,15 @@ async def test_a_limit_that_fails_takes_no_other_with_it(caplog: pytest.LogCaptu
 
 async def test_a_limit_that_another_has_ended_is_not_called() -> None:
     ticker = Ticker(asyncio.get_running_loop())
-    ended: list[Egg] = []
+    ended: list[Due] = []
 
     def ending(mine: int) -> None:
-        ended.append(eggs[mine])
-        ticker.forget(eggs[1 - mine])
+        ended.append(limits[mine])
+        ticker.forget(limits[1 - mine])
 
-    eggs = [Egg(lambda: ending(0)), Egg(lambda: ending(1))]
-    for egg in eggs:
-        ticker.watch(egg)
+    limits = [Due(lambda: ending(0)), Due(lambda: ending(1))]
+    for limit in limits:
+        ticker.watch(limit)
     await asyncio.sleep(0.15)
     assert len(ended) == 1
 
@@ -130,10 +130,10 @@ async def test_what_is_watched_again_at_its_end_ends_again() -> None:
     def again() -> None:
         ended.append("once more")
         if len(ended) < 3:
-            ticker.watch(egg)
+            ticker.watch(limit)
 
-    egg = Egg(again)
-    ticker.watch(egg)
+    limit = Due(again)
+    ticker.watch(limit)
     await asyncio.sleep(0.45)
     assert len(ended) == 3
 

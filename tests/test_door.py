@@ -43,7 +43,7 @@ class Visit:
             "path": path,
             "headers": [(b"host", b"localhost")],
             "query_string": b"",
-            CONNECTION: self,
+            "state": {CONNECTION: self},
         }
         self.on_disconnect: Callable[[], None] | None = None
         self._body = orjson.dumps(body | {"stream": True, "model": "local"})

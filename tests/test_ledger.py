@@ -128,7 +128,7 @@ async def test_a_caller_that_leaves_is_written_down_as_one() -> None:
             "method": "POST",
             "path": "/v1/chat/completions",
             "headers": [(b"host", b"localhost"), (b"content-type", b"application/json")],
-            CONNECTION: caller,
+            "state": {CONNECTION: caller},
         }
         await h.app(scope, receive, send)
         record = h.last

@@ -21,7 +21,7 @@ CALLER_PAUSE_S: Final = 30.0
 """How long a caller may pause while it sends its request."""
 JSON: Final = (b"content-type", b"application/json")
 CONNECTION: Final = "router.connection"
-"""Where the scope of a request has its `Connection`."""
+"""Where the state of a request has its `Connection`."""
 
 
 class Connection(Protocol):

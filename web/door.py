@@ -139,7 +139,7 @@ class Exchange:
         self._scope = scope
         self._receive = receive
         self._send = send
-        self._connection: Connection | None = scope.get(CONNECTION)
+        self._connection: Connection | None = scope.get("state", {}).get(CONNECTION)
         self._loop = asyncio.get_running_loop()
         self._entry = Entry(
             f"{door.wire.ID_PREFIX}{random.getrandbits(96):024x}",

@@ -28,7 +28,7 @@ never see it if the connection is gone by then."""
 class Protocol(HttpToolsProtocol):
     """A connection. One whose head is too large, late or no HTTP is told so and closed.
 
-    It is what a scope has as `router.connection`.
+    The state of a request has it as `CONNECTION`.
     """
 
     # An object with more than 30 attributes of its own has a dictionary of a kilobyte.
@@ -95,7 +95,7 @@ class Protocol(HttpToolsProtocol):
             raise ValueError  # the parser stops, and send_400_response() tells why
         if self.parser.should_upgrade():
             return  # see _stay()
-        self.scope[CONNECTION] = self  # type: ignore[typeddict-unknown-key]
+        self.scope["state"][CONNECTION] = self
         super().on_headers_complete()
         self._outlet = _Outlet(self)
         # Of a transport a cycle uses only what an outlet has.

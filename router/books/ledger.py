@@ -21,6 +21,7 @@ from router.turns import human_turns
 log = logging.getLogger("router")
 
 SOON_S: Final = 0.01
+"""How long after its end a request is written down at the latest."""
 QUESTION_CHARS: Final = 4000
 MESSAGE_CHARS: Final = 200
 QUOTED_CHARS: Final = 16

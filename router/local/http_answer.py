@@ -6,6 +6,7 @@ what becomes of a connection after an answer.
 
 import asyncio
 import select
+from math import inf
 from typing import TYPE_CHECKING, Final, cast
 
 import httptools
@@ -22,7 +23,6 @@ KEPT_HEADERS: Final = frozenset(
     [b"content-length", b"content-type", b"retry-after", b"transfer-encoding"]
 )
 """The others nobody asks for."""
-FOREVER: Final = float("inf")
 
 
 class HttpError(Exception):
@@ -164,7 +164,7 @@ class Answer:
         self._waiter: asyncio.Future[None] | None = None
         self._asked_at = self._heard_at = self._loop.time()
         self._deadline = self._asked_at + within_s
-        self._idle_s = FOREVER
+        self._idle_s = inf
         self._ticker = ticker_of(self._loop)
         self._ticker.watch(self)
 
@@ -218,7 +218,7 @@ class Answer:
             return
         if linger_s:
             self._draining = True
-            self._idle_s = FOREVER
+            self._idle_s = inf
             self._deadline = self._loop.time() + linger_s
         else:
             self._end()
