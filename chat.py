@@ -35,14 +35,14 @@ from rich.text import Text
 
 from config import bad_settings_exit, settings_or_exit
 from router.backend import Relayed, Target
-from router.books.ledger import Entry
 from router.build import Assembly, assemble
 from router.classifier import MOST_WORDS, Evidence, explain
 from router.errors import RouterError
 from router.events import Event, RefusalDelta, TextDelta
 from router.request import ChatRequest
 from router.router import Call
-from router.wire import openai
+from router.telemetry.ledger import Entry
+from router.wire.chat import completions
 from web import views
 
 HELP: Final = {
@@ -83,7 +83,9 @@ class Chat:
             async with router.call(request, decision) as call:
                 reply = await call.open()
                 entry.opened()
-                events = openai.decode(reply.chunks) if isinstance(reply, Relayed) else reply.events
+                events = (
+                    completions.decode(reply.chunks) if isinstance(reply, Relayed) else reply.events
+                )
                 await show.all_of(entry.noting(events))
         except RouterError as error:
             error.message = self.assembly.redact(error.message)

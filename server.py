@@ -26,7 +26,6 @@ from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
 
 from config import Settings, SettingsError, bad_settings_exit, settings_or_exit
-from router.books.stats import MOST_DAYS, MOST_DECISIONS, decisions_json, feedback_json, stats_json
 from router.build import Assembly, assemble
 from router.decision import Decision
 from router.errors import (
@@ -39,10 +38,17 @@ from router.errors import (
     UnknownModel,
     UnknownRoute,
 )
-from router.redact import RedactingFilter
+from router.privacy.redact import RedactingFilter
 from router.request import ChatRequest, checked, parse_json
-from router.responses_store import StoredResponses
-from router.wire import messages, openai
+from router.telemetry.stats import (
+    MOST_DAYS,
+    MOST_DECISIONS,
+    decisions_json,
+    feedback_json,
+    stats_json,
+)
+from router.wire.anthropic import messages
+from router.wire.chat import completions
 from web import describe, views
 from web.asgi import (
     CALLER_PAUSE_S,
@@ -56,10 +62,11 @@ from web.asgi import (
     unless_left,
 )
 from web.dialect import dialect_of, error_body
-from web.door import Door
+from web.endpoint import Door
 from web.gate import Gate
 from web.page import load_page
 from web.protocol import Protocol
+from web.responses_store import StoredResponses
 
 log = logging.getLogger("router")
 
@@ -115,7 +122,7 @@ def create_app(
         )
 
     doors = {
-        "/v1/chat/completions": door(openai, "chat"),
+        "/v1/chat/completions": door(completions, "chat"),
         "/v1/responses": door(StoredResponses(), "responses"),
         "/v1/messages": door(messages, "messages"),
     }
@@ -174,7 +181,7 @@ def create_app(
     # --- relayed to the local server as they are --------------------------------------------------
 
     @app.post(**describe.route("/v1/completions"))
-    async def completions(request: Request) -> Response:
+    async def text_completions(request: Request) -> Response:
         """Text completions, by the local server."""
         return await relayed("/completions", request)
 

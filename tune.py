@@ -27,11 +27,11 @@ from rich.table import Table
 from rich.text import Text
 
 from config import ENV_FILE, Settings, load_settings, settings_or_exit
-from router.books.journal import DAY_S, journal_path
-from router.books.journal_file import JournalFile
-from router.books.prices import Prices
 from router.build import assemble
 from router.errors import RouterError
+from router.telemetry.journal import DAY_S, journal_path
+from router.telemetry.journal_file import JournalFile
+from router.telemetry.prices import Prices
 from router.tuning import compare, judge, replay
 from router.tuning.compare import Prompt
 from router.tuning.env_file import write_setting

@@ -28,10 +28,10 @@ from typing import Any, Final
 import httpx2
 from prometheus_client.parser import text_string_to_metric_families
 
-from router.embedded import EmbeddedServer
-from tests.clients import recorded
-from tests.e2e.processes import Server, copy_programs, llama, server
-from tests.keys import CANARIES
+from router.embedded.server import EmbeddedServer
+from tests.support.clients import recorded
+from tests.support.keys import CANARIES
+from tests.support.processes import Server, copy_programs, llama, server
 
 PROMPTS: Final = Path(__file__).with_name("prompts.jsonl")
 MOST_CHARS: Final = 5_000

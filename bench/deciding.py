@@ -11,9 +11,9 @@ import orjson
 
 from config import load_settings
 from router.build import build_router
-from router.privacy import PrivacyScanner
+from router.privacy.scanner import PrivacyScanner
 from router.router import Router
-from router.wire import openai
+from router.wire.chat import completions
 
 SOURCE: Final = Path(__file__).parents[1] / "router" / "router.py"
 RUNS: Final = 400
@@ -96,7 +96,7 @@ def _deciding(router: Router, raw: bytes) -> Callable[[], object]:
     def decide() -> object:
         # Never the same turn twice: the scorer remembers what it has read.
         asked = raw.replace(b"@", b"%d" % next(turns))
-        return _result(router.decide(openai.parse(asked)))
+        return _result(router.decide(completions.parse(asked)))
 
     return decide
 

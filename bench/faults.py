@@ -9,8 +9,8 @@ import re
 import time
 from typing import Final
 
-from tests.chaos.sides import LOCAL, THERE, Kind
-from tests.scripted import Connection, Request, ScriptedServer
+from tests.support.chaos.sides import LOCAL, THERE, Kind
+from tests.support.scripted import Connection, Request, ScriptedServer
 
 STATUSES: Final = {"busy": 429, "broken": 500, "overloaded": 503, "rejected": 400}
 FAULTS: Final = (*STATUSES, "reset", "silent", "nonsense", "cut", "stall", "failing")

@@ -27,9 +27,9 @@ import httpx2
 from bench import targets
 from bench.faults import FAULTS, Side
 from bench.targets import Target
-from tests.chaos.callers import CHAT, DIALECTS, Dialect, Heard
-from tests.chaos.sides import CLAUDE, HELLO, LOCAL, models
-from tests.scripted import ScriptedServer, scripted
+from tests.support.chaos.callers import CHAT, DIALECTS, Dialect, Heard
+from tests.support.chaos.sides import CLAUDE, HELLO, LOCAL, models
+from tests.support.scripted import ScriptedServer, scripted
 
 FAULTY: Final = 0.25
 """Share of requests that a side does not answer as it should."""

@@ -8,18 +8,18 @@ from functools import partial
 
 from config import ENV_FILE, Settings, SettingsError, misspelled
 from router.backend import Backend, TimeLimits
-from router.books.journal import Journal, journal_path
-from router.books.ledger import Ledger
-from router.books.metrics import Metrics, SideState
-from router.books.prices import Prices
 from router.cloud_client import ClaudeBackend, GeminiBackend
 from router.decision import Policy
-from router.embedded import EmbeddedServer
-from router.embedded_client import EmbeddedBackend
+from router.embedded.backend import EmbeddedBackend
+from router.embedded.server import EmbeddedServer
 from router.local_client import LocalBackend
-from router.privacy import PrivacyScanner
-from router.redact import redact
+from router.privacy.redact import redact
+from router.privacy.scanner import PrivacyScanner
 from router.router import Router
+from router.telemetry.journal import Journal, journal_path
+from router.telemetry.ledger import Ledger
+from router.telemetry.metrics import Metrics, SideState
+from router.telemetry.prices import Prices
 
 log = logging.getLogger("router")
 

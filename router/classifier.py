@@ -12,11 +12,11 @@ from math import exp
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
-from router import followups
-from router.lexicon import Lexicon, load
-from router.reading import HEAD, LONG, TAIL, Reading, read
 from router.request import ChatRequest
-from router.turns import Turn, human_turns
+from router.scoring import followups
+from router.scoring.lexicon import Lexicon, load
+from router.scoring.reading import HEAD, LONG, TAIL, Reading, read
+from router.scoring.turns import Turn, human_turns
 
 UNSURE_BELOW: Final = 0.2
 """Confidence under which a score is no reason for anything."""

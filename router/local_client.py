@@ -20,19 +20,21 @@ from typing import Any, Final
 import orjson
 
 from router.backend import Chained, Items, Relayed, Reply, Status, TimeLimits, Translated, primed
+from router.clouds.failures import retry_after_s
 from router.errors import BackendBroken, BackendError, BackendTimeout, BackendUnreachable
 from router.events import Event, Usage
-from router.failures import retry_after_s
 from router.local.discovery import Discovery
-from router.local.failures import failure
-from router.local.http_answer import Answer, CutOff, HttpError, Unreadable
-from router.local.http_client import HttpClient
+from router.local.errors import failure
+from router.local.http.client import HttpClient
+from router.local.http.connection import Answer, CutOff, HttpError, Unreadable
 from router.local.native import as_it_came
-from router.local.request import adapted, check_fit
-from router.redact import GONE, redact
+from router.local.quirks import adapted, check_fit
+from router.privacy.redact import GONE, redact
 from router.request import ChatRequest, Dialect
-from router.wire import chat_relay, claude, messages_relay, openai, sse
-from router.wire.messages_answer import shows_thoughts
+from router.wire import sse
+from router.wire.anthropic import claude, messages_relay
+from router.wire.anthropic.messages_encoder import shows_thoughts
+from router.wire.chat import completions, relay
 
 PROBE_TIMEOUT_S: Final = 3.0
 MOST_ERROR_BYTES: Final = 64 * 1024
@@ -45,7 +47,7 @@ FAILED: Final = (HttpError, TimeoutError)
 NOT_THERE: Final = (404, 405, 501)
 """What servers answer at a path that they do not have."""
 
-Tally = chat_relay.Tally | messages_relay.Tally
+Tally = relay.Tally | messages_relay.Tally
 
 
 class LocalBackend:
@@ -91,18 +93,18 @@ class LocalBackend:
             if answer.status != 200:
                 raise await self._refusal(answer)
             if request.stream and answer.content_type != "application/json":
-                tally = chat_relay.Tally(hold_usage=not request.include_usage)
+                tally = relay.Tally(hold_usage=not request.include_usage)
                 reply: Reply = await self._stream(answer, tally, model)
             else:
                 raw, document = await self._document(answer)
-                if fault := chat_relay.fault_of(document):
+                if fault := relay.fault_of(document):
                     raise self._broken(fault)
                 if request.stream:
-                    reply = await self._translated(openai.decode_complete(document), model)
+                    reply = await self._translated(completions.decode_complete(document), model)
                 else:
                     named = _name(document.get("model"), model)
                     reply = Relayed(sse.once(raw), named, document=document)
-                    reply.usage = openai.usage_of(document.get("usage"))
+                    reply.usage = completions.usage_of(document.get("usage"))
             reply.dropped = tuple(name for name in request.body if name not in body)
             return reply
         except BaseException:
@@ -189,7 +191,7 @@ class LocalBackend:
             while piece := await answer.piece():
                 yield self._without_key(piece)
         except FAILED as error:
-            yield b"\n\n" + openai.error_event(self._failure(error))
+            yield b"\n\n" + completions.error_event(self._failure(error))
         finally:
             answer.close()
 
@@ -232,7 +234,7 @@ class LocalBackend:
             raise self._broken("answered with something that is not JSON") from None
         if not isinstance(document, dict):
             raise self._broken("answered with JSON that is not an object")
-        if error := chat_relay.in_band_error(document):
+        if error := relay.in_band_error(document):
             raise self._error(200, error)
         return raw, document
 
@@ -258,7 +260,7 @@ class LocalBackend:
         else:
             first += cutter.rest
         body = self._first_body(first)
-        if error := chat_relay.in_band_error(body):
+        if error := relay.in_band_error(body):
             raise self._error(200, error)
         message = body.get("message") if format == "messages" else body
         named = message.get("model") if isinstance(message, dict) else None
@@ -325,7 +327,7 @@ class LocalBackend:
             body = orjson.loads(raw)
         except orjson.JSONDecodeError:
             body = None
-        said = (chat_relay.in_band_error(body) if isinstance(body, dict) else "") or answer.reason
+        said = (relay.in_band_error(body) if isinstance(body, dict) else "") or answer.reason
         wait = {"retry-after": answer.headers.get(b"retry-after", b"").decode("latin-1")}
         return self._error(answer.status, said, retry_after_s(wait))
 

@@ -7,12 +7,9 @@ from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Final, Self
 
-from router.availability import Watch
+from router.answers.verify import prove, read_whole
 from router.backend import Backend, Relayed, Reply, Status, Target
-from router.background import background_kind
 from router.classifier import score
-from router.commit import prove, read_whole
-from router.conversations import Conversations, in_tool_loop, prefixes_of
 from router.decision import Ask, Candidate, Decision, Policy, Reason, Side, decide, stays_here
 from router.errors import (
     BackendBusy,
@@ -23,11 +20,14 @@ from router.errors import (
     InvalidRequest,
 )
 from router.events import Usage
-from router.local.loading import Loader
-from router.local.slots import QueueFull, Slot, Slots
 from router.local_client import LocalBackend
-from router.privacy import PrivacyScanner
+from router.privacy.scanner import PrivacyScanner
 from router.request import ChatRequest, has_images, outgoing, size_tokens
+from router.scoring.background import background_kind
+from router.sides.availability import Watch
+from router.sides.conversations import Conversations, in_tool_loop, prefixes_of
+from router.sides.loading import Loader
+from router.sides.slots import QueueFull, Slot, Slots
 
 UNCONFIGURED: Final = Status(
     "unconfigured",

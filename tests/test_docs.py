@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.house import House, house
+from tests.support.house import House, house
 from web import describe
 
 OURS = [path for path in describe.examples() if path not in ("/v1/completions", "/v1/embeddings")]

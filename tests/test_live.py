@@ -8,11 +8,12 @@ import pytest
 
 from router.events import Event, Finish, TextDelta, ToolCallDelta, ToolCallStart, Usage
 from router.request import ChatRequest
-from router.wire import messages, openai
-from tests.clients import joined, said
-from tests.live import live
-from tests.scripted import Connection, Request, Script, ScriptedServer, scripted
-from tests.test_doors import models
+from router.wire.anthropic import messages
+from router.wire.chat import completions
+from tests.support.clients import joined, said
+from tests.support.live import live
+from tests.support.scripted import Connection, Request, Script, ScriptedServer, scripted
+from tests.web.test_dialects import models
 
 KEY = "sk-ant-api03-" + "0123456789abcdefghijklmnopqrstuvwxyzABCD"
 
@@ -38,7 +39,7 @@ async def well(connection: Connection, request: Request) -> None:
     if "enerateContent" in request.path:
         await gemini_says(connection, request, events)
         return
-    wire: Any = messages if request.path.startswith("/v1/messages") else openai
+    wire: Any = messages if request.path.startswith("/v1/messages") else completions
     asked = ChatRequest(request.json | {"messages": [], "stream_options": {"include_usage": True}})
     if request.json.get("stream"):
         await connection.stream(await joined(wire.stream(said(events), asked, "m", "id_1", 1)))

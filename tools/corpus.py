@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.labelled import Row
-from router.lexicon import Lexicon
-from router.reading import COUNTS, read
-from router.turns import human_turns
+from router.scoring.lexicon import Lexicon
+from router.scoring.reading import COUNTS, read
+from router.scoring.turns import human_turns
 
 Floats = NDArray[np.float64]
 

@@ -1,4 +1,4 @@
-"""Learn router/lexicon.json: what words and counts say about a prompt's difficulty.
+"""Learn router/scoring/lexicon.json: what words and counts say about a prompt's difficulty.
 
     pip install -r requirements-dev.txt -r tools/requirements.txt
     python -m tools.train_lexicon DATA/*.jsonl.gz
@@ -35,8 +35,8 @@ from threadpoolctl import threadpool_limits
 from bench.labelled import read_rows
 from bench.routing import apgr, auroc, curve
 from router.classifier import SIGNALS
-from router.lexicon import FILE, VERSION, from_data
-from router.reading import COUNTS
+from router.scoring.lexicon import FILE, VERSION, from_data
+from router.scoring.reading import COUNTS
 from tools.corpus import Corpus, Floats, Set, corpus_of, folds_of, read_cues, read_seeds
 from tools.word_model import VOCABULARY, WordModel, read_vectors, words_of
 

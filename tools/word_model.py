@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 from sklearn.linear_model import Ridge
 
-from router.reading import WORD
+from router.scoring.reading import WORD
 from tools.corpus import Corpus, Floats, Set, last_words
 
 VOCABULARY: Final = 20_000

@@ -4,7 +4,8 @@ from typing import Any
 
 from router.errors import RouterError
 from router.request import Dialect
-from router.wire import messages, openai
+from router.wire.anthropic import messages
+from router.wire.chat import completions
 from web.asgi import Scope, header
 
 
@@ -18,5 +19,7 @@ def dialect_of(scope: Scope) -> Dialect:
 def error_body(error: RouterError, scope: Scope) -> dict[str, Any]:
     """A failure in the shape that this caller reads."""
     return (
-        messages.error_body(error) if dialect_of(scope) == "messages" else openai.error_body(error)
+        messages.error_body(error)
+        if dialect_of(scope) == "messages"
+        else completions.error_body(error)
     )

@@ -25,7 +25,8 @@ from router.clouds.calls import (
     was_stale,
 )
 from router.clouds.claude_models import ClaudeModels
-from router.clouds.vault import Vault
+from router.clouds.failures import CONTEXT_LENGTH, NO_SUCH_MODEL, retry_after_s
+from router.clouds.thought_signatures import Vault
 from router.deadlines import within
 from router.errors import (
     BackendBroken,
@@ -37,12 +38,12 @@ from router.errors import (
     BackendUnreachable,
 )
 from router.events import Event, ToolCallStart, Usage
-from router.failures import CONTEXT_LENGTH, NO_SUCH_MODEL, retry_after_s
-from router.redact import redact
+from router.privacy.redact import redact
 from router.request import ChatRequest
-from router.wire import claude, sse
-from router.wire.claude_model import Abilities
-from router.wire.claude_turns import Recall
+from router.wire import sse
+from router.wire.anthropic import claude
+from router.wire.anthropic.claude_model import Abilities
+from router.wire.anthropic.claude_turns import Recall
 
 if TYPE_CHECKING:
     import anthropic

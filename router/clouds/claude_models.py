@@ -5,10 +5,10 @@ from typing import Any, Final
 from urllib.parse import quote
 
 from router.backend import Model, State, Status
+from router.clouds.failures import NO_SUCH_MODEL
 from router.errors import BackendError, BackendMisconfigured, BackendTimeout, BackendUnreachable
-from router.failures import NO_SUCH_MODEL
-from router.wire import claude
-from router.wire.claude_model import Abilities, abilities, model_names
+from router.wire.anthropic import claude
+from router.wire.anthropic.claude_model import Abilities, abilities, model_names
 
 Get = Callable[[str], Awaitable[dict[str, Any]]]
 """Fetches a JSON object by its path; raises BackendError."""

@@ -3,7 +3,7 @@
 The SDK makes the address, signs the request, sends it and reads its errors. Its pydantic models
 cost 250 µs of CPU a token and 10 ms for an agent's prompt; both ways around them are public ones:
 the body goes in whole as `HttpOptions.extra_body`, and the HTTP transport that the SDK is given
-(`gemini_transport.py`) keeps the answer's bytes back for `wire/gemini.py`.
+(`gemini_transport.py`) keeps the answer's bytes back for `wire/generate_content.py`.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ from router.clouds.calls import (
 )
 from router.clouds.gemini_models import BETA, GeminiModels, Limits
 from router.clouds.pictures import PictureError, Pictures
-from router.clouds.vault import Vault
+from router.clouds.thought_signatures import Vault
 from router.deadlines import within
 from router.errors import (
     BackendBroken,
@@ -37,9 +37,9 @@ from router.errors import (
     BackendUnreachable,
 )
 from router.events import Event, ToolCallStart
-from router.redact import redact
+from router.privacy.redact import redact
 from router.request import ChatRequest
-from router.wire import gemini
+from router.wire.gemini import generate_content
 
 if TYPE_CHECKING:
     import aiohttp
@@ -56,7 +56,7 @@ _NO_KEY: Final = "Gemini is not configured: set GEMINI_API_KEY."
 class GeminiBackend:
     """Gemini, as a backend of the router."""
 
-    name: Final = gemini.NAME
+    name: Final = generate_content.NAME
 
     def __init__(
         self,
@@ -103,9 +103,9 @@ class GeminiBackend:
             raise BackendUnreachable(_NO_KEY, backend=self.name)
         pictures = await self._fetched(request)
 
-        def encoded(*, strict: bool) -> gemini.Encoded:
+        def encoded(*, strict: bool) -> generate_content.Encoded:
             limits = self._models.limits(model)
-            return gemini.encode(
+            return generate_content.encode(
                 request,
                 model,
                 pictures=pictures,
@@ -132,7 +132,7 @@ class GeminiBackend:
                 events = await self._begun(request, sent, model)
             except BackendRejected:
                 raise refused from None  # its message is about what the caller wrote
-        except gemini.UnknownGeminiModel as error:
+        except generate_content.UnknownGeminiModel as error:
             told = await self._models.told_which(error.message)
             raise BackendMisconfigured(told, backend=self.name, code=error.code) from None
         return Translated(events, model, sent.dropped)
@@ -150,25 +150,27 @@ class GeminiBackend:
 
     # One answer
 
-    async def _begun(self, request: ChatRequest, sent: gemini.Encoded, model: str) -> Items[Event]:
+    async def _begun(
+        self, request: ChatRequest, sent: generate_content.Encoded, model: str
+    ) -> Items[Event]:
         """The answer, once it has begun; asked for again if the model's first try is unusable, or
         if it takes the beta of the API."""
         most_tokens = sent.body.get("generationConfig", {}).get("maxOutputTokens")
         whole = comes_whole(request, most_tokens, self._limits)
         try:
             return await primed(self._events(sent, model, whole), self.name)
-        except gemini.Malformed:
+        except generate_content.Malformed:
             pass
-        except (gemini.UnknownGeminiModel, gemini.UnknownField):
+        except (generate_content.UnknownGeminiModel, generate_content.UnknownField):
             if not self._models.turn_to_beta(model):
                 raise
         return await primed(self._events(sent, model, whole), self.name)
 
     async def _events(
-        self, sent: gemini.Encoded, model: str, whole: bool
+        self, sent: generate_content.Encoded, model: str, whole: bool
     ) -> AsyncGenerator[Event, None]:
         client = await self._connected()
-        decode = gemini.decode_whole if whole else gemini.decode
+        decode = generate_content.decode_whole if whole else generate_content.decode
         with self._translating_errors():
             async with (
                 contextlib.aclosing(self._chunks(client, sent.body, model, whole)) as chunks,
@@ -238,7 +240,7 @@ class GeminiBackend:
         return answers[0]
 
     async def _fetched(self, request: ChatRequest) -> Mapping[str, tuple[bytes, str]]:
-        urls = gemini.picture_urls(request)
+        urls = generate_content.picture_urls(request)
         try:
             return await self._pictures.fetch(urls)
         except PictureError as error:
@@ -280,7 +282,9 @@ class GeminiBackend:
             yield
         except errors.APIError as error:
             headers = getattr(error.response, "headers", {})
-            raise gemini.failure(error.details, error.code, headers, self._secrets) from None
+            raise generate_content.failure(
+                error.details, error.code, headers, self._secrets
+            ) from None
         except connection_errors() as error:
             raise connection_failure(error, backend=self.name) from None
         except RecursionError:

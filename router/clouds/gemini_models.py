@@ -6,9 +6,9 @@ from collections.abc import Awaitable, Callable
 from typing import Final, NamedTuple
 
 from router.backend import Model, Status
+from router.clouds.failures import NO_SUCH_MODEL
 from router.errors import BackendError, BackendMisconfigured
-from router.failures import NO_SUCH_MODEL
-from router.wire import gemini
+from router.wire.gemini import generate_content
 
 HOLDS_S: Final = 3600.0
 """How long what it said is taken to be true."""
@@ -70,7 +70,7 @@ class GeminiModels:
             version = self.version(model)
             try:
                 found = await self._find(model, version)
-            except gemini.UnknownGeminiModel:
+            except generate_content.UnknownGeminiModel:
                 if version == BETA:
                     raise
                 found = await self._find(model, BETA)
@@ -98,17 +98,19 @@ class GeminiModels:
         began = self._clock()
         try:
             limit = (await self.look_up(self._model)).input_tokens
-        except gemini.UnknownGeminiModel as error:
+        except generate_content.UnknownGeminiModel as error:
             if error.code == NO_SUCH_MODEL:
                 detail = await self.told_which(error.message)
-                return Status("down", server=gemini.NAME, detail=detail)
+                return Status("down", server=generate_content.NAME, detail=detail)
             limit = None  # a proxy at GEMINI_BASE_URL that has no Models API
         except BackendMisconfigured as error:
-            return Status("locked", server=gemini.NAME, detail=error.message)
+            return Status("locked", server=generate_content.NAME, detail=error.message)
         except BackendError as error:
-            return Status("down", server=gemini.NAME, detail=error.message)
+            return Status("down", server=generate_content.NAME, detail=error.message)
         except TimeoutError:
-            return Status("down", server=gemini.NAME, detail="Gemini did not answer in time.")
+            return Status(
+                "down", server=generate_content.NAME, detail="Gemini did not answer in time."
+            )
         model = Model(self._model, loaded=True, context_tokens=limit, max_context_tokens=limit)
         latency_ms = (self._clock() - began) * 1000
-        return Status("ready", model, (model,), gemini.NAME, latency_ms)
+        return Status("ready", model, (model,), generate_content.NAME, latency_ms)

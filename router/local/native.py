@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from router.request import ChatRequest, Dialect
-from router.wire.messages import without_billing_line
+from router.wire.anthropic.messages import without_billing_line
 
 Body = Mapping[str, Any]
 

@@ -13,14 +13,14 @@ from pathlib import Path
 from typing import Any, Final
 
 from router.backend import Relayed, Target
-from router.books.journal_file import JournalFile
-from router.books.prices import Prices
 from router.classifier import score_messages
 from router.events import Finish, TextDelta, Usage
 from router.request import ChatRequest, estimate_tokens
 from router.router import Router
+from router.telemetry.journal_file import JournalFile
+from router.telemetry.prices import Prices
 from router.tuning.judge import Compared, Verdict, judge_prompt, key_of, verdict_of
-from router.wire import openai
+from router.wire.chat import completions
 
 ANSWER_TOKENS: Final = 500
 """What an answer is taken to be long, for the estimate."""
@@ -114,7 +114,7 @@ async def _answer(router: Router, side: Target, text: str) -> tuple[str, Usage |
     usage = None
     async with router.call(request, decision) as call:
         reply = await call.open()
-        events = openai.decode(reply.chunks) if isinstance(reply, Relayed) else reply.events
+        events = completions.decode(reply.chunks) if isinstance(reply, Relayed) else reply.events
         async with aclosing(events):
             async for event in events:
                 if isinstance(event, TextDelta):

@@ -13,10 +13,10 @@ from statistics import median
 from typing import Final
 
 from router.backend import Target
-from router.books.journal import DAY_S
-from router.books.journal_file import JournalFile
 from router.classifier import UNSURE_BELOW
 from router.decision import SWITCH_DOWN_MARGIN
+from router.telemetry.journal import DAY_S
+from router.telemetry.journal_file import JournalFile
 
 BY_SCORE: Final = frozenset({"simple", "complex", "inherited", "no_signal"})
 THRESHOLDS: Final = range(101)

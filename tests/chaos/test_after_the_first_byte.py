@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from tests.chaos.callers import DIALECTS, Dialect, ask
-from tests.chaos.house import HASTY, faulty
-from tests.chaos.sides import CLAUDE, GEMINI, HELLO, KINDS, LOCAL, THERE, Kind, data
-from tests.scripted import Connection, Request, Script
+from tests.support.chaos.callers import DIALECTS, Dialect, ask
+from tests.support.chaos.house import HASTY, faulty
+from tests.support.chaos.sides import CLAUDE, GEMINI, HELLO, KINDS, LOCAL, THERE, Kind, data
+from tests.support.scripted import Connection, Request, Script
 
 # --- ways to end an answer that has begun ---------------------------------------------------------
 

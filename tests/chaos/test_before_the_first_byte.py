@@ -11,10 +11,10 @@ from typing import Any, NamedTuple
 import orjson
 import pytest
 
-from tests.chaos.callers import CHAT, MESSAGES, Heard, ask
-from tests.chaos.house import HASTY, faulty
-from tests.chaos.sides import CLAUDE, HELLO, KINDS, THERE, Kind, data
-from tests.scripted import Connection, Request, Script
+from tests.support.chaos.callers import CHAT, MESSAGES, Heard, ask
+from tests.support.chaos.house import HASTY, faulty
+from tests.support.chaos.sides import CLAUDE, HELLO, KINDS, THERE, Kind, data
+from tests.support.scripted import Connection, Request, Script
 
 Faulty = Callable[[Kind], Script]
 

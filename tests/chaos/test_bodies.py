@@ -8,11 +8,11 @@ import httpx2
 import orjson
 import pytest
 
-from tests.chaos.callers import CHAT, MESSAGES, Dialect
-from tests.chaos.house import House, house
-from tests.chaos.rubbish import BODIES, rubbish
-from tests.chaos.sides import CLAUDE, GEMINI, KINDS, LOCAL, Kind
-from tests.scripted import Connection, Request
+from tests.support.chaos.callers import CHAT, MESSAGES, Dialect
+from tests.support.chaos.house import House, house
+from tests.support.chaos.rubbish import BODIES, rubbish
+from tests.support.chaos.sides import CLAUDE, GEMINI, KINDS, LOCAL, Kind
+from tests.support.scripted import Connection, Request
 
 SEEDS = 150
 AT_A_TIME = 10

@@ -5,11 +5,11 @@ import asyncio
 import openai
 import pytest
 
-from router.availability import Watch
-from tests.chaos.callers import Heard, ask
-from tests.chaos.house import HASTY, House, faulty, house, settled
-from tests.chaos.sides import CLAUDE, HELLO, KINDS, LOCAL, THERE, Kind
-from tests.scripted import Connection, Request, Script
+from router.sides.availability import Watch
+from tests.support.chaos.callers import Heard, ask
+from tests.support.chaos.house import HASTY, House, faulty, house, settled
+from tests.support.chaos.sides import CLAUDE, HELLO, KINDS, LOCAL, THERE, Kind
+from tests.support.scripted import Connection, Request, Script
 
 MANY = 20
 kinds = pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)

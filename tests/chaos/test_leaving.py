@@ -10,10 +10,10 @@ from typing import Any
 import orjson
 import pytest
 
-from tests.chaos.callers import CHAT, DIALECTS, Dialect
-from tests.chaos.house import House, faulty, house, settled
-from tests.chaos.sides import CLAUDE, KINDS, LOCAL, Kind
-from tests.scripted import Connection, Request
+from tests.support.chaos.callers import CHAT, DIALECTS, Dialect
+from tests.support.chaos.house import House, faulty, house, settled
+from tests.support.chaos.sides import CLAUDE, KINDS, LOCAL, Kind
+from tests.support.scripted import Connection, Request
 
 SOON_S = 0.1
 """How soon a backend's connection is closed; measured, it is a few milliseconds."""

@@ -7,10 +7,10 @@ from pathlib import Path
 import orjson
 import pytest
 
-from tests.chaos.callers import CHAT, ask
-from tests.chaos.house import House, house, settled
-from tests.chaos.sides import CLAUDE, HELLO, LOCAL, THERE
-from tests.scripted import Connection, Request
+from tests.support.chaos.callers import CHAT, ask
+from tests.support.chaos.house import House, house, settled
+from tests.support.chaos.sides import CLAUDE, HELLO, LOCAL, THERE
+from tests.support.scripted import Connection, Request
 
 STREAMS, BURST = 200, 200
 MORE_MB = 40

@@ -6,10 +6,10 @@ import httpx2
 import orjson
 import pytest
 
-from tests.chaos.callers import CHAT
-from tests.chaos.house import HASTY, House, house
-from tests.chaos.sides import CLAUDE, LOCAL, data
-from tests.scripted import Connection, Request
+from tests.support.chaos.callers import CHAT
+from tests.support.chaos.house import HASTY, House, house
+from tests.support.chaos.sides import CLAUDE, LOCAL, data
+from tests.support.scripted import Connection, Request
 
 EMBEDDINGS = {"object": "list", "data": [{"object": "embedding", "index": 0, "embedding": [0.5]}]}
 PIECE = data({"object": "text_completion", "choices": [{"index": 0, "text": "Hi"}]})

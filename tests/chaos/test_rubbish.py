@@ -8,9 +8,9 @@ import orjson
 import pytest
 import pytest_asyncio
 
-from tests.chaos.callers import CHAT, DIALECTS, MESSAGES, ask
-from tests.chaos.house import House, house, settled
-from tests.chaos.sides import CLAUDE, HELLO, LOCAL, THERE
+from tests.support.chaos.callers import CHAT, DIALECTS, MESSAGES, ask
+from tests.support.chaos.house import House, house, settled
+from tests.support.chaos.sides import CLAUDE, HELLO, LOCAL, THERE
 from web.protocol import MOST_HEAD_BYTES
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

@@ -4,10 +4,10 @@ import asyncio
 
 import pytest
 
-from tests.chaos.callers import DIALECTS, Dialect, ask
-from tests.chaos.house import faulty, house
-from tests.chaos.sides import CLAUDE, HELLO, KINDS, LOCAL, THERE, Kind
-from tests.scripted import Connection, Request, Script
+from tests.support.chaos.callers import DIALECTS, Dialect, ask
+from tests.support.chaos.house import faulty, house
+from tests.support.chaos.sides import CLAUDE, HELLO, KINDS, LOCAL, THERE, Kind
+from tests.support.scripted import Connection, Request, Script
 
 SILENCE_S = 0.6
 SOON = {"keepalive_after_s": 0.1}

@@ -5,9 +5,9 @@ import asyncio
 import orjson
 import pytest
 
-from tests.chaos.callers import CHAT
-from tests.chaos.house import house
-from tests.chaos.sides import CLAUDE, LOCAL
+from tests.support.chaos.callers import CHAT
+from tests.support.chaos.house import house
+from tests.support.chaos.sides import CLAUDE, LOCAL
 
 BODY = orjson.dumps(CHAT.body(stream=False))
 POST = b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\n"

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from router.embedded import ROOT, EmbeddedServer
-from tests.e2e.processes import copy_programs, llama
+from router.embedded.server import ROOT, EmbeddedServer
+from tests.support.processes import copy_programs, llama
 
 
 @pytest.fixture(scope="session")
@@ -34,7 +34,7 @@ def model_url(model_file: Path) -> Iterator[str]:
 def tool_model_url(model_file: Path) -> Iterator[str]:
     """The built-in model with a template that knows tools."""
     with subprocess.Popen(
-        [sys.executable, "-m", "tests.e2e.tool_model", str(model_file)],
+        [sys.executable, "-m", "tests.support.tool_model", str(model_file)],
         cwd=ROOT,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,

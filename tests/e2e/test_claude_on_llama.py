@@ -13,8 +13,8 @@ from router.errors import BackendError, BackendRejected
 from router.events import Event, Finish, ToolCallDelta
 from router.request import ChatRequest
 from router.wire import sse
-from tests.claude_words import PICTURE, assistant, call, request, result, system, user
-from tests.speech import heard
+from tests.support.claude_words import PICTURE, assistant, call, request, result, system, user
+from tests.support.speech import heard
 
 LIMITS = TimeLimits(first_byte_s=120, idle_s=60)
 CITY = {

@@ -12,7 +12,7 @@ import openai
 import pytest
 from openai import OpenAI
 
-from tests.e2e.processes import free_port, llama, server, wait_until
+from tests.support.processes import free_port, llama, server, wait_until
 
 WITHIN_S = 5.0
 """How soon a side's coming and going shows."""

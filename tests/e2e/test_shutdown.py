@@ -6,10 +6,10 @@ from pathlib import Path
 
 import httpx2
 
-from tests.chaos.callers import DIALECTS
-from tests.chaos.sides import HELLO, LOCAL, models
-from tests.e2e.processes import server
-from tests.scripted import Connection, Request, scripted
+from tests.support.chaos.callers import DIALECTS
+from tests.support.chaos.sides import HELLO, LOCAL, models
+from tests.support.processes import server
+from tests.support.scripted import Connection, Request, scripted
 
 
 async def talking_for_ever(connection: Connection, request: Request) -> None:

@@ -1,0 +1,1 @@
+"""Checks of a local answer before the caller sees it."""

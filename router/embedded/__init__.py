@@ -1,0 +1,1 @@
+"""The built-in model: a llama.cpp server that the router starts itself."""

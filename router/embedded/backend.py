@@ -1,0 +1,72 @@
+"""EmbeddedBackend: relays to the built-in model's server, which it starts when first needed."""
+
+from router.backend import Model, Reply, Status, TimeLimits
+from router.embedded.server import CONTEXT_TOKENS, SLOTS, EmbeddedServer
+from router.errors import BackendUnreachable
+from router.local_client import LocalBackend
+from router.request import ChatRequest
+
+NOTICE = (
+    "Answers come from a small demonstration model. For real ones, start LM Studio with a model"
+    " loaded (LOCAL_BASE_URL), or set ANTHROPIC_API_KEY or GEMINI_API_KEY in .env."
+)
+STAND_IN = "Answers come from {} of EMBEDDED_MODEL, for nothing answers at LOCAL_BASE_URL."
+
+
+class EmbeddedBackend:
+    """A local backend whose server is a child process of ours."""
+
+    name = "embedded"
+
+    def __init__(self, server: EmbeddedServer, limits: TimeLimits) -> None:
+        self.server = server
+        self._limits = limits
+        self._relay: LocalBackend | None = None
+
+    async def start(self) -> None:
+        """Begin to load the model; returns at once."""
+        await self.server.start()
+
+    async def open(self, request: ChatRequest, model: str) -> Reply:
+        await self.server.start()
+        relay = await self._relay_when_ready()
+        return await relay.open(request, self.server.model_id)
+
+    async def probe(self) -> Status:
+        if self.server.unavailable_reason:
+            return Status("unconfigured", detail=self.server.unavailable_reason)
+        ready = self.server.base_url is not None
+        model = Model(
+            self.server.model_id,
+            loaded=ready,
+            context_tokens=CONTEXT_TOKENS,
+            max_context_tokens=CONTEXT_TOKENS,
+            vision=False,
+            parallel=SLOTS,
+        )
+        detail = NOTICE if self.server.built_in else STAND_IN.format(model.id)
+        return Status("ready" if ready else "cold", model, (model,), "embedded", detail=detail)
+
+    async def aclose(self) -> None:
+        await self._forget_relay()
+        await self.server.aclose()
+
+    async def _relay_when_ready(self) -> LocalBackend:
+        if not await self.server.ready() or self.server.base_url is None:
+            raise BackendUnreachable(
+                self.server.unavailable_reason or "The embedded model is not there.",
+                backend=self.name,
+            )
+        if self._relay is None or self._relay.base_url != self.server.base_url:
+            await self._forget_relay()
+        if (relay := self._relay) is None:
+            relay = self._relay = LocalBackend(
+                self.server.base_url, self.server.model_id, name=self.name, limits=self._limits
+            )
+            await relay.probe()  # to know what kind of server it is
+        return relay
+
+    async def _forget_relay(self) -> None:
+        relay, self._relay = self._relay, None  # at once: others may be waiting for a new one
+        if relay is not None:
+            await relay.aclose()

@@ -1,0 +1,173 @@
+"""A small HTTP/1.1 client for one server: what a relay needs of one, and no more.
+
+A general client costs more for each request than all that the router does with it:
+bench/RESULTS.md. No redirects, cookies, proxies or compression. `http_answer.py` has what happens
+on a connection, aiohappyeyeballs makes it.
+"""
+
+import asyncio
+import base64
+import socket
+import ssl
+from collections.abc import Mapping
+from typing import Any, Final
+from urllib.parse import quote, unquote, urlsplit, urlunsplit
+
+from aiohappyeyeballs import start_connection
+
+from router.local.http.connection import Answer, Connection, Gone, NotConnected
+
+KEEP_S: Final = 15.0
+"""How long an unused connection is kept."""
+FOUND_S: Final = 60.0
+"""How long the addresses of a name are taken to stay the same."""
+STALE_S: Final = 0.1
+"""A kept connection that the server has closed meanwhile fails at once; only then is the request
+sent again, for hardly anybody can have begun to answer it."""
+EYEBALLS_S: Final = 0.25
+"""When a name has several addresses: how long before the next one is tried beside the first."""
+
+
+class HttpClient:
+    """Asks one server, over as many connections as there are requests at a time.
+
+    `url` is any address on it; a name and password in it are sent as a login, and are not in
+    `self.url`.
+    """
+
+    def __init__(self, url: str, headers: Mapping[str, str], connect_s: float) -> None:
+        parts = urlsplit(url)
+        is_tls = parts.scheme == "https"
+        host = parts.netloc.rpartition("@")[2]
+        if not host.isascii():
+            host = host.encode("idna").decode("ascii")
+        self.url = urlunsplit(parts._replace(netloc=host))
+        self._origin = f"{parts.scheme}://{host}"
+        self._host = parts.hostname or ""
+        self._port = parts.port or (443 if is_tls else 80)
+        self._tls = ssl.create_default_context() if is_tls else None
+        self._connect_s = connect_s
+        headers = {"Host": host, "Accept-Encoding": "identity", **headers}
+        if parts.username is not None and "Authorization" not in headers:
+            login = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
+            headers["Authorization"] = f"Basic {base64.b64encode(login.encode()).decode()}"
+        if not all(value.isprintable() for value in headers.values()):
+            raise ValueError("a header would hold a control character")
+        lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+        self._head = f" HTTP/1.1\r\n{lines}".encode()
+        self._authorization = headers.get("Authorization", "")
+        self._found: list[Any] = []
+        self._found_at = 0.0
+        self._is_closed = False
+        self._idle: list[Connection] = []
+        self._open: set[Connection] = set()
+        self._sweep: asyncio.TimerHandle | None = None
+
+    @property
+    def credentials(self) -> str:
+        """The key or login that each request is sent with; empty without."""
+        return self._authorization.partition(" ")[2]
+
+    async def get(self, url: str, *, within_s: float) -> Answer:
+        """The answer, once its head is there. Close it; raises what `post` raises."""
+        head = b"GET %b%b\r\n" % (self._target(url), self._head)
+        return await self._ask([head], within_s)
+
+    async def post(self, url: str, body: bytes, *, within_s: float) -> Answer:
+        """Send JSON; the answer, once its head is there. Close it.
+
+        All of it has to come within `within_s` seconds, unless `Answer.flowing` says otherwise.
+        Raises HttpError, and TimeoutError when the server is silent.
+        """
+        head = b"POST %b%bContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % (
+            self._target(url),
+            self._head,
+            len(body),
+        )
+        return await self._ask([head, body], within_s)
+
+    async def aclose(self) -> None:
+        """Close every connection, also those in use."""
+        self._is_closed = True
+        if self._sweep is not None:
+            self._sweep.cancel()
+        for connection in self._open:
+            connection.fail(Gone())
+        await asyncio.sleep(0)  # the transports let go in the loop's next round
+
+    async def _ask(self, message: list[bytes], within_s: float) -> Answer:
+        loop = asyncio.get_running_loop()
+        while self._idle:
+            connection = self._idle.pop()
+            if not connection.is_quiet():
+                connection.abort()
+                continue
+            began = loop.time()
+            try:
+                return await connection.ask(message, within_s)
+            except Gone:
+                if self._is_closed or loop.time() - began > STALE_S:
+                    raise
+        return await (await self._connected(loop)).ask(message, within_s)
+
+    async def _connected(self, loop: asyncio.AbstractEventLoop) -> Connection:
+        connection = Connection(self)
+        try:
+            async with asyncio.timeout(self._connect_s):
+                if loop.time() - self._found_at > FOUND_S:
+                    self._found = []
+                if not self._found:
+                    self._found = await loop.getaddrinfo(
+                        self._host, self._port, type=socket.SOCK_STREAM
+                    )
+                    self._found_at = loop.time()
+                link = await start_connection(self._found, happy_eyeballs_delay=EYEBALLS_S)
+                name = self._host if self._tls else None
+                await loop.create_connection(
+                    lambda: connection, sock=link, ssl=self._tls, server_hostname=name
+                )
+            if self._is_closed:
+                raise NotConnected
+        except BaseException as error:
+            connection.give_up()
+            if isinstance(error, ssl.SSLError):
+                raise NotConnected(error.reason or str(error)) from None
+            if isinstance(error, OSError | UnicodeError):  # TimeoutError is an OSError
+                self._found = []
+                raise NotConnected from None
+            raise
+        return connection
+
+    def _target(self, url: str) -> bytes:
+        path = url.removeprefix(self._origin)
+        if path.isascii() and path.isprintable() and " " not in path:
+            return path.encode()
+        return quote(path, "/%?&=").encode()
+
+    # --- what the connections tell ----------------------------------------------------------------
+
+    def opened(self, connection: Connection) -> None:
+        self._open.add(connection)
+
+    def closed(self, connection: Connection) -> None:
+        self._open.discard(connection)
+        if connection in self._idle:
+            self._idle.remove(connection)
+
+    def unused(self, connection: Connection) -> None:
+        if self._is_closed:
+            connection.abort()
+            return
+        self._idle.append(connection)
+        if self._sweep is None:
+            self._sweep = connection.loop.call_later(KEEP_S, self._close_unused)
+
+    def _close_unused(self) -> None:
+        self._sweep = None
+        before = asyncio.get_running_loop().time() - KEEP_S
+        for connection in [one for one in self._idle if one.unused_since <= before]:
+            self._idle.remove(connection)
+            connection.abort()
+        if self._idle:  # the one that has waited longest comes first
+            first = self._idle[0]
+            self._sweep = first.loop.call_later(first.unused_since - before, self._close_unused)

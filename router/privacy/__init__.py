@@ -1,0 +1,1 @@
+"""Find what must not leave the machine, and take keys out of logs and errors."""

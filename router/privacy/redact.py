@@ -1,0 +1,94 @@
+"""Keys taken out of any text that leaves the program: log lines, tracebacks, error bodies."""
+
+import logging
+import re
+from collections.abc import Callable, Iterable
+from typing import Final
+from urllib.parse import quote
+
+import orjson
+
+from router.privacy.key_shapes import PEM, SHAPES
+
+GONE: Final = "[redacted]"
+SHORTEST_SECRET: Final = 8
+"""A shorter one is a word (`none`, `ollama`); taking those out would only garble the text."""
+
+_SHAPES: Final = re.compile("|".join(shape.pattern for shape in SHAPES))
+_PEM: Final = re.compile(PEM.pattern + r"[A-Za-z0-9+/=\s\\]*")
+_NAMED: Final = (
+    re.compile(r"(?i)\b(bearer\s+)[A-Za-z0-9._~+/=:-]{8,}"),
+    re.compile(r"\b([Bb]asic\s+)(?=[a-z]{0,80}[A-Z0-9])[A-Za-z0-9+/=]{8,}"),
+    re.compile(
+        r"(?i)([?&](?:api[-_]?key|key|(?:access|auth|id|refresh)?_?token|secret|sig|signature)=)"
+        r"[^&\s\"'<>]+"
+    ),
+    re.compile(
+        r"(?i)\b((?:x-(?:[a-z]{1,12}-)?(?:api-)?(?:key|token)|api-key|(?:proxy-)?authorization|cookie)"
+        r"[\"']?\s{0,3}[:=,]\s{0,3}(?:b(?=[\"']))?[\"']?)(?!bearer\b|basic\b)[^\s\"',;}]+"
+    ),
+    re.compile(r"(://[^/\s:@]{1,100}:)[^@\s/]{1,200}(?=@)"),
+)
+
+
+def redact(text: str, secrets: Iterable[str] = ()) -> str:
+    """The text without keys: the given secrets, well-known shapes, and what is named as one."""
+    for spelling in _spellings(secrets):
+        text = text.replace(spelling, GONE)
+    text = _PEM.sub(f"PRIVATE KEY----- {GONE}", text)
+    text = _SHAPES.sub(GONE, text)
+    for pattern in _NAMED:
+        text = pattern.sub(rf"\1{GONE}", text)
+    return text
+
+
+def _spellings(secrets: Iterable[str]) -> list[str]:
+    """How the secrets can appear: plain, in a URL, in JSON; the longest first."""
+    found = set()
+    for secret in secrets:
+        if len(secret) >= SHORTEST_SECRET:
+            found |= {secret, quote(secret, safe=""), orjson.dumps(secret).decode()[1:-1]}
+    return sorted(found, key=len, reverse=True)
+
+
+class RedactingFilter(logging.Filter):
+    """Takes keys out of log records, wherever in them they are.
+
+    Belongs on handlers: a filter on a logger does not see what its children log.
+    """
+
+    def __init__(self, secrets: Iterable[str] = ()) -> None:
+        super().__init__()
+        self._secrets = tuple(_spellings(secrets))
+        self._formatter = logging.Formatter()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.exc_info:
+            # Formatters print exc_text as it is; the exception itself must not reach them.
+            record.exc_text = record.exc_text or self._formatter.formatException(record.exc_info)
+            record.exc_info = None
+        if record.exc_text:
+            record.exc_text = self._clean(record.exc_text)
+        if record.stack_info:
+            record.stack_info = self._clean(record.stack_info)
+        self._clean_message(record)
+        return True
+
+    def _clean(self, text: str) -> str:
+        return redact(text, self._secrets)
+
+    def _clean_message(self, record: logging.LogRecord) -> None:
+        message = record.getMessage()
+        clean = self._clean(message)
+        if clean == message:
+            return
+        if isinstance(record.args, tuple):
+            # Some formatters (uvicorn's access log) want the arguments one by one.
+            record.args = tuple(_cleaned(arg, self._clean) for arg in record.args)
+            if record.getMessage() == clean:
+                return
+        record.msg, record.args = clean, ()
+
+
+def _cleaned(arg: object, clean: Callable[[str], str]) -> object:
+    return clean(arg) if isinstance(arg, str) else arg

@@ -1,0 +1,1 @@
+"""The run-time state of each backend: availability, queue, loading, conversations."""

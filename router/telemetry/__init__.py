@@ -1,0 +1,1 @@
+"""Journal, figures, metrics and prices of ended requests."""

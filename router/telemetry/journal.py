@@ -1,0 +1,317 @@
+"""Every decision and its outcome, kept on disk without a request ever waiting for it.
+
+`add()` only appends; a thread commits what came in within 200 ms. When the disk is full, read-only
+or gone, one warning says so, the last records stay in memory, and it is tried again later.
+"""
+
+import hashlib
+import logging
+import queue
+import secrets
+import sqlite3
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import platformdirs
+
+from router.telemetry.journal_file import JournalFile
+from router.telemetry.record import Attempt, Feedback, Outcome, Record
+
+__all__ = ["Attempt", "Feedback", "Journal", "Outcome", "Record", "journal_path"]
+
+log = logging.getLogger("router.journal")
+
+BATCH_S: Final = 0.1
+"""How often the thread looks for records, while there are any."""
+AWAKE_S: Final = 2.0
+"""How long it goes on doing so after the last one."""
+RETRY_S: Final = 30.0
+LOOK_S: Final = 15.0
+"""How old our figure for what other processes have spent may be."""
+TIDY_S: Final = 3600.0
+MEMORY: Final = 500
+"""Records kept in memory."""
+BACKLOG: Final = 5_000
+"""Records that wait for a broken disk; then the oldest are given up."""
+REPEAT_S: Final = 600.0
+"""The same question asked again of the cloud within this time: the local answer was not enough."""
+PROMPT_CHARS: Final = 20_000
+"""Of a longer prompt the beginning is kept."""
+DAY_S: Final = 86_400
+UNSTORABLE: Final = (
+    *(OverflowError, TypeError, ValueError),
+    *(sqlite3.InterfaceError, sqlite3.ProgrammingError),
+)
+"""What SQLite says of a value that it has no type for: a count that a server made up, say."""
+
+
+def journal_path(setting: str | None) -> Path | None:
+    """Where JOURNAL_PATH says; unset: the user's data folder; `off`: None, memory only."""
+    if setting is None:
+        return platformdirs.user_data_path("llm-router", appauthor=False) / "journal.db"
+    return None if setting == "off" else Path(setting).expanduser()
+
+
+class Verdict(NamedTuple):
+    """Feedback on a request that may be on disk already."""
+
+    feedback: Feedback
+    source: str
+    time: float
+    id: str
+
+
+class _Spent(NamedTuple):
+    until: float
+    """The midnight that ends the day."""
+    usd: float
+    """On disk, by every process."""
+    written: float
+    """Of what this process added to `Journal._cost_usd`, how much is in `usd`."""
+
+
+class Journal:
+    """Takes a record when its request has ended; answers what was.
+
+    `add`, `spent_today_usd` and `hashed` are for the event loop; what reads the file (`recent`,
+    `feedback`, `file.rows`) takes milliseconds and may be called from any thread.
+    """
+
+    def __init__(
+        self,
+        path: Path | None = None,
+        days: int = 90,
+        prompts: bool = False,
+        clock: Callable[[], float] = time.time,
+        retry_s: float = RETRY_S,
+    ) -> None:
+        self.file = JournalFile(path)
+        self.prompts = prompts
+        """Are prompt texts kept?"""
+        self.trouble = ""
+        """Why nothing can be written, in one sentence; empty while all is well."""
+        self._days = days
+        self._clock = clock
+        self._retry_s = retry_s
+        self._salt = secrets.token_bytes(16)
+        self._recent: deque[Record] = deque(maxlen=MEMORY)
+        self._asked: dict[str, Record] = {}
+        self._cost_usd = 0.0
+        self._written = 0.0
+        self._spent = _Spent(_day(clock())[1], 0.0, 0.0)
+        self._queue: queue.SimpleQueue[Record | Verdict | threading.Event] = queue.SimpleQueue()
+        self._hurry = threading.Event()
+        self._dozing = False
+        self._closing = False
+        self._looked = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._starting = threading.Lock()
+
+    def add(self, record: Record) -> None:
+        """Keep it. Costs microseconds; never raises because of the disk."""
+        if record.private or not self.prompts:
+            record.prompt = None
+        elif record.prompt is not None:
+            record.prompt = record.prompt[:PROMPT_CHARS]
+        if record.cost_usd:
+            self._turn_day(record.time)
+            self._cost_usd += record.cost_usd
+        if record.question:
+            self._notice_repeat(record)
+        self._recent.append(record)
+        self._tell(record)
+
+    def hashed(self, text: str) -> str:
+        """A short hash by which to recognise a text; only this process can make it."""
+        raw = text.encode("utf-8", "surrogatepass")
+        return hashlib.blake2b(raw, key=self._salt, digest_size=8).hexdigest()
+
+    def feedback(self, request_id: str, feedback: Feedback, source: str = "caller") -> bool:
+        """Say how good an answer was. False when there is no such request."""
+        record = next((r for r in reversed(list(self._recent)) if r.id == request_id), None)
+        if record is not None:
+            self._judge(record, feedback, source)
+            return True
+        try:
+            found = self.file.rows("SELECT time FROM requests WHERE id = ?", request_id)
+        except sqlite3.Error:
+            return False
+        for (at,) in found:
+            self._tell(Verdict(feedback, source, at, request_id))
+        return bool(found)
+
+    def recent(self, n: int = 50) -> list[Record]:
+        """The last `n`, newest first: what is on disk, and what is not there yet."""
+        found = {record.id: record for record in list(self._recent)[-n:]}
+        try:
+            for record in self.file.records("ORDER BY time DESC LIMIT ?", n):
+                found.setdefault(record.id, record)
+        except sqlite3.Error:
+            pass
+        return sorted(found.values(), key=lambda record: record.time, reverse=True)[:n]
+
+    def spent_today_usd(self) -> float:
+        """What the cloud has cost since local midnight, other processes included."""
+        if not self._looked.is_set():  # once: what was spent before this process began
+            if self._thread is None:
+                self._start()
+            self._looked.wait(timeout=1)
+        self._turn_day(self._clock())
+        return self._spent.usd + self._cost_usd - self._spent.written
+
+    def flush(self, timeout_s: float = 5) -> bool:
+        """Wait until everything added so far was written, or was tried to be."""
+        if self._thread is None:
+            return True
+        done = threading.Event()
+        self._queue.put(done)
+        self._hurry.set()
+        return done.wait(timeout_s)
+
+    def close(self) -> None:
+        """Write what is left and close the file."""
+        self._closing = True
+        if self.flush() and self._thread is not None:
+            self._thread.join()
+            self._thread = None
+        self.file.close()
+        self._closing = False
+
+    def _turn_day(self, now: float) -> None:
+        if now >= self._spent.until:
+            self._spent = _Spent(_day(now)[1], 0.0, self._cost_usd)
+
+    def _notice_repeat(self, record: Record) -> None:
+        earlier = self._asked.pop(record.question, None)
+        if record.target == "local" and not record.forced:
+            self._asked[record.question] = record
+            if len(self._asked) > MEMORY:
+                del self._asked[next(iter(self._asked))]
+        elif (
+            record.forced
+            and record.target == "cloud"
+            and earlier is not None
+            and earlier.feedback is None
+            and record.time - earlier.time < REPEAT_S
+        ):
+            self._judge(earlier, "bad", "repeat")
+
+    def _judge(self, record: Record, feedback: Feedback, source: str) -> None:
+        record.feedback, record.feedback_source = feedback, source
+        self._tell(Verdict(feedback, source, record.time, record.id))
+
+    def _tell(self, entry: Record | Verdict) -> None:
+        if self._queue.qsize() < BACKLOG:
+            self._queue.put(entry)
+            if self._dozing:
+                self._hurry.set()
+        if self._thread is None:
+            self._start()
+
+    def _start(self) -> None:
+        with self._starting:  # feedback comes from other threads
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._write, name="journal", daemon=True)
+                self._thread.start()
+
+    def _write(self) -> None:
+        """The thread: gather for a moment, commit, tidy up now and then."""
+        backlog: deque[Record | Verdict] = deque(maxlen=BACKLOG)
+        self._look()
+        now = came_at = looked = tidy_at = time.monotonic()
+        retry_at = 0.0
+        while not self._closing or not self._queue.empty():
+            has_nothing_to_do = not backlog and now < tidy_at and now - came_at > AWAKE_S
+            waiting = self._gather(backlog, doze=has_nothing_to_do)
+            now = time.monotonic()
+            came_at = now if backlog else came_at
+            if backlog and (now >= retry_at or self._closing):
+                retry_at = 0.0 if self._committed(backlog) else now + self._retry_s
+            if now - looked >= LOOK_S:
+                looked = now
+                self._look()
+            if now >= tidy_at and not retry_at and self._forget():
+                tidy_at = now + TIDY_S
+            for done in waiting:
+                done.set()
+
+    def _gather(self, backlog: deque[Record | Verdict], *, doze: bool) -> list[threading.Event]:
+        """What has come since the last time, a moment ago; with `doze`, sleep until something
+        comes, or it is time to look around."""
+        # If each record woke this thread, it would have the interpreter just when the caller's
+        # next request comes.
+        self._dozing = doze
+        self._hurry.wait(LOOK_S if doze and self._queue.empty() else BATCH_S)
+        self._dozing = False
+        self._hurry.clear()
+        waiting: list[threading.Event] = []
+        while True:
+            try:
+                entry = self._queue.get_nowait()
+            except queue.Empty:
+                return waiting
+            if isinstance(entry, threading.Event):
+                waiting.append(entry)
+            else:
+                backlog.append(entry)
+
+    def _committed(self, backlog: deque[Record | Verdict]) -> bool:
+        records = [entry for entry in backlog if isinstance(entry, Record)]
+        try:
+            self.file.write(records, [entry for entry in backlog if isinstance(entry, Verdict)])
+        except UNSTORABLE as error:
+            if len(backlog) == 1:
+                log.warning("A record cannot be journalled: %s", error)
+            else:  # one of them is at fault
+                for entry in backlog:
+                    self._committed(deque([entry]))
+            backlog.clear()
+            return True
+        except (sqlite3.Error, OSError) as error:
+            self._complain(error)
+            return False
+        if self.trouble:
+            log.warning("The journal is written again: %s", self.file.path)
+            self.trouble = ""
+        backlog.clear()
+        self._written += sum(record.cost_usd or 0 for record in records)
+        return True
+
+    def _look(self) -> None:
+        """Read what was spent today; on failure the last known figure stands."""
+        try:
+            if self.file.path is not None:
+                since, until = _day(self._clock())
+                sql = "SELECT total(cost_usd) FROM requests WHERE time >= ?"
+                self._spent = _Spent(until, self.file.rows(sql, since)[0][0], self._written)
+        except sqlite3.Error:
+            pass
+        finally:
+            self._looked.set()
+
+    def _forget(self) -> bool:
+        try:
+            return self.file.forget(before=self._clock() - self._days * DAY_S)
+        except (sqlite3.Error, OSError) as error:
+            self._complain(error)
+            return True
+
+    def _complain(self, error: Exception) -> None:
+        if not self.trouble:
+            self.trouble = (
+                f"The journal cannot be written ({self.file.path}: {error}). Requests go on; "
+                "make room, or set JOURNAL_PATH to a place that can be written, or to off."
+            )
+            log.warning("%s", self.trouble)
+        self.file.close()
+
+
+def _day(now: float) -> tuple[float, float]:
+    """The local midnights before and after."""
+    midnight = datetime.fromtimestamp(now).replace(hour=0, minute=0, second=0, microsecond=0)
+    return midnight.timestamp(), (midnight + timedelta(days=1)).timestamp()

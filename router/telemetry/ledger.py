@@ -1,0 +1,228 @@
+"""The ledger: what became of a request, told once to the journal, the metrics and the log."""
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from typing import Final
+
+from router.decision import Decision
+from router.errors import RouterError
+from router.events import Event, Finish
+from router.request import ChatRequest, Dialect, text_of
+from router.router import Attempt as Failed
+from router.router import Call
+from router.scoring.turns import human_turns
+from router.telemetry.journal import Journal
+from router.telemetry.metrics import Metrics
+from router.telemetry.prices import Prices
+from router.telemetry.record import Attempt, Record
+
+log = logging.getLogger("router")
+
+SOON_S: Final = 0.01
+"""How long after its end a request is written down at the latest."""
+QUESTION_CHARS: Final = 4000
+MESSAGE_CHARS: Final = 200
+QUOTED_CHARS: Final = 16
+"""So much of a request in an error message is a quotation."""
+
+
+class Entry:
+    """One request, from its arrival to its end."""
+
+    def __init__(self, id: str, dialect: Dialect = "chat", *, user_agent: str = "") -> None:
+        self.id = id
+        self.record = Record(id, time.time(), dialect, user_agent=user_agent[:200])
+        self.request: ChatRequest | None = None
+        self.decision: Decision | None = None
+        self._began = time.perf_counter()
+
+    def asked(self, request: ChatRequest) -> None:
+        self.request = request
+        self.record.asked_model = request.model[:200]
+        self.record.stream = request.stream
+
+    def decided(self, decision: Decision) -> None:
+        self.decision = decision
+
+    def opened(self) -> None:
+        """The answer has begun."""
+        self.record.first_byte_ms = self._elapsed_ms()
+
+    async def noting(self, events: AsyncIterator[Event]) -> AsyncGenerator[Event, None]:
+        """The events, as they are; the usage in the last one is kept."""
+        async for event in events:
+            if isinstance(event, Finish):
+                self.record.usage = event.usage
+            yield event
+
+    def left(self) -> None:
+        """The caller hung up."""
+        self.record.outcome = "left"
+        self.record.status = 499
+
+    def failed(self, error: RouterError) -> None:
+        self.record.outcome = "failed"
+        self.record.status = error.status
+        self.record.error = type(error).__name__
+
+    def ended(self) -> None:
+        self.record.total_ms = self._elapsed_ms()
+
+    def _elapsed_ms(self) -> float:
+        return (time.perf_counter() - self._began) * 1000
+
+
+class Ledger:
+    """Takes an entry when its request has ended. Microseconds; never fails the request.
+
+    Who looks at `journal` or `metrics` through it finds all that has ended until then.
+    """
+
+    def __init__(
+        self,
+        journal: Journal,
+        prices: Prices,
+        metrics: Metrics,
+        *,
+        threshold: float,
+        log_decisions: bool,
+        redact: Callable[[str], str],
+    ) -> None:
+        self.prices = prices
+        self._journal = journal
+        self._metrics = metrics
+        self._due: list[tuple[Entry, Call | None]] = []
+        self._timer: asyncio.TimerHandle | None = None
+        self._threshold = threshold
+        self._log_decisions = log_decisions
+        self._redact = redact
+
+    @property
+    def journal(self) -> Journal:
+        self._catch_up()
+        return self._journal
+
+    @property
+    def metrics(self) -> Metrics:
+        self._catch_up()
+        return self._metrics
+
+    def end(self, entry: Entry, call: Call | None) -> None:
+        """Write it down; `call` is None when nobody was asked."""
+        entry.ended()
+        self._write_down(entry, call)
+
+    def end_soon(self, entry: Entry, call: Call | None) -> None:
+        """`end`, a moment later: programs send their next request at once, and that goes first."""
+        entry.ended()
+        self._due.append((entry, call))
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(SOON_S, self._catch_up)
+
+    def _catch_up(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        due, self._due = self._due, []
+        for entry, call in due:
+            try:
+                self._write_down(entry, call)
+            except Exception:
+                log.exception("a fault of ours in the books of request %s", entry.id)
+
+    def _write_down(self, entry: Entry, call: Call | None) -> None:
+        record = entry.record
+        record.threshold = self._threshold
+        if entry.request is not None:
+            self._identify(record, entry.request)
+            if entry.decision is not None:  # else nobody knows whether it is private
+                self._fill_in(record, entry.request, entry.decision, call)
+        self.prices.price(record)
+        self._journal.add(record)
+        self._metrics.observe(record)
+        if self._log_decisions:
+            log.info("%s", _line(record))
+
+    def _fill_in(
+        self, record: Record, request: ChatRequest, decision: Decision, call: Call | None
+    ) -> None:
+        score = decision.score
+        record.score, record.confidence = score.total, score.confidence
+        record.signals = dict(score.signals)
+        record.gates = decision.gates
+        record.forced = decision.forced
+        record.private = decision.private is not None
+        record.reason = decision.reason
+        record.fix = decision.fix
+        candidate = decision.first
+        if call is not None:
+            candidate = call.candidate
+            record.reason = call.reason
+            quotable = self._journal.prompts and not record.private
+            record.attempts = tuple(
+                [self._attempt(one, request, quotable=quotable) for one in call.attempts]
+            )
+            if call.usage is not None:
+                record.usage = call.usage
+        record.fallback = decision.would_fall_back or candidate != decision.first
+        record.prompt = _said(request) if self._journal.prompts else None
+        record.target = candidate.target
+        record.backend = candidate.backend
+        record.model = candidate.model
+
+    def _attempt(self, failed: Failed, request: ChatRequest, *, quotable: bool) -> Attempt:
+        message = self._redact(failed.error.message)[:MESSAGE_CHARS]
+        if not quotable and _quotes(message, request):
+            message = ""
+        candidate, error = failed.candidate, type(failed.error).__name__
+        return Attempt(candidate.backend, candidate.model, error, message, failed.ms)
+
+    def _identify(self, record: Record, request: ChatRequest) -> None:
+        said = [m for m in request.messages if m["role"] == "user"]
+        if not said:
+            return
+        hashed = self._journal.hashed
+        record.conversation = hashed(text_of(said[0].get("content"))[:QUESTION_CHARS])
+        record.question = (
+            hashed(text_of(said[-1].get("content"))[:QUESTION_CHARS])
+            if len(said) > 1
+            else record.conversation
+        )
+
+
+def _said(request: ChatRequest) -> str | None:
+    """The prompt that is kept: what the human said last."""
+    turns = human_turns(request.messages, most=1)
+    return turns[-1].text if turns else None
+
+
+def _quotes(message: str, request: ChatRequest) -> bool:
+    """Does a backend's error message repeat some of the request? Some do, so as to be helpful."""
+    pieces = [message[at : at + QUOTED_CHARS] for at in range(0, len(message), QUOTED_CHARS // 2)]
+    pieces = [piece for piece in pieces if len(piece) == QUOTED_CHARS]
+    for said in request.messages:
+        text = text_of(said.get("content")).strip()
+        short = len(text) < 2 * QUOTED_CHARS
+        if (short and len(text) > 2 and text in message) or any(piece in text for piece in pieces):
+            return True
+    return False
+
+
+def _line(record: Record) -> str:
+    """The log line of a request: score, target, model, reason, times and tokens."""
+    usage = record.usage
+    parts = [
+        f"score={record.score:.0f}",
+        f"target={record.target or '-'}",
+        f"model={record.model or '-'}",
+        f"reason={record.reason or '-'}",
+        f"first_byte_ms={record.first_byte_ms:.0f}" if record.first_byte_ms is not None else "",
+        f"total_ms={record.total_ms:.0f}" if record.total_ms is not None else "",
+        f"tokens={usage.prompt_tokens}+{usage.completion_tokens}" if usage else "",
+        record.outcome if record.outcome != "done" else "",
+        record.error,
+        f"id={record.id}",
+    ]
+    return " ".join(part for part in parts if part)

@@ -1,0 +1,166 @@
+"""What answers cost, and what a local one saved.
+
+Prices per model and day come from genai-prices, a dated list that ships with the program, and from
+the user's own PRICES, which win. A price that is not known is None, never 0.
+"""
+
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Final, Literal
+
+from router.events import Usage
+from router.telemetry.record import Record
+
+Override = Mapping[Literal["input", "cached", "output"], float]
+"""A model's own prices, in USD per million tokens; `cached` may be left out: as `input`."""
+MTOK: Final = 1_000_000
+WARM_S: Final = 300
+"""How long a cloud keeps a prompt's beginning cached (Claude's and Gemini's default)."""
+LEAST_CACHED_TOKENS: Final = 1024
+"""Shorter beginnings are not cached (Claude Sonnet's and Gemini Flash's limit)."""
+MOST_CONVERSATIONS: Final = 2_000
+
+
+@dataclass(frozen=True, slots=True)
+class Rates:
+    """USD per million tokens, for prompts of `from_tokens` and more."""
+
+    input: float
+    output: float
+    cached: float
+    cache_write: float
+    from_tokens: int = 0
+
+
+@dataclass(slots=True)
+class Prices:
+    """The prices of models, looked up once per model and day.
+
+    `overrides`: a user's own prices by model.
+    `cloud_model` is what local answers are compared with; None: with nothing.
+    """
+
+    overrides: Mapping[str, Override] | None = None
+    cloud_model: str | None = None
+    clock: Callable[[], float] = time.time
+    _rates: dict[str, tuple[Rates, ...] | None] = field(default_factory=dict)
+    _day: int = 0
+    _sent: OrderedDict[str, tuple[float, int]] = field(default_factory=OrderedDict)
+
+    def warm(self) -> None:
+        """Load the price list (50 ms, 6 MB); for a thread, before the first answer ends."""
+        self.rates(self.cloud_model or "")
+
+    def rates(self, model: str) -> tuple[Rates, ...] | None:
+        """What the model costs today, by prompt size, cheapest first; None: not known."""
+        day = int(self.clock() // 86_400)
+        if day != self._day:
+            self._rates, self._day = {}, day
+        if model not in self._rates:
+            own = (self.overrides or {}).get(model)
+            self._rates[model] = _overridden(own) if own else _listed(model, self.clock())
+        return self._rates[model]
+
+    def cost_usd(self, model: str, usage: Usage) -> float | None:
+        """What an answer of this model cost; None when its price is unknown."""
+        at = self._rates_for(model, usage.prompt_tokens)
+        if at is None:
+            return None
+        plain = usage.prompt_tokens - usage.cached_tokens - usage.cache_write_tokens
+        usd = (
+            max(plain, 0) * at.input
+            + usage.cached_tokens * at.cached
+            + usage.cache_write_tokens * at.cache_write
+            + usage.completion_tokens * at.output
+        )
+        return usd / MTOK
+
+    def saved_usd(self, usage: Usage, cached_tokens: int = 0) -> float | None:
+        """An estimate of what the cloud would have charged for tokens that were answered locally.
+
+        The same token counts at the cloud model's prices, of which `cached_tokens` at its price
+        for cached input. Its surcharge for writing a cache is left out, so it errs low.
+        """
+        if self.cloud_model is None:
+            return None
+        at = self._rates_for(self.cloud_model, usage.prompt_tokens)
+        if at is None:
+            return None
+        cached = min(cached_tokens, usage.prompt_tokens)
+        plain = usage.prompt_tokens - cached
+        return (plain * at.input + cached * at.cached + usage.completion_tokens * at.output) / MTOK
+
+    def _rates_for(self, model: str, prompt_tokens: int) -> Rates | None:
+        """What the model costs today, for a prompt of this size."""
+        found = None
+        for rates in self.rates(model) or ():
+            if prompt_tokens >= rates.from_tokens:
+                found = rates
+        return found
+
+    def price(self, record: Record) -> None:
+        """Fill in what the answer cost, or what it saved; once, when it has ended."""
+        usage = record.usage
+        if record.target == "local":
+            record.cost_usd = 0.0
+            if usage is not None:
+                record.saved_usd = self.saved_usd(usage, self._cached_tokens(record))
+        elif record.target == "cloud" and usage is not None:
+            record.cost_usd = self.cost_usd(record.model, usage)
+        if usage is not None and record.conversation:
+            self._sent[record.conversation] = (record.time, usage.total_tokens)
+            self._sent.move_to_end(record.conversation)
+            if len(self._sent) > MOST_CONVERSATIONS:
+                self._sent.popitem(last=False)
+
+    def _cached_tokens(self, record: Record) -> int:
+        """Tokens that the cloud would have had cached: what this conversation said before, if
+        that was less than five minutes ago."""
+        at, tokens = self._sent.get(record.conversation, (0.0, 0))
+        return tokens if record.time - at < WARM_S and tokens >= LEAST_CACHED_TOKENS else 0
+
+
+def _overridden(own: Override) -> tuple[Rates, ...]:
+    usd = own["input"]
+    return (Rates(usd, own["output"], own.get("cached", usd), cache_write=usd),)
+
+
+def _listed(model: str, now: float) -> tuple[Rates, ...] | None:
+    # Imported late: it costs 50 ms and 6 MB, and a router without a cloud never needs it.
+    import genai_prices
+
+    today = datetime.fromtimestamp(now, UTC)
+    try:
+        found = genai_prices.calc_price(
+            genai_prices.Usage(), model, genai_request_timestamp=today
+        ).model_price
+    except LookupError:
+        return None
+    if found.input_mtok is None or found.output_mtok is None:
+        return None
+    # A tier counts from the token after its start, and then for the whole prompt.
+    starts = {0} | {tier.start + 1 for tier in getattr(found.input_mtok, "tiers", ())}
+    return tuple(_rates_at(found, start) for start in sorted(starts))
+
+
+def _rates_at(found: Any, from_tokens: int) -> Rates:
+    def usd(price: Any, default: float = 0.0) -> float:
+        if price is None:
+            return default
+        amount = getattr(price, "base", price)
+        for tier in getattr(price, "tiers", ()):
+            if tier.start < from_tokens:
+                amount = tier.price
+        return float(amount)
+
+    plain = usd(found.input_mtok)
+    return Rates(
+        input=plain,
+        output=usd(found.output_mtok),
+        cached=usd(found.cache_read_mtok, plain),
+        cache_write=usd(found.cache_write_mtok, plain),
+        from_tokens=from_tokens,
+    )

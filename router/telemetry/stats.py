@@ -1,0 +1,182 @@
+"""What the journal says, as JSON for the page and for scripts; and what people say of answers.
+
+All times are seconds since 1970 or, in `*_ms`, milliseconds; money is USD, and null where a price
+is not known. `saved_usd` is an estimate (see `Prices.saved_usd`).
+"""
+
+import dataclasses
+import sqlite3
+import time
+from statistics import median, quantiles
+from typing import Any, Final
+
+from router.errors import InvalidRequest
+from router.telemetry.journal import DAY_S, Journal, Record
+
+FLUSH_S: Final = 0.5
+SPEED_SAMPLE: Final = 2_000
+"""Latency and speed come from this many of the latest answers."""
+MOST_DAYS: Final = 36_500
+MOST_DECISIONS: Final = 500
+SLOTS: Final = ((1, 1_800), (3, 3_600), (14, 4 * 3_600), (60, DAY_S))
+"""Days shown at most, and the seconds that one point of the curve then stands for."""
+HIDDEN: Final = frozenset({"conversation", "question"})
+
+SUMS: Final = {
+    "cost_usd": "total(cost_usd)",
+    "saved_usd": "total(saved_usd)",
+    "unpriced": "sum(target = 'cloud' AND first_byte_ms IS NOT NULL AND cost_usd IS NULL)",
+    "unsaved": "sum(target = 'local' AND outcome = 'done' AND saved_usd IS NULL)",
+    "prompt_tokens": "sum(prompt_tokens)",
+    "cached_tokens": "sum(cached_tokens)",
+    "completion_tokens": "sum(completion_tokens)",
+    "reasoning_tokens": "sum(reasoning_tokens)",
+    "fallbacks": "sum(fallback)",
+    "bad": "sum(feedback = 'bad')",
+    "good": "sum(feedback = 'good')",
+}
+CELLS: Final = f"""
+    SELECT CAST((time - ?) / ? AS INTEGER), coalesce(target, 'none'), reason, outcome, count(*),
+           {", ".join(SUMS.values())}
+    FROM requests WHERE time >= ? GROUP BY 1, 2, 3, 4
+"""
+SPEEDS: Final = """
+    SELECT target, first_byte_ms, total_ms, completion_tokens FROM requests
+    WHERE time >= ? AND outcome = 'done' ORDER BY time DESC LIMIT ?
+"""
+
+
+def stats_json(journal: Journal, days: float = 7, now: float | None = None) -> dict[str, Any]:
+    """The last `days` in figures. Reads the file: milliseconds, so call it in a thread.
+
+        {"days", "since", "slot_s", "requests", "local_share": 0..1 | null,
+         "spent_today_usd", "journal": {"path" | null, "trouble"},
+         "totals": SUMS, "targets": {"local" | "cloud" | "none": {"requests", SUMS,
+             "first_byte_ms": {"p50", "p95"} | null, "total_ms": …, "tokens_per_s": p50 | null}},
+         "reasons": [{"reason", "target", "requests"}], most frequent first,
+         "outcomes": {"done" | "failed" | "left": requests},
+         "over_time": [{"time", "local", "cloud", "none", "cost_usd", "saved_usd"}]}
+
+    SUMS: cost_usd, saved_usd, unpriced (cloud answers, also broken off ones, whose cost is
+    unknown), unsaved (local ones that could not be compared), prompt_, cached_, completion_ and
+    reasoning_tokens, fallbacks, and bad and good (feedback).
+    """
+    journal.flush(FLUSH_S)  # what has just been answered counts
+    now = time.time() if now is None else now
+    days = min(max(days, 1 / 24), MOST_DAYS)
+    slot_s = next((seconds for limit, seconds in SLOTS if days <= limit), 7 * DAY_S)
+    since = now - days * DAY_S
+    first = since - since % slot_s
+    cells = _rows(journal, CELLS, first, slot_s, since)
+    speeds = _rows(journal, SPEEDS, since, SPEED_SAMPLE)
+
+    totals: dict[str, float] = dict.fromkeys(SUMS, 0)
+    targets: dict[str, dict[str, Any]] = {
+        name: {"requests": 0, **totals, **_speed(name, speeds)}
+        for name in ("local", "cloud", "none")
+    }
+    reasons: dict[tuple[str, str], int] = {}
+    outcomes = {"done": 0, "failed": 0, "left": 0}
+    slots: dict[int, dict[str, float]] = {}
+    for slot, target, reason, outcome, count, *sums in cells:
+        targets[target]["requests"] += count
+        for name, amount in zip(SUMS, sums, strict=True):
+            targets[target][name] += amount or 0
+            totals[name] += amount or 0
+        reasons[reason, target] = reasons.get((reason, target), 0) + count
+        outcomes[outcome] += count
+        point = slots.setdefault(slot, _point(first + slot * slot_s))
+        point[target] += count
+        point["cost_usd"] += sums[0]
+        point["saved_usd"] += sums[1]
+    local, cloud = targets["local"]["requests"], targets["cloud"]["requests"]
+    return {
+        "days": days,
+        "since": since,
+        "slot_s": slot_s,
+        "requests": sum(outcomes.values()),
+        "local_share": local / (local + cloud) if local + cloud else None,
+        "spent_today_usd": journal.spent_today_usd(),
+        "journal": {"path": str(journal.file.path or "") or None, "trouble": journal.trouble},
+        "totals": totals,
+        "targets": targets,
+        "reasons": [
+            {"reason": reason, "target": target, "requests": count}
+            for (reason, target), count in sorted(reasons.items(), key=lambda item: -item[1])
+        ],
+        "outcomes": outcomes,
+        "over_time": [
+            slots.get(slot, _point(first + slot * slot_s))
+            for slot in range(int((now - first) // slot_s) + 1)
+        ],
+    }
+
+
+def decisions_json(journal: Journal, limit: int = 50) -> dict[str, Any]:
+    """The latest requests, newest first: `{"decisions": [...]}`.
+
+    Each has `tokens_per_s` and every field of Record but those that only serve to recognise a
+    repeat. `prompt` is null unless prompts are journalled.
+    """
+    records = journal.recent(min(max(limit, 1), MOST_DECISIONS))
+    return {"decisions": [_decision_json(record) for record in records]}
+
+
+def feedback_json(journal: Journal, body: dict[str, Any]) -> dict[str, Any]:
+    """Take `{"request_id", "feedback": "good" | "bad"}`; the id is an answer's X-Request-Id.
+
+    Raises InvalidRequest, with status 404 when there is no such request.
+    """
+    request_id, feedback = body.get("request_id"), body.get("feedback")
+    if not isinstance(request_id, str) or not request_id:
+        raise InvalidRequest(
+            "`request_id` must be the X-Request-Id of an answer.", param="request_id"
+        )
+    if feedback not in ("good", "bad"):
+        raise InvalidRequest("`feedback` must be `good` or `bad`.", param="feedback")
+    if not journal.feedback(request_id, feedback):
+        raise InvalidRequest(
+            f"There is no request {request_id[:100]!r} in the journal.",
+            param="request_id",
+            code="request_not_found",
+            status=404,
+        )
+    return {"request_id": request_id, "feedback": feedback}
+
+
+def _decision_json(record: Record) -> dict[str, Any]:
+    values = dataclasses.asdict(record)
+    shown = {name: value for name, value in values.items() if name not in HIDDEN}
+    return shown | {"tokens_per_s": record.tokens_per_s}
+
+
+def _rows(journal: Journal, sql: str, *parameters: object) -> list[tuple[Any, ...]]:
+    try:
+        return journal.file.rows(sql, *parameters)
+    except sqlite3.Error:
+        return []  # nothing was written yet, or it cannot be read: `trouble` says so
+
+
+def _point(at: float) -> dict[str, float]:
+    return {"time": at, "local": 0, "cloud": 0, "none": 0, "cost_usd": 0.0, "saved_usd": 0.0}
+
+
+def _speed(target: str, rows: list[tuple[Any, ...]]) -> dict[str, Any]:
+    mine = [row[1:] for row in rows if row[0] == target]
+    rates = [
+        tokens / (whole - first) * 1000
+        for first, whole, tokens in mine
+        if tokens and first is not None and whole is not None and whole - first > 10
+    ]
+    return {
+        "first_byte_ms": _spread([first for first, _, _ in mine if first is not None]),
+        "total_ms": _spread([whole for _, whole, _ in mine if whole is not None]),
+        "tokens_per_s": median(rates) if rates else None,
+    }
+
+
+def _spread(values: list[float]) -> dict[str, float] | None:
+    if not values:
+        return None
+    cuts = quantiles(values, n=20, method="inclusive") if len(values) > 1 else values * 19
+    return {"p50": cuts[9], "p95": cuts[18]}

@@ -1,0 +1,1 @@
+"""Anthropic Messages: as a caller's dialect (`messages`) and as a backend's (`claude`)."""

@@ -1,0 +1,373 @@
+"""Claude's answer, a stream of server-sent events or a whole message, to our events; and its errors
+to ours.
+
+Source: Anthropic API reference, "Streaming messages", "Errors", "Handling stop reasons".
+"""
+
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
+from typing import Any, Final
+
+import orjson
+
+from router.clouds.failures import CONTEXT_LENGTH, NO_SUCH_MODEL, status_failure
+from router.errors import BackendBroken, BackendError, BackendMisconfigured
+from router.events import (
+    Event,
+    Finish,
+    FinishReason,
+    ReasoningDelta,
+    RefusalDelta,
+    TextDelta,
+    ToolCallDelta,
+    ToolCallStart,
+    Usage,
+)
+from router.wire import sse
+from router.wire.decoder import decoded
+from router.wire.fields import count
+
+BACKEND: Final = "claude"
+
+FINISH: Final[Mapping[str, FinishReason]] = {
+    "end_turn": "stop",
+    "stop_sequence": "stop",
+    "pause_turn": "stop",  # only where Anthropic runs tools itself, which we never ask for
+    "max_tokens": "length",
+    "model_context_window_exceeded": "length",
+    "tool_use": "tool_calls",
+    "refusal": "content_filter",
+}
+BEFORE: Final = "before"
+"""Key in `ToolCallStart.extra`: the blocks that Claude wrote ahead of the call."""
+
+# An error inside a stream has no HTTP status of its own.
+_STATUS: Final[Mapping[str, int]] = {
+    "invalid_request_error": 400,
+    "authentication_error": 401,
+    "billing_error": 402,
+    "permission_error": 403,
+    "not_found_error": 404,
+    "conflict_error": 409,
+    "request_too_large": 413,
+    "rate_limit_error": 429,
+    "api_error": 500,
+    "timeout_error": 504,
+    "overloaded_error": 529,
+}
+# Failures of the account, not of the request, whatever status they come with.
+_BILLING_CODES: Final = frozenset(
+    [
+        "contract_spend_limit_reached",
+        "enforced_spend_limit_reached",
+        "linked_organization_spend_limit_reached",
+        "linked_organization_billing_unavailable",
+        "user_profile_billing_not_authorized",
+        "user_profile_not_billable",
+    ]
+)
+_ACCOUNT_CODES: Final = frozenset(
+    [
+        "cmek_key_disabled",
+        "cmek_key_network_blocked",
+        "organization_not_eligible",
+        "organization_not_enrolled_in_beta",
+        "organization_on_hold",
+        "organization_type_not_supported",
+        "region_not_supported",
+        "unsupported_region",
+        "workspace_human_review_disabled",
+        "workspace_policy_violation",
+    ]
+)
+# Where there is no code, only prose. Lower case.
+_TOO_LONG: Final = ("prompt is too long", "context limit", "context window", "context size")
+_NO_CREDIT: Final = "credit balance is too low"
+
+
+def failure(
+    error: Mapping[str, Any], status: int | None = None, retry_after_s: float | None = None
+) -> BackendError:
+    """What Claude's error object means: by code and type first, then status, words last."""
+    message = _text(error, "message") or "Claude reported an error without a message."
+    kind = _text(error, "type")
+    details = error.get("details")
+    code = _text(details, "error_code") if isinstance(details, Mapping) else ""
+    if status is None or status < 400:
+        status = _STATUS.get(kind, 500)
+    if code in _BILLING_CODES or status == 402 or _NO_CREDIT in message.lower():
+        return BackendMisconfigured(
+            f"Claude's billing refused the request: {message} Check the plan and credit of the "
+            "account that ANTHROPIC_API_KEY belongs to.",
+            backend=BACKEND,
+            code="upstream_billing",
+        )
+    if code in _ACCOUNT_CODES:
+        return BackendMisconfigured(
+            f"Claude does not serve the account of ANTHROPIC_API_KEY: {message}", backend=BACKEND
+        )
+    if status in (401, 403):
+        return BackendMisconfigured(
+            f"Claude refused our key: {message} Check ANTHROPIC_API_KEY.", backend=BACKEND
+        )
+    if status == 404:
+        return BackendMisconfigured(
+            f"Claude has no such model: {message} (ANTHROPIC_MODEL)",
+            backend=BACKEND,
+            code=NO_SUCH_MODEL,
+        )
+    if status in (400, 413) and any(phrase in message.lower() for phrase in _TOO_LONG):
+        return status_failure(400, message, backend=BACKEND, param="messages", code=CONTEXT_LENGTH)
+    return status_failure(
+        status, message, backend=BACKEND, code=code or None, retry_after_s=retry_after_s
+    )
+
+
+def decode(
+    blocks: AsyncIterator[bytes],
+    tool_names: Mapping[str, str] | None = None,
+    backend: str = BACKEND,
+) -> AsyncGenerator[Event, None]:
+    """Turn a Claude message stream, cut into whole SSE events, into our events; see `Decoder`."""
+    return decoded(blocks, Decoder(backend, tool_names))
+
+
+class Decoder:
+    """Turns a Claude message stream into our events.
+
+    In: message_start, (block start, delta*, stop)*, message_delta, message_stop; ping, error.
+    Out: deltas in order, then one Finish. Tool `index` counts tool calls (Claude counts blocks).
+    `tool_names`: the caller's name for each tool that had to be renamed. Unknown events and blocks
+    are passed over. Raises the failure that an error event stands for, and BackendBroken when the
+    stream ends before its message does or is no such stream.
+    """
+
+    def __init__(self, backend: str = BACKEND, tool_names: Mapping[str, str] | None = None) -> None:
+        self._backend = backend
+        self._message = _Message(tool_names or {})
+
+    @property
+    def is_over(self) -> bool:
+        return self._message.ended
+
+    def feed(self, block: bytes) -> Iterator[Event]:
+        """The events of a block."""
+        for data in sse.data_of(block):
+            try:
+                events = self._message.read(orjson.loads(data))
+            except (AttributeError, KeyError, TypeError, ValueError):
+                raise _broken(self._backend, "sent an event that cannot be read") from None
+            yield from events
+            if self.is_over:
+                return
+
+    def end(self) -> Iterator[Event]:
+        """Nothing may: the message has to end first."""
+        raise _broken(self._backend, "broke off its answer before its end")
+
+
+async def decode_whole(
+    chunks: AsyncIterator[bytes],
+    tool_names: Mapping[str, str] | None = None,
+    backend: str = BACKEND,
+) -> AsyncGenerator[Event, None]:
+    """Turn a whole message, in pieces of its JSON, into the events that `decode` makes of a stream.
+
+    Raises what an error in its place stands for, and BackendBroken for what is no message, before
+    the first event.
+    """
+    document = b"".join([chunk async for chunk in chunks])
+    if sse.is_stream(document):
+        async for event in decode(sse.once(document), tool_names, backend):
+            yield event
+        return
+    message = message_of(document, backend)
+    try:
+        events = _said(message, tool_names or {})
+    except (AttributeError, KeyError, TypeError, ValueError):
+        raise _broken(backend, "sent a message that cannot be read") from None
+    for event in events:
+        yield event
+
+
+def message_of(document: bytes, backend: str = BACKEND) -> dict[str, Any]:
+    """The message that a document is. Raises the failure that it tells of, or BackendBroken."""
+    try:
+        message = orjson.loads(document)
+    except orjson.JSONDecodeError:
+        message = None
+    if not isinstance(message, dict):
+        raise _broken(backend, "sent an answer that cannot be read")
+    if isinstance(error := message.get("error"), dict):
+        raise failure(error)
+    if message.get("type") != "message":
+        raise _broken(backend, "sent an answer that is no message")
+    return message
+
+
+def _said(message: dict[str, Any], tool_names: Mapping[str, str]) -> list[Event]:
+    """A message is told like a stream in which each block is whole when it starts."""
+    told = _Message(tool_names)
+    events = list(told.read({"type": "message_start", "message": message}))
+    for block in message["content"]:
+        events += told.read({"type": "content_block_start", "content_block": block})
+        events += told.read({"type": "content_block_stop"})
+    told.read({"type": "message_delta", "delta": message})
+    events += told.read({"type": "message_stop"})
+    return events
+
+
+def _broken(backend: str, how: str) -> BackendBroken:
+    who = "Claude" if backend == BACKEND else f"The {backend} server"
+    return BackendBroken(f"{who} {how}.", backend=backend)
+
+
+class _Message:
+    """One message as it comes in: what must be remembered between its events."""
+
+    def __init__(self, tool_names: Mapping[str, str]) -> None:
+        self.ended = False
+        self._tool_names = tool_names
+        self._usage: dict[str, Any] = {}
+        self._stop_reason: str | None = None
+        self._refusal = ""
+        self._block: dict[str, Any] = {}  # the one that is being written
+        self._pieces: list[str] = []  # of its text, thought or signature
+        self._before: list[dict[str, Any]] = []  # whole blocks since the last tool call
+        self._calls = 0
+
+    def read(self, event: dict[str, Any]) -> tuple[Event, ...]:
+        match event["type"]:
+            case "content_block_delta":
+                return self._delta(event["delta"])
+            case "content_block_start":
+                return self._start(event["content_block"])
+            case "content_block_stop":
+                return self._stop()
+            case "message_start":
+                self._usage = counted(self._usage, event["message"].get("usage"))
+            case "message_delta":
+                self._end(event)
+            case "message_stop":
+                self.ended = True
+                finish = Finish(self._reason(), usage_of(self._usage))
+                return (RefusalDelta(self._refusal), finish) if self._refusal else (finish,)
+            case "error":
+                raise failure(event["error"])
+        return ()
+
+    def _delta(self, delta: dict[str, Any]) -> tuple[Event, ...]:
+        match delta["type"]:
+            case "text_delta":
+                self._pieces.append(text := delta["text"])
+                return (TextDelta(text),)
+            case "input_json_delta" if fragment := delta["partial_json"]:
+                self._pieces.append(fragment)
+                return (ToolCallDelta(self._calls - 1, fragment),) if self._in_call else ()
+            case "thinking_delta":
+                self._pieces.append(thought := delta["thinking"])
+                return (ReasoningDelta(thought),)
+            case "signature_delta":
+                self._block["signature"] = self._block.get("signature", "") + delta["signature"]
+            case "citations_delta":
+                self._block.setdefault("citations", []).append(delta["citation"])
+        return ()
+
+    @property
+    def _in_call(self) -> bool:
+        return bool(self._block["type"] == "tool_use")
+
+    def _start(self, block: dict[str, Any]) -> tuple[Event, ...]:
+        self._block, self._pieces = dict(block), []
+        match block["type"]:
+            case "text":
+                # Claude thought between two texts: keep them apart.
+                apart = len(self._before) > 1 and self._before[-1]["type"] != "text"
+                gap = (TextDelta("\n\n"),) if apart and self._has_text() else ()
+                return (*gap, TextDelta(block["text"])) if block["text"] else gap
+            case "thinking" if block["thinking"]:
+                return (ReasoningDelta(block["thinking"]),)
+            case "tool_use":
+                name = self._tool_names.get(block["name"], block["name"])
+                extra = {BEFORE: self._before} if self._before else None
+                self._before = []
+                self._calls += 1
+                return (ToolCallStart(self._calls - 1, block["id"], name, extra),)
+        return ()
+
+    def _has_text(self) -> bool:
+        return any(block["type"] == "text" for block in self._before)
+
+    def _stop(self) -> tuple[Event, ...]:
+        block = self._block
+        written = "".join(self._pieces)
+        match block["type"]:
+            case "tool_use" if not written:  # the whole input stands in the start event, often {}
+                arguments = orjson.dumps(block.get("input") or {}).decode()
+                return (ToolCallDelta(self._calls - 1, arguments),)
+            case "text":
+                sources = _sources(block.get("citations") or [])
+                text = block["text"] + written
+                if text.strip():  # Claude says white space too, but refuses to be told it
+                    self._before.append({"type": "text", "text": text})
+                return (TextDelta(sources),) if sources else ()
+            case "thinking":
+                self._before.append(block | {"thinking": block["thinking"] + written})
+            case "redacted_thinking":
+                self._before.append(block)
+        return ()
+
+    def _end(self, event: dict[str, Any]) -> None:
+        delta = event["delta"]
+        self._stop_reason = delta.get("stop_reason") or self._stop_reason
+        if self._stop_reason == "refusal":
+            details = delta.get("stop_details") or {}
+            self._refusal = _text(details, "explanation") or "Claude declined to answer."
+        self._usage = counted(self._usage, event.get("usage"))
+
+    def _reason(self) -> FinishReason:
+        if self._stop_reason is None:
+            return "tool_calls" if self._calls else "stop"
+        return FINISH.get(self._stop_reason, "stop")
+
+
+def counted(told: Mapping[str, Any], usage: Any) -> dict[str, Any]:
+    """The counts so far, and what one more event says: null of what it has nothing to say of."""
+    more = usage if isinstance(usage, Mapping) else {}
+    return {**told, **{name: value for name, value in more.items() if value is not None}}
+
+
+def usage_of(told: Any) -> Usage | None:
+    """Claude's token counts in our terms: its input_tokens leave out what the cache had."""
+    if not isinstance(told, Mapping) or type(told.get("output_tokens")) is not int:
+        return None
+    cached = count(told, "cache_read_input_tokens")
+    written = count(told, "cache_creation_input_tokens")
+    return Usage(
+        prompt_tokens=count(told, "input_tokens") + cached + written,
+        completion_tokens=count(told, "output_tokens"),
+        cached_tokens=cached,
+        cache_write_tokens=written,
+        reasoning_tokens=count(told.get("output_tokens_details"), "thinking_tokens"),
+    )
+
+
+def _sources(citations: list[dict[str, Any]]) -> str:
+    """Citations as text, each source once: ` [title](address)` or ` [title, p. 3-4]`."""
+    seen: dict[str, None] = {}
+    for citation in citations:
+        title = citation.get("document_title") or citation.get("title") or citation.get("source")
+        url = citation.get("url")
+        first, past = citation.get("start_page_number"), citation.get("end_page_number")
+        if url:
+            seen[f" [{title or url}]({url})"] = None
+        elif isinstance(first, int) and isinstance(past, int):  # `past` is the page after
+            pages = f"p. {first}" if past <= first + 1 else f"p. {first}-{past - 1}"
+            seen[f" [{title or 'document'}, {pages}]"] = None
+        elif title:
+            seen[f" [{title}]"] = None
+    return "".join(seen)
+
+
+def _text(holder: Mapping[str, Any], name: str) -> str:
+    value = holder.get(name)
+    return value if isinstance(value, str) else ""

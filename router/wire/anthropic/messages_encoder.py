@@ -1,0 +1,195 @@
+"""Answers in Anthropic's Messages format: our events as its stream of blocks, or as one message.
+
+Source: Anthropic API reference, "Messages" and "Streaming messages".
+"""
+
+import re
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from typing import Any, Final
+
+import orjson
+
+from router.events import Event, Finish, FinishReason, ReasoningDelta, RefusalDelta, Usage
+from router.request import ChatRequest, size_tokens
+from router.wire import sse
+from router.wire.anthropic.blocks import Block, Blocks, Kind, Step
+
+_STOP: Final[dict[FinishReason, str]] = {
+    "stop": "end_turn",
+    "length": "max_tokens",
+    "tool_calls": "tool_use",
+    "content_filter": "refusal",
+}
+
+
+async def stream(
+    events: AsyncIterator[Event], request: ChatRequest, model: str, answer_id: str, created: int
+) -> AsyncGenerator[bytes, None]:
+    """The answer as SSE: message_start, blocks one after the other, message_delta, message_stop.
+
+    The input tokens of message_start are our estimate (nobody has counted yet), those of
+    message_delta the backend's.
+    """
+    estimate = Usage(size_tokens(request), 0)
+    yield _event({"type": "message_start", "message": _message(answer_id, model, [], estimate)})
+    answer = _Answer(request, answer_id)
+    before = b""
+    async for event in events:
+        for step, block, words in answer.add(event):
+            if step == "more":
+                yield b"%b%b}}\n\n" % (before, sse.json_of(words))
+            elif step == "begin":
+                before = _before_words(block)
+                start = {"index": block.index, "content_block": answer.empty(block)}
+                yield _event({"type": "content_block_start"} | start)
+            else:
+                yield _event({"type": "content_block_stop", "index": block.index})
+        if isinstance(event, Finish):
+            delta = _ending(event, answer.refusal) | {"container": None}
+            counts = _counts(event.usage or estimate)
+            last = {"type": "message_delta", "delta": delta, "usage": counts}
+            yield _event(last) + _event({"type": "message_stop"})
+            return
+
+
+async def complete(
+    events: AsyncIterator[Event], request: ChatRequest, model: str, answer_id: str, created: int
+) -> dict[str, Any]:
+    """The answer as one message; its blocks are those of the stream."""
+    answer = _Answer(request, answer_id)
+    finish = Finish("stop")
+    async for event in events:
+        for _ in answer.add(event):
+            pass
+        if isinstance(event, Finish):
+            finish = event
+    usage = finish.usage or Usage(size_tokens(request), 0)
+    content = [answer.whole(block) for block in answer.blocks.done]
+    return _message(answer_id, model, content, usage) | _ending(finish, answer.refusal)
+
+
+def shows_thoughts(request: ChatRequest) -> bool:
+    """Has the caller asked for the model's thoughts?"""
+    thinking = (request.original or {}).get("thinking") or {}
+    return thinking.get("type", "disabled") != "disabled" and thinking.get("display") != "omitted"
+
+
+class _Answer:
+    """The blocks that this caller is shown.
+
+    Thoughts only if asked for: callers that did not ask expect text in the first block. A refusal
+    is no block but part of how the message ends.
+    """
+
+    def __init__(self, request: ChatRequest, answer_id: str) -> None:
+        self._shows_thoughts = shows_thoughts(request)
+        self.blocks = Blocks()
+        self.refusal = ""
+        self._key = answer_id.removeprefix("msg_")
+
+    def add(self, event: Event) -> Iterator[Step]:
+        match event:
+            case Finish():
+                return self.blocks.end()
+            case RefusalDelta(text):
+                self.refusal += text
+                return iter(())
+            case ReasoningDelta() if not self._shows_thoughts:
+                return iter(())
+        return self.blocks.add(event)
+
+    def empty(self, block: Block) -> dict[str, Any]:
+        match block.kind:
+            case "text":
+                return {"type": "text", "text": "", "citations": None}
+            case "reasoning":
+                return {"type": "thinking", "thinking": "", "signature": ""}
+        called = {"id": self._call_id(block), "name": block.name, "input": {}}
+        return {"type": "tool_use", **called, "caller": {"type": "direct"}}
+
+    def whole(self, block: Block) -> dict[str, Any]:
+        match block.kind:
+            case "text":
+                return self.empty(block) | {"text": block.text}
+            case "reasoning":
+                return self.empty(block) | {"thinking": block.text}
+        return self.empty(block) | {"input": _input(block.text)}
+
+    def _call_id(self, block: Block) -> str:
+        """The call's own id, if Claude would take it back in a later turn, else one of ours.
+
+        Some local servers have characters in it that Claude refuses, or begin at call_0 in every
+        answer, while Claude wants each id once in a conversation.
+        """
+        return block.id if _LASTING_ID.fullmatch(block.id) else f"toolu_{self._key}_{block.index}"
+
+
+_LASTING_ID: Final = re.compile(r"[a-zA-Z0-9_-]{8,64}")
+
+_DELTAS: Final[dict[Kind, tuple[str, str]]] = {
+    "text": ("text_delta", "text"),
+    "reasoning": ("thinking_delta", "thinking"),
+    "call": ("input_json_delta", "partial_json"),
+}
+
+
+def _before_words(block: Block) -> bytes:
+    """What stands before the words in each delta of a block; two braces stand after them."""
+    kind, key = _DELTAS[block.kind]
+    return (
+        f'event: content_block_delta\ndata: {{"type":"content_block_delta","index":{block.index},'
+        f'"delta":{{"type":"{kind}","{key}":'
+    ).encode()
+
+
+def _input(arguments: str) -> dict[str, Any]:
+    """A tool call's input. What is not a JSON object, as when it was cut off, is kept as text."""
+    try:
+        value = orjson.loads(arguments or "{}")
+    except orjson.JSONDecodeError:
+        value = None
+    return value if isinstance(value, dict) else {"_raw": arguments}
+
+
+def _message(answer_id: str, model: str, content: list[Any], usage: Usage) -> dict[str, Any]:
+    return {
+        "id": answer_id,
+        "type": "message",
+        "role": "assistant",
+        "model": model,
+        "content": content,
+        "stop_reason": None,
+        "stop_sequence": None,
+        "stop_details": None,
+        "container": None,
+        "usage": _counts(usage)
+        | {"cache_creation": None, "inference_geo": None, "service_tier": None},
+    }
+
+
+def _ending(finish: Finish, refusal: str) -> dict[str, Any]:
+    details = None
+    if finish.reason == "content_filter":
+        details = {"type": "refusal", "category": None, "explanation": refusal or None}
+    return {
+        "stop_reason": _STOP[finish.reason],
+        "stop_sequence": None,
+        "stop_details": details,
+    }
+
+
+def _counts(usage: Usage) -> dict[str, Any]:
+    """Anthropic's input_tokens leave out what went through the cache."""
+    cached = usage.cached_tokens + usage.cache_write_tokens
+    return {
+        "input_tokens": max(usage.prompt_tokens - cached, 0),
+        "cache_creation_input_tokens": usage.cache_write_tokens,
+        "cache_read_input_tokens": usage.cached_tokens,
+        "output_tokens": usage.completion_tokens,
+        "output_tokens_details": {"thinking_tokens": usage.reasoning_tokens},
+        "server_tool_use": None,
+    }
+
+
+def _event(data: dict[str, Any]) -> bytes:
+    return sse.event(data, data["type"])

@@ -1,0 +1,356 @@
+"""Chat Completions: the encoder of our events, and the decoder of a local server's answers.
+
+Source: OpenAI API reference, "Chat Completions"; `reasoning_content` and `reasoning` are what
+local servers (LM Studio, llama.cpp, Ollama, vLLM) add to it.
+"""
+
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Mapping
+from dataclasses import replace
+from typing import Any, Final
+
+import orjson
+
+from router.errors import (
+    BackendBroken,
+    BackendBusy,
+    BackendError,
+    BackendRejected,
+    BackendUnfit,
+    RouterError,
+)
+from router.events import (
+    Event,
+    Finish,
+    FinishReason,
+    Logprobs,
+    ReasoningDelta,
+    RefusalDelta,
+    TextDelta,
+    TokenLogprob,
+    ToolCallDelta,
+    ToolCallStart,
+    Usage,
+)
+from router.request import ChatRequest, checked, parse_json, text_of
+from router.wire import sse
+from router.wire.chat.tool_calls import ToolCalls
+from router.wire.decoder import decoded
+from router.wire.fields import count
+from router.wire.responses.parser import chat_of
+
+ID_PREFIX: Final = "chatcmpl-"
+KEEPALIVE: Final = b": keep-alive\n\n"
+
+
+def parse(raw: bytes, headers: Mapping[str, str] | None = None) -> ChatRequest:
+    """The request, untouched. Raises InvalidRequest, naming the field.
+
+    Cursor sends bodies of the Responses dialect here too, and reads chat answers to them.
+    """
+    body = parse_json(raw)
+    if "messages" not in body and "input" in body:
+        body, dropped = chat_of(body)
+        return ChatRequest(body, dropped=dropped)
+    return ChatRequest(checked(body))
+
+
+# --- events to Chat Completions -------------------------------------------------------------------
+
+
+async def stream(
+    events: AsyncIterator[Event], request: ChatRequest, model: str, answer_id: str, created: int
+) -> AsyncGenerator[bytes, None]:
+    """The answer as SSE: role, deltas, one finish, usage if the caller asked for it, [DONE].
+
+    A chunk is put together from bytes that are the same in every chunk and the JSON of its
+    delta: a token costs a microsecond or two.
+    """
+    start = b'data: {"id":%b,"object":"chat.completion.chunk","created":%d,"model":%b,' % (
+        orjson.dumps(answer_id),
+        created,
+        orjson.dumps(model),
+    )
+    usage_null = b',"usage":null' if request.include_usage else b""
+    before = start + b'"choices":[{"index":0,"delta":'
+    end = b',"finish_reason":null}]' + usage_null + b"}\n\n"
+    after = b',"logprobs":null' + end
+    yield before + b'{"role":"assistant","content":"","refusal":null}' + after
+    async for event in events:
+        if isinstance(event, Finish):
+            ending = [
+                b'%b{},"logprobs":null,"finish_reason":"%b"}]%b}\n\n'
+                % (before, event.reason.encode(), usage_null)
+            ]
+            if request.include_usage and event.usage:
+                counts = orjson.dumps(usage_body(event.usage))
+                ending.append(b'%b"choices":[],"usage":%b}\n\n' % (start, counts))
+            # In one piece: many callers hang up when they have read [DONE].
+            yield b"".join([*ending, sse.DONE])
+            return
+        if isinstance(event, Logprobs):
+            yield before + b'{},"logprobs":' + orjson.dumps(_logprobs(event.tokens)) + end
+        else:
+            yield before + _delta(event) + after
+
+
+def _delta(event: Event) -> bytes:
+    match event:
+        case TextDelta(text):
+            return b'{"content":%b}' % sse.json_of(text)
+        case ReasoningDelta(text):
+            return b'{"reasoning_content":%b}' % sse.json_of(text)
+        case ToolCallDelta(index, arguments):
+            return b'{"tool_calls":[{"index":%d,"function":{"arguments":%b}}]}' % (
+                index,
+                sse.json_of(arguments),
+            )
+        case ToolCallStart(index, id, name):
+            function = {"name": name, "arguments": ""}
+            call = {"index": index, "id": id, "type": "function", "function": function}
+            return sse.json_of({"tool_calls": [call]})
+        case RefusalDelta(text):
+            return b'{"refusal":%b}' % sse.json_of(text)
+        case _:
+            raise TypeError(f"not a delta: {event!r}")
+
+
+async def complete(
+    events: AsyncIterator[Event], request: ChatRequest, model: str, answer_id: str, created: int
+) -> dict[str, Any]:
+    """The answer as one JSON object."""
+    text, reasoning, refusal = [], [], []
+    tokens: list[TokenLogprob] = []
+    calls: dict[int, dict[str, Any]] = {}
+    arguments: dict[int, list[str]] = {}
+    finish = Finish("stop")
+    async for event in events:
+        match event:
+            case TextDelta(piece):
+                text.append(piece)
+            case ReasoningDelta(piece):
+                reasoning.append(piece)
+            case RefusalDelta(piece):
+                refusal.append(piece)
+            case Logprobs(more):
+                tokens += more
+            case ToolCallStart(index, id, name):
+                calls[index] = {"id": id, "type": "function", "function": {"name": name}}
+                arguments[index] = []
+            case ToolCallDelta(index, piece):
+                arguments[index].append(piece)
+            case Finish():
+                finish = event
+    for index, call in calls.items():
+        call["function"]["arguments"] = "".join(arguments[index])
+    message: dict[str, Any] = {
+        "role": "assistant",
+        "content": "".join(text) if text or not (calls or refusal) else None,
+        "refusal": "".join(refusal) or None,
+    }
+    if reasoning:
+        message["reasoning_content"] = "".join(reasoning)
+    if calls:
+        message["tool_calls"] = list(calls.values())
+    choice = {
+        "index": 0,
+        "message": message,
+        "logprobs": _logprobs(tokens) if tokens else None,
+        "finish_reason": finish.reason,
+    }
+    body = {
+        "id": answer_id,
+        "object": "chat.completion",
+        "created": created,
+        "model": model,
+        "choices": [choice],
+    }
+    if finish.usage:
+        body["usage"] = usage_body(finish.usage)
+    return body
+
+
+def _logprobs(tokens: Iterable[TokenLogprob]) -> dict[str, Any]:
+    told = [_token(token) | {"top_logprobs": [_token(t) for t in token.top]} for token in tokens]
+    return {"content": told, "refusal": None}
+
+
+def _token(token: TokenLogprob) -> dict[str, Any]:
+    said = token.token.encode("utf-8", "replace")
+    return {"token": said.decode(), "logprob": token.logprob, "bytes": list(said)}
+
+
+def usage_body(usage: Usage) -> dict[str, Any]:
+    """OpenAI's usage object."""
+    return {
+        "prompt_tokens": usage.prompt_tokens,
+        "completion_tokens": usage.completion_tokens,
+        "total_tokens": usage.total_tokens,
+        "prompt_tokens_details": {
+            "cached_tokens": usage.cached_tokens,
+            "cache_write_tokens": usage.cache_write_tokens,
+        },
+        "completion_tokens_details": {"reasoning_tokens": usage.reasoning_tokens},
+    }
+
+
+def error_body(error: RouterError) -> dict[str, Any]:
+    return {
+        "error": {
+            "message": error.message,
+            "type": error.type,
+            "param": error.param,
+            "code": error.code,
+        }
+    }
+
+
+def error_event(error: RouterError) -> bytes:
+    """A failure in mid-stream. It is the last event: there is no finish and no [DONE]."""
+    return sse.event(error_body(error))
+
+
+# --- Chat Completions to events -------------------------------------------------------------------
+
+
+def decode(blocks: AsyncIterator[bytes], backend: str = "local") -> AsyncGenerator[Event, None]:
+    """Turn a chat stream, cut into blocks of whole SSE events, into our events; see `Decoder`."""
+    return decoded(blocks, Decoder(backend))
+
+
+def decode_complete(body: Mapping[str, Any], backend: str = "local") -> list[Event]:
+    """The events of an answer that came as one JSON object. Raises like `Decoder`."""
+    decoder = Decoder(backend)
+    return [*decoder.read(body, "message"), *decoder.end()]
+
+
+def _failure(error: Any, backend: str) -> BackendError:
+    """The error inside an answer, in either of its two shapes: text, or an object."""
+    fields = error if isinstance(error, dict) else {"message": error}
+    message = fields.get("message")
+    if not isinstance(message, str) or not message:
+        message = f"{backend} reported an error without a message."
+    kind, code = (str(fields.get(name)) for name in ("type", "code"))
+    if {kind, code} & {"context_length_exceeded", "exceed_context_size_error"}:
+        return BackendUnfit(message, backend=backend, code="context_length_exceeded")
+    if {kind, code} & {
+        "429",
+        "503",
+        "529",
+        "rate_limit_error",
+        "overloaded_error",
+        "unavailable_error",
+    }:
+        return BackendBusy(message, backend=backend)
+    if {kind, code} & {"400", "422", "invalid_request_error"}:
+        return BackendRejected(message, backend=backend)
+    return BackendBroken(message, backend=backend)
+
+
+class Decoder:
+    """Turns a chat stream into our events.
+
+    Takes what local servers make of the format: tool calls without index or id, whole or in
+    pieces, their names repeated; "stop" after a tool call; usage in the last choice's chunk or
+    in its own. Raises BackendError for an error in the stream, BackendBroken for one that is
+    not JSON or ends without saying why.
+    """
+
+    def __init__(self, backend: str = "local") -> None:
+        self._backend = backend
+        self.is_over = False
+        self._reason: str | None = None
+        self._usage: Usage | None = None
+        self._calls = ToolCalls(backend)
+
+    def feed(self, block: bytes) -> Iterator[Event]:
+        """The events of a block; those of the end too, if the stream says that it ends here."""
+        for data in sse.data_of(block):
+            if data == b"[DONE]":
+                self.is_over = True
+                yield from self.end()
+                return
+            yield from self.read(_loads(data, self._backend), "delta")
+
+    def read(self, body: Mapping[str, Any], key: str) -> Iterator[Event]:
+        """The events of one chunk ("delta") or of a whole answer ("message")."""
+        if error := body.get("error"):
+            raise _failure(error, self._backend)
+        if usage := body.get("usage"):
+            self._usage = usage_of(usage)
+        try:
+            choice = next((c for c in body.get("choices") or () if not c.get("index")), None)
+            if choice is None:
+                return
+            if said := choice.get(key):
+                yield from self._said(said)
+            if reason := choice.get("finish_reason"):
+                self._reason = str(reason)
+        except (AttributeError, TypeError) as error:
+            raise BackendBroken(
+                f"{self._backend} sent an answer that is not in the Chat Completions format.",
+                backend=self._backend,
+            ) from error
+
+    def _said(self, said: Mapping[str, Any]) -> Iterator[Event]:
+        # Some servers send both names for the same words.
+        if reasoning := said.get("reasoning_content") or said.get("reasoning"):
+            yield ReasoningDelta(text_of(reasoning))
+        if content := text_of(said.get("content")):
+            yield TextDelta(content)
+        if refusal := said.get("refusal"):
+            yield RefusalDelta(text_of(refusal))
+        pieces: Iterable[Mapping[str, Any]] = said.get("tool_calls") or ()
+        if function := said.get("function_call"):
+            pieces = [{"index": 0, "function": function}]
+        for piece in pieces:
+            yield from self._calls.read(piece)
+
+    def end(self) -> Iterator[Event]:
+        """What follows when nothing more comes."""
+        if self._reason is None:
+            raise BackendBroken(
+                f"{self._backend} broke off its answer in the middle.", backend=self._backend
+            )
+        if self._reason == "error":
+            raise BackendBroken(
+                f"{self._backend} ended its answer with an error.", backend=self._backend
+            )
+        yield from self._calls.end()
+        reason = _FINISH.get(self._reason, "stop")
+        if reason in ("stop", "tool_calls"):
+            reason = "tool_calls" if self._calls else "stop"
+        yield Finish(reason, self._usage)
+
+
+_FINISH: Final[dict[str, FinishReason]] = {
+    "length": "length",
+    "max_tokens": "length",
+    "content_filter": "content_filter",
+}
+
+
+def usage_of(usage: Any) -> Usage | None:
+    """Usage as a chat server reports it; None where it is not there."""
+    if not isinstance(usage, dict):
+        return None
+    counted = Usage(count(usage, "prompt_tokens"), count(usage, "completion_tokens"))
+    prompt = usage.get("prompt_tokens_details")
+    completion = usage.get("completion_tokens_details")
+    if not prompt and not completion:  # most local servers have none
+        return counted
+    return replace(
+        counted,
+        cached_tokens=count(prompt, "cached_tokens"),
+        cache_write_tokens=count(prompt, "cache_write_tokens"),
+        reasoning_tokens=count(completion, "reasoning_tokens"),
+    )
+
+
+def _loads(data: bytes, backend: str) -> dict[str, Any]:
+    try:
+        body = orjson.loads(data)
+    except orjson.JSONDecodeError:
+        body = None
+    if not isinstance(body, dict):
+        raise BackendBroken(f"{backend} sent something that is not JSON.", backend=backend)
+    return body

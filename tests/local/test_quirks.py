@@ -1,0 +1,70 @@
+"""What each kind of local server is sent of a chat request."""
+
+from typing import Any
+
+import pytest
+
+from router.errors import BackendUnfit
+from router.local.quirks import adapted, check_fit
+from router.request import ChatRequest
+
+SERVERS = ["lmstudio", "llama.cpp", "ollama", "vllm", "openai", ""]
+A, B = ({"type": "function", "function": {"name": name, "parameters": {}}} for name in "ab")
+NAMED_B = {"type": "function", "function": {"name": "b"}}
+
+
+def request(**fields: Any) -> ChatRequest:
+    return ChatRequest({"messages": [{"role": "user", "content": "Hi"}], **fields})
+
+
+def sent(server: str, **fields: Any) -> dict[str, Any]:
+    asked = request(**fields)
+    before = repr(asked.body)
+    body = adapted(asked, "m", server)
+    assert repr(asked.body) == before
+    return body
+
+
+@pytest.mark.parametrize("server", SERVERS)
+def test_a_named_tool_is_the_only_one_where_it_cannot_be_named(server: str) -> None:
+    body = sent(server, tools=[A, B], tool_choice=NAMED_B)
+    if server in ("lmstudio", "llama.cpp", "ollama"):
+        assert (body["tools"], body["tool_choice"]) == ([B], "required")
+    else:
+        assert (body["tools"], body["tool_choice"]) == ([A, B], NAMED_B)
+
+
+@pytest.mark.parametrize("server", SERVERS)
+@pytest.mark.parametrize("mode", ["auto", "required"])
+def test_only_tools_that_are_allowed_are_shown(server: str, mode: str) -> None:
+    choice = {"type": "allowed_tools", "allowed_tools": {"mode": mode, "tools": [NAMED_B]}}
+    body = sent(server, tools=[A, B], tool_choice=choice)
+    assert (body["tools"], body["tool_choice"]) == ([B], mode)
+
+
+@pytest.mark.parametrize("server", SERVERS)
+@pytest.mark.parametrize("choice", ["auto", "none", "required", None, {"odd": 1}])
+def test_any_other_choice_is_the_servers_business(server: str, choice: Any) -> None:
+    body = sent(server, tools=[A, B], tool_choice=choice)
+    assert (body["tools"], body["tool_choice"]) == ([A, B], choice)
+
+
+@pytest.mark.parametrize("server", SERVERS)
+def test_a_json_object_is_asked_for_by_schema_where_the_word_has_no_effect(server: str) -> None:
+    wanted = sent(server, response_format={"type": "json_object"})["response_format"]
+    if server in ("lmstudio", "llama.cpp"):
+        assert wanted["type"] == "json_schema"
+        assert wanted["json_schema"]["schema"] == {"type": "object"}
+    else:
+        assert wanted == {"type": "json_object"}
+
+
+@pytest.mark.parametrize("server", SERVERS)
+def test_several_answers_are_not_asked_of_a_server_that_gives_one(server: str) -> None:
+    check_fit(request(n=1), "local", server)
+    if server in ("lmstudio", "ollama"):
+        with pytest.raises(BackendUnfit) as caught:
+            check_fit(request(n=2), "local", server)
+        assert caught.value.param == "n"
+    else:
+        check_fit(request(n=2), "local", server)

@@ -1,0 +1,403 @@
+import base64
+import json
+import logging
+import os
+import random
+import string
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, quote_plus
+
+import orjson
+import pytest
+from detect_secrets.core.scan import scan_line
+from detect_secrets.settings import transient_settings
+
+from router.privacy.key_shapes import PEM, SHAPES
+from router.privacy.scanner import LOOK_AGAIN_S, PrivacyScanner
+from tests.support.house import house
+from tests.support.keys import ALNUM, CANARIES, URL_SAFE, made_up
+
+TOKEN = "svc-" + made_up(URL_SAFE, 40, "own")
+PASSPHRASE = "correct horse, battery & staple"
+AWKWARD = 'quote" back\\slash /é and a space'
+
+
+def asking(text: str) -> bytes:
+    return orjson.dumps({"model": "auto", "messages": [{"role": "user", "content": text}]})
+
+
+@pytest.fixture
+def env(tmp_path: Path) -> Path:
+    path = tmp_path / ".env"
+    path.write_text(
+        f"export SERVICE_TOKEN={TOKEN}\n"
+        f'DB_PASSWORD="{PASSPHRASE}"  # the database\n'
+        f"ODD_SECRET='{AWKWARD}'\n"
+        "SHORT_KEY=abc123\n"
+        "SERVER_HOST=a-host-name-of-some-length-17.example\n"
+        "FILLED_IN_KEY=xxxxxxxxxxxxxxxxxxxxxxxx\n"
+        "TO_FILL_IN_KEY=your-api-key-goes-here\n"
+        "POINTS_TO_KEY=${SERVICE_TOKEN_OF_ANOTHER_NAME}\n"
+        f"SSL_KEY={tmp_path}\n",
+        encoding="utf-8",
+    )
+    return path
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        TOKEN,
+        f"SERVICE_TOKEN={TOKEN}",
+        f"first line\n{TOKEN}\nlast line",
+        f"tab\t{TOKEN}",
+        f"https://user:{TOKEN}@host/path",
+        f"prefix-{TOKEN}-suffix",
+        f"glued{TOKEN}together",
+        f"windows\\n{TOKEN}",
+    ],
+)
+def test_an_own_secret_is_found_wherever_it_stands(env: Path, text: str) -> None:
+    assert PrivacyScanner([env]).scan(asking(text)) == "value of SERVICE_TOKEN in .env"
+
+
+async def test_the_routers_own_keys_stay_here_also_where_no_file_has_them() -> None:
+    async with house(router_api_key=TOKEN) as h:
+        headers = {"authorization": f"Bearer {TOKEN}", "x-force-route": "cloud"}
+        refused = await h.ask(f"Why does {TOKEN} not open the door?", headers=headers)
+        assert refused.status_code == 409
+        answered = await h.ask("Why does it not open the door?", headers=headers)
+        assert answered.status_code == 200
+
+
+@pytest.mark.parametrize(("secret", "name"), [(PASSPHRASE, "DB_PASSWORD"), (AWKWARD, "ODD_SECRET")])
+@pytest.mark.parametrize(
+    "dumps",
+    [orjson.dumps, lambda b: json.dumps(b).encode(), lambda b: json.dumps(b, indent=1).encode()],
+    ids=["orjson", "ascii", "indented"],
+)
+def test_an_own_secret_is_found_however_its_json_is_written(
+    env: Path, secret: str, name: str, dumps: Callable[[Any], bytes]
+) -> None:
+    scanner = PrivacyScanner([env])
+    arguments = orjson.dumps({"content": f"it is\n{secret}"}).decode()
+    call = {"id": "1", "type": "function", "function": {"name": "write", "arguments": arguments}}
+    for message in (
+        {"role": "tool", "content": f"the value is {secret}!"},
+        {"role": "assistant", "content": None, "tool_calls": [call]},
+    ):
+        assert scanner.scan(dumps({"messages": [message]})) == f"value of {name} in .env"
+
+
+def test_an_own_secret_is_found_in_an_address_and_in_ascii_json(env: Path) -> None:
+    scanner = PrivacyScanner([env])
+    for written in (quote(AWKWARD, safe=""), quote_plus(AWKWARD), json.dumps({"k": AWKWARD})):
+        assert scanner.scan(asking(f"x={written}&y")) == "value of ODD_SECRET in .env"
+        nested = json.dumps({"arguments": json.dumps({"command": f"echo {written}"})})
+        assert scanner.scan(asking(nested)) == "value of ODD_SECRET in .env"
+
+
+def test_escaped_slashes_and_letters_hide_nothing() -> None:
+    key = CANARIES["AWS id"]
+    escaped = "".join(f"\\u{ord(c):04x}" for c in key)
+    assert PrivacyScanner().scan(b'{"content":"%s"}' % escaped.encode()) == "AWS access key id"
+    secret = CANARIES["AWS secret"].replace("/", "\\/")
+    assert PrivacyScanner().scan(b'{"content":"%s"}' % secret.encode()) == "AWS secret access key"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "abc123",
+        "a-host-name-of-some-length-17.example",
+        "xxxxxxxxxxxxxxxxxxxxxxxx",
+        "your-api-key-goes-here",
+        "${SERVICE_TOKEN_OF_ANOTHER_NAME}",
+        TOKEN[:-1],
+        TOKEN.swapcase(),
+        PASSPHRASE.replace("horse", "house"),
+    ],
+)
+def test_what_is_no_secret_or_not_all_of_it_is_let_through(env: Path, text: str) -> None:
+    assert PrivacyScanner([env]).scan(asking(f"about {text} and more")) is None
+
+
+def test_the_name_of_a_file_is_no_secret(env: Path) -> None:
+    assert PrivacyScanner([env]).scan(asking(f"look into {env.parent}")) is None
+
+
+def test_a_changed_file_is_read_again_after_a_while(env: Path) -> None:
+    now = 0.0
+    scanner = PrivacyScanner([env], clock=lambda: now)
+    fresh = "new-" + made_up(URL_SAFE, 40, "fresh")
+    assert scanner.scan(asking(fresh)) is None
+    env.write_text(f"FRESH_TOKEN={fresh}\n")
+    assert scanner.scan(asking(fresh)) is None
+    now += LOOK_AGAIN_S
+    assert scanner.scan(asking(fresh)) == "value of FRESH_TOKEN in .env"
+    assert scanner.scan(asking(TOKEN)) is None
+
+
+def test_secrets_of_a_file_that_vanishes_stay_secret(env: Path) -> None:
+    now = 0.0
+    scanner = PrivacyScanner([env], clock=lambda: now)
+    assert scanner.scan(asking(TOKEN))
+    env.unlink()
+    now += LOOK_AGAIN_S
+    assert scanner.scan(asking(TOKEN))
+
+
+def test_a_missing_env_file_is_nothing_to_speak_of_but_another_file_is(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    now = 0.0
+    scanner = PrivacyScanner([tmp_path / ".env", tmp_path / "work.env"], clock=lambda: now)
+    for _ in range(3):
+        scanner.scan(asking("hello"))
+        now += LOOK_AGAIN_S
+    assert [record.getMessage() for record in caplog.records] == [
+        f"No secrets of {tmp_path / 'work.env'} are looked for: there is no such file."
+    ]
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe\x00binary\x00", None])
+def test_a_file_that_cannot_be_read_is_named_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, content: bytes | None
+) -> None:
+    path = tmp_path / "odd.env"
+    if content is None:
+        path.mkdir()
+    else:
+        path.write_bytes(content)
+    scanner = PrivacyScanner([path])
+    assert scanner.scan(asking("hello")) is None
+    assert "odd.env" in caplog.text
+    assert caplog.records[0].levelno == logging.WARNING
+
+
+def test_secrets_are_not_kept_in_memory(env: Path) -> None:
+    scanner = PrivacyScanner([env])
+    scanner.scan(asking("hello"))
+    seen: set[int] = set()
+
+    def texts(value: object) -> list[str]:
+        if id(value) in seen:
+            return []
+        seen.add(id(value))
+        if isinstance(value, str | bytes):
+            return [value if isinstance(value, str) else value.decode("latin-1")]
+        if isinstance(value, list | tuple | set):
+            return [text for item in value for text in texts(item)]
+        slots = getattr(type(value), "__slots__", ())
+        fields = [*vars(value).values()] if hasattr(value, "__dict__") else []
+        return [t for item in [*fields, *(getattr(value, s) for s in slots)] for t in texts(item)]
+
+    held = texts(scanner)
+    assert any("SERVICE_TOKEN" in text for text in held)
+    pieces = {s[i : i + 6] for s in (TOKEN, PASSPHRASE, AWKWARD) for i in range(len(s) - 5)}
+    assert not [text for text in held if any(piece in text for piece in pieces)]
+
+
+@pytest.mark.parametrize("key", CANARIES.values(), ids=CANARIES.keys())
+@pytest.mark.parametrize(
+    "text",
+    [
+        "\x1b[1;32m{}\x1b[0m",
+        "https%3A%2F%2Fx%2F%3Fkey%3D{}",
+        "%22{}%22",
+        "C:\\{}",
+        "{}",
+        "key={}",
+        "a\n{}\nb",
+        "say '{}' to me",
+        'header: "{}",',
+        "https://x/?key={}&a=b",
+    ],
+)
+def test_well_known_keys_are_found_wherever_a_word_begins(key: str, text: str) -> None:
+    rule = PrivacyScanner().scan(asking(text.format(key)))
+    assert rule is not None
+    assert rule in {shape.name for shape in SHAPES}
+    assert key not in rule
+
+
+@pytest.mark.parametrize("key", CANARIES.values(), ids=CANARIES.keys())
+def test_a_key_of_which_a_search_has_coloured_a_part_is_found(key: str) -> None:
+    for start, end in ((0, 4), (4, 9)):
+        shown = f"{key[:start]}\x1b[01;31m\x1b[K{key[start:end]}\x1b[m\x1b[K{key[end:]}"
+        assert PrivacyScanner().scan(asking(f"config.py:7:KEY={shown}"))
+
+
+def test_every_shape_of_the_table_has_a_made_up_key() -> None:
+    found = {PrivacyScanner().scan(asking(key)) for key in CANARIES.values()}
+    assert {shape.name for shape in SHAPES} == found
+
+
+def test_a_private_key_is_found_in_each_of_its_armours() -> None:
+    material = "\n".join(made_up(ALNUM + "+/", 64, str(i)) for i in range(8))
+    for kind in ("RSA ", "EC ", "OPENSSH ", "ENCRYPTED ", ""):
+        for head in ("", "Proc-Type: 4,ENCRYPTED\nDEK-Info: AES-128-CBC,0123456789ABCDEF\n\n"):
+            pem = f"-----BEGIN {kind}PRIVATE KEY-----\n{head}{material}\n-----END"
+            assert PrivacyScanner().scan(asking(pem)) == PEM.name
+            assert PrivacyScanner().scan(asking(json.dumps({"key": pem}))) == PEM.name
+    pgp = f"-----BEGIN PGP PRIVATE KEY BLOCK-----\n\n{material}\n-----END"
+    assert PrivacyScanner().scan(asking(pgp)) == PEM.name
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "sk-your-key-here-please-replace-it-soon",
+        "export OPENAI_API_KEY=sk-...",
+        "ANTHROPIC_API_KEY=sk-ant-your-key-goes-right-in-here",
+        "task-management-system-for-very-large-organisations-2024",
+        '<div class="sk-chasing-dot sk-fading-circle-animation-delay-12345678901234567890">',
+        "AKIAIOSFODNN7EXAMPLE",
+        "aws_secret_access_key = wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY",
+        "-----BEGIN RSA PRIVATE KEY----- starts the file, then comes base64",
+        "if (head == '-----BEGIN PRIVATE KEY-----') return readKey(stream); else throw new Error()",
+        "commit 3f786850e387550fdab836ed7e6dc881de23001b",
+        "0f8fad5b-d9cb-469f-a165-70867728950e",
+        "sha512-z4PhNX7vuL3xVChQ1m2AB9Yg5AULVxXcg/SpIdNs6c5H0NE8XYXysP+DGNKHfuwvY7kxvUdBeoGlODJ6+SfaPg==",
+        "eyJhbGciOiJIUzI1NiJ9 is how such a token begins",
+        "hf_hub_download_with_a_long_function_name_indeed",
+        "npm_config_registry_and_npm_package_name_and_more",
+        "xai-org and xoxb-tokens and ghp_ prefixes and pypi-packages-of-note-2024",
+        "github_pat_ is followed by 82 characters",
+        "AIzaSy is how it begins",
+        "AKIAXXXXXXXXXXXXXXXX and sk-ant-api03-xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx",
+        "ghp_xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx, sk_live_xxxxxxxxxxxxxxxxxxxxxxxx",
+        "glpat-your-token-goes-in-here and hvs.your_vault_token_goes_in_here_1",
+        "#sk-admin-panel-2-column-layout-container",
+        "FAQ.AFileNameThatIsLongEnoughToBeAKey2024AndSomeMoreOfIt.html",
+        "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJzdWIiOiIxMjM0NTY3ODkwIiwibmFtZSI6IkpvaG4gRG9lIn0."
+        "dyt0CoTl4WoVjAHI9Q_CwSKhl6d_9rhM3NrXuJttkao",
+    ],
+)
+def test_what_only_resembles_a_key_is_let_through(text: str) -> None:
+    assert PrivacyScanner().scan(asking(text)) is None
+
+
+def test_a_well_known_scanner_finds_nothing_of_these_kinds_that_we_do_not() -> None:
+    plugins = [
+        "AWSKeyDetector GitHubTokenDetector GitLabTokenDetector OpenAIDetector SlackDetector",
+        "StripeDetector PypiTokenDetector SendGridDetector JwtTokenDetector PrivateKeyDetector",
+    ]
+    config = {"plugins_used": [{"name": name} for name in " ".join(plugins).split()]}
+    scanner = PrivacyScanner()
+    judged = 0
+    with transient_settings(config):
+        for name, key in CANARIES.items():
+            for line in (f'token = "{key}"', f"{key}", f"Use {key}, please."):
+                if list(scan_line(line)):
+                    judged += 1
+                    assert scanner.scan(asking(line)), name
+        for path in sorted(Path(os.__file__).parent.glob("[a-e]*.py")):
+            text = path.read_text(encoding="utf-8", errors="ignore")
+            theirs = [line for line in text.splitlines() if list(scan_line(line))]
+            assert (scanner.scan(asking(text)) is not None) <= bool(theirs), path.name
+    assert judged >= 30
+
+
+def test_no_false_alarm_in_a_library_of_source_code() -> None:
+    scanner = PrivacyScanner()
+    alarms = {
+        path.name: rule
+        for path in sorted(Path(os.__file__).parent.glob("*.py"))
+        if (rule := scanner.scan(asking(path.read_text(encoding="utf-8", errors="ignore"))))
+    }
+    assert alarms == {}
+
+
+def test_pictures_raise_no_alarm_whatever_their_bytes() -> None:
+    scanner = PrivacyScanner(patterns=["falcon", r"\d{3}-\d{4}"])
+    for seed in range(20):
+        data = base64.b64encode(random.Random(seed).randbytes(60_000)).decode()
+        data = data[:1000] + "AKIA" + made_up(string.ascii_uppercase, 16, "x") + data[1000:]
+        url = f"data:image/png;base64,{data}"
+        part = {"type": "image_url", "image_url": {"url": url}}
+        body = orjson.dumps({"messages": [{"role": "user", "content": [part]}]})
+        assert scanner.scan(body) is None
+    assert scanner.scan(body.replace(b'"}}', b' falcon"}}')) == "entry 1 of PRIVATE_PATTERNS"
+
+
+def test_own_words_are_named_by_their_number_only() -> None:
+    scanner = PrivacyScanner(patterns=["falcon", "Project Titan"])
+    assert scanner.scan(asking("about project\ntitan")) == "entry 2 of PRIVATE_PATTERNS"
+
+
+def test_a_bad_pattern_is_refused_at_once() -> None:
+    with pytest.raises(ValueError, match="PRIVATE_PATTERNS: entry 2: a repeat or a choice within"):
+        PrivacyScanner(patterns=["fine", "(a+)+"])
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"{", b"\xff\xfe", b'{"a":"\\ud800"}', b"\\", b"x" * 100, b"sk-" * 50]
+)
+def test_any_bytes_can_be_scanned(body: bytes) -> None:
+    PrivacyScanner(patterns=["falcon"]).scan(body)
+
+
+def many_kinds_of_text(size: int) -> dict[str, str]:
+    dice = random.Random(1)
+    words = [made_up(string.ascii_lowercase, dice.randrange(3, 12), str(i)) for i in range(500)]
+    return {
+        "prose": " ".join(dice.choices(words, k=size // 8)),
+        "code": Path(random.__file__).read_text(encoding="utf-8") * (size // 30_000),
+        "hashes": "\n".join(f"{dice.randbytes(20).hex()} file{i}" for i in range(size // 50)),
+        "picture": "data:image/png;base64," + base64.b64encode(dice.randbytes(size // 2)).decode(),
+        "no spaces": "a" * size,
+        "dashes": "sk-" * (size // 3),
+        "dots": "eyJ." * (size // 4),
+        "chinese": "路由器说明文档" * (size // 21),
+    }
+
+
+@pytest.mark.parametrize("kind", many_kinds_of_text(100).keys())
+def test_a_scan_is_fast_and_takes_time_in_proportion(env: Path, kind: str) -> None:
+    scanner = PrivacyScanner([env], ["falcon", "Project Titan", r"PRJ-\d{4}", r"\w+@acme\.example"])
+
+    def seconds(body: bytes) -> float:
+        return min(_timed(scanner, body) for _ in range(5))
+
+    small, large = (asking(many_kinds_of_text(size)[kind]) for size in (200_000, 2_000_000))
+    # Ten times what it takes on an idle machine; the figures are in the bench.
+    assert seconds(small) < 0.05
+    assert seconds(large) < 0.5
+
+
+def _timed(scanner: PrivacyScanner, body: bytes) -> float:
+    began = time.process_time()
+    assert scanner.scan(body) is None
+    return time.process_time() - began
+
+
+def test_what_was_clean_is_searched_again_once_the_rules_have_changed(tmp_path: Path) -> None:
+    env, now = tmp_path / ".env", [0.0]
+    scanner = PrivacyScanner([env], clock=lambda: now[0])
+    pieces = [orjson.dumps({"content": f"my word is {TOKEN}"}), orjson.dumps({"content": "hello"})]
+    assert scanner.scan_pieces(pieces) is None
+    env.write_text(f"LATE_TOKEN={TOKEN}\n", encoding="utf-8")
+    now[0] += 10
+    assert scanner.scan_pieces(pieces) == "value of LATE_TOKEN in .env"
+    assert scanner.scan_pieces(pieces) == "value of LATE_TOKEN in .env"
+
+
+def test_a_secret_in_a_later_turn_of_a_conversation_that_was_clean_is_found(tmp_path: Path) -> None:
+    env = tmp_path / ".env"
+    env.write_text(f"SERVICE_TOKEN={TOKEN}\n", encoding="utf-8")
+    scanner = PrivacyScanner([env])
+    pieces = [orjson.dumps({"content": f"turn {i}"}) for i in range(20)]
+    for end in range(1, 20):
+        assert scanner.scan_pieces(pieces[:end]) is None
+    assert scanner.scan_pieces([*pieces, orjson.dumps({"content": TOKEN})])
+
+
+def test_a_pattern_that_spans_two_messages_is_found_in_a_conversation_that_was_clean() -> None:
+    scanner = PrivacyScanner(patterns=["falcon.{1,60}heavy"])
+    first, second = orjson.dumps({"content": "falcon"}), orjson.dumps({"content": "heavy"})
+    assert scanner.scan_pieces([first]) is None
+    assert scanner.scan_pieces([first, second]) == "entry 1 of PRIVATE_PATTERNS"

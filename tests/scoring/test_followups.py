@@ -1,0 +1,114 @@
+"""What a turn owes to the turns before it."""
+
+from typing import Any
+
+import pytest
+
+from router.classifier import CONVERSATION, score_messages
+from router.scoring import followups
+from router.scoring.lexicon import load
+
+HARD = "Prove that every compact metric space is complete, then discuss where the converse fails."
+EASY = "What is the capital of France?"
+
+
+def talk(*turns: str) -> list[dict[str, Any]]:
+    messages: list[dict[str, Any]] = []
+    for turn in turns:
+        messages += [{"role": "user", "content": turn}, {"role": "assistant", "content": "Done."}]
+    return messages[:-1]
+
+
+def total(*turns: str) -> float:
+    return score_messages(talk(*turns)).total
+
+
+GOING_ON = [
+    "continue", "go on", "yes, do it", "why?", "and then?", "ok", "fix it",
+    "weiter", "ja, mach das", "warum?", "oui", "pourquoi ?", "sí, hazlo", "¿por qué?",
+    "sim", "continua", "perché?", "sì", "да", "продолжай", "почему?", "tak", "dalej",
+    "ja, doe maar", "evet", "devam et", "继续", "好的", "为什么", "続けて", "なぜ",
+    "계속해", "네", "왜", "जारी रखो", "हाँ", "نعم", "أكمل", "لماذا",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("short", GOING_ON)
+def test_a_short_follow_up_asks_for_as_much_as_what_it_refers_to(short: str) -> None:
+    assert total(HARD, short) == pytest.approx(total(HARD), abs=1)
+    assert total(EASY, short) < 50
+
+
+@pytest.mark.parametrize(
+    "closing",
+    [
+        "thanks!", "thank you so much", "great, that helped a lot", "perfect, bye", "danke",
+        "vielen Dank!", "merci beaucoup", "muchas gracias", "obrigado", "grazie mille", "спасибо",
+        "谢谢", "ありがとう", "감사합니다", "धन्यवाद", "شكرا", "teşekkürler", "dziękuję", "dank je",
+        "tack",
+    ],
+)  # fmt: skip
+def test_thanks_ask_for_nothing_whatever_came_before(closing: str) -> None:
+    assert total(HARD, closing) <= followups.CLOSING_CAP
+    assert total(EASY, closing) <= followups.CLOSING_CAP
+
+
+@pytest.mark.parametrize(
+    "more", ["thanks, now prove the converse", "thanks! why is that?", "谢谢、那为什么收敛呢"]
+)
+def test_thanks_with_a_request_are_a_request(more: str) -> None:
+    assert not followups.is_closing(more, load())
+    assert total(HARD, more) >= 50
+
+
+@pytest.mark.parametrize("easy", ["shorter please", "now in Italian", "auf Deutsch", "en español"])
+def test_a_short_easy_request_inherits_little(easy: str) -> None:
+    assert total(HARD, easy) < 50 <= total(HARD, "go on")
+
+
+def test_going_up_is_free() -> None:
+    assert total(EASY, HARD) == pytest.approx(total(HARD), abs=0.01)
+    assert score_messages(talk(EASY, HARD)).signals[CONVERSATION] == 0
+
+
+def test_a_turn_that_stands_for_itself_inherits_nothing() -> None:
+    chat = (
+        "tell me a nice story about a small dog and a cat who want to go to the sea for a day and "
+        "meet a bird on the way that sings them a song about the rain"
+    )
+    assert total(HARD, chat) == total(chat)
+
+
+def test_the_need_fades_from_turn_to_turn() -> None:
+    course = [total(HARD, *["go on"] * n) for n in range(5)]
+    assert course == sorted(course, reverse=True)
+    assert course[0] > course[4] > 0.7 * course[0]
+
+
+def test_a_new_topic_ends_the_old_need() -> None:
+    chat = (
+        "thank you, something else: what is a good name for a small cat that we got from a friend "
+        "last week and that likes to sleep in the sun all day long"
+    )
+    assert total(HARD, chat, "go on") < 50
+
+
+def test_thanks_between_do_not_end_the_need() -> None:
+    assert total(HARD, "thanks!", "go on") > 50
+
+
+def test_the_conversations_points_are_a_row_of_their_own() -> None:
+    inherited = score_messages(talk(HARD, "go on"))
+    alone = score_messages(talk("go on"))
+    assert inherited.signals[CONVERSATION] > 0
+    assert alone.signals[CONVERSATION] == 0
+    ranges = {name: points for name, points in alone.signals.items() if name != CONVERSATION}
+    assert ranges.items() <= inherited.signals.items()
+    assert score_messages(talk(HARD, "thanks, danke")).signals[CONVERSATION] <= 0
+
+
+def test_the_share_falls_with_the_length() -> None:
+    shares = [followups.inherited_share(n, easy=False) for n in range(40)]
+    assert shares[:4] == [1, 1, 1, 1]
+    assert shares == sorted(shares, reverse=True)
+    assert shares[followups.LONG] == 0
+    assert followups.inherited_share(2, easy=True) == followups.EASY_SHARE

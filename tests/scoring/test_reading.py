@@ -1,0 +1,336 @@
+"""Reading one turn: in bounded time whatever it is, the instruction apart from the document."""
+
+import re
+import time
+from collections.abc import Iterator
+from importlib import import_module
+from math import log
+from typing import Any, Final
+
+import pytest
+
+from router.classifier import score_messages
+from router.scoring import followups, reading, turns
+from router.scoring.lexicon import load
+from router.scoring.reading import ASK, HEAD, LONG, TAIL, read, split
+
+# --- every pattern runs in linear time -----------------------------------------------------------
+
+# How Python itself reads a pattern; typed in some environments and not in others.
+parser: Any = import_module("re._parser")
+code: Any = import_module("re._constants")
+
+ALPHABET: Final = [chr(n) for n in (*range(0x250), *range(0x370, 0x530), 0x2022, 0x3002, 0x4E2D)]
+REPEATS: Final = {code.MAX_REPEAT, code.MIN_REPEAT, code.POSSESSIVE_REPEAT}
+SETS: Final = {code.IN, code.LITERAL, code.NOT_LITERAL, code.ANY, code.CATEGORY, code.RANGE}
+
+
+def hazards(pattern: re.Pattern[str]) -> Iterator[str]:
+    """What could make a search take more than linear time."""
+    yield from hazards_in(list(parser.parse(pattern.pattern, pattern.flags)), [], is_last=True)
+
+
+def hazards_in(items: list[Any], before: list[Any], *, is_last: bool) -> Iterator[str]:
+    """`before`: the unbounded sets that this sequence is repeated in or stands behind."""
+    seen_fixed = bool(before)
+    for at, (op, argument) in enumerate(items):
+        ends = is_last and at == len(items) - 1
+        if op is code.SUBPATTERN:
+            yield from hazards_in(list(argument[3]), before, is_last=ends)
+            seen_fixed = True
+        elif op is code.BRANCH:
+            for way in argument[1]:
+                yield from hazards_in(list(way), before, is_last=ends)
+            seen_fixed = True
+        elif op in REPEATS:
+            least, most, body = argument
+            if most is code.MAXREPEAT:
+                yield from unbounded(list(body), before, items[at + 1 :], seen_fixed, ends)
+                before = [*before, list(body)]
+            elif any(o in REPEATS for o, _ in body):
+                yield from hazards_in(list(body), before, is_last=ends)
+            seen_fixed |= least > 0
+        elif op in SETS:
+            before, seen_fixed = [], True
+
+
+def unbounded(
+    body: list[Any], before: list[Any], after: list[Any], seen_fixed: bool, ends: bool
+) -> Iterator[str]:
+    if len(body) == 1 and body[0][0] in SETS:
+        found = members(body)
+        if body[0][0] in (code.ANY, code.NOT_LITERAL) or len(found) > len(ALPHABET) * 0.9:
+            yield "an open repeat of nearly anything"
+        if any(found & members(other[:1]) for other in before if other[0][0] in SETS):
+            yield "two repeats that can share characters"
+        if not seen_fixed and not (ends or all(is_optional(item) for item in after)):
+            yield "begins with a repeat and goes on"
+        return
+    first = members(body[:1]) if body[0][0] in SETS else set(ALPHABET)
+    if any(first & members(other) for other in before) or first == set(ALPHABET):
+        yield "a repeat of something that can match in more than one way"
+    yield from hazards_in(body[1:], [body[:1]], is_last=False)
+
+
+def is_optional(item: Any) -> bool:
+    return item[0] in REPEATS and item[1][0] == 0
+
+
+def members(items: list[Any]) -> set[str]:
+    """The characters that a single set matches."""
+    state = parser.State()
+    state.str = ""
+    one = parser.SubPattern(state, items[:1])
+    compiled = re._compiler.compile(one)  # type: ignore[attr-defined]
+    return {sign for sign in ALPHABET if compiled.fullmatch(sign)}
+
+
+PATTERNS: Final = {
+    f"{module.__name__}.{name}": value
+    for module in (reading, turns, followups)
+    for name, value in vars(module).items()
+    if isinstance(value, re.Pattern)
+}
+
+
+@pytest.mark.parametrize("pattern", PATTERNS.values(), ids=PATTERNS)
+def test_every_pattern_is_linear(pattern: re.Pattern[str]) -> None:
+    assert list(hazards(pattern)) == []
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    ["first.*then", "(a+)+", "(?:a|b*)*c", "a*b", r"\s+$", "[ab]*[bc]*d", "x(?:[a-z]+)*y", "[^z]*"],
+)
+def test_a_pattern_that_is_not_would_be_noticed(pattern: str) -> None:
+    assert list(hazards(re.compile(pattern)))
+
+
+# --- any input costs the same --------------------------------------------------------------------
+
+HOSTILE: Final = {
+    "prose": "The committee met again on Tuesday. ",
+    "code": "def f(a, b):\n    return a[0] + b\n\n",
+    "one word": "a",
+    "spaces": " ",
+    "newlines": "\n",
+    "blank lines": "\n    \n",
+    "question marks": "?",
+    "backticks": "`",
+    "quotes": "'\"",
+    "first without then": "first ",
+    "pipes": "| a ",
+    "brackets": "{[(",
+    "numbers": "1. ",
+    "choices": "A. x\n",
+    "backslashes": "\\frac",
+    "words with hyphens": "a-b'c",
+    "Chinese": "请解释一下这个问题。",
+    "Hindi": "कृपया समझाइए ",
+    "combining marks": "e\u0301\u0302",
+    "NUL": "\x00",
+    "unknown words": "xqzv bnmw ",
+}
+
+
+@pytest.mark.parametrize("unit", HOSTILE.values(), ids=HOSTILE)
+@pytest.mark.parametrize("size", [LONG + 1, 400_000, 2_000_000])
+def test_little_of_a_long_text_is_read(unit: str, size: int) -> None:
+    text = (unit * (size // len(unit) + 1))[:size]
+    ask, payload = split(text, load())
+    assert len(ask) <= HEAD + TAIL
+    assert payload in text
+    found = read(text, load())
+    assert found.n_words <= HEAD + TAIL
+
+
+@pytest.mark.parametrize("unit", HOSTILE.values(), ids=HOSTILE)
+def test_ten_times_the_text_does_not_take_ten_times_as_long(unit: str) -> None:
+    def seconds(size: int) -> float:
+        messages = [{"role": "user", "content": (unit * (size // len(unit) + 1))[:size]}]
+        took = []
+        for _ in range(3):
+            began = time.thread_time()
+            score_messages(messages)
+            took.append(time.thread_time() - began)
+        return min(took)
+
+    assert seconds(1_000_000) < 5 * seconds(100_000) + 0.02
+
+
+def test_a_conversation_costs_no_more_the_longer_it_is() -> None:
+    turn = [{"role": "user", "content": "prove it " * 2_000}, {"role": "assistant", "content": "x"}]
+
+    def seconds(turns: int) -> float:
+        began = time.thread_time()
+        score_messages(turn * turns)
+        return time.thread_time() - began
+
+    assert min(seconds(5_000) for _ in range(3)) < 5 * min(seconds(500) for _ in range(3)) + 0.02
+
+
+# --- the instruction and the document ------------------------------------------------------------
+
+LETTER: Final = (
+    "Dear residents, the analysis of the heating contract, which we must prove and justify to the "
+    "court, was debated at length: first the liability clause, then, however, the penalty. " * 8
+)
+HARD_LETTER: Final = f"{LETTER}\n\n{LETTER}"
+
+
+def asked(text: str) -> str:
+    return split(text, load())[0].strip()
+
+
+@pytest.mark.parametrize(
+    ("text", "instruction"),
+    [
+        (f"Summarize this letter in two sentences:\n\n{LETTER}", "Summarize this letter in two"),
+        (f"Translate into German:\n{HARD_LETTER}", "Translate into German:"),
+        (f"{HARD_LETTER}\n\nWhen is the next meeting?", "When is the next meeting?"),
+        (f"Suggest a title.\n\n{HARD_LETTER}", "Suggest a title."),
+        ("Fasse zusammen: " + LETTER, "Fasse zusammen:"),
+        ("总结\uff1a" + LETTER, "总结\uff1a"),
+    ],
+)
+def test_the_instruction_is_told_from_the_document(text: str, instruction: str) -> None:
+    assert asked(text).startswith(instruction)
+    assert len(asked(text)) < 100
+
+
+@pytest.mark.parametrize("document", [LETTER, HARD_LETTER, HARD_LETTER * 20])
+def test_an_easy_question_about_a_hard_document_stays_easy(document: str) -> None:
+    easy = score_messages([{"role": "user", "content": f"Summarize this:\n\n{document}"}])
+    hard = score_messages(
+        [
+            {
+                "role": "user",
+                "content": f"{document}\n\nProve that the liability clause contradicts the "
+                "contract, and design a strategy against the strongest counterargument.",
+            }
+        ]
+    )
+    assert easy.total < 50 <= hard.total
+    assert easy.signals["token_count"] <= 10
+
+
+def test_the_size_of_a_document_adds_a_few_points_at_most() -> None:
+    text = "Fix the typos in the text below.\n\n"
+    few, many = (read(text + "word and word. " * n, load()).counts for n in (200, 100_000))
+    assert many["payload"] > few["payload"] > 0
+    table = load().tables["payload"]
+    assert max(table.points) - min(table.points) <= 10
+
+
+def test_a_second_request_on_the_next_line_is_no_document() -> None:
+    both = "translate the labels to French\nthen design a cache and prove that it is consistent"
+    assert asked(both) == both
+    assert asked("translate to French: design a cache") == "translate to French:"
+
+
+@pytest.mark.parametrize(
+    "greeting", ["Hi!\n", "Hello Claude,\n\n", "Thanks, one more: ", "Hallo:\n"]
+)
+def test_a_greeting_is_no_task(greeting: str) -> None:
+    text = f"{greeting}why do we see the same side of the moon?"
+    assert asked(text) == text.strip()
+
+
+def test_a_decimal_point_ends_no_sentence() -> None:
+    whole = read("the flow is 3 l and the load is 8 kg", load()).counts["sentence"]
+    assert read("the flow is 3.14 l and the load is 8.5 kg", load()).counts["sentence"] == whole
+
+
+QUESTION: Final = "Which planet is the largest?"
+
+
+@pytest.mark.parametrize("letter", ["{}. ", "{}) ", "({}) ", "  {}: "])
+def test_answers_that_are_offered_are_not_asked_for(letter: str) -> None:
+    answers = ["the one that must be proved from the theorem of Kepler", "Jupiter, since 1610"]
+    lines = [letter.format(sign) + answer for sign, answer in zip("AB", answers, strict=True)]
+    alone = read(QUESTION, load())
+    found = read("\n".join([QUESTION, *lines]), load())
+    assert (found.words, found.cues) == (alone.words, alone.cues)
+    assert found.counts == alone.counts | {"numeric_choices": pytest.approx(log(2))}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "A. prove the lemma\nB. derive the bound",
+        f"{QUESTION}\nB. prove the lemma\nC. derive the bound",
+        f"{QUESTION}\nA. prove the lemma",
+        "1. prove the lemma\n2. derive the bound",
+    ],
+)
+def test_what_are_no_answers_is_asked_for(text: str) -> None:
+    assert "prove" in {word for word, _, _ in read(text, load()).cues}
+
+
+def test_a_value_to_copy_is_no_calculation() -> None:
+    def numbers(text: str) -> float:
+        return read(text, load()).counts["numbers"]
+
+    assert numbers("Find the area of a circle with a radius of 5 units") == 0
+    assert numbers("Solve x^2 + 5 x = 14") == pytest.approx(log(4))
+    assert numbers("A train leaves at 9 and a bus at 10. " * 5) == pytest.approx(log(11))
+
+
+@pytest.mark.parametrize(
+    ("text", "many"),
+    [
+        ("pass `mapController` to the view", 1),
+        ("loadConfig calls read_rows, and read_rows calls loadConfig", 2),
+        ("rename it in sum.py on example.com, OK", 0),
+    ],
+)
+def test_identifiers_count_once_each(text: str, many: int) -> None:
+    assert read(text, load()).counts["identifiers"] == pytest.approx(log(1 + many))
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("Which opera by Tchaikovsky is set in Peterhof", 2 / 8),
+        ("The meeting is on Saturday in the old hall", 0),
+        ("what does 'the song of Roland' mean in one line", 0),
+        ("Wie komme ich von Schwabing nach Pasing mit der Bahn", 0),
+    ],
+    ids=["names", "everyday", "quoted", "nouns have capitals in German"],
+)
+def test_names_are_what_is_known_by_few(text: str, names: float) -> None:
+    assert read(text, load()).counts["names"] == pytest.approx(names)
+
+
+# --- other languages -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "cue"),
+    [
+        ("Implementiere einen Parser", "implementiere"),
+        ("Vergleichen Sie beide Verfahren", "vergleichen"),
+        ("Implémentez un cache", "implémentez"),
+        ("¿Cuál es la probabilidad?", "probabilidad"),
+        ("Спроектируйте очередь", "спроектируйте"),
+        ("证明这个定理", "证明"),
+        ("この設計を説明して", "設計"),
+        ("캐시를 설계해 줘", "설계"),
+        ("वितरित प्रणाली का विश्लेषण कीजिए", "विश्लेषण"),
+        ("صمم نظاما موزعا", "صمم"),
+    ],
+)
+def test_cues_are_found_in_inflected_words_and_without_spaces(text: str, cue: str) -> None:
+    assert cue in {word for word, _, _ in read(text, load()).cues}
+
+
+def test_a_text_in_another_language_is_neither_rare_nor_easy_by_its_words() -> None:
+    lexicon = load()
+    counts = read("Wczoraj była bardzo ładna pogoda", lexicon).counts
+    assert counts["hard_words"] == pytest.approx(lexicon.typical - lexicon.pivot)
+    assert counts["rare_words"] < lexicon.tables["rare_words"].edges[0]
+
+
+def test_only_the_longest_paragraph_taken_for_an_instruction_is_read_to_its_end() -> None:
+    wall = "word " * 2_000
+    assert len(asked(wall)) <= ASK + ASK // 2 + 1

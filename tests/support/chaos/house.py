@@ -1,0 +1,168 @@
+"""The whole server on a real socket, in front of two scripted sides over real sockets."""
+
+import asyncio
+import os
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import uvicorn
+
+from config import load_settings
+from router.build import Assembly, assemble
+from server import create_app, listen, serving
+from tests.support.chaos.sides import CLAUDE, LOCAL, Kind, models
+from tests.support.scripted import Script, ScriptedServer, scripted
+from web.asgi import CALLER_PAUSE_S
+
+for slow in ("anthropic", "google.genai"):
+    import_module(slow)  # here, so that no test waits for it
+
+HASTY: dict[str, Any] = {"first_byte_timeout_s": 0.5, "idle_timeout_s": 0.5}
+"""Time limits for tests that run into one; for all others a busy machine may take its time."""
+SETTLED_S = 2.0
+"""How long what a request has begun may take to be cleared away, on a busy machine."""
+
+
+@dataclass
+class House:
+    """The server under test, and what stands behind it."""
+
+    url: str
+    http: httpx2.AsyncClient
+    assembly: Assembly
+    local: ScriptedServer
+    cloud: ScriptedServer
+    kind: Kind
+
+    @property
+    def faulty(self) -> ScriptedServer:
+        """The side that is asked first."""
+        return self.local if self.kind.target == "local" else self.cloud
+
+    @property
+    def sound(self) -> ScriptedServer:
+        """The other one."""
+        return self.cloud if self.kind.target == "local" else self.local
+
+    @property
+    def host(self) -> tuple[str, int]:
+        """Where to connect a socket to."""
+        return "127.0.0.1", int(self.url.rpartition(":")[2])
+
+    def clock(self) -> float:
+        """What the breakers go by."""
+        return time.monotonic()
+
+    def forgive(self) -> None:
+        """Let the next request go to the side that has failed, as after a pause."""
+        for watch in self.assembly.router.watches.values():
+            watch.breaker.success()
+
+    @property
+    def at_work(self) -> int:
+        """Requests that a side is busy with or that wait for one."""
+        slots = self.assembly.router.slots.values()
+        return sum(side.busy + side.waiting for side in slots)
+
+
+@asynccontextmanager
+async def house(
+    kind: Kind,
+    local: Script,
+    cloud: Script,
+    *,
+    caller_pause_s: float = CALLER_PAUSE_S,
+    **settings: Any,
+) -> AsyncIterator[House]:
+    """A house whose cloud is of this kind (where it is "local", Claude).
+
+    When it closes nothing may be left: no task, no socket, no slot that is taken.
+    """
+    before, sockets = asyncio.all_tasks(), open_sockets()
+    async with scripted(local, models) as near, scripted(cloud, models) as far:
+        assembly = assemble(load_settings(**_settings(kind, near, far) | settings))
+        async with (
+            served(assembly, caller_pause_s) as url,
+            httpx2.AsyncClient(base_url=url, timeout=10, verify=False) as http,
+        ):
+            here = House(url, http, assembly, near, far, kind)
+            yield here
+            await settled(lambda: not here.at_work, "a slot was not given back")
+    here_now = asyncio.current_task()  # a fixture begins and ends in tasks of its own
+    await settled(lambda: asyncio.all_tasks() - {here_now} <= before, "a task was left")
+    await settled(lambda: open_sockets() <= sockets, "a socket was left open")
+
+
+async def settled(holds: Callable[[], bool], otherwise: str, within_s: float = SETTLED_S) -> float:
+    """Wait until it holds; the seconds that took. Fails saying what did not happen."""
+    clock = asyncio.get_running_loop().time
+    began = clock()
+    while not holds():
+        assert clock() - began < within_s, otherwise
+        await asyncio.sleep(0.002)
+    return clock() - began
+
+
+def faulty(kind: Kind, script: Script, **settings: Any) -> AbstractAsyncContextManager[House]:
+    """A house whose first choice does this, and whose other side is well."""
+    if kind.target == "local":
+        return house(kind, script, CLAUDE.well, **settings)
+    return house(kind, LOCAL.well, script, **settings)
+
+
+def _settings(kind: Kind, local: ScriptedServer, cloud: ScriptedServer) -> dict[str, Any]:
+    gemini = kind.name == "gemini"
+    return {
+        "_env_file": None,
+        "local_base_url": f"{local.url}/v1",
+        "local_model": "local-model",
+        "embedded_model": "off",
+        "journal_path": "off",
+        "cloud_provider": "gemini" if gemini else "anthropic",
+        "anthropic_api_key": None if gemini else "sk-ant-unused",
+        "anthropic_base_url": cloud.url,
+        "gemini_api_key": "unused" if gemini else None,
+        "gemini_base_url": cloud.url,
+        "gemini_model": "gemini-3.8-flash",
+        # Everything goes to the side that misbehaves, if it is left to the router.
+        "complexity_threshold": 100 if kind.target == "local" else 0,
+    }
+
+
+@asynccontextmanager
+async def served(assembly: Assembly, caller_pause_s: float) -> AsyncIterator[str]:
+    """The app, served as `server.py` serves it; its address."""
+    app = create_app(assembly.settings, assembly, caller_pause_s=caller_pause_s)
+    config = serving(app, assembly.settings, caller_pause_s=caller_pause_s)
+    config.load()
+    server = uvicorn.Server(config)
+    server.lifespan = config.lifespan_class(config)
+    with listen("127.0.0.1", 0) as listener:
+        await server.startup(sockets=[listener])
+        try:
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        finally:
+            # Not server.shutdown(), which sleeps first: callers are gone by now.
+            for listening in server.servers:
+                listening.close()
+            await server.lifespan.shutdown()
+
+
+def open_sockets() -> int:
+    """Sockets that this process holds; 0 where the system does not list them."""
+    folder = Path("/proc/self/fd")
+    if not folder.exists():
+        return 0
+    count = 0
+    for name in os.listdir(folder):
+        try:
+            count += os.readlink(folder / name).startswith("socket:")
+        except OSError:
+            continue  # the folder's own
+    return count

@@ -1,0 +1,66 @@
+"""Clients: the official ones, talking to bytes of ours; requests that real ones have sent."""
+
+import json
+from collections.abc import AsyncIterator, Callable, Iterable
+from typing import Any
+
+import anthropic
+import httpx2
+import openai
+import orjson
+
+from router.events import Event
+from tests.support import paths
+
+Answer = Callable[[httpx2.Request], httpx2.Response]
+
+
+def openai_client(answer: Answer) -> openai.AsyncOpenAI:
+    return openai.AsyncOpenAI(
+        api_key="unused", base_url="http://router/v1", max_retries=0, http_client=_http(answer)
+    )
+
+
+def anthropic_client(answer: Answer) -> anthropic.AsyncAnthropic:
+    return anthropic.AsyncAnthropic(
+        api_key="unused", base_url="http://router", max_retries=0, http_client=_http(answer)
+    )
+
+
+def _http(answer: Answer) -> httpx2.AsyncClient:
+    return httpx2.AsyncClient(transport=httpx2.MockTransport(answer))
+
+
+def sse_answer(data: bytes) -> Answer:
+    headers = {"Content-Type": "text/event-stream"}
+    return lambda request: httpx2.Response(200, headers=headers, content=data)
+
+
+def json_answer(body: dict[str, Any], status: int = 200) -> Answer:
+    headers = {"Content-Type": "application/json"}
+    return lambda request: httpx2.Response(status, headers=headers, content=orjson.dumps(body))
+
+
+async def said(events: Iterable[Event]) -> AsyncIterator[Event]:
+    """A backend that says this."""
+    for event in events:
+        yield event
+
+
+async def joined(stream: AsyncIterator[bytes]) -> bytes:
+    return b"".join([chunk async for chunk in stream])
+
+
+RECORDINGS = paths.RECORDINGS / "clients"
+
+
+def recorded(name: str) -> dict[str, Any]:
+    """What a real client sent: `path`, `headers`, `body`, and the `human` words in it."""
+    recording: dict[str, Any] = json.loads((RECORDINGS / f"{name}.json").read_bytes())
+    return recording
+
+
+def recorded_for(path: str) -> list[str]:
+    """Names of the recorded requests to a path."""
+    names = sorted(file.stem for file in RECORDINGS.glob("*.json"))
+    return [name for name in names if recorded(name)["path"].split("?")[0] == path]

@@ -1,0 +1,76 @@
+"""The server in front of two scripted sides: a local server, and Claude."""
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import httpx2
+import orjson
+
+from config import load_settings
+from router.build import Assembly, assemble
+from router.telemetry.record import Record
+from server import create_app
+from tests.support.scripted import Connection, Request, Script, scripted
+from tests.web.test_dialects import claude_answer, local_answer, models
+from web.asgi import App
+
+
+@dataclass
+class House:
+    """`http` talks to `app` without a socket."""
+
+    assembly: Assembly
+    app: App
+    http: httpx2.AsyncClient
+
+    async def ask(self, words: str, **options: Any) -> httpx2.Response:
+        body = {"messages": [{"role": "user", "content": words}]} | options.pop("body", {})
+        return await self.http.post("/v1/chat/completions", json=body, **options)
+
+    @property
+    def last(self) -> Record:
+        return self.assembly.ledger.journal.recent(1)[0]
+
+
+async def local_side(connection: Connection, request: Request) -> None:
+    body, kind = local_answer(request, calls=False)
+    await (connection.stream(body) if kind == "sse" else connection.answer(body))
+
+
+async def cloud_side(connection: Connection, request: Request) -> None:
+    body, kind = claude_answer(request, calls=False)
+    await (connection.stream(body) if kind == "sse" else connection.answer(body))
+
+
+def refusing(status: int, says: str) -> Script:
+    async def script(connection: Connection, request: Request) -> None:
+        error = {"error": {"message": says, "type": "server_error"}}
+        await connection.answer(orjson.dumps(error), status)
+
+    return script
+
+
+@asynccontextmanager
+async def house(
+    local: Script = local_side, cloud: Script = cloud_side, **settings: Any
+) -> AsyncIterator[House]:
+    async with AsyncExitStack() as stack:
+        here = await stack.enter_async_context(scripted(local, models))
+        there = await stack.enter_async_context(scripted(cloud, models))
+        defaults: dict[str, Any] = {
+            "_env_file": None,
+            "local_base_url": f"{here.url}/v1",
+            "local_model": "local-model",
+            "embedded_model": "off",
+            "journal_path": "off",
+            "anthropic_api_key": "sk-ant-unused",
+            "anthropic_base_url": there.url,
+        }
+        assembly = assemble(load_settings(**defaults | settings))
+        stack.push_async_callback(assembly.aclose)
+        app = create_app(assembly.settings, assembly)
+        transport = httpx2.ASGITransport(app)
+        http = httpx2.AsyncClient(transport=transport, base_url="http://localhost")
+        yield House(assembly, app, await stack.enter_async_context(http))

@@ -1,0 +1,154 @@
+"""The processes of the end-to-end tests: a llama.cpp server and the router's own."""
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx2
+from openai import OpenAI
+
+from config import Settings
+from router.embedded.server import BUILT_IN_TEMPERATURE, CHILD_ENV, ROOT, command
+
+START_LIMIT_S = 60.0
+
+
+def copy_programs(folder: Path) -> None:
+    """So that a developer's own .env has no part in what is run there."""
+    for program in ROOT.glob("*.py"):
+        shutil.copy(program, folder)
+    for package in ("router", "web"):
+        shutil.copytree(
+            ROOT / package, folder / package, ignore=shutil.ignore_patterns("__pycache__")
+        )
+
+
+def free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port: int = found.getsockname()[1]
+        return port
+
+
+@contextmanager
+def llama(model: Path, port: int = 0) -> Iterator["Llama"]:
+    """A llama.cpp server that answers from the model, as LM Studio would."""
+    with subprocess.Popen(
+        command(model, BUILT_IN_TEMPERATURE, port),
+        cwd=ROOT,
+        env=os.environ | CHILD_ENV,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        try:
+            url = process.stdout.readline().strip()
+            assert url, "the model server did not start"
+            yield Llama(process, url)
+        finally:
+            process.stdin.close()
+
+
+@dataclass
+class Llama:
+    """A running llama.cpp server; `url` has no /v1."""
+
+    process: "subprocess.Popen[str]"
+    url: str
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+
+@dataclass
+class Server:
+    """A running `python server.py`."""
+
+    process: "subprocess.Popen[bytes]"
+    url: str
+    log: Path
+    ready_s: float
+
+    def client(self) -> OpenAI:
+        """The official client, as a user would set it up."""
+        return OpenAI(base_url=f"{self.url}/v1", api_key="none", max_retries=0, timeout=60)
+
+    def get(self, path: str) -> httpx2.Response:
+        return httpx2.get(f"{self.url}{path}", timeout=10, trust_env=False)
+
+    def health(self) -> dict[str, Any]:
+        answer: dict[str, Any] = self.get("/health").json()
+        return answer
+
+    def wait_for(self, side: str, state: str, limit_s: float = START_LIMIT_S) -> float:
+        """Until /health says that the side is in that state; returns the seconds it took."""
+        return wait_until(
+            lambda: self.health()[side]["state"] == state,
+            f"the {side} side did not become {state}; see {self.log}",
+            limit_s,
+        )
+
+    def resident_mb(self) -> float:
+        """Of the server alone, without its children; Linux only."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        return int(status.partition("VmRSS:")[2].split()[0]) / 1024
+
+
+@contextmanager
+def server(folder: Path, **settings: object) -> Iterator[Server]:
+    """`python server.py` in a folder without a .env file, with these settings and no others."""
+    ours = {name.upper() for name in Settings.model_fields}
+    env = {name: value for name, value in os.environ.items() if name.upper() not in ours}
+    port = free_port()
+    env |= {"SERVER_PORT": str(port), "JOURNAL_PATH": str(folder / f"{port}.db")}
+    env |= {name.upper(): str(value) for name, value in settings.items()}
+    log = folder / f"{port}.log"
+    began = time.perf_counter()
+    with (
+        log.open("wb") as output,
+        subprocess.Popen(
+            [sys.executable, "server.py"], cwd=folder, env=env, stdout=output, stderr=output
+        ) as process,
+    ):
+        running = Server(process, f"http://127.0.0.1:{port}", log, 0.0)
+        try:
+            wait_until(lambda: _answers(running), f"the server did not start; see {log}")
+            running.ready_s = time.perf_counter() - began
+            yield running
+        finally:
+            process.terminate()
+            try:
+                process.wait(timeout=30)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                raise
+
+
+def _answers(running: Server) -> bool:
+    if running.process.poll() is not None:
+        raise AssertionError(running.log.read_text())
+    try:
+        return running.get("/health").status_code == 200
+    except httpx2.TransportError:
+        return False
+
+
+def wait_until(holds: Any, otherwise: str, limit_s: float = START_LIMIT_S) -> float:
+    """Poll until it holds; returns the seconds it took, or fails saying what did not happen."""
+    began = time.monotonic()
+    while not holds():
+        if time.monotonic() - began > limit_s:
+            raise AssertionError(otherwise)
+        time.sleep(0.02)
+    return time.monotonic() - began

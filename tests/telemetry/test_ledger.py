@@ -1,0 +1,205 @@
+"""The ledger: what of a request is written down, and what never is."""
+
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import orjson
+import pytest
+
+from router.events import Usage
+from tests.support.house import house, local_side, refusing
+from tests.support.keys import CANARIES
+from tests.support.scripted import Connection, Request, Script
+from tests.web.test_dialects import claude_answer, local_answer
+from web.asgi import CONNECTION
+
+SECRET = CANARIES["AWS id"]
+FOX = "Why does the quick brown fox jump over the lazy dog?"
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+async def test_an_answer_is_written_down_with_all_that_explains_it(stream: bool) -> None:
+    async with house() as h:
+        headers = {"user-agent": "curl/8"}
+        await h.ask("What is 2 + 2?", body={"stream": stream, "model": "auto"}, headers=headers)
+        record = h.last
+    assert (record.target, record.backend, record.model) == ("local", "local", "local-model")
+    assert (record.reason, record.outcome, record.status) == ("simple", "done", 200)
+    assert record.score == pytest.approx(max(0.0, sum(record.signals.values())), abs=0.1)
+    assert len(record.signals) == 6
+    assert (record.asked_model, record.user_agent, record.stream) == ("auto", "curl/8", stream)
+    assert record.usage is not None
+    assert (record.usage.prompt_tokens, record.usage.completion_tokens) == (7, 5)
+    assert record.first_byte_ms is not None
+    assert record.total_ms is not None
+    assert 0 < record.first_byte_ms <= record.total_ms
+    assert record.cost_usd == 0
+    assert record.saved_usd == pytest.approx((7 * 3 + 5 * 15) / 1e6)
+    assert record.prompt is None
+
+
+async def test_the_tokens_of_a_stream_are_known_also_when_the_caller_did_not_ask_for_them() -> None:
+    async with house() as h:
+        answer = await h.ask("What is 2 + 2?", body={"stream": True})
+        assert b'"usage"' not in answer.content
+        assert h.last.usage is not None
+
+
+async def test_a_candidate_that_failed_is_written_down_with_its_reason() -> None:
+    async with house(local=refusing(500, "out of memory")) as h:
+        answer = await h.ask("What is 2 + 2?")
+        record = h.last
+    assert answer.status_code == 200
+    assert (record.target, record.reason, record.fallback) == ("cloud", "escalated", True)
+    (attempt,) = record.attempts
+    assert (attempt.backend, attempt.model, attempt.error) == (
+        *("local", "local-model"),
+        "BackendBroken",
+    )
+    assert "out of memory" in attempt.message
+    assert attempt.ms > 0
+
+
+@pytest.mark.parametrize("says", [f"cannot parse {FOX!r}", f"input: …{FOX[12:44]}…"])
+@pytest.mark.parametrize("kept", [False, True])
+async def test_a_failure_that_quotes_the_prompt_keeps_it_only_where_prompts_are_kept(
+    says: str, kept: bool
+) -> None:
+    async with house(local=refusing(500, says), journal_prompts=kept, unsure_target="local") as h:
+        await h.ask(FOX)
+        (attempt,) = h.last.attempts
+    assert ("brown fox" in attempt.message) is kept
+    assert attempt.error == "BackendBroken"
+
+
+async def test_a_prompt_that_is_kept_is_what_the_human_said() -> None:
+    async with house(journal_prompts=True) as h:
+        await h.ask("<system-reminder>Today is Monday.</system-reminder>\n\nWhat is 2 + 2?")
+        assert h.last.prompt == "What is 2 + 2?"
+
+
+@pytest.mark.parametrize(
+    ("headers", "local", "status"),
+    [
+        ({}, local_side, 200),
+        ({}, refusing(500, f"broken by {SECRET}"), 502),
+        ({"x-force-route": "cloud"}, local_side, 409),
+    ],
+    ids=["answered", "failed", "refused"],
+)
+async def test_what_is_private_is_kept_nowhere(
+    headers: dict[str, str], local: Script, status: int
+) -> None:
+    async with house(local=local, journal_prompts=True) as h:
+        answer = await h.ask(f"Is {SECRET} a good key?", headers=headers)
+        record = h.last
+    assert answer.status_code == status
+    assert record.prompt is None
+    assert SECRET not in repr(record)
+
+
+async def test_a_body_that_is_none_is_written_down_as_a_failure_without_a_side() -> None:
+    async with house() as h:
+        assert (await h.ask("?", body={"messages": []})).status_code == 400
+        record = h.last
+    assert (record.target, record.reason, record.outcome) == (None, "", "failed")
+    assert (record.status, record.error) == (400, "InvalidRequest")
+
+
+async def test_a_caller_that_leaves_is_written_down_as_one() -> None:
+    async def silent(connection: Connection, request: Request) -> None:
+        leaves[0]()
+        await connection.silence()
+
+    async with house(cloud=silent) as h:
+        body = orjson.dumps({"model": "cloud", "messages": [{"role": "user", "content": "hi"}]})
+        leaves: list[Callable[[], None]] = []
+        caller = SimpleNamespace(watch=leaves.append, unwatch=leaves.remove)
+
+        async def receive() -> dict[str, Any]:
+            return {"type": "http.request", "body": body}
+
+        async def send(message: Any) -> None:
+            raise AssertionError("nobody listens any more")
+
+        scope = {
+            "type": "http",
+            "method": "POST",
+            "path": "/v1/chat/completions",
+            "headers": [(b"host", b"localhost"), (b"content-type", b"application/json")],
+            "state": {CONNECTION: caller},
+        }
+        await h.app(scope, receive, send)
+        record = h.last
+    assert (record.target, record.outcome, record.status) == ("cloud", "left", 499)
+
+
+async def test_an_answer_that_broke_off_in_the_cloud_is_of_unknown_price() -> None:
+    async def breaking(connection: Connection, request: Request) -> None:
+        body, _ = claude_answer(request, calls=False)
+        await connection.begin_stream()
+        await connection.chunk(body[: body.index(b"message_delta") - 20])
+        connection.reset()
+
+    async with house(cloud=breaking) as h:
+        await h.ask("hi", headers={"x-force-route": "cloud"}, body={"stream": True})
+        record = h.last
+        metrics = (await h.http.get("/metrics")).text
+        stats = (await h.http.get("/stats")).json()
+    assert (record.outcome, record.cost_usd) == ("failed", None)
+    assert record.unpriced
+    assert "llm_router_unpriced_total 1.0" in metrics
+    assert stats["totals"]["unpriced"] == 1
+
+
+async def test_a_cloud_that_was_never_reached_cost_nothing() -> None:
+    async with house(cloud=refusing(529, "overloaded")) as h:
+        await h.ask("hi", headers={"x-force-route": "cloud"})
+        record = h.last
+    assert record.outcome == "failed"
+    assert not record.unpriced
+
+
+async def test_when_the_budget_is_spent_prompts_stay_local_and_say_so() -> None:
+    async with house(cloud_budget_usd_per_day=0.00001, complexity_threshold=0) as h:
+        first, second = await h.ask("What is 2 + 2?"), await h.ask("What is 2 + 2?")
+        forced = await h.ask("What is 2 + 2?", headers={"x-force-route": "cloud"})
+        stats = (await h.http.get("/stats")).json()
+    said = [(a.headers["x-router-target"], a.headers["x-router-reason"]) for a in (first, second)]
+    assert said == [("cloud", "complex"), ("local", "budget")]
+    assert forced.headers["x-router-target"] == "cloud"
+    assert stats["spent_today_usd"] == pytest.approx(2 * (7 * 3 + 5 * 15) / 1e6)
+
+
+@pytest.mark.parametrize("says", ["header", "model"])
+async def test_asking_the_cloud_again_says_that_the_local_answer_was_not_enough(says: str) -> None:
+    again: dict[str, Callable[[], dict[str, Any]]] = {
+        "header": lambda: {"headers": {"x-force-route": "cloud"}},
+        "model": lambda: {"body": {"model": "cloud"}},
+    }
+    async with house() as h:
+        await h.ask("What is 2 + 2?")
+        await h.ask("What is 2 + 2?", **again[says]())
+        _, first = h.assembly.ledger.journal.recent(2)
+        assert (first.feedback, first.feedback_source) == ("bad", "repeat")
+
+
+async def test_token_counts_that_cannot_be_break_nothing() -> None:
+    async def absurd(connection: Connection, request: Request) -> None:
+        body, _ = local_answer(request, calls=False)
+        await connection.answer(body.replace(b'"prompt_tokens":7', b'"prompt_tokens":-7'))
+
+    async with house(local=absurd) as h:
+        assert (await h.ask("What is 2 + 2?")).status_code == 200
+        assert h.last.usage == Usage(0, 5)
+        assert 'kind="prompt",target="local"} 0.0' in (await h.http.get("/metrics")).text
+
+
+@pytest.mark.parametrize(("model", "kept"), [("claude-sonnet-4-6", True), ("made-up-9", False)])
+async def test_a_budget_that_cannot_be_kept_is_said_at_the_start(
+    model: str, kept: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with house(cloud_budget_usd_per_day=1, anthropic_model=model) as h:
+        await h.assembly.start()
+    assert ("CLOUD_BUDGET_USD_PER_DAY cannot be kept" in caplog.text) is not kept

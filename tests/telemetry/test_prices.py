@@ -1,0 +1,119 @@
+"""Prices: known ones come from the dated list, own ones win, unknown ones stay unknown."""
+
+from datetime import UTC, datetime
+
+import pytest
+
+from router.events import Usage
+from router.telemetry.prices import Prices
+from router.telemetry.record import Record
+
+SONNET = "claude-sonnet-4-6"  # since 2026-03-13 3 in, 0.30 cached, 3.75 cache write, 15 out
+AUTUMN_2026 = datetime(2026, 11, 1, tzinfo=UTC).timestamp()
+
+
+def prices(**values: object) -> Prices:
+    return Prices(**{"cloud_model": SONNET, "clock": lambda: AUTUMN_2026} | values)  # type: ignore[arg-type]
+
+
+def record(target: str | None, **values: object) -> Record:
+    return Record(**{"id": "r", "time": AUTUMN_2026, "target": target, "model": SONNET} | values)  # type: ignore[arg-type]
+
+
+def test_a_cloud_answer_costs_what_its_tokens_cost() -> None:
+    usage = Usage(prompt_tokens=1_000_000, completion_tokens=10_000)
+    assert prices().cost_usd(SONNET, usage) == pytest.approx(3 + 0.15)
+
+
+def test_cached_tokens_are_part_of_the_prompt_and_have_their_own_prices() -> None:
+    usage = Usage(1_000_000, 0, cached_tokens=500_000, cache_write_tokens=100_000)
+    assert prices().cost_usd(SONNET, usage) == pytest.approx(0.4 * 3 + 0.5 * 0.3 + 0.1 * 3.75)
+
+
+def test_reasoning_tokens_are_part_of_the_answer() -> None:
+    usage = Usage(0, 1_000_000, reasoning_tokens=900_000)
+    assert prices().cost_usd(SONNET, usage) == pytest.approx(15)
+
+
+def test_an_unknown_price_is_unknown_and_not_0() -> None:
+    assert prices().cost_usd("claude-nonesuch-9", Usage(10, 10)) is None
+    assert prices().cost_usd("", Usage(10, 10)) is None
+    assert prices(cloud_model="claude-nonesuch-9").saved_usd(Usage(10, 10)) is None
+    assert prices(cloud_model=None).saved_usd(Usage(10, 10)) is None
+
+
+def test_own_prices_win_and_cached_input_costs_as_much_as_other_unless_said() -> None:
+    own = {
+        SONNET: {"input": 1.0, "output": 2.0},
+        "mine": {"input": 1.0, "cached": 0.5, "output": 2.0},
+    }
+    half_cached = Usage(1_000_000, 1_000_000, cached_tokens=500_000)
+    assert prices(overrides=own).cost_usd(SONNET, half_cached) == pytest.approx(3)
+    assert prices(overrides=own).cost_usd("mine", half_cached) == pytest.approx(2.75)
+
+
+def test_a_long_prompt_is_charged_by_the_tier_it_reaches() -> None:
+    known = prices()
+    short, long = (known.cost_usd("gemini-2.5-pro", Usage(n, 0)) for n in (200_000, 200_001))
+    assert short == pytest.approx(0.2 * 1.25)
+    assert long == pytest.approx(200_001 * 2.5 / 1e6)
+
+
+def test_prices_change_on_their_day() -> None:
+    now = datetime(2026, 12, 31, 12, tzinfo=UTC).timestamp()
+    known = Prices(clock=lambda: now)
+    usage = Usage(1_000_000, 0)
+    assert known.cost_usd("gemini-3.8-flash", usage) == pytest.approx(0.75)
+    now += 86_400
+    assert known.cost_usd("gemini-3.8-flash", usage) == pytest.approx(1.5)
+
+
+def test_a_local_answer_is_free_and_saves_what_the_cloud_would_have_cost() -> None:
+    answer = record("local", model="qwen", usage=Usage(1_000_000, 100_000))
+    prices().price(answer)
+    assert answer.cost_usd == 0
+    assert answer.saved_usd == pytest.approx(3 + 1.5)
+
+
+def test_a_cloud_answer_saves_nothing_and_without_usage_its_cost_is_unknown() -> None:
+    known, unknown = record("cloud", usage=Usage(1_000_000, 0)), record("cloud")
+    for answer in (known, unknown):
+        prices().price(answer)
+    assert known.cost_usd == pytest.approx(3)
+    assert known.saved_usd is None
+    assert (unknown.cost_usd, unknown.saved_usd) == (None, None)
+
+
+def test_no_answer_costs_nothing_and_saves_nothing() -> None:
+    answer = record(None)
+    prices().price(answer)
+    assert (answer.cost_usd, answer.saved_usd) == (None, None)
+
+
+def test_what_a_conversation_said_minutes_ago_would_have_been_cached() -> None:
+    known = prices()
+
+    def saved(after_s: float, conversation: str, prompt_tokens: int) -> float:
+        answer = record(
+            "local",
+            time=AUTUMN_2026 + after_s,
+            conversation=conversation,
+            usage=Usage(prompt_tokens, 0),
+        )
+        known.price(answer)
+        assert answer.saved_usd is not None
+        return answer.saved_usd
+
+    assert saved(0, "a", 100_000) == pytest.approx(0.3)
+    assert saved(60, "a", 150_000) == pytest.approx((50_000 * 3 + 100_000 * 0.3) / 1e6)
+    assert saved(60, "b", 150_000) == pytest.approx(0.45), "another conversation"
+    assert saved(400, "a", 150_000) == pytest.approx(0.45), "five minutes have passed"
+    assert saved(410, "a", 10_000) == pytest.approx(0.003), "never more than the prompt itself"
+    assert saved(0, "c", 900) == saved(1, "c", 900), "too short to be cached"
+
+
+def test_memory_of_conversations_is_bounded() -> None:
+    known = prices()
+    for i in range(5_000):
+        known.price(record("local", conversation=f"c{i}", usage=Usage(10, 10)))
+    assert len(known._sent) == 2_000

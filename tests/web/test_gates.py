@@ -1,0 +1,590 @@
+"""Each gate at the door: what LM Studio has loaded, what is private, what nobody waits for."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx2
+import orjson
+import pytest
+
+from config import load_settings
+from router.build import Assembly, assemble
+from router.wire import sse
+from server import create_app
+from test_router import EASY, HARD, cloud_side
+from tests.support.keys import CANARIES
+from tests.support.scripted import Connection, Request, ScriptedServer, scripted
+
+TOOL = {"type": "function", "function": {"name": "look", "parameters": {"type": "object"}}}
+PICTURE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBORw0KGgo="}}
+TITLE = "### Task:\nGenerate a concise title summarizing the chat history.\n<chat_history>Hi"
+SECRET = CANARIES["GitHub"]
+
+
+@dataclass
+class Studio:
+    """What LM Studio has, and how it answers."""
+
+    models: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Name to context (0: not loaded), vision, tools."""
+    loads: int = 0
+    loading_s: float = 0
+    fails_to_load: bool = False
+    said: dict[str, Any] = field(default_factory=lambda: {"content": "local says hello"})
+    started: list[str] = field(default_factory=list)
+    hold: asyncio.Event | None = None
+
+    async def probe(self, connection: Connection, request: Request) -> None:
+        if request.path != "/api/v1/models":
+            await connection.answer(b'{"error": "Unexpected endpoint"}')
+            return
+        listed = [
+            {
+                "type": "llm",
+                "key": name,
+                "loaded_instances": [
+                    {"id": name, "config": {"context_length": model["context"]}}
+                    for _ in range(model["context"] > 0)
+                ],
+                "max_context_length": 32768,
+                "capabilities": {"vision": model["vision"], "trained_for_tool_use": model["tools"]},
+            }
+            for name, model in self.models.items()
+        ]
+        await connection.answer(orjson.dumps({"models": listed}))
+
+    async def script(self, connection: Connection, request: Request) -> None:
+        name = request.json["model"]
+        self.started.append(name)
+        model = self.models.get(name)
+        if model is not None and not model["context"]:
+            self.loads += 1
+            await asyncio.sleep(self.loading_s)
+            if self.fails_to_load:
+                await connection.answer(b'{"error": "Failed to load model"}', 500)
+                return
+            model["context"] = 8192
+        if self.hold is not None:
+            await self.hold.wait()
+        said = {"role": "assistant", **self.said}
+        end = "tool_calls" if "tool_calls" in said else "stop"
+        body = {"id": "c", "object": "chat.completion", "created": 1, "model": name}
+        body["usage"] = {"prompt_tokens": 7, "completion_tokens": 2, "total_tokens": 9}
+        if request.json.get("stream"):
+            delta = {"index": 0, "delta": said, "finish_reason": None}
+            last = {"index": 0, "delta": {}, "finish_reason": end}
+            events = [{**body, "usage": None, "choices": [choice]} for choice in (delta, last)]
+            events.append(body | {"choices": []})
+            await connection.stream(*map(sse.event, events), sse.DONE)
+        else:
+            choice = {"index": 0, "message": said, "finish_reason": end}
+            await connection.answer(orjson.dumps(body | {"choices": [choice]}))
+
+
+def loaded(context: int = 8192, *, vision: bool = False, tools: bool = True) -> dict[str, Any]:
+    return {"context": context, "vision": vision, "tools": tools}
+
+
+@dataclass
+class House:
+    """The server under test, and what is behind it."""
+
+    studio: Studio
+    local: ScriptedServer
+    cloud: ScriptedServer
+    http: httpx2.AsyncClient
+    assembly: Assembly
+
+    async def post(
+        self, path: str, body: dict[str, Any], force: str | None = None
+    ) -> httpx2.Response:
+        headers = {"X-Force-Route": force} if force else {}
+        return await self.http.post(path, json=body, headers=headers)
+
+    async def ask(self, said: Any, force: str | None = None, **fields: Any) -> httpx2.Response:
+        """One question, or a whole conversation, at the chat door."""
+        messages = said if isinstance(said, list) else [{"role": "user", "content": said}]
+        return await self.post("/v1/chat/completions", {"messages": messages, **fields}, force)
+
+    async def why(self, said: Any, **fields: Any) -> tuple[str | None, str | None]:
+        return why(await self.ask(said, **fields))
+
+
+def why(answer: httpx2.Response) -> tuple[str | None, str | None]:
+    assert answer.status_code == 200, answer.text
+    return answer.headers.get("x-router-target"), answer.headers.get("x-router-reason")
+
+
+@asynccontextmanager
+async def house(studio: Studio, **overrides: Any) -> AsyncIterator[House]:
+    async with scripted(studio.script, studio.probe) as local, scripted(cloud_side) as cloud:
+        settings = load_settings(
+            **{
+                "_env_file": None,
+                "local_base_url": f"{local.url}/v1",
+                "local_model": "qwen",
+                "anthropic_api_key": "sk-ant-not-a-real-key",
+                "anthropic_base_url": cloud.url,
+                "anthropic_model": "claude-model",
+                "embedded_model": "off",
+                "journal_path": "off",
+                "status_ttl_s": 0.05,
+                **overrides,
+            }
+        )
+        assembly = assemble(settings)
+        transport = httpx2.ASGITransport(create_app(settings, assembly))
+        async with httpx2.AsyncClient(transport=transport, base_url="http://localhost") as http:
+            try:
+                yield House(studio, local, cloud, http, assembly)
+            finally:
+                await assembly.aclose()
+
+
+def lines(caplog: pytest.LogCaptureFixture, words: str) -> list[str]:
+    return [text for record in caplog.records if words in (text := record.getMessage())]
+
+
+# --- what the model that is loaded now can do ----------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("model", "said", "fields", "reason", "fix"),
+    [
+        (loaded(), [{"type": "text", "text": EASY}, PICTURE], {}, "vision", "LOCAL_MODEL=gemma"),
+        (loaded(tools=False), EASY, {"tools": [TOOL]}, "tools", "LOCAL_MODEL=gemma"),
+        (
+            loaded(4096),
+            "word " * 3000,
+            {},
+            "context",
+            "lms unload qwen && lms load qwen --context-length 8192",
+        ),
+    ],
+)
+async def test_what_does_not_fit_the_loaded_model_goes_to_the_cloud_and_says_what_would_help(
+    model: dict[str, Any], said: Any, fields: dict[str, Any], reason: str, fix: str
+) -> None:
+    studio = Studio({"qwen": model, "gemma": loaded(0, vision=True)})
+    async with house(studio, max_local_tokens=50_000) as h:
+        messages = [{"role": "user", "content": said}]
+        assert await h.why(messages, **fields) == ("cloud", reason)
+        classified = (await h.post("/classify", {"messages": messages, **fields})).json()
+        assert (classified["reason"], classified["fix"]) == (reason, fix)
+        (decided,) = (await h.http.get("/decisions")).json()["decisions"]
+        assert (decided["reason"], decided["fix"]) == (reason, fix)
+        assert studio.started == []
+
+
+async def test_a_model_that_is_loaded_anew_is_noticed() -> None:
+    studio = Studio({"qwen": loaded(4096)})
+    system = {"role": "system", "content": "Be kind. " * 1500}
+    async with house(studio) as h:
+        assert await h.why([system, {"role": "user", "content": EASY}]) == ("cloud", "context")
+        studio.models["qwen"] = loaded(16384)
+        said = [system, {"role": "user", "content": "What is the capital of Italy?"}]
+        async with asyncio.timeout(10):
+            while (await h.post("/classify", {"messages": said})).json()["target"] == "cloud":  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
+        assert await h.why(said) == ("local", "simple")
+
+
+async def test_the_only_loaded_model_answers_for_one_that_is_not_there(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO, "router")
+    async with house(Studio({"gemma": loaded()})) as h:
+        await h.assembly.start()
+        for name in ("auto", "qwen", "local"):
+            answer = await h.ask(EASY, model=name)
+            assert answer.headers["x-router-model"] == "gemma"
+        health = (await h.http.get("/health")).json()["local"]
+        assert (health["up"], health["detail"].partition(";")[0]) == (
+            True,
+            "LOCAL_MODEL=qwen is not on the server",
+        )
+    said = "local: gemma, ready, context 8192. LOCAL_MODEL=qwen is not on the server; its gemma"
+    assert [line.startswith(said) for line in lines(caplog, "LOCAL_MODEL")] == [True]
+
+
+async def test_of_several_loaded_models_the_error_says_which_to_set() -> None:
+    async with house(Studio({"gemma": loaded(), "phi": loaded()})) as h:
+        assert await h.why(EASY) == ("cloud", "local_down")
+        refused = await h.ask(EASY, force="local")
+        assert refused.status_code == 503
+        assert "set it to one of: gemma, phi" in refused.json()["error"]["message"]
+
+
+# --- forced --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["local", "Local", " LOCAL "])
+async def test_a_side_is_named_in_any_case(name: str) -> None:
+    async with house(Studio({"qwen": loaded()})) as h:
+        assert why(await h.ask(HARD, model=name)) == ("local", "forced")
+
+
+async def test_a_named_model_is_its_sides_own_while_that_side_is_down() -> None:
+    studio = Studio({"qwen": loaded(), "gemma": loaded(0)})
+    async with house(studio) as h:
+        assert await h.why(HARD, model="gemma") == ("local", "forced")
+        await h.local.stop()
+        assert await h.why(EASY) == ("cloud", "local_down")
+        for name in ("qwen", "gemma", "local"):
+            refused = await h.ask(EASY, model=name)
+            assert refused.status_code == 503
+        assert len(h.cloud.requests) == 1
+        await h.local.start()
+
+
+# --- a cold model --------------------------------------------------------------------------------
+
+
+async def test_the_cloud_answers_while_a_cold_model_is_loaded_once() -> None:
+    studio = Studio({"qwen": loaded(0)}, loading_s=0.3)
+    async with house(studio) as h:
+        answers = await asyncio.gather(*(h.why(f"{EASY} {n}") for n in range(5)))
+        assert answers == [("cloud", "local_cold")] * 5
+        await asyncio.sleep(0.5)
+        assert await h.why(EASY) == ("local", "simple")
+        assert studio.loads == 1
+
+
+async def test_who_waits_for_a_cold_model_waits_for_one_load() -> None:
+    studio = Studio({"qwen": loaded(0)}, loading_s=0.3)
+    async with house(studio, cold_local="wait") as h:
+        answers = await asyncio.gather(*(h.why(f"{EASY} {n}") for n in range(5)))
+        assert answers == [("local", "simple")] * 5
+        assert studio.loads == 1
+        assert not h.cloud.requests
+
+
+async def test_who_waits_for_a_cold_model_is_kept_company() -> None:
+    studio = Studio({"qwen": loaded(0)}, loading_s=0.5)
+    async with house(studio, cold_local="wait", keepalive_after_s=0.1) as h:
+        answer = await h.ask(EASY, stream=True)
+        first, _, rest = answer.text.partition("\n\n")
+        assert first.startswith(":")
+        assert "local says hello" in rest
+
+
+async def test_a_model_that_cannot_be_loaded_is_not_tried_for_every_request() -> None:
+    studio = Studio({"qwen": loaded(0)}, fails_to_load=True)
+    async with house(studio) as h:
+        for n in range(3):
+            assert await h.why(f"{EASY} {n}") == ("cloud", "local_cold")
+            await asyncio.sleep(0.1)
+        assert studio.loads == 1
+
+
+# --- background ----------------------------------------------------------------------------------
+
+
+async def test_a_title_is_made_here_and_never_paid_for_while_there_is_a_here() -> None:
+    studio = Studio({"qwen": loaded()}, hold=asyncio.Event())
+    async with house(studio, local_concurrency=1, local_queue=1) as h:
+        people = asyncio.ensure_future(h.ask(EASY))
+        await h.local.asked.wait()
+        waiting = asyncio.ensure_future(h.ask(TITLE))
+        await asyncio.sleep(0.1)
+        full = await h.ask(TITLE)
+        assert full.status_code == 429
+        assert studio.hold is not None
+        studio.hold.set()
+        assert why(await people) == ("local", "simple")
+        assert why(await waiting) == ("local", "background")
+        studio.said = {"content": ""}
+        assert await h.why(TITLE) == ("local", "background")
+        assert not h.cloud.requests
+
+
+@pytest.mark.parametrize(("key", "model"), [(None, "auto"), ("sk-ant-not-a-real-key", "local")])
+async def test_who_has_nowhere_else_to_go_waits_behind_a_full_queue(
+    key: str | None, model: str
+) -> None:
+    studio = Studio({"qwen": loaded()}, hold=asyncio.Event())
+    async with house(studio, local_concurrency=1, local_queue=1, anthropic_api_key=key) as h:
+        asked = [asyncio.ensure_future(h.ask(EASY, model=model)) for _ in range(5)]
+        await h.local.asked.wait()
+        await asyncio.sleep(0.1)
+        assert studio.hold is not None
+        studio.hold.set()
+        assert [why(await answer)[0] for answer in asked] == ["local"] * 5
+
+
+async def test_a_person_goes_before_a_title_in_the_queue() -> None:
+    studio = Studio({"qwen": loaded()}, hold=asyncio.Event())
+    async with house(studio, local_concurrency=1, local_queue=4) as h:
+        order: list[str] = []
+
+        async def ask(name: str, said: str) -> None:
+            await h.ask(said)
+            order.append(name)
+
+        first = asyncio.ensure_future(ask("first", EASY))
+        await h.local.asked.wait()
+        title = asyncio.ensure_future(ask("title", TITLE))
+        await asyncio.sleep(0.05)
+        person = asyncio.ensure_future(ask("person", f"{EASY} Really?"))
+        await asyncio.sleep(0.05)
+        assert studio.hold is not None
+        studio.hold.set()
+        await asyncio.gather(first, title, person)
+        assert order == ["first", "person", "title"]
+
+
+async def test_a_title_comes_from_the_cloud_when_there_is_no_local_side() -> None:
+    async with house(Studio({"qwen": loaded()})) as h:
+        await h.local.stop()
+        assert await h.why(TITLE) == ("cloud", "local_down")
+        await h.local.start()
+
+
+# --- private -------------------------------------------------------------------------------------
+
+PLACES: dict[str, tuple[str, dict[str, Any]]] = {
+    "chat": ("/v1/chat/completions", {"messages": [{"role": "user", "content": SECRET}]}),
+    "a tool's result": (
+        "/v1/chat/completions",
+        {
+            "messages": [
+                {"role": "user", "content": HARD},
+                {"role": "tool", "tool_call_id": "1", "content": f"TOKEN={SECRET}\n"},
+            ]
+        },
+    ),
+    "a field nobody reads": (
+        "/v1/chat/completions",
+        {"messages": [{"role": "user", "content": HARD}], "metadata": {"x": SECRET}},
+    ),
+    "a tool's description": (
+        "/v1/chat/completions",
+        {
+            "messages": [{"role": "user", "content": HARD}],
+            "tools": [{"type": "function", "function": {"name": "x", "description": SECRET}}],
+        },
+    ),
+    "responses": ("/v1/responses", {"input": f"{HARD} {SECRET}"}),
+    "responses, instructions": ("/v1/responses", {"input": HARD, "instructions": SECRET}),
+    "messages, a tool's result": (
+        "/v1/messages",
+        {
+            "max_tokens": 9,
+            "messages": [
+                {"role": "user", "content": HARD},
+                {
+                    "role": "assistant",
+                    "content": [{"type": "tool_use", "id": "t", "name": "x", "input": {}}],
+                },
+                {
+                    "role": "user",
+                    "content": [{"type": "tool_result", "tool_use_id": "t", "content": SECRET}],
+                },
+            ],
+        },
+    ),
+    "messages, thoughts": (
+        "/v1/messages",
+        {
+            "max_tokens": 9,
+            "messages": [
+                {"role": "user", "content": HARD},
+                {
+                    "role": "assistant",
+                    "content": [
+                        {"type": "thinking", "thinking": SECRET, "signature": "s"},
+                        {"type": "text", "text": "Well."},
+                    ],
+                },
+                {"role": "user", "content": HARD},
+            ],
+        },
+    ),
+}
+
+
+@pytest.mark.parametrize("place", PLACES)
+async def test_what_is_private_stays_here_wherever_it_is(
+    place: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    path, body = PLACES[place]
+    async with house(Studio({"qwen": loaded()})) as h:
+        assert why(await h.post(path, body)) == ("local", "private")
+        assert lines(caplog, "GitHub token")
+        refused = await h.post(path, body, "cloud")
+        assert refused.status_code == 409
+        message = refused.json()["error"]["message"]
+        assert "GitHub token" in message
+        assert "PRIVACY=off" in message
+        await h.local.stop()
+        for _ in range(2):  # before it is known, and after
+            gone = await h.post(path, body)
+            assert (gone.status_code, "PRIVACY=off" in gone.text) == (503, True)
+            await asyncio.sleep(0.1)
+        assert not h.cloud.requests
+        await h.local.start()
+    assert SECRET not in caplog.text
+    assert SECRET not in message
+
+
+async def test_the_rest_of_a_private_conversation_stays_here_and_is_told_of_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO, "router")
+    turns = [{"role": "user", "content": HARD}]
+    async with house(Studio({"qwen": loaded()})) as h:
+        # System text does not make a conversation: here it loses the secret on the way.
+        with_secret = [{"role": "system", "content": f"The key is {SECRET}"}, *turns]
+        assert await h.why(with_secret) == ("local", "private")
+        for _ in range(3):
+            turns += [
+                {"role": "assistant", "content": "local says hello"},
+                {"role": "user", "content": HARD},
+            ]
+            assert await h.why(turns) == ("local", "private")
+        assert (await h.ask(turns, force="cloud")).status_code == 409
+        assert await h.why(f"{HARD} Afresh.") == ("cloud", "complex")
+    assert len(lines(caplog, "GitHub token")) == 1
+
+
+async def test_a_private_response_is_followed_up_at_home() -> None:
+    async with house(Studio({"qwen": loaded()})) as h:
+        first = await h.post("/v1/responses", {"input": f"{EASY} {SECRET}"})
+        assert why(first) == ("local", "private")
+        follow_up = {"input": HARD, "previous_response_id": first.json()["id"]}
+        assert why(await h.post("/v1/responses", follow_up)) == ("local", "private")
+        assert (await h.post("/v1/responses", follow_up, "cloud")).status_code == 409
+        assert not h.cloud.requests
+
+
+# --- a conversation ------------------------------------------------------------------------------
+
+
+async def test_a_turn_that_the_cloud_has_begun_is_the_clouds_until_it_ends() -> None:
+    studio = Studio({"qwen": loaded(0)}, loading_s=0.1)
+    call = {"id": "1", "type": "function", "function": {"name": "look", "arguments": "{}"}}
+    turns: list[dict[str, Any]] = [{"role": "user", "content": EASY}]
+    async with house(studio) as h:
+        assert await h.why(turns, tools=[TOOL]) == ("cloud", "local_cold")
+        await asyncio.sleep(0.4)
+        turns += [
+            {"role": "assistant", "content": None, "tool_calls": [call]},
+            {"role": "tool", "tool_call_id": "1", "content": "Paris"},
+        ]
+        assert await h.why(turns, tools=[TOOL]) == ("cloud", "inherited")
+        turns += [
+            {"role": "assistant", "content": "Paris."},
+            {"role": "user", "content": "What is the capital of Italy?"},
+        ]
+        assert (await h.why(turns, tools=[TOOL]))[0] == "local"
+
+
+# --- the commit point ----------------------------------------------------------------------------
+
+DIALECTS: dict[str, tuple[str, dict[str, Any]]] = {
+    "chat": ("/v1/chat/completions", {"messages": [{"role": "user", "content": EASY}]}),
+    "responses": ("/v1/responses", {"input": EASY}),
+    "messages": (
+        "/v1/messages",
+        {"max_tokens": 99, "messages": [{"role": "user", "content": EASY}]},
+    ),
+}
+ARGUMENTS = '{"path": "hel'
+BROKEN_CALL = {
+    "content": None,
+    "tool_calls": [
+        {
+            "index": 0,
+            "id": "call_1",
+            "type": "function",
+            "function": {"name": "look", "arguments": ARGUMENTS},
+        }
+    ],
+}
+NO_ANSWERS: list[dict[str, Any]] = [
+    {"content": ""},
+    {"content": "\n"},
+    {"content": None, "reasoning_content": "Hm"},
+]
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+@pytest.mark.parametrize("dialect", DIALECTS)
+async def test_an_answer_that_is_none_starts_over_on_the_cloud(dialect: str, stream: bool) -> None:
+    studio = Studio({"qwen": loaded()})
+    path, body = DIALECTS[dialect]
+    async with house(studio) as h:
+        for said in NO_ANSWERS:
+            studio.said = said
+            answer = await h.post(path, body | {"stream": stream})
+            assert why(answer)[0] == "cloud"
+            assert "cloud says hello" in answer.text
+            assert "Hm" not in answer.text
+        (first, *_) = reversed(h.assembly.ledger.journal.recent(10))
+        assert (first.reason, first.target, first.fallback) == ("escalated", "cloud", True)
+        assert first.usage is not None
+        assert (first.usage.prompt_tokens, first.usage.completion_tokens) == (5, 3)
+        assert [attempt.error for attempt in first.attempts] == ["NoUsableAnswer"]
+        # The next turn is not tried on it again, and another conversation is not made to suffer.
+        assert len(studio.started) == 1
+        studio.said = {"content": "local says hello"}
+        assert await h.why("What is the capital of Italy?") == ("local", "simple")
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+async def test_a_broken_call_starts_over_on_the_cloud(stream: bool) -> None:
+    studio = Studio({"qwen": loaded()}, said=BROKEN_CALL)
+    async with house(studio) as h:
+        answer = await h.ask(EASY, tools=[TOOL], stream=stream)
+        assert why(answer) == ("cloud", "escalated")
+        assert ARGUMENTS[1:] not in answer.text
+        turns = [
+            {"role": "user", "content": EASY},
+            {"role": "assistant", "content": "cloud says hello"},
+            {"role": "user", "content": "What is the capital of Italy?"},
+        ]
+        assert await h.why(turns, tools=[TOOL]) == ("cloud", "inherited")
+        assert len(studio.started) == 1
+
+
+@pytest.mark.parametrize("said", [*NO_ANSWERS, BROKEN_CALL])
+async def test_without_a_cloud_what_the_model_says_is_passed_on_as_it_is(
+    said: dict[str, Any],
+) -> None:
+    studio = Studio({"qwen": loaded()}, said=said)
+    async with house(studio, anthropic_api_key=None) as h:
+        answer = await h.ask(EASY, tools=[TOOL])
+        assert why(answer) == ("local", "simple")
+        assert answer.json()["choices"][0]["message"].items() >= said.items()
+
+
+async def test_a_load_that_fails_starts_over_on_the_cloud() -> None:
+    studio = Studio({"qwen": loaded(0)}, fails_to_load=True)
+    async with house(studio, cold_local="wait") as h:
+        assert await h.why(EASY) == ("cloud", "escalated")
+
+
+# --- the embedded model ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("key", [None, "sk-ant-not-a-real-key"])
+async def test_an_embedded_model_that_is_not_there_is_told_of_once(
+    key: str | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    missing = {"embedded_model": "/no/such.gguf", "anthropic_api_key": key}
+    async with house(Studio(), **missing) as h:
+        await h.local.stop()
+        await h.assembly.start()
+        assert len(lines(caplog, "there is no file /no/such.gguf")) == 1
+        answer = await h.ask(EASY)
+        if key:
+            assert why(answer) == ("cloud", "local_down")
+        else:
+            assert answer.status_code == 503
+            assert "there is no file /no/such.gguf" in answer.json()["error"]["message"]
+        await h.local.start()
