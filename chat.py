@@ -36,11 +36,11 @@ from rich.text import Text
 from config import bad_settings_exit, settings_or_exit
 from router.backend import Relayed, Target
 from router.build import Assembly, assemble
+from router.call import Call
 from router.classifier import MOST_WORDS, Evidence, explain
 from router.errors import RouterError
 from router.events import Event, RefusalDelta, TextDelta
 from router.request import ChatRequest
-from router.router import Call
 from router.telemetry.ledger import Entry
 from router.wire.chat import completions
 from web import views

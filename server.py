@@ -104,6 +104,8 @@ def create_app(
     """The server as an ASGI app. `assembly` is given by tests; else built from the settings."""
     parts = assembly or assemble(settings)
     router, ledger = parts.router, parts.ledger
+    local_server = router.local.server
+    assert local_server is not None
     redact = parts.redact
     html, page_headers = load_page()
     max_body_bytes = int(settings.max_body_mb * 2**20)
@@ -175,7 +177,7 @@ def create_app(
 
     async def relayed(path: str, request: Request) -> Response:
         body = await json_body(request)
-        content_type, chunks = await unless_left(request.receive, router.local.relay(path, body))
+        content_type, chunks = await unless_left(request.receive, local_server.relay(path, body))
         return ClosingStream(chunks, media_type=content_type)
 
     # --- relayed to the local server as they are --------------------------------------------------

@@ -1,7 +1,7 @@
 """The protocol between the router and what answers: request in, unread reply out."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Iterable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, Literal, Protocol, Self, TypeVar
 
@@ -143,6 +143,32 @@ class Backend(Protocol):
 
     async def aclose(self) -> None:
         """Close the connections."""
+
+
+class LocalServer(Backend, Protocol):
+    """A local server that loads models, and that takes other requests than chats."""
+
+    @property
+    def model(self) -> str:
+        """The model that the user set, or "" for the one that is loaded."""
+
+    @property
+    def base_url(self) -> str:
+        """Address with its /v1, without credentials."""
+
+    async def warm_up(self, model: str) -> None:
+        """Have the server load the model; returns as well if it cannot."""
+
+    async def relay(
+        self, path: str, body: dict[str, Any]
+    ) -> tuple[str, AsyncGenerator[bytes, None]]:
+        """POST a body to another path; return the answer's content type and bytes.
+
+        Raises BackendError.
+        """
+
+    def enlarge_command(self, model: Model, needed_tokens: int) -> str:
+        """Return the command that gives the model a context of this size, or ""."""
 
 
 async def primed(items: Items[Item], backend: str) -> "Chained[Item]":

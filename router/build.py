@@ -16,6 +16,7 @@ from router.local_client import LocalBackend
 from router.privacy.redact import redact
 from router.privacy.scanner import PrivacyScanner
 from router.router import Router
+from router.sides.seat import Seat
 from router.telemetry.journal import Journal, journal_path
 from router.telemetry.ledger import Ledger
 from router.telemetry.metrics import Metrics, SideState
@@ -58,18 +59,18 @@ class Assembly:
             name, status = side.backend or side.target, side.status
             level = logging.INFO if status.up and not status.detail else logging.WARNING
             log.log(level, "%s: %s", name, status.in_words())
-        if embedded := router.watches.get(router.embedded_name):
-            status = await embedded.status()
+        if router.embedded is not None:
+            status = await router.embedded.watch.status()
             wanted = self.settings.embedded_model != "auto"
             if wanted and not status.up and status.detail not in local.status.detail:
                 log.warning("%s", status.detail)
-        if local.backend == router.embedded_name:
-            await self._start_embedded()
-        backend = router.backends.get(router.cloud_name)
-        if isinstance(backend, ClaudeBackend | GeminiBackend) and router.policy.threshold < 100:
+        if router.embedded is not None and local.backend == router.embedded.name:
+            await self._start_embedded(router.embedded)
+        if (cloud_seat := router.cloud) is not None and router.policy.threshold < 100:
             # At 100 hardly a prompt goes there: its SDK would only take memory.
-            await backend.warm()
-            await router.watches[router.cloud_name].look()
+            assert isinstance(cloud_seat.backend, ClaudeBackend | GeminiBackend)
+            await cloud_seat.backend.warm()
+            await cloud_seat.watch.look()
         await asyncio.to_thread(self._look_up_prices)
 
     def _look_up_prices(self) -> None:
@@ -82,12 +83,11 @@ class Assembly:
                 prices.cloud_model,
             )
 
-    async def _start_embedded(self) -> None:
-        embedded = self.router.backends[self.router.embedded_name]
-        assert isinstance(embedded, EmbeddedBackend)
-        await embedded.start()
-        await embedded.server.ready()
-        await self.router.watches[embedded.name].look()
+    async def _start_embedded(self, seat: Seat) -> None:
+        assert isinstance(seat.backend, EmbeddedBackend)
+        await seat.backend.start()
+        await seat.backend.server.ready()
+        await seat.watch.look()
 
     async def aclose(self) -> None:
         await self.router.aclose()
@@ -143,10 +143,15 @@ def build_router(settings: Settings, spent_today_usd: Callable[[], float] = floa
     def broke() -> bool:
         return budget is not None and spent_today_usd() >= budget
 
+    cloud = _cloud(settings, limits)
+    ttl_s, concurrency = settings.status_ttl_s, settings.local_concurrency
+    queue = settings.local_queue
     return Router(
-        local,
-        _cloud(settings, limits),
-        embedded,
+        Seat.of_server(local, ttl_s=ttl_s, concurrency=concurrency, queue=queue),
+        Seat.of_cloud(cloud, ttl_s=ttl_s) if cloud else None,
+        Seat.of_embedded(embedded, ttl_s=ttl_s, concurrency=concurrency, queue=queue)
+        if embedded
+        else None,
         policy=Policy(
             settings.complexity_threshold,
             settings.max_local_tokens,
@@ -154,11 +159,8 @@ def build_router(settings: Settings, spent_today_usd: Callable[[], float] = floa
             settings.cold_local,
         ),
         scanner=scanner,
-        status_ttl_s=settings.status_ttl_s,
-        commit_hold_s=settings.commit_hold_s,
-        first_byte_timeout_s=settings.first_byte_timeout_s,
-        local_concurrency=settings.local_concurrency,
-        local_queue=settings.local_queue,
+        hold_s=settings.commit_hold_s,
+        first_byte_s=settings.first_byte_timeout_s,
         budget_spent=broke,
     )
 
@@ -197,8 +199,8 @@ def _cloud(settings: Settings, limits: TimeLimits) -> Backend | None:
 
 def _side_states(router: Router) -> list[SideState]:
     states = []
-    for name, watch in router.watches.items():
-        slots = router.slots.get(name)
+    for name, seat in router.seats.items():
+        watch, slots = seat.watch, seat.slots
         states.append(
             SideState(
                 name,

@@ -1,6 +1,6 @@
 """decide(): which side should answer, and why. Pure: no I/O, no clock, no log."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Final, Literal, get_args
@@ -8,7 +8,6 @@ from typing import Final, Literal, get_args
 from router.backend import Model, Status, Target
 from router.classifier import Score
 from router.errors import BackendUnfit, NoBackend, Private
-from router.local.servers import fix_command
 
 Reason = Literal[
     "private",
@@ -60,6 +59,10 @@ class Candidate:
     model: str
 
 
+def _no_command(model: Model, needed_tokens: int) -> str:
+    return ""
+
+
 @dataclass(frozen=True)
 class Side:
     """One side at the moment of a decision."""
@@ -71,6 +74,8 @@ class Side:
     """It failed a moment ago and is left alone."""
     full: bool = False
     """Its queue is full."""
+    enlarge: Callable[[Model, int], str] = _no_command
+    """Returns the command that gives a model a context of so many tokens, or ""."""
 
     @cached_property
     def up(self) -> bool:
@@ -343,6 +348,6 @@ def _fix(ask: Ask, local: Side, gates: tuple[Reason, ...]) -> str:
     if model is None or misfit is None:
         return ""
     if misfit == "context":
-        return fix_command(local.status.server, model, ask.needed_tokens)
+        return local.enlarge(model, ask.needed_tokens)
     able = next((m for m in local.status.models if getattr(m, misfit)), None)
     return f"LOCAL_MODEL={able.id}" if able else ""

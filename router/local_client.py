@@ -19,7 +19,17 @@ from typing import Any, Final
 
 import orjson
 
-from router.backend import Chained, Items, Relayed, Reply, Status, TimeLimits, Translated, primed
+from router.backend import (
+    Chained,
+    Items,
+    Model,
+    Relayed,
+    Reply,
+    Status,
+    TimeLimits,
+    Translated,
+    primed,
+)
 from router.clouds.failures import retry_after_s
 from router.errors import BackendBroken, BackendError, BackendTimeout, BackendUnreachable
 from router.events import Event, Usage
@@ -29,6 +39,7 @@ from router.local.http.client import HttpClient
 from router.local.http.connection import Answer, CutOff, HttpError, Unreadable
 from router.local.native import as_it_came
 from router.local.quirks import adapted, check_fit
+from router.local.servers import fix_command
 from router.privacy.redact import GONE, redact
 from router.request import ChatRequest, Dialect
 from router.wire import sse
@@ -210,6 +221,10 @@ class LocalBackend:
         """Have the server load the model, if it is one that can be told to."""
         with contextlib.suppress(OSError):
             await self._discovery.warm_up(self._post_json, model)
+
+    def enlarge_command(self, model: Model, needed_tokens: int) -> str:
+        """Return the command that gives the model a context of this size, or ""."""
+        return fix_command(self._server, model, needed_tokens)
 
     async def aclose(self) -> None:
         await self._http.aclose()

@@ -1,6 +1,7 @@
 """decide(): every rule, in its order of precedence."""
 
 from dataclasses import replace
+from functools import partial
 from itertools import product
 from typing import Any
 
@@ -10,12 +11,18 @@ from router.backend import Model, Status, Target
 from router.classifier import Score
 from router.decision import REASONS, Ask, Decision, Policy, Side, decide
 from router.errors import BackendUnfit, NoBackend, Private, RouterError
+from router.local.servers import fix_command
 
 MODEL = Model(
     "qwen", loaded=True, context_tokens=8192, max_context_tokens=32768, vision=False, tools=True
 )
 SEEING = Model("gemma", loaded=False, vision=True, tools=True)
-LOCAL = Side("local", "local", Status("ready", MODEL, (MODEL, SEEING), "lmstudio"))
+LOCAL = Side(
+    "local",
+    "local",
+    Status("ready", MODEL, (MODEL, SEEING), "lmstudio"),
+    enlarge=partial(fix_command, "lmstudio"),
+)
 CLOUD = Side("cloud", "claude", Status("ready", Model("claude-sonnet")))
 OFF = Side("cloud", "", Status("unconfigured", detail="Set ANTHROPIC_API_KEY."))
 LOCAL_DOWN = Side("local", "local", Status("down", detail="Start LM Studio."))

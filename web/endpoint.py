@@ -10,11 +10,12 @@ from typing import Any, Final, Protocol
 import orjson
 
 from router.backend import Items, Relayed, Reply
+from router.call import Call
 from router.deadlines import ticker_of
 from router.errors import RouterError
 from router.events import Event
 from router.request import ChatRequest, Dialect
-from router.router import Call, Router
+from router.router import Router
 from router.telemetry.ledger import Entry, Ledger
 from router.wire import sse
 from router.wire.chat import completions

@@ -30,7 +30,7 @@ async def info(router: Router, settings: Json) -> Json:
     return {
         "name": "llm-router",
         **settings,
-        "local_base_url": router.local.base_url,
+        "local_base_url": router.local.server.base_url if router.local.server else None,
         "notice": notice(local),
         "local": side(local, router),
         "cloud": side(cloud, router),
@@ -45,8 +45,9 @@ def notice(local: Side) -> str | None:
 def side(side: Side, router: Router) -> Json:
     """One side as it was last seen. Times in milliseconds, lengths in tokens."""
     status = side.status
-    watch = router.watches.get(side.backend)
-    slots = router.slots.get(side.backend)
+    seat = router.seats.get(side.backend)
+    watch = seat.watch if seat else None
+    slots = seat.slots if seat else None
     return {
         "up": side.usable,
         "state": status.state,

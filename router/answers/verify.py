@@ -47,14 +47,14 @@ _FIRST_WORD: Final = re.compile(
 )
 
 
-async def prove(
+async def verify(
     reply: Reply,
     request: ChatRequest,
     backend: str,
     hold_s: float,
     clock: Callable[[], float] = time.monotonic,
 ) -> None:
-    """Return once the reply has proven itself or has been held for `hold_s` seconds.
+    """Return once the reply is known to be an answer, or has been held for `hold_s` seconds.
 
     Nothing of it is lost: what was read to judge it is put back in front. Raises NoUsableAnswer
     on an empty answer and on a tool call that the caller could not run, and BackendTimeout when

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Final
 
-from router.local_client import LocalBackend
+from router.backend import LocalServer
 from router.sides.availability import Watch
 
 AGAIN_S: Final = 60.0
@@ -17,7 +17,7 @@ class Loader:
     One load at a time: servers load a model twice when two requests ask for it together.
     """
 
-    def __init__(self, backend: LocalBackend, watch: Watch, clock: Callable[[], float]) -> None:
+    def __init__(self, backend: LocalServer, watch: Watch, clock: Callable[[], float]) -> None:
         self._backend = backend
         self._watch = watch
         self._clock = clock

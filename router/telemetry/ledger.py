@@ -6,12 +6,11 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from typing import Final
 
+from router.call import Call, FailedAttempt
 from router.decision import Decision
 from router.errors import RouterError
 from router.events import Event, Finish
 from router.request import ChatRequest, Dialect, text_of
-from router.router import Attempt as Failed
-from router.router import Call
 from router.scoring.turns import human_turns
 from router.telemetry.journal import Journal
 from router.telemetry.metrics import Metrics
@@ -172,7 +171,7 @@ class Ledger:
         record.backend = candidate.backend
         record.model = candidate.model
 
-    def _attempt(self, failed: Failed, request: ChatRequest, *, quotable: bool) -> Attempt:
+    def _attempt(self, failed: FailedAttempt, request: ChatRequest, *, quotable: bool) -> Attempt:
         message = self._redact(failed.error.message)[:MESSAGE_CHARS]
         if not quotable and _quotes(message, request):
             message = ""

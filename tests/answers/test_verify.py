@@ -1,4 +1,4 @@
-"""The commit point: what proves a local answer, in every form in which one comes."""
+"""The commit point: what verifys a local answer, in every form in which one comes."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Iterable
@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import orjson
 import pytest
 
-from router.answers.verify import prove
+from router.answers.verify import verify
 from router.backend import Items, Relayed, Reply, Translated
 from router.errors import BackendBroken, BackendTimeout, NoUsableAnswer
 from router.events import Event
@@ -179,22 +179,22 @@ async def noting(items: Items[bytes], noted: list[bytes]) -> AsyncGenerator[byte
         *("words after a written thought", "words like a mark"),
     ],
 )
-async def test_an_answer_is_proven_and_nothing_of_it_is_lost(
+async def test_an_answer_is_verifyn_and_nothing_of_it_is_lost(
     form: str, content: list[dict[str, Any]], reason: str
 ) -> None:
     reply = answer(form, content, reason)
-    await prove(reply, request(form, [TOOL], max_tokens=9), "local", 60)
+    await verify(reply, request(form, [TOOL], max_tokens=9), "local", 60)
     assert await read(reply) == await read(answer(form, content, reason))
 
 
 @pytest.mark.parametrize("form", ["chat stream", "messages stream"])
-async def test_it_is_proven_by_its_first_words_and_read_no_further(form: str) -> None:
+async def test_it_is_verifyn_by_its_first_words_and_read_no_further(form: str) -> None:
     reply = answer(form, texts("<think>Hm", "</think>\n", "Hello", "!"))
     assert isinstance(reply, Relayed)
     whole = await read(answer(form, texts("<think>Hm", "</think>\n", "Hello", "!")))
     read_so_far: list[bytes] = []
     reply.chunks = noting(reply.chunks, read_so_far)
-    await prove(reply, request(form), "local", 60)
+    await verify(reply, request(form), "local", 60)
     assert b"Hello" in read_so_far[-1]
     assert await read(reply) == whole
 
@@ -222,7 +222,7 @@ async def test_an_answer_that_the_caller_could_not_use_is_broken(
     form: str, content: list[dict[str, Any]], reason: str, fault: str
 ) -> None:
     with pytest.raises(NoUsableAnswer, match=fault) as caught:
-        await prove(answer(form, content, reason), request(form, [TOOL]), "local", 60)
+        await verify(answer(form, content, reason), request(form, [TOOL]), "local", 60)
     assert caught.value.code == "no_usable_answer"
 
 
@@ -231,14 +231,14 @@ async def test_a_thought_that_comes_in_one_block_is_no_answer(form: str) -> None
     events = await read(answer(form, texts("<think>", "Hm")))
     reply = relayed(form, each([b"".join(events)]))
     with pytest.raises(NoUsableAnswer, match="empty"):
-        await prove(reply, request(form), "local", 60)
+        await verify(reply, request(form), "local", 60)
 
 
 @pytest.mark.parametrize("form", ["chat stream", "messages stream"])
 async def test_a_model_that_reads_a_long_prompt_first_is_waited_for(form: str) -> None:
     events = await read(answer(form, [TEXT]))
     reply = relayed(form, reading(events))
-    await prove(reply, request(form), "local", 0.05)
+    await verify(reply, request(form), "local", 0.05)
     assert [e for e in await read(reply) if not e.startswith(b":")] == events
 
 
@@ -246,7 +246,7 @@ async def test_a_model_that_reads_a_long_prompt_first_is_waited_for(form: str) -
 async def test_signs_of_life_are_no_answer(form: str) -> None:
     reply = relayed(form, reading(await read(answer(form, []))))
     with pytest.raises(NoUsableAnswer, match="empty"):
-        await prove(reply, request(form), "local", 0.05)
+        await verify(reply, request(form), "local", 0.05)
 
 
 CUT_OFF: list[tuple[str, list[dict[str, Any]], list[bytes], type[Exception]]] = [
@@ -265,7 +265,7 @@ async def test_a_stream_that_just_ends_is_judged_by_what_it_said(
     last = (b"finish_reason", b"[DONE]", b"message_delta", b"message_stop")
     events = [e for e in events if not any(m in e for m in last) or any(m in e for m in kept)]
     with pytest.raises(error):
-        await prove(relayed(form, each(events)), request(form), "local", 60)
+        await verify(relayed(form, each(events)), request(form), "local", 60)
 
 
 @pytest.mark.parametrize(
@@ -282,7 +282,7 @@ async def test_words_that_stand_elsewhere_are_not_the_answers(
     ends = {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}
     chunks = [sse.event({"choices": [choice]}), sse.event(ends), sse.DONE]
     with pytest.raises(NoUsableAnswer, match="empty"):
-        await prove(Relayed(each(chunks), "m"), request("chat stream", n=n), "local", 60)
+        await verify(Relayed(each(chunks), "m"), request("chat stream", n=n), "local", 60)
 
 
 async def test_a_call_whose_arguments_are_no_text_is_not_taken_for_words() -> None:
@@ -291,12 +291,12 @@ async def test_a_call_whose_arguments_are_no_text_is_not_taken_for_words() -> No
     ends = {"choices": [{"delta": {}, "finish_reason": "tool_calls"}]}
     chunks = [sse.event({"choices": [{"delta": delta}]}), sse.event(ends), sse.DONE]
     with pytest.raises(NoUsableAnswer, match="schema"):
-        await prove(Relayed(each(chunks), "m"), request("chat stream", [TOOL]), "local", 60)
+        await verify(Relayed(each(chunks), "m"), request("chat stream", [TOOL]), "local", 60)
 
 
 @forms
 @pytest.mark.parametrize(
-    ("choice", "proven"),
+    ("choice", "verifyn"),
     [
         ("auto", True),
         ("none", True),
@@ -307,22 +307,22 @@ async def test_a_call_whose_arguments_are_no_text_is_not_taken_for_words() -> No
     ],
 )
 async def test_words_are_no_answer_to_who_insists_on_a_call(
-    form: str, choice: Any, proven: bool
+    form: str, choice: Any, verifyn: bool
 ) -> None:
     asked = request(form, [TOOL], tool_choice=choice)
-    await prove(answer(form, [TEXT, call()], "tool_calls"), asked, "local", 60)
-    if proven:
-        await prove(answer(form, [TEXT]), asked, "local", 60)
+    await verify(answer(form, [TEXT, call()], "tool_calls"), asked, "local", 60)
+    if verifyn:
+        await verify(answer(form, [TEXT]), asked, "local", 60)
     else:
         with pytest.raises(NoUsableAnswer, match="called no tool"):
-            await prove(answer(form, [TEXT]), asked, "local", 60)
+            await verify(answer(form, [TEXT]), asked, "local", 60)
 
 
 @forms
 async def test_a_call_in_words_is_an_answer_where_there_are_no_tools(form: str) -> None:
     content = texts("<tool_call> is how such a call begins.")
     reply = answer(form, content)
-    await prove(reply, request(form), "local", 60)
+    await verify(reply, request(form), "local", 60)
     assert await read(reply) == await read(answer(form, content))
 
 
@@ -343,7 +343,7 @@ async def test_a_model_that_falls_silent_while_it_thinks_has_stalled(form: str) 
     reply = relayed(form, thinking())
     async with asyncio.timeout(5):
         with pytest.raises(BackendTimeout, match="fell silent"):
-            await prove(reply, request(form), "local", 0.05)
+            await verify(reply, request(form), "local", 0.05)
     assert closed
 
 
@@ -351,23 +351,23 @@ async def test_a_model_that_falls_silent_while_it_thinks_has_stalled(form: str) 
 async def test_arguments_that_are_no_json_are_broken(form: str) -> None:
     reply = answer(form, [call('{"path": ')], "tool_calls")
     with pytest.raises(NoUsableAnswer, match="broken JSON"):
-        await prove(reply, request(form, [TOOL]), "local", 60)
+        await verify(reply, request(form, [TOOL]), "local", 60)
 
 
 @pytest.mark.parametrize("form", ["chat stream", "messages stream"])
 async def test_a_stream_that_is_no_such_stream_is_broken(form: str) -> None:
     reply = Relayed(each([b"data: {oops\n\n"]), "m", "chat" if "chat" in form else "messages")
     with pytest.raises(BackendBroken):
-        await prove(reply, request(form), "local", 60)
+        await verify(reply, request(form), "local", 60)
 
 
 @pytest.mark.parametrize("form", ["chat stream", "messages stream"])
 async def test_it_is_held_no_longer_than_it_may_be(form: str) -> None:
-    """Thoughts prove nothing, but the caller has waited long enough."""
+    """Thoughts verify nothing, but the caller has waited long enough."""
     content = [THOUGHT] * 20
     reply = answer(form, content)
     seconds = count()
-    await prove(reply, request(form), "local", 3, clock=lambda: next(seconds))
+    await verify(reply, request(form), "local", 3, clock=lambda: next(seconds))
     assert await read(reply) == await read(answer(form, content))
 
 
@@ -391,7 +391,7 @@ async def test_it_is_held_no_longer_than_it_may_be(form: str) -> None:
 async def test_a_schema_that_is_beyond_us_is_not_the_models_fault(schema: Any) -> None:
     arguments = orjson.dumps({"path": "a" * 40 + "!"}).decode()
     reply = answer("events", [call(arguments)], "tool_calls")
-    await prove(reply, request("events", [with_schema(schema)]), "local", 60)
+    await verify(reply, request("events", [with_schema(schema)]), "local", 60)
 
 
 @pytest.mark.filterwarnings("ignore")  # else what is fetched would fail
@@ -400,7 +400,7 @@ async def test_nothing_that_a_schema_refers_to_is_fetched(tmp_path: Path) -> Non
     forbidding.write_text('{"not": {}}')
     reply = answer("events", [call()], "tool_calls")
     schema = {"$ref": forbidding.as_uri()}
-    await prove(reply, request("events", [with_schema(schema)]), "local", 60)
+    await verify(reply, request("events", [with_schema(schema)]), "local", 60)
 
 
 def with_schema(schema: Any) -> dict[str, Any]:

@@ -33,7 +33,9 @@ async def resetting(connection: Connection, request: Request) -> None:
 def watch_of(here: House) -> Watch:
     """Of the side that fails."""
     router = here.assembly.router
-    return router.watches["local" if here.kind.target == "local" else router.cloud_name]
+    seat = router.local if here.kind.target == "local" else router.cloud
+    assert seat is not None
+    return seat.watch
 
 
 async def burst(here: House) -> list[Heard]:

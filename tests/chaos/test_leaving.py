@@ -164,7 +164,7 @@ async def test_leaving_while_a_whole_answer_is_put_together(kind: Kind, abrupt: 
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
 async def test_leaving_the_queue(dialect: Dialect, abrupt: bool, stream: bool) -> None:
     async with house(LOCAL, silent, CLAUDE.well, local_concurrency=1) as here:
-        (slots,) = here.assembly.router.slots.values()
+        (slots,) = [s.slots for s in here.assembly.router.seats.values() if s.slots]
         async with caller(here, CHAT.path, CHAT.body(stream=False)) as (_, first):
             await here.local.asked.wait()
             async with caller(here, dialect.path, dialect.body(stream)) as (_, second):

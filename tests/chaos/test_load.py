@@ -73,7 +73,7 @@ async def test_what_does_not_fit_the_queue_goes_to_the_cloud() -> None:
         await LOCAL.well(connection, request)
 
     async with house(LOCAL, slowly, CLAUDE.well, local_concurrency=1, local_queue=2) as here:
-        (slots,) = here.assembly.router.slots.values()
+        (slots,) = [s.slots for s in here.assembly.router.seats.values() if s.slots]
         tasks = [asyncio.create_task(ask(here.http, stream=False)) for _ in range(3)]
         await settled(lambda: (slots.busy, slots.waiting) == (1, 2), "they do not wait")
         for _ in range(5):

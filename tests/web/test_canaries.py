@@ -245,7 +245,7 @@ async def test_a_key_that_is_repeated_when_models_are_looked_for_comes_out_nowhe
         await connection.answer(body, status)
 
     async with repeating(who, kind.well, tmp_path / "journal.db", probe) as h:
-        await h.assembly.router.watches[kind.name].look()
+        await h.assembly.router.seats[kind.name].watch.look()
         for dialect in DIALECTS:
             clean(await ask(h, "POST", dialect.path, dialect.body(True), kind.target), dialect.name)
         await look_everywhere(h, log, tmp_path / "journal.db")
@@ -269,8 +269,8 @@ async def test_a_fault_of_ours_with_a_key_in_it_is_logged_without(
 ) -> None:
     """The traceback is there; the key is not."""
     async with repeating("local", LOCAL.well, tmp_path / "journal.db") as h:
-        backends: Any = h.assembly.router.backends
-        backends["local"] = Faulty(backends["local"])
+        seat: Any = h.assembly.router.local
+        seat.backend = Faulty(seat.backend)
         for dialect in DIALECTS:
             clean(await ask(h, "POST", dialect.path, dialect.body(False), "local"), dialect.name)
         assert log.getvalue().count("KeyError: 'no [redacted] for") == 3

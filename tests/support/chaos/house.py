@@ -61,13 +61,13 @@ class House:
 
     def forgive(self) -> None:
         """Let the next request go to the side that has failed, as after a pause."""
-        for watch in self.assembly.router.watches.values():
+        for watch in [seat.watch for seat in self.assembly.router.seats.values()]:
             watch.breaker.success()
 
     @property
     def at_work(self) -> int:
         """Requests that a side is busy with or that wait for one."""
-        slots = self.assembly.router.slots.values()
+        slots = [s.slots for s in self.assembly.router.seats.values() if s.slots]
         return sum(side.busy + side.waiting for side in slots)
 
 

@@ -1,0 +1,198 @@
+"""One request on its way to an answer: tries the candidates of its decision in order."""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+from router.answers.verify import read_whole, verify
+from router.backend import Relayed, Reply
+from router.decision import Candidate, Decision, Reason, stays_here
+from router.errors import (
+    BackendBusy,
+    BackendError,
+    BackendMisconfigured,
+    BackendUnfit,
+    BackendUnreachable,
+)
+from router.events import Usage
+from router.request import ChatRequest
+from router.sides.seat import Seat
+from router.sides.slots import QueueFull, Slot
+
+
+@dataclass(frozen=True, slots=True)
+class FailedAttempt:
+    """A candidate that was asked and failed. `ms`: how long it took to fail."""
+
+    candidate: Candidate
+    error: BackendError
+    ms: float
+
+
+class Call:
+    """One request on its way: the candidate that is asked now, and those that failed.
+
+    Use it as a context manager: leaving it closes the reply and the backend's connection.
+    """
+
+    def __init__(
+        self,
+        request: ChatRequest,
+        decision: Decision,
+        seats: Mapping[str, Seat],
+        *,
+        hold_s: float,
+        first_byte_s: float,
+        on_open: Callable[["Call"], None],
+    ) -> None:
+        """`hold_s`: how long a local answer is held back to verify it; `on_open` is called once,
+        when a reply has opened."""
+        self.request = request
+        self.decision = decision
+        self.candidate: Candidate = decision.first
+        self.reason: Reason = decision.reason
+        self.attempts: list[FailedAttempt] = []
+        self._reply: Reply | None = None
+        self._seats = seats
+        self._hold_s = hold_s
+        self._first_byte_s = first_byte_s
+        self._on_open = on_open
+        self._slot: Slot | None = None
+
+    @property
+    def usage(self) -> Usage | None:
+        """Tokens of a relayed answer, known once it was read to its end."""
+        return self._reply.usage if isinstance(self._reply, Relayed) else None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        try:
+            if self._reply is not None:
+                await self._reply.aclose()
+                if isinstance(error, BackendError):
+                    self._seats[self.candidate.backend].watch.failed(error)
+        finally:
+            if self._slot is not None:
+                self._slot.release()
+
+    async def open(self) -> Reply:
+        """Return the first reply that opens.
+
+        Raises the most telling BackendError if none does, and at once one that is the caller's
+        mistake.
+        """
+        if self.reason == "local_cold":
+            self._begin_loading()
+        for candidate in self.decision.candidates:
+            if self.attempts:
+                self.reason = _reason_after(self.attempts[-1])
+            self.candidate = candidate
+            started = time.perf_counter()
+            try:
+                return await self._try(candidate)
+            except BackendError as error:
+                ms = (time.perf_counter() - started) * 1000
+                self.attempts.append(FailedAttempt(candidate, error, ms))
+                if not error.retryable or not self._may_go_on_after(error):
+                    raise
+        failure = _most_telling(self.attempts)
+        if self.decision.private:
+            failure.message += f" {stays_here(self.decision.private)}"
+        raise failure
+
+    async def _try(self, candidate: Candidate) -> Reply:
+        seat = self._seats[candidate.backend]
+        watch = seat.watch
+        slot = await self._take_slot(seat)
+        if slot is not None and watch.blocked and self.decision.candidates[-1] is not candidate:
+            slot.release()
+            raise BackendUnreachable(
+                f"The {candidate.backend} side failed while the request waited for it.",
+                backend=candidate.backend,
+            )
+        reply: Reply | None = None
+        watch.entered(self._first_byte_s)
+        try:
+            if seat.loader is not None and seat.loader.must_load(candidate.model):
+                await seat.loader.loaded()
+            reply = await seat.backend.open(self.request, candidate.model)
+            if self._hold_s and self._can_start_over(candidate):
+                await verify(reply, self.request, candidate.backend, self._hold_s)
+            if not self.request.stream:
+                await read_whole(reply)
+        except BaseException as error:
+            if reply is not None:
+                await reply.aclose()
+            if slot is not None:
+                slot.release()
+            if isinstance(error, BackendError):
+                watch.failed(error)
+            else:
+                watch.left()
+            raise
+        watch.answered()
+        self._on_open(self)
+        self._slot, self._reply = slot, reply
+        return reply
+
+    async def _take_slot(self, seat: Seat) -> Slot | None:
+        if seat.slots is None:
+            return None
+        try:
+            background = "background" in self.decision.gates
+            alone = len(self.decision.candidates) == 1 and not background
+            return await seat.slots.acquire(background=background, patient=alone)
+        except QueueFull as error:
+            raise BackendBusy(
+                f"The {seat.name} model is busy: {error}", backend=seat.name
+            ) from None
+
+    def _begin_loading(self) -> None:
+        """Load the cold local model while another backend answers."""
+        for candidate in self.decision.candidates:
+            if (loader := self._seats[candidate.backend].loader) is not None:
+                loader.begin()
+                return
+
+    def _may_go_on_after(self, error: BackendError) -> bool:
+        """Background work goes to a paid cloud only where no local server answers."""
+        return self.decision.reason != "background" or isinstance(error, BackendUnreachable)
+
+    def _can_start_over(self, candidate: Candidate) -> bool:
+        """True for a local answer while a cloud is left to ask and the request is worth it."""
+        return (
+            candidate.target == "local"
+            and self.decision.candidates[-1].target == "cloud"
+            and self.decision.reason != "background"
+        )
+
+
+def _reason_after(failed: FailedAttempt) -> Reason:
+    """Return the reason why the next candidate answers instead."""
+    if failed.candidate.target == "cloud":
+        return "cloud_down"
+    match failed.error:
+        case BackendUnreachable(code="local_not_ready"):
+            return "escalated"
+        case BackendUnreachable() | BackendMisconfigured():
+            return "local_down"
+        case BackendBusy():
+            return "local_busy"
+        case BackendUnfit(code="context_length_exceeded"):
+            return "context"
+    return "escalated"
+
+
+def _most_telling(attempts: list[FailedAttempt]) -> BackendError:
+    """Return the failure to report: the last one that is more than an unreachable server."""
+    errors = [attempt.error for attempt in attempts]
+    return next((e for e in reversed(errors) if not isinstance(e, BackendUnreachable)), errors[0])

@@ -1,0 +1,128 @@
+"""A backend together with its run-time state."""
+
+import time
+from collections.abc import Callable
+from typing import Final, Self
+
+from router.backend import Backend, LocalServer, Status, Target
+from router.decision import Side
+from router.sides.availability import Watch
+from router.sides.loading import Loader
+from router.sides.slots import Slots
+
+PATIENCE_S: Final = 0.25
+"""How long a request waits for a fresh status of a local server after a silence."""
+
+
+class Seat:
+    """A backend with its watch, and for a local one its slots and loader.
+
+    `loader` is None where the router cannot ask the server to load a model, `slots` is None for a
+    cloud.
+    """
+
+    def __init__(
+        self,
+        backend: Backend,
+        target: Target,
+        watch: Watch,
+        *,
+        slots: Slots | None = None,
+        loader: Loader | None = None,
+        server: LocalServer | None = None,
+        follows_server: bool = False,
+    ) -> None:
+        """`follows_server`: the limit of `slots` is what the server reports."""
+        self.backend = backend
+        self.target = target
+        self.watch = watch
+        self.slots = slots
+        self.loader = loader
+        self.server = server
+        self._follows_server = follows_server
+        self._side: Side | None = None
+
+    @classmethod
+    def of_server(
+        cls,
+        server: LocalServer,
+        *,
+        ttl_s: float,
+        concurrency: int | None,
+        queue: int,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> Self:
+        """Return the seat of a local server that loads models when asked to."""
+        watch = Watch(server, ttl_s, clock, patience_s=PATIENCE_S)
+        return cls(
+            server,
+            "local",
+            watch,
+            slots=Slots(concurrency, queue),
+            loader=Loader(server, watch, clock),
+            server=server,
+            follows_server=concurrency is None,
+        )
+
+    @classmethod
+    def of_embedded(
+        cls,
+        backend: Backend,
+        *,
+        ttl_s: float,
+        concurrency: int | None,
+        queue: int,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> Self:
+        """Return the seat of the built-in model."""
+        watch = Watch(backend, ttl_s, clock, patience_s=PATIENCE_S)
+        slots = Slots(concurrency, queue)
+        return cls(backend, "local", watch, slots=slots, follows_server=concurrency is None)
+
+    @classmethod
+    def of_cloud(
+        cls, backend: Backend, *, ttl_s: float, clock: Callable[[], float] = time.monotonic
+    ) -> Self:
+        """Return the seat of a cloud; requests never wait for its status."""
+        return cls(backend, "cloud", Watch(backend, ttl_s, clock))
+
+    @property
+    def name(self) -> str:
+        """The backend's name."""
+        return self.backend.name
+
+    async def side(self) -> Side:
+        """Return a snapshot for a decision; waits only for the first status ever."""
+        status = self.watch.fresh
+        if status is None:
+            status = await self.watch.status()
+        return self._snapshot(status)
+
+    def must_load(self, model: str) -> bool:
+        """True if a request for this model has to load it first."""
+        return self.loader is not None and self.loader.must_load(model)
+
+    async def aclose(self) -> None:
+        """Stop the background tasks and close the backend."""
+        if self.loader is not None:
+            await self.loader.aclose()
+        await self.watch.aclose()
+        await self.backend.aclose()
+
+    def _snapshot(self, status: Status) -> Side:
+        slots = self.slots
+        if slots is not None and self._follows_server and status.model is not None:
+            slots.limit = status.model.parallel
+        blocked, full = self.watch.blocked, slots is not None and slots.full
+        side = self._side
+        if (
+            side is None
+            or side.status is not status
+            or side.blocked != blocked
+            or side.full != full
+        ):
+            # It seldom changes, so most requests share one snapshot.
+            enlarge = self.server.enlarge_command if self.server else Side.enlarge
+            side = Side(self.target, self.name, status, blocked, full, enlarge)
+            self._side = side
+        return side
