@@ -1,32 +1,43 @@
 """Every setting: name, unit, default, meaning.
 
-Values come from the environment, else from the `.env` file beside this module, else from the
-defaults here. An empty value counts as unset. The environment is read here and nowhere else.
+Values come from the environment, else from a `.env` file (`env_file.py` says where it is looked
+for), else from the defaults here. An empty value counts as unset. The environment is read here and
+nowhere else.
+
+`make docs` writes docs/settings.md and .env.example from the class `Settings`: a comment starts a
+group, and the text below a field is its meaning.
 """
 
 import base64
 import json
+import os
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
-from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 from urllib.parse import unquote, urlsplit
 
-from dotenv import dotenv_values
 from pydantic import (
     AfterValidator,
     Field,
+    PrivateAttr,
     SecretStr,
     ValidationError,
     field_validator,
     model_validator,
 )
+from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-ENV_FILE = Path(__file__).with_name(".env")
+import env_file
+from env_file import EnvFile
+
+VERSION: Final = "0.1.0"
+LIKE_A_KEY: Final = 12
+"""Letters and digits of this many characters may be a key that stands in the wrong place."""
+LONGEST_SHOWN: Final = 40
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
@@ -39,7 +50,7 @@ def _http_address(value: str) -> str:
 
 
 def _is_http_address(value: str) -> bool:
-    """Does it name a host, and a port if any, that can be?"""
+    """Return whether this is an http(s) address with a valid host and port."""
     try:
         parts = urlsplit(value)
         host = (parts.hostname or "").encode("idna")
@@ -67,71 +78,74 @@ PriceList = Annotated[dict[str, Price], AfterValidator(_whole_prices)]
 
 
 class SettingsError(Exception):
-    """A setting has a value that cannot be; the message is one line that says what to write."""
+    """An unusable setting; the message has one line a fault, each of which says what to write."""
 
 
 class Settings(BaseSettings):
     """All settings, validated once at start and passed on as a value."""
 
     model_config = SettingsConfigDict(
-        env_file=ENV_FILE,
-        env_file_encoding="utf-8",
-        env_ignore_empty=True,
-        extra="ignore",
-        frozen=True,
-        hide_input_in_errors=True,
+        env_ignore_empty=True, extra="ignore", frozen=True, hide_input_in_errors=True
     )
 
     # The local side
     local_base_url: Url = "http://localhost:1234/v1"
-    """Any OpenAI-compatible server, with its /v1."""
+    """Address of any OpenAI-compatible server, with its /v1."""
     local_model: str = "qwen2.5-32b-instruct"
     """The model to ask it for."""
     local_api_key: SecretStr | None = None
     """Bearer token, if the local server wants one."""
     local_concurrency: Annotated[int | None, Field(ge=1, le=10_000, examples=[4])] = None
-    """Requests the local server gets at a time; default: what it reports, else no limit."""
+    """Requests that the local server gets at a time. Unset: what it reports, else no limit."""
     local_queue: Annotated[int, Field(ge=0, le=10_000, examples=[8])] = 8
-    """Requests that may wait for it; more go to the cloud (`local_busy`)."""
+    """Requests that may wait for the local server. Further ones go to the cloud (`local_busy`), or
+    wait too where there is no cloud."""
     cold_local: Literal["cloud", "wait"] = "cloud"
-    """A model that must first be loaded: answer from the cloud meanwhile, or wait."""
+    """While the local model is being loaded: `cloud` answers from the cloud, `wait` waits."""
     embedded_model: Annotated[str, Field(examples=["auto", "off", "/models/small.gguf"])] = "auto"
-    """auto: a small built-in model when there is nothing else; off; or a .gguf file."""
+    """`auto`: a small built-in model answers when there is nothing else. `off`: never. Or the path
+    of a .gguf file."""
 
     # The cloud side
     cloud_provider: Literal["anthropic", "gemini"] = "anthropic"
-    """Unset, it is the one whose key is set."""
+    """`anthropic` or `gemini`. Unset: the one whose key is set."""
     anthropic_api_key: SecretStr | None = None
+    """Key for Claude. One cloud key is enough."""
     anthropic_model: str = "claude-sonnet-4-6"
+    """The Claude model that answers. If it is unknown, the error lists what your key can use."""
     anthropic_base_url: Annotated[Url | None, Field(examples=["https://api.anthropic.com"])] = None
+    """Only for a proxy. The router's own address (meant for clients) is ignored."""
     gemini_api_key: SecretStr | None = None
+    """Key for Gemini."""
     gemini_model: str = "gemini-2.0-flash"
+    """The Gemini model that answers."""
     gemini_base_url: Annotated[Url | None, Field(examples=["https://proxy.example/gemini"])] = None
+    """Only for a proxy."""
     cloud_max_tokens: Annotated[int, Field(ge=1, le=1_000_000, examples=[8192])] = 8192
     """Tokens of an answer when the caller sets no limit and the backend needs one (Claude)."""
     cloud_budget_usd_per_day: Annotated[float | None, Field(ge=0, examples=[5])] = None
-    """When spent, prompts that would go to the cloud stay local until midnight (`budget`)."""
-
+    """USD a day. Once spent, prompts that would go to the cloud stay local until midnight
+    (`budget`)."""
     prices: Annotated[
         PriceList | None,
         NoDecode,
         Field(examples=['{"claude-sonnet-4-6": {"input": 3, "cached": 0.3, "output": 15}}']),
     ] = None
-    """Your own prices, in USD per million tokens, as JSON; the known ones need not be set."""
+    """Your own prices in USD per million tokens, as JSON. Known prices need not be set."""
 
     # Deciding
     complexity_threshold: Annotated[float, Field(ge=0, le=100, examples=[50])] = 50
-    """Scores at or above it go to the cloud."""
+    """Scores (0 to 100) at or above it go to the cloud."""
     max_local_tokens: Annotated[int, Field(ge=1, examples=[3000])] = 3000
-    """A prompt (the human's turn) longer than this goes to the cloud."""
+    """A prompt (your turn, with what you paste) of more tokens goes to the cloud."""
     unsure_target: Literal["local", "cloud"] = "local"
-    """Where prompts go that give the score nothing to go by."""
+    """`local` or `cloud`: where prompts go that give the score nothing to go by."""
     commit_hold_s: Annotated[float, Field(ge=0, le=600, examples=[8])] = 8
-    """How long a local answer may be held back until it shows that it is one; 0: not at all."""
+    """Seconds that a local answer may be held back until it proves to be one. 0: not at all."""
 
     # Privacy
     privacy: Literal["on", "off"] = "on"
-    """on: requests with your keys or private words in them never leave the machine."""
+    """`on`: a request with your keys or private words in it never leaves the machine."""
     private_files: CommaList = ()
     """Further .env-like files whose secrets are looked for, comma-separated."""
     private_patterns: CommaList = ()
@@ -139,22 +153,25 @@ class Settings(BaseSettings):
 
     # The server
     server_host: str = "127.0.0.1"
+    """Address to listen at. Anything but loopback needs `ROUTER_API_KEY`."""
     server_port: Annotated[int, Field(ge=1, le=65_535, examples=[8080])] = 8080
+    """Port to listen at."""
     router_api_key: SecretStr | None = None
     """When set, callers must send it as a bearer token."""
     allowed_hosts: CommaList = ()
-    """Host names, besides loopback ones, that callers may address the server by."""
+    """Host names, besides loopback ones, that callers may use for this server, comma-separated."""
     cors_origins: CommaList = ()
-    """Web origins whose pages may call the server."""
+    """Web origins whose pages may call the server, comma-separated."""
     max_body_mb: Annotated[float, Field(gt=0, le=2_000, examples=[50])] = 50
+    """Largest request body in MB. Larger ones are refused while they are read (413)."""
     log_decisions: bool = True
     """One log line a request."""
 
-    # Time limits
+    # Time limits, in seconds
     connect_timeout_s: Seconds = 2
-    """To the local server; a cloud gets five times as long."""
+    """To connect to the local server. A cloud gets five times as long."""
     first_byte_timeout_s: Seconds = 300
-    """Until an answer begins; long enough for a local model to load."""
+    """Until an answer begins. Long enough for a local model to load."""
     idle_timeout_s: Seconds = 120
     """Between two pieces of an answer."""
     total_timeout_s: Seconds = 3600
@@ -162,16 +179,21 @@ class Settings(BaseSettings):
     keepalive_after_s: Seconds = 10
     """Silence after which a streaming caller gets comments that keep its connection open."""
     status_ttl_s: Seconds = 3
-    """How long what was last seen of a side is taken to be true."""
+    """How long the last look at a side counts."""
     shutdown_grace_s: Annotated[float, Field(ge=0, le=3_600, examples=[20])] = 20
     """How long running answers may go on after SIGTERM."""
 
-    # The journal
+    # The journal and the chat's history
     journal_path: str | None = None
-    """SQLite file; default: in the user's data folder; off: none."""
+    """SQLite file. Unset: in your data folder. `off`: none."""
     journal_prompts: bool = False
-    """Keep prompt texts too (what is private never is)."""
+    """Keep prompt texts too. The texts of private requests are never kept."""
     journal_days: Annotated[int, Field(ge=1, le=36_500, examples=[90])] = 90
+    """Days that rows are kept."""
+    chat_history: Literal["on", "off"] = "on"
+    """`on`: the chat keeps the lines that you type, but no private ones. `off`: it keeps none."""
+
+    _env_file: EnvFile | None = PrivateAttr(None)
 
     @field_validator(
         "private_files", "private_patterns", "allowed_hosts", "cors_origins", mode="before"
@@ -214,8 +236,28 @@ class Settings(BaseSettings):
         return self
 
     @property
+    def env_file(self) -> EnvFile | None:
+        """Return the .env file that was read, None if there was none."""
+        return self._env_file
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Return what is odd about the .env file, one sentence each."""
+        if self._env_file is None:
+            return ()
+        names = [name.upper() for name in type(self).model_fields]
+        unknown = [name for name in self._env_file.values if name not in names]
+        misspelled = [
+            f"{self._env_file.path}, line {self._env_file.lines[name]}: {name} is no setting."
+            f" Is {meant} meant?"
+            for name in unknown
+            if (meant := env_file.near(name, names))
+        ]
+        return (*self._env_file.problems, *misspelled)
+
+    @property
     def provider(self) -> Literal["anthropic", "gemini"]:
-        """The cloud in use: the one that is named, else the one whose key is set."""
+        """Return the cloud in use: the one that is named, else the one whose key is set."""
         named = "cloud_provider" in self.model_fields_set
         if not named and self.anthropic_api_key is None and self.gemini_api_key is not None:
             return "gemini"
@@ -223,32 +265,35 @@ class Settings(BaseSettings):
 
     @property
     def cloud_configured(self) -> bool:
-        """Is there a key for the cloud in use?"""
+        """Return whether there is a key for the cloud in use."""
         key = self.gemini_api_key if self.provider == "gemini" else self.anthropic_api_key
         return key is not None
 
     @property
     def claude_url(self) -> str | None:
-        """Where Claude is asked; None: at Anthropic. Clients find this server by the same variable,
-        and a shell that has it for them hands it on to the server too."""
+        """Return where Claude is asked; None: at Anthropic.
+
+        Clients find this server by ANTHROPIC_BASE_URL too, and a shell that sets it for them hands
+        it on to the server: its own address is ignored.
+        """
         url = self.anthropic_base_url
         return None if url is not None and self.is_own(url) else url
 
     def is_own(self, url: str) -> bool:
-        """Would this server be asking itself there?"""
+        """Return whether this address is the server's own."""
         address = urlsplit(url)
         port = address.port or (443 if address.scheme == "https" else 80)
         return address.hostname in (*LOOPBACK, self.server_host) and port == self.server_port
 
     @property
     def keys(self) -> dict[str, str]:
-        """Every key there is, by its setting."""
+        """Return every key by its setting."""
         values = ((name, getattr(self, name)) for name in type(self).model_fields)
         return {n.upper(): v.get_secret_value() for n, v in values if isinstance(v, SecretStr)}
 
     @property
     def secrets(self) -> tuple[str, ...]:
-        """Every key there is, for the filter that keeps them out of logs and errors."""
+        """Return every key, for the filter that keeps them out of logs and errors."""
         found = list(self.keys.values())
         address = urlsplit(self.local_base_url)
         if address.password:
@@ -258,32 +303,41 @@ class Settings(BaseSettings):
         return tuple(found)
 
 
-def misspelled(file: Path = ENV_FILE) -> dict[str, str]:
-    """Names in a `.env` file that are nearly a setting's, with that setting. All others there are
-    taken to be for other programs."""
-    settings = [name.upper() for name in Settings.model_fields]
-    names = {name.upper() for name in dotenv_values(file, interpolate=False)}.difference(settings)
-    near = {name: get_close_matches(name, settings, n=1, cutoff=0.9) for name in sorted(names)}
-    return {name: found[0] for name, found in near.items() if found}
+def load_settings(env: Path | Literal["find"] | None = "find", **overrides: Any) -> Settings:
+    """Read the settings. Raises SettingsError with one line for each fault.
 
-
-def load_settings(**overrides: Any) -> Settings:
-    """Read the settings; raises SettingsError with one line a person can act on."""
+    `env`: a .env file, None for none, or "find" for the first that sets something.
+    """
+    names = [name.upper() for name in Settings.model_fields]
     try:
-        return Settings(**overrides)
+        file = env_file.find(names) if env == "find" else env_file.read(env) if env else None
+    except env_file.Unreadable as error:
+        raise SettingsError(str(error)) from None
+    given = {name.upper() for name, value in os.environ.items() if value}
+    of_file = {
+        name.lower(): value
+        for name, value in (file.values if file else {}).items()
+        if value and name in names and name not in given
+    }
+    try:
+        settings = Settings(**(of_file | overrides))
     except ValidationError as error:
-        raise SettingsError(_one_line(error)) from None
+        faults = error.errors(include_input=True, include_url=False)
+        lines = [_fault(fault, file, of_file.keys() - overrides.keys()) for fault in faults]
+        raise SettingsError("\n".join(lines)) from None
+    settings._env_file = file
+    return settings
 
 
-def settings_or_exit() -> Settings:
-    """For the command line: the settings, or one line on stderr and exit status 2."""
+def settings_or_exit(env: Path | Literal["find"] | None = "find", **overrides: Any) -> Settings:
+    """Read the settings for a command; on a fault print it and exit with status 2."""
     with bad_settings_exit():
-        return load_settings()
+        return load_settings(env, **overrides)
 
 
 @contextmanager
 def bad_settings_exit() -> Iterator[None]:
-    """A SettingsError within becomes one line on stderr and exit status 2."""
+    """Turn a SettingsError into its lines on stderr and exit status 2."""
     try:
         yield
     except SettingsError as error:
@@ -291,15 +345,29 @@ def bad_settings_exit() -> Iterator[None]:
         sys.exit(2)
 
 
-def _one_line(error: ValidationError) -> str:
-    first = error.errors(include_input=False, include_url=False)[0]
-    rule = first["msg"].removeprefix("Value error, ")
-    if not first["loc"]:
+def _fault(fault: ErrorDetails, file: EnvFile | None, of_file: Collection[str]) -> str:
+    """Return the line that says which setting is wrong, what it must be, and where it is set."""
+    rule = fault["msg"].removeprefix("Value error, ")
+    if not fault["loc"]:
         return rule
-    name = str(first["loc"][0])
+    name = str(fault["loc"][0])
     field = Settings.model_fields[name]
     example = field.examples[0] if field.examples else field.default
     if isinstance(example, bool):
         example = str(example).lower()
     rule = rule.removeprefix("Input should be ").partition(", unable to ")[0]
-    return f"{name.upper()} must be {rule} (for example {name.upper()}={example})"
+    line = f"{name.upper()} must be {rule} (for example {name.upper()}={example})"
+    if may_be_shown(name, fault["input"]):
+        line += f", not {fault['input']!r}"
+    if file is not None and name in of_file:
+        return f"{line}: {file.path}, line {file.lines[name.upper()]}"
+    return line
+
+
+def may_be_shown(name: str, value: object) -> bool:
+    """Return whether an unusable value may be printed: short, and nothing like a key."""
+    if "key" in name or name.startswith("private") or not isinstance(value, str):
+        return False
+    mixed = re.search(r"[A-Za-z]", value) and re.search(r"\d", value)
+    like_a_key = len(value) >= LIKE_A_KEY and mixed and not re.search(r"[.:/]", value)
+    return len(value) <= LONGEST_SHOWN and "@" not in value and not like_a_key

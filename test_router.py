@@ -124,7 +124,7 @@ class Sides:
 async def running(**overrides: Any) -> AsyncIterator[Sides]:
     async with scripted(local_side) as local, scripted(cloud_side) as cloud:
         values: dict[str, Any] = {
-            "_env_file": None,
+            "env": None,
             "local_base_url": f"{local.url}/v1",
             "local_model": "local-model",
             "anthropic_api_key": "sk-ant-not-a-real-key",

@@ -69,7 +69,7 @@ async def costs(mock_port: int) -> dict[str, float]:
     address = f"http://127.0.0.1:{mock_port}/v1"
     router = build_router(
         load_settings(
-            _env_file=None,
+            env=None,
             local_base_url=address,
             local_model="mock",
             embedded_model="off",

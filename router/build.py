@@ -5,8 +5,10 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
-from config import ENV_FILE, Settings, SettingsError, misspelled
+import env_file
+from config import Settings, SettingsError
 from router.backend import Backend, TimeLimits
 from router.cloud_client import ClaudeBackend, GeminiBackend
 from router.decision import Policy
@@ -44,8 +46,8 @@ class Assembly:
     async def start(self) -> None:
         """Look at both sides, say what was found, and get ready what the first request needs."""
         router = self.router
-        for name, meant in misspelled().items():
-            log.warning("%s in .env is no setting: is %s meant?", name, meant)
+        for warning in self.settings.warnings:
+            log.warning("%s", warning)
         if self.settings.claude_url != self.settings.anthropic_base_url:
             log.warning(
                 "ANTHROPIC_BASE_URL is this server's own address, for clients: Claude is asked at"
@@ -134,7 +136,9 @@ def build_router(settings: Settings, spent_today_usd: Callable[[], float] = floa
     if settings.privacy == "on":
         try:
             scanner = PrivacyScanner(
-                (ENV_FILE, *settings.private_files), settings.private_patterns, keys=settings.keys
+                (*_env_files(settings), *settings.private_files),
+                settings.private_patterns,
+                keys=settings.keys,
             )
         except ValueError as error:
             raise SettingsError(str(error)) from None
@@ -163,6 +167,13 @@ def build_router(settings: Settings, spent_today_usd: Callable[[], float] = floa
         first_byte_s=settings.first_byte_timeout_s,
         budget_spent=broke,
     )
+
+
+def _env_files(settings: Settings) -> list[Path]:
+    """Return every .env file whose secrets are looked for: the one that was read, and those that
+    lie where one is looked for."""
+    read = [settings.env_file.path] if settings.env_file else []
+    return [*dict.fromkeys((*read, *env_file.places()))]
 
 
 def cloud_model_of(settings: Settings) -> str:

@@ -1,4 +1,4 @@
-"""Settings: where they come from, what a wrong one says; .env.example and README list them all."""
+"""Settings: where they come from, and what a wrong one says."""
 
 import re
 import subprocess
@@ -8,45 +8,19 @@ from pathlib import Path
 import pytest
 
 import config
-from config import Settings, SettingsError, load_settings, misspelled
+import env_file
+from config import Settings, SettingsError, load_settings
 
 EXAMPLE = Path(config.__file__).with_name(".env.example")
-README = Path(config.__file__).with_name("README.md")
 CANARY = "sk-canary-4711"
 
 
 @pytest.fixture(autouse=True)
 def _nothing_set(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Neither the environment nor a .env file of whoever runs the tests counts."""
+    """Hide the environment and the .env files of the machine that runs the tests."""
     for name in Settings.model_fields:
         monkeypatch.delenv(name.upper(), raising=False)
-    monkeypatch.setitem(Settings.model_config, "env_file", tmp_path / ".env")
-
-
-def example_lines() -> dict[str, str]:
-    return dict(re.findall(r"^#([A-Z_]+)=(.*)$", EXAMPLE.read_text(), flags=re.MULTILINE))
-
-
-def as_written(value: object) -> str:
-    """A default as one writes it in a .env file."""
-    if value is None or value == ():
-        return ""
-    return str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def test_env_example_lists_every_setting_with_its_default_in_order() -> None:
-    defaults = {
-        name.upper(): as_written(field.default) for name, field in Settings.model_fields.items()
-    }
-    assert list(example_lines().items()) == list(defaults.items())
-
-
-def test_the_readme_lists_every_setting_with_its_default() -> None:
-    rows = re.findall(r"^\| `([A-Z_]+)` \| (?:`([^`]*)`)? \|", README.read_text(), re.MULTILINE)
-    defaults = [
-        (name.upper(), as_written(field.default)) for name, field in Settings.model_fields.items()
-    ]
-    assert rows == defaults
+    monkeypatch.setattr(env_file, "places", lambda: (tmp_path / ".env",))
 
 
 def test_env_example_with_every_line_in_force_changes_nothing(tmp_path: Path) -> None:
@@ -175,11 +149,59 @@ def test_the_address_that_leads_claude_codes_shell_here_does_not_lead_the_server
     assert load_settings().claude_url == asked
 
 
-def test_a_misspelled_setting_is_told_from_what_is_for_other_programs(tmp_path: Path) -> None:
-    env = tmp_path / ".env"
+def test_a_misspelled_setting_is_named_and_what_is_for_other_programs_is_not(
+    tmp_path: Path,
+) -> None:
+    env = tmp_path / "my.env"
     env.write_text("COMPLEXITY_TRESHOLD=10\nserver_port=1\nOPENAI_API_KEY=x\nHOST_PORT=2\n")
-    assert misspelled(env) == {"COMPLEXITY_TRESHOLD": "COMPLEXITY_THRESHOLD"}
-    assert misspelled(tmp_path / "none") == {}
+    env.chmod(0o600)
+    assert load_settings(env).warnings == (
+        f"{env}, line 1: COMPLEXITY_TRESHOLD is no setting. Is COMPLEXITY_THRESHOLD meant?",
+    )
+    assert load_settings(None).warnings == ()
+
+
+def test_all_wrong_settings_are_named_at_once_with_file_line_and_value(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    env = tmp_path / ".env"
+    env.write_text("SERVER_PORT=many\n\nANTHROPIC_API_KEY='a\nb'\nCOLD_LOCAL=never\n")
+    monkeypatch.setenv("JOURNAL_DAYS", "0")
+    with pytest.raises(SettingsError) as caught:
+        load_settings()
+    lines = str(caught.value).splitlines()
+    assert [line.partition(" ")[0] for line in lines] == [
+        *("COLD_LOCAL", "ANTHROPIC_API_KEY", "SERVER_PORT", "JOURNAL_DAYS"),
+    ]
+    cold, key, port, days = lines
+    assert cold.endswith(f"(for example COLD_LOCAL=cloud), not 'never': {env}, line 5")
+    assert key.startswith("ANTHROPIC_API_KEY must be a key, on one line")
+    assert key.endswith(f": {env}, line 3")
+    assert "'" not in key
+    assert port.endswith(f", not 'many': {env}, line 1")
+    assert days.endswith(", not '0'")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "shown"),
+    [
+        ("server_port", "many", True),
+        ("server_port", "70000", True),
+        ("local_base_url", "localhost:1234", True),
+        ("server_port", "sk-canary-4711", False),
+        ("local_base_url", "http://me:secret@/v1", False),
+        ("private_patterns", "falcon(", False),
+        ("local_api_key", "x", False),
+        ("cloud_provider", "a" * 41, False),
+    ],
+)
+def test_a_value_that_may_be_secret_is_not_printed(name: str, value: str, shown: bool) -> None:
+    assert config.may_be_shown(name, value) is shown
+
+
+def test_a_file_that_cannot_be_read_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"^There is no file .*none\.env\.$"):
+        load_settings(tmp_path / "none.env")
 
 
 def test_no_key_is_ever_printed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,1 +1,5 @@
-"""What another threshold would have done. For tune.py; nothing here serves requests."""
+"""Finds the threshold that suits the user's traffic. Nothing here serves requests.
+
+replay: what another threshold would have done. compare, judge: how good the local model is.
+report: what is printed. main: the command line.
+"""

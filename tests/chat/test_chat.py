@@ -15,7 +15,8 @@ import pytest
 
 from config import Settings
 from router.embedded.server import ROOT
-from tests.support.scripted import Connection, Request, ScriptedServer, scripted
+from router.telemetry.journal_file import JournalFile
+from tests.support.scripted import Connection, Request, Script, ScriptedServer, scripted
 from tests.support.terminal import Terminal, terminal
 
 CTRL_C, CTRL_D, UP = "\x03", "\x04", "\x1b[A"
@@ -40,6 +41,15 @@ async def talks_on(connection: Connection, request: Request) -> None:
     await connection.begin_stream()
     await connection.chunk(piece("It all began "))
     await connection.silence()
+
+
+def says(*texts: str) -> Script:
+    """Return a server that answers with these pieces of text."""
+
+    async def script(connection: Connection, request: Request) -> None:
+        await connection.stream(*map(piece, texts), piece("", "stop"), USAGE, DONE)
+
+    return script
 
 
 async def refuses(connection: Connection, request: Request) -> None:
@@ -70,21 +80,26 @@ async def chatting(
 
 
 async def run(
-    home: Path, local: ScriptedServer | None, *words: str, piped: bytes = b"", **settings: object
+    home: Path,
+    local: ScriptedServer | None,
+    *words: str | bytes,
+    piped: bytes = b"",
+    encoding: str = "utf-8",
+    **settings: object,
 ) -> tuple[int, str, str]:
-    """The chat without a terminal: exit status, stdout, stderr."""
+    """Run the chat without a terminal; return its exit status, stdout and stderr."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         ROOT / "chat.py",
         *words,
-        env=environment(home, local, **settings),
+        env=environment(home, local, pythonioencoding=encoding, **settings),
         stdin=PIPE,
         stdout=PIPE,
         stderr=PIPE,
     )
     out, err = await process.communicate(piped)
     assert process.returncode is not None
-    return process.returncode, out.decode(), err.decode()
+    return process.returncode, out.decode(encoding), err.decode(encoding)
 
 
 async def test_an_answer_is_shown_with_where_it_came_from(tmp_path: Path) -> None:
@@ -138,6 +153,103 @@ async def test_ctrl_c_stops_the_answer_and_keeps_the_chat(tmp_path: Path) -> Non
         chat.type(CTRL_C)
         assert await chat.ends() == 0
     assert [m["content"] for m in local.requests[1].json["messages"]] == ["tell me"]
+
+
+async def test_a_stopped_answer_is_journalled_as_left(tmp_path: Path) -> None:
+    journal = tmp_path / "journal.db"
+    async with (
+        scripted(talks_on) as local,
+        chatting(tmp_path, local, journal_path=journal) as chat,
+    ):
+        chat.type("tell me\r")
+        await chat.shows("It all began")
+        chat.type(CTRL_C)
+        await chat.shows("stopped")
+        await chat.shows("auto >", times=2)
+        chat.type(CTRL_D)
+        assert await chat.ends() == 0
+    assert JournalFile(journal).rows("SELECT outcome, status FROM requests") == [("left", 499)]
+
+
+async def test_ctrl_c_clears_what_was_typed_and_only_twice_on_an_empty_line_leaves(
+    tmp_path: Path,
+) -> None:
+    async with scripted(says_hello) as local, chatting(tmp_path, local) as chat:
+        chat.type(CTRL_C)
+        await chat.shows("Ctrl-C again")
+        chat.type("half a line")
+        await chat.shows("half a line")
+        chat.type(CTRL_C)
+        chat.type("hi\r")
+        await chat.shows("42 tokens")
+        assert "half a line" not in chat.text
+        chat.type(CTRL_C)
+        await chat.shows("Ctrl-C again", times=2)
+        chat.type("x\x7f")
+        await asyncio.sleep(0.1)
+        chat.type(CTRL_C)
+        await chat.shows("Ctrl-C again", times=3)
+        chat.type(CTRL_C)
+        assert await chat.ends() == 0
+    assert [m["content"] for m in local.requests[0].json["messages"]] == ["hi"]
+
+
+async def test_a_cleared_conversation_cannot_be_rated_or_retried(tmp_path: Path) -> None:
+    journal = tmp_path / "journal.db"
+    async with (
+        scripted(says_hello) as local,
+        chatting(tmp_path, local, journal_path=journal) as chat,
+    ):
+        chat.type("hi\r")
+        await chat.shows("42 tokens")
+        chat.type("/clear\r")
+        await chat.shows("forgotten")
+        for times, command in enumerate(("/bad", "/route", "/retry"), 1):
+            chat.type(f"{command}\r")
+            await chat.shows("nothing was asked yet", times=times)
+        chat.type(CTRL_D)
+        assert await chat.ends() == 0
+    assert JournalFile(journal).rows("SELECT feedback FROM requests") == [(None,)]
+
+
+async def test_a_side_that_cannot_answer_says_so_when_it_is_chosen(tmp_path: Path) -> None:
+    async with scripted(says_hello) as local, chatting(tmp_path, local) as chat:
+        chat.type("/cloud\r")
+        await chat.shows("ANTHROPIC_API_KEY")
+    assert local.requests == []
+
+
+async def test_alt_enter_begins_a_new_line(tmp_path: Path) -> None:
+    async with scripted(says_hello) as local, chatting(tmp_path, local) as chat:
+        chat.type("first\x1b\rsecond\r")
+        await chat.shows("42 tokens")
+    assert local.requests[0].json["messages"][0]["content"] == "first\nsecond"
+
+
+async def test_code_is_shown_as_it_is_so_that_it_can_be_copied(tmp_path: Path) -> None:
+    long = "    return " + " + ".join(f"value_{i}" for i in range(20))
+    answer = f"So:\n\n```python\ndef f():\n{long}\n```\n\nThat is all."
+    async with scripted(says(answer)) as local, chatting(tmp_path, local) as chat:
+        chat.type("code\r")
+        await chat.shows("42 tokens")
+        assert "```" not in chat.text
+        plain = re.sub(rb"\x1b\[[\d;]*[A-Za-z]|\r|\xe2\x80\xa6", b"", chat.raw).decode()
+    assert f"\ndef f():\n{long}\n" in plain
+
+
+HOSTILE = "a\x1b]0;owned\x07b\x1b[2Jc\x9b31md\x7fe\x00f\tg"
+HARMLESS = "a]0;ownedb[2Jc31mdef\tg"
+
+
+async def test_an_answer_gives_the_terminal_no_commands(tmp_path: Path) -> None:
+    async with scripted(says(*HOSTILE)) as local:
+        async with chatting(tmp_path, local) as chat:
+            chat.type("hi\r")
+            await chat.shows("42 tokens")
+            assert HARMLESS.partition("\t")[0] in chat.text
+            assert b"\x07" not in chat.raw
+        status, out, err = await run(tmp_path, local, "hi")
+    assert (status, out, err) == (0, HARMLESS + "\n", "")
 
 
 async def test_a_failure_is_one_line_and_can_be_tried_again(tmp_path: Path) -> None:
@@ -233,6 +345,99 @@ async def test_what_cannot_be_is_one_line_and_status_2(
     assert (status, out) == (2, "")
     assert err.count("\n") == 1
     assert said in err
+
+
+async def test_a_question_and_a_pipe_are_sent_together(tmp_path: Path) -> None:
+    async with scripted(says_hello) as local:
+        status, _, err = await run(tmp_path, local, "Summarize this", piped=b"notes\n```\nmore\n")
+    assert (status, err) == (0, "")
+    sent = local.requests[0].json["messages"][0]["content"]
+    assert sent == "Summarize this\n\n````\nnotes\n```\nmore\n````"
+
+
+async def test_a_pipe_that_holds_too_much_is_refused(tmp_path: Path) -> None:
+    async with scripted(says_hello) as local:
+        piped = b"x" * 20_000
+        status, out, err = await run(tmp_path, local, "hi", piped=piped, max_body_mb=0.01)
+    assert (status, out, err) == (2, "", "The pipe holds more than MAX_BODY_MB=0.01.\n")
+    assert local.requests == []
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252", "cp950"])
+async def test_what_a_terminal_cannot_show_becomes_a_question_mark(
+    tmp_path: Path, encoding: str
+) -> None:
+    async with scripted(says("It is ", "北京 \U0001f600.")) as local:
+        status, out, err = await run(tmp_path, local, "hi", encoding=encoding)
+    city = "北京" if encoding == "cp950" else "??"
+    assert (status, out, err) == (0, f"It is {city} ?.\n", "")
+
+
+async def test_an_argument_that_is_no_text_is_sent_as_text(tmp_path: Path) -> None:
+    async with scripted(says_hello) as local:
+        status, _, err = await run(tmp_path, local, b"caf\xe9", piped=b"\xff")
+    assert (status, err) == (0, "")
+    assert local.requests[0].json["messages"][0]["content"] == "caf\ufffd\n\n```\n\ufffd\n```"
+
+
+async def test_a_reader_that_leaves_early_ends_the_chat_quietly(tmp_path: Path) -> None:
+    async with scripted(says(*["word "] * 50_000)) as local:
+        process = await asyncio.create_subprocess_shell(
+            f"{sys.executable} {ROOT / 'chat.py'} hi < /dev/null | head -c 10",
+            env=environment(tmp_path, local),
+            stdout=PIPE,
+            stderr=PIPE,
+        )
+        out, err = await process.communicate()
+    assert (out, err) == (b"word word ", b"")
+
+
+async def test_a_single_answer_at_a_terminal_says_where_it_came_from(tmp_path: Path) -> None:
+    async with scripted(says_hello) as local:
+        env = environment(tmp_path, local)
+        async with terminal(ROOT / "chat.py", "hi", env=env) as shown:
+            assert await shown.ends() == 0
+            await shown.shows("local · local-model · score")
+
+
+async def test_private_lines_are_never_kept(tmp_path: Path) -> None:
+    key = "sk-ant-api03-" + "Ab3dE5gH7jK9" * 8
+    history = tmp_path / "llm-router" / "chat_history"
+    async with scripted(says_hello) as local:
+        for privacy in ("on", "off"):
+            settings = {"private_patterns": "falcon", "privacy": privacy}
+            async with chatting(tmp_path, local, **settings) as chat:
+                for n, line in enumerate(("plain", f"my key is {key}", "project falcon"), 1):
+                    chat.type(f"{line}\r")
+                    await chat.shows("42 tokens", times=n)
+                    chat.type("/clear\r")
+                    await chat.shows("forgotten", times=n)
+                chat.type(CTRL_D)
+                assert await chat.ends() == 0
+            kept = history.read_text()
+            assert "plain" in kept
+            assert key not in kept
+            assert ("falcon" in kept) == (privacy == "off")
+
+
+async def test_no_history_is_kept_where_it_is_switched_off(tmp_path: Path) -> None:
+    async with (
+        scripted(says_hello) as local,
+        chatting(tmp_path, local, chat_history="off") as chat,
+    ):
+        chat.type("hi\r")
+        await chat.shows("42 tokens")
+        chat.type(UP)
+        await chat.shows("hi", times=2)
+        assert "are kept in" not in chat.text
+    assert not (tmp_path / "llm-router" / "chat_history").exists()
+
+
+async def test_a_new_history_is_announced_once(tmp_path: Path) -> None:
+    async with scripted(says_hello) as local:
+        for new in (True, False):
+            async with chatting(tmp_path, local) as chat:
+                assert ("CHAT_HISTORY=off" in chat.text) is new
 
 
 async def test_what_was_typed_is_for_nobody_else_to_read(tmp_path: Path) -> None:

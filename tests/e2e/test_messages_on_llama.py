@@ -32,7 +32,7 @@ async def client_of(
 ) -> AsyncIterator[anthropic.AsyncAnthropic]:
     """The client, in front of a router whose local server this is."""
     settings = load_settings(
-        _env_file=None,
+        env=None,
         local_base_url=f"{local_url}/v1",
         local_model="SmolLM2-135M-Instruct.Q4_1",
         embedded_model="off",

@@ -41,7 +41,7 @@ async def router(
     """The server in front of both sides, a client of it, and what the sides were asked."""
     async with scripted(by_path, models) as server:
         known = load_settings(
-            _env_file=None,
+            env=None,
             embedded_model="off",
             journal_path="off",
             local_model="local-model",

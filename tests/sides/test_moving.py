@@ -101,7 +101,7 @@ PATHS = {
 @asynccontextmanager
 async def client_of(server: ScriptedServer, provider: str) -> AsyncIterator[openai.AsyncOpenAI]:
     settings = load_settings(
-        _env_file=None,
+        env=None,
         local_base_url=f"{server.url}/v1",
         local_model="local-model",
         embedded_model="off",

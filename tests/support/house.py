@@ -60,7 +60,7 @@ async def house(
         here = await stack.enter_async_context(scripted(local, models))
         there = await stack.enter_async_context(scripted(cloud, models))
         defaults: dict[str, Any] = {
-            "_env_file": None,
+            "env": None,
             "local_base_url": f"{here.url}/v1",
             "local_model": "local-model",
             "embedded_model": "off",

@@ -15,14 +15,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-import config
-import tune
+import env_file
 from config import Settings, load_settings
 from router.events import Usage
 from router.telemetry.journal import DAY_S, Journal, Record
-from router.tuning import compare, judge, replay
+from router.tuning import compare, judge, main, replay
 from router.tuning.compare import Prompt
-from router.tuning.env_file import write_setting
 from router.tuning.judge import Compared, NoVerdict, Rate
 
 NOW = 1_800_014_400.0
@@ -169,11 +167,11 @@ def test_recommends_the_lowest_threshold_that_keeps_the_wishes(journal: Journal)
 
 def run(arguments: list[str], settings: Settings, width: int = 100) -> tuple[int, str]:
     console = Console(file=io.StringIO(), width=width, highlight=False)
-    options = tune.parser().parse_args(arguments)
+    options = main.parser().parse_args(arguments)
     if options.command == "compare":
-        status = tune.show_comparison(options, settings, console)
+        status = main.show_comparison(options, settings, console)
     else:
-        status = tune.show_replay(options, settings, console, NOW)
+        status = main.show_replay(options, settings, console, NOW)
     assert isinstance(console.file, io.StringIO)
     return status, console.file.getvalue()
 
@@ -182,8 +180,8 @@ def run(arguments: list[str], settings: Settings, width: int = 100) -> tuple[int
 def settings(journal: Journal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     for name in Settings.model_fields:
         monkeypatch.delenv(name.upper(), raising=False)
-    monkeypatch.setitem(Settings.model_config, "env_file", tmp_path / ".env")
-    monkeypatch.setattr(tune, "ENV_FILE", tmp_path / ".env")
+    monkeypatch.setattr(env_file, "places", lambda: (tmp_path / ".env",))
+    monkeypatch.setattr(env_file, "new_file", lambda: tmp_path / ".env")
     return load_settings(journal_path=str(journal.file.path), embedded_model="off")
 
 
@@ -202,11 +200,35 @@ def test_the_picture_has_a_row_a_threshold_and_fits(
     assert "COMPLEXITY_THRESHOLD=31" in text
 
 
+def test_at_80_columns_nothing_is_cut_however_wide_the_figures_are(
+    journal: Journal, settings: Settings
+) -> None:
+    many = [record(30 + i / 1000, id=f"a{i}", feedback="bad", cost_usd=0) for i in range(120)]
+    costly = [record(80, "cloud", id=f"b{i}", cost_usd=123.0) for i in range(40)]
+    replayed(journal, *many, *costly)
+    status, text = run(["--local-share", "70"], settings, 80)
+    assert status == 0
+    assert re.search(r"\$4920\.00 +\S+ s +0 of 120 +recommended", text)
+    assert max(len(line) for line in text.splitlines()) <= 80
+
+
+@pytest.mark.parametrize(("wish", "warns"), [("40/day", True), ("0.6/day", False)])
+def test_a_threshold_that_costs_more_than_now_is_recommended_with_a_warning(
+    journal: Journal, settings: Settings, wish: str, warns: bool
+) -> None:
+    replayed(journal, record(10), record(30), record(60, "cloud"))
+    status, text = run(["--max-cost", wish], settings)
+    assert status == 0
+    words = " ".join(text.split())
+    costs_more = "costs $0.50 a day more than now. COMPLEXITY_THRESHOLD=50, as now, does what"
+    assert (costs_more in words) is warns
+
+
 def test_it_is_drawn_with_what_the_terminal_knows(journal: Journal, settings: Settings) -> None:
     replayed(journal, record(10), record(70, "cloud"))
     output = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
-    options = tune.parser().parse_args([])
-    assert tune.show_replay(options, settings, Console(file=output, width=80), NOW) == 0
+    options = main.parser().parse_args([])
+    assert main.show_replay(options, settings, Console(file=output, width=80), NOW) == 0
     output.flush()
     assert isinstance(output.buffer, io.BytesIO)
     assert b"####----" in output.buffer.getvalue()
@@ -250,7 +272,7 @@ def test_without_anything_to_go_by_it_says_what_to_do(settings: Settings, tmp_pa
     for case in (missing, off):
         status, text = run([], case)
         assert status == 1
-        assert "\n" not in text.strip()[:60]
+        assert text.count("\n") == 1
     assert run(["compare"], settings)[0] == 1
 
 
@@ -269,83 +291,15 @@ def test_wrong_arguments_are_refused_with_an_example(
     wrong: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as stopped:
-        tune.parser().parse_args(wrong)
+        main.parser().parse_args(wrong)
     assert stopped.value.code == 2
     assert re.search(r"is not a|for example", capsys.readouterr().err)
 
 
 def test_costs_can_be_said_by_the_day_the_week_and_the_month() -> None:
-    parse = tune.parser().parse_args
+    parse = main.parser().parse_args
     for text, usd in (("5", 5), ("5/day", 5), ("$14/week", 2), ("60/month", 2)):
         assert parse(["--max-cost", text]).max_cost == pytest.approx(usd)
-
-
-# ---- .env
-
-
-@pytest.mark.parametrize(
-    ("before", "after"),
-    [
-        ("", "COMPLEXITY_THRESHOLD=62\n"),
-        ("A=1", "A=1\nCOMPLEXITY_THRESHOLD=62\n"),
-        ("A=1\r\n", "A=1\r\nCOMPLEXITY_THRESHOLD=62\r\n"),
-        ("#COMPLEXITY_THRESHOLD=50\n", "#COMPLEXITY_THRESHOLD=50\nCOMPLEXITY_THRESHOLD=62\n"),
-        ("COMPLEXITY_THRESHOLD=50", "COMPLEXITY_THRESHOLD=62"),
-        ("COMPLEXITY_THRESHOLD=\nB=2\n", "COMPLEXITY_THRESHOLD=62\nB=2\n"),
-        (
-            "export complexity_threshold = '50'  # mine\r\nB=2",
-            "export complexity_threshold = 62  # mine\r\nB=2",
-        ),
-        (
-            'B="x\nCOMPLEXITY_THRESHOLD=3\n"\nCOMPLEXITY_THRESHOLD="50"\n',
-            'B="x\nCOMPLEXITY_THRESHOLD=3\n"\nCOMPLEXITY_THRESHOLD=62\n',
-        ),
-        ("not a line\nA=\xff\n", "not a line\nA=\xff\nCOMPLEXITY_THRESHOLD=62\n"),
-        ("MY_COMPLEXITY_THRESHOLD=1\n", "MY_COMPLEXITY_THRESHOLD=1\nCOMPLEXITY_THRESHOLD=62\n"),
-    ],
-)
-def test_one_setting_changes_and_every_other_byte_stays(
-    tmp_path: Path, before: str, after: str
-) -> None:
-    env = tmp_path / ".env"
-    env.write_bytes(before.encode("latin-1"))
-    write_setting(env, "COMPLEXITY_THRESHOLD", "62")
-    assert env.read_bytes() == after.encode("latin-1")
-    assert [path.name for path in tmp_path.iterdir()] == [".env"]
-
-
-def test_the_files_permissions_and_a_link_to_it_stay(tmp_path: Path) -> None:
-    real, link = tmp_path / "real.env", tmp_path / ".env"
-    real.write_text("A=1\n")
-    real.chmod(0o640)
-    link.symlink_to(real)
-    write_setting(link, "COMPLEXITY_THRESHOLD", "62")
-    assert link.is_symlink()
-    assert real.stat().st_mode & 0o777 == 0o640
-    assert "COMPLEXITY_THRESHOLD=62" in real.read_text()
-    write_setting(tmp_path / "new.env", "A", "1")
-    assert (tmp_path / "new.env").stat().st_mode & 0o777 == 0o600
-
-
-def test_a_file_that_cannot_be_written_leaves_no_copy_of_the_keys_behind(tmp_path: Path) -> None:
-    env = tmp_path / ".env"
-    env.write_text("ANTHROPIC_API_KEY=secret\n")
-    with pytest.raises(UnicodeEncodeError):
-        write_setting(env, "A", "\ud83d")
-    assert list(tmp_path.iterdir()) == [env]
-    assert env.read_text() == "ANTHROPIC_API_KEY=secret\n"
-
-
-def test_what_is_written_is_what_the_settings_then_say(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.delenv("COMPLEXITY_THRESHOLD", raising=False)
-    env = tmp_path / ".env"
-    example = Path(config.__file__).with_name(".env.example").read_bytes()
-    env.write_bytes(example)
-    write_setting(env, "COMPLEXITY_THRESHOLD", "62.5")
-    assert Settings(_env_file=env).complexity_threshold == 62.5  # type: ignore[call-arg]
-    assert env.read_bytes() == example + b"COMPLEXITY_THRESHOLD=62.5\n"
 
 
 # ---- judging
@@ -537,10 +491,10 @@ async def compared(
     arguments: list[str], settings: Settings, state: Path, pool: list[Prompt]
 ) -> tuple[int, str]:
     console = Console(file=io.StringIO(), width=100, highlight=False)
-    options: argparse.Namespace = tune.parser().parse_args(
+    options: argparse.Namespace = main.parser().parse_args(
         ["compare", "--yes", "--state", str(state), *arguments]
     )
-    status = await tune.compare_sides(options, settings, console, pool)
+    status = await main.compare_sides(options, settings, console, pool)
     assert isinstance(console.file, io.StringIO)
     return status, console.file.getvalue()
 
@@ -579,8 +533,8 @@ async def test_a_comparison_that_was_stopped_goes_on_where_it_ended(
 
 async def test_asks_before_it_spends(sides: Sides, both: Settings, tmp_path: Path) -> None:
     console = Console(file=io.StringIO(), width=100)
-    options = tune.parser().parse_args(["compare", "--state", str(tmp_path / "s.jsonl")])
-    assert await tune.compare_sides(options, both, console, POOL) == 1
+    options = main.parser().parse_args(["compare", "--state", str(tmp_path / "s.jsonl")])
+    assert await main.compare_sides(options, both, console, POOL) == 1
     assert isinstance(console.file, io.StringIO)
     assert "--yes" in console.file.getvalue()
     assert sides.local == sides.cloud == []

@@ -147,7 +147,7 @@ def log() -> Iterator[StringIO]:
     out = StringIO()
     handler = logging.StreamHandler(out)
     login = f"me:{quote(PASSWORD, safe='')}"
-    settings = load_settings(_env_file=None, **KEYS, local_base_url=f"http://{login}@localhost/v1")
+    settings = load_settings(env=None, **KEYS, local_base_url=f"http://{login}@localhost/v1")
     handler.addFilter(RedactingFilter(settings.secrets))
     root = logging.getLogger()
     level = root.level

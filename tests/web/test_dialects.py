@@ -385,7 +385,7 @@ async def house(
     probe = partial(models, owner="llamacpp") if backend == "llama.cpp" else models
     async with scripted(script, probe) as server:
         settings = load_settings(
-            _env_file=None,
+            env=None,
             local_base_url=f"{server.url}/v1",
             local_model="local-model",
             embedded_model="off",

@@ -84,7 +84,7 @@ async def test_only_who_hangs_up_before_the_last_event_has_left(
     visit = Visit(path, body, b"It prints" if early else last)
     async with scripted(hesitating if early else answering, models) as server:
         settings = load_settings(
-            _env_file=None,
+            env=None,
             local_base_url=f"{server.url}/v1",
             local_model="local-model",
             embedded_model="off",

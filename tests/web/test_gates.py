@@ -124,7 +124,7 @@ async def house(studio: Studio, **overrides: Any) -> AsyncIterator[House]:
     async with scripted(studio.script, studio.probe) as local, scripted(cloud_side) as cloud:
         settings = load_settings(
             **{
-                "_env_file": None,
+                "env": None,
                 "local_base_url": f"{local.url}/v1",
                 "local_model": "qwen",
                 "anthropic_api_key": "sk-ant-not-a-real-key",

@@ -119,7 +119,7 @@ def faulty(kind: Kind, script: Script, **settings: Any) -> AbstractAsyncContextM
 def _settings(kind: Kind, local: ScriptedServer, cloud: ScriptedServer) -> dict[str, Any]:
     gemini = kind.name == "gemini"
     return {
-        "_env_file": None,
+        "env": None,
         "local_base_url": f"{local.url}/v1",
         "local_model": "local-model",
         "embedded_model": "off",

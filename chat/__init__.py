@@ -1,0 +1,1 @@
+"""The terminal chat: session (the conversation), render (what is drawn), commands, terminal."""

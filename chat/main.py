@@ -1,0 +1,113 @@
+"""The command line of the chat.
+
+    chat.py                               a conversation
+    chat.py "a question"                  one answer, as plain text on stdout
+    cat notes.txt | chat.py "Summarize"   the question is about what comes through the pipe
+    echo "a question" | chat.py           the pipe holds the question
+
+Exit status: 0, 1 when a single question could not be answered, 2 for unusable settings, 130 after
+Ctrl-C, 141 when the reader of stdout has gone.
+"""
+
+import argparse
+import asyncio
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from typing import Final
+
+from rich.console import Console
+
+from chat.render import show_plain
+from chat.session import Chat
+from chat.terminal import Terminal
+from chat.text import tolerate_any_text, valid, visible, with_document
+from config import bad_settings_exit, settings_or_exit
+from router.backend import Target
+from router.build import Assembly, assemble
+from router.errors import RouterError
+
+READER_GONE: Final = 141
+"""What a shell reports for a program that a closed pipe has ended."""
+
+
+def main(arguments: Sequence[str] | None = None, prog: str = "chat.py") -> int:
+    """Run the chat; returns the exit status."""
+    options = _parser(prog).parse_args(arguments)
+    tolerate_any_text()
+    settings = settings_or_exit()
+    logging.basicConfig(level=logging.ERROR, format="%(message)s")
+    with bad_settings_exit():
+        assembly = assemble(settings)
+    question = valid(" ".join(options.question))
+    if not sys.stdin.isatty():
+        most = int(settings.max_body_mb * 2**20)
+        piped = sys.stdin.buffer.read(most + 1)
+        if len(piped) > most:
+            print(
+                f"The pipe holds more than MAX_BODY_MB={settings.max_body_mb:g}.", file=sys.stderr
+            )
+            return 2
+        question = with_document(question, piped.decode(errors="replace"))
+        if not question:
+            print("There is no question: pass one, or pipe one in.", file=sys.stderr)
+            return 2
+    try:
+        if question:
+            return asyncio.run(_answer_once(Chat(assembly, options.force), question))
+        keep_history = settings.chat_history == "on"
+        return asyncio.run(_converse(assembly, options.force, keep_history))
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        # Python flushes stdout once more at its end, and would complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return READER_GONE
+
+
+def _parser(prog: str) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog=prog, description="Chat with your local model and the cloud."
+    )
+    side = parser.add_mutually_exclusive_group()
+    side.add_argument(
+        "--local", action="store_const", const="local", dest="force", help="only the local side"
+    )
+    side.add_argument(
+        "--cloud", action="store_const", const="cloud", dest="force", help="only the cloud"
+    )
+    parser.add_argument("question", nargs="*", help="ask this, print the answer, and leave")
+    return parser
+
+
+async def _converse(assembly: Assembly, force: Target | None, keep_history: bool) -> int:
+    starting = asyncio.create_task(assembly.start())
+    try:
+        await Terminal(Chat(assembly, force), Console(), keep_history=keep_history).run()
+    finally:
+        starting.cancel()
+        await assembly.aclose()
+    return 0
+
+
+async def _answer_once(chat: Chat, question: str) -> int:
+    chat.say(question)
+    try:
+        await chat.answer(chat.force, show_plain)
+    except RouterError as error:
+        if _has_answer(chat):
+            show_plain("\n")
+        print(error.message, file=sys.stderr)
+        return 1
+    finally:
+        await chat.assembly.aclose()
+    if _has_answer(chat) and not chat.messages[-1]["content"].endswith("\n"):
+        show_plain("\n")
+    if sys.stderr.isatty():
+        print(visible(chat.provenance()), file=sys.stderr)
+    return 0
+
+
+def _has_answer(chat: Chat) -> bool:
+    return bool(chat.messages) and chat.messages[-1]["role"] == "assistant"
