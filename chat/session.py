@@ -9,12 +9,12 @@ from typing import Any
 from chat.text import visible
 from router.backend import Relayed, Target
 from router.build import Assembly
+from router.call import Call
 from router.classifier import Evidence, explain
 from router.decision import Side
 from router.errors import RouterError
 from router.events import RefusalDelta, TextDelta
 from router.request import ChatRequest
-from router.call import Call
 from router.telemetry.ledger import Entry
 from router.telemetry.record import Feedback
 from router.wire.chat import completions

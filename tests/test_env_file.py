@@ -93,8 +93,8 @@ def test_it_is_read_in_any_common_encoding(env: Path, raw: bytes) -> None:
 
 
 def test_a_joiner_within_a_value_stays(env: Path) -> None:
-    env.write_text("PRIVATE_PATTERNS=می\u200cخواهم\n")
-    assert env_file.read(env).values == {"PRIVATE_PATTERNS": "می\u200cخواهم"}
+    env.write_text("PRIVATE_PATTERNS=x\u200cy\n")
+    assert env_file.read(env).values == {"PRIVATE_PATTERNS": "x\u200cy"}
 
 
 @pytest.mark.parametrize(

