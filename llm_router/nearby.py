@@ -36,7 +36,7 @@ class Found:
         return [model for model in self.status.models if model.loaded]
 
 
-async def look(ports: dict[str, int] = USUAL_PORTS) -> list[Found]:
+async def look(ports: dict[str, int]) -> list[Found]:
     """Ask all ports at once; those without a model server are left out."""
     urls = [f"http://127.0.0.1:{port}/v1" for port in ports.values()]
     statuses = await asyncio.gather(*map(_status, urls))

@@ -24,6 +24,7 @@ def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     here, program, user = (tmp_path / name for name in ("here", "program", "user"))
     for folder in (here, program, user / "llm-router"):
         folder.mkdir(parents=True)
+    (program / "pyproject.toml").touch()
     monkeypatch.chdir(here)
     monkeypatch.setattr(env_file, "PROGRAM", program)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(user))
@@ -44,6 +45,15 @@ def test_it_is_looked_for_here_then_beside_the_program_then_in_the_users_folder(
         found = env_file.find(SETTINGS)
         assert found is not None
         assert found.path == path
+
+
+def test_an_installed_program_has_no_file_beside_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folders: list[Path]
+) -> None:
+    assert env_file.new_file() == folders[1]
+    monkeypatch.setattr(env_file, "PROGRAM", tmp_path)
+    assert env_file.places() == (folders[0], folders[2])
+    assert env_file.new_file() == folders[2]
 
 
 def test_a_file_of_another_project_does_not_hide_the_users_own(folders: list[Path]) -> None:

@@ -1,8 +1,9 @@
-"""The requirement files name what the code imports, no more and no less, and the locks hold it."""
+"""pyproject.toml names what the code imports, no more and no less; files and locks follow it."""
 
 import ast
 import re
 import sys
+import tomllib
 from collections.abc import Iterator
 from importlib.metadata import packages_distributions
 from itertools import chain
@@ -12,20 +13,29 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from tools import requirements
+
 ROOT = Path(__file__).parent.parent
-RUN_TIME = ("*.py", "router/**/*.py", "web/**/*.py")
+RUN_TIME = (
+    *("server.py", "config.py", "env_file.py"),
+    *("router/**/*.py", "web/**/*.py", "chat/**/*.py", "llm_router/**/*.py"),
+)
+SCRIPT = ("test_router.py", "tests/support/live.py")
 TESTS = ("tests/**/*.py", "bench/**/*.py")
 TOOLS = ("tools/**/*.py",)
-OURS = {"config", "router", "server", "web", "tests", "tools", "bench"}
+OURS = {"router", "web", "chat", "llm_router", "tests", "tools", "bench"}
 # Installed by itself, without its dependencies.
 EMBEDDED = {"xllamacpp"}
-# Used without being imported by us: uvicorn takes the first two where it finds them,
-# pydantic-settings reads .env files with the third.
-NOT_IMPORTED = {"uvloop", "httptools", "python-dotenv"}
-COMMANDS = {"ruff", "mypy", "types-jsonschema", "types-pyyaml", "uv", "pytest-asyncio"}
+# Used without being imported by us: uvicorn takes them where it finds them.
+NOT_IMPORTED = {"uvloop", "httptools"}
+COMMANDS = {
+    *("ruff", "mypy", "types-jsonschema", "types-pyyaml", "uv", "hatchling"),
+    *("pytest-asyncio", "pytest-cov", "pytest-timeout", "pytest-xdist"),
+}
 # Another package's own face, and what several distributions share.
 PART_OF = {
     "anyio": "fastapi",
+    "pydantic_core": "pydantic",
     "google": "google-genai",
     "referencing": "jsonschema",
     "starlette": "fastapi",
@@ -34,10 +44,11 @@ PART_OF = {
 }
 
 
-def listed(name: str) -> dict[str, Requirement]:
-    """The requirements of a file, without those it takes in with -r."""
-    lines = (line.partition("#")[0].strip() for line in (ROOT / name).read_text().splitlines())
-    found = (Requirement(line) for line in lines if line and not line.startswith("-"))
+def listed(*groups: str) -> dict[str, Requirement]:
+    """Return the requirements of dependency groups; "run" is what every installation needs."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+    known = {"run": project["project"]["dependencies"], **project["dependency-groups"]}
+    found = (Requirement(line) for group in groups for line in known[group])
     return {canonicalize_name(requirement.name): requirement for requirement in found}
 
 
@@ -72,20 +83,37 @@ def _imports(tree: ast.AST) -> Iterator[str]:
         yield from (name.partition(".")[0] for name in names)
 
 
-def test_requirements_are_what_the_programs_import() -> None:
-    assert imported(RUN_TIME) | NOT_IMPORTED == set(listed("requirements.txt"))
+def test_the_dependencies_are_what_the_program_imports() -> None:
+    assert imported(RUN_TIME) | NOT_IMPORTED == set(listed("run"))
 
 
-def test_development_requirements_are_what_tests_and_tools_import_besides() -> None:
-    besides = set(listed("requirements-dev.txt"))
-    assert imported(TESTS) - set(listed("requirements.txt")) <= besides
+def test_the_script_needs_what_the_check_group_adds() -> None:
+    assert imported(SCRIPT) - set(listed("run")) == set(listed("check"))
+
+
+def test_the_development_group_is_what_tests_and_tools_import_besides() -> None:
+    besides = set(listed("dev"))
+    assert imported(TESTS) - set(listed("run", "check")) <= besides
     assert besides <= imported(TESTS) | imported(TOOLS) | COMMANDS
 
 
-@pytest.mark.parametrize("name", ["requirements", "requirements-dev", "requirements-embedded"])
-def test_the_lock_satisfies_the_ranges(name: str) -> None:
+@pytest.mark.parametrize("path", requirements.files())
+def test_the_requirements_files_are_written_from_pyproject(path: str) -> None:
+    written = (ROOT / path).read_text("utf-8")
+    assert written == requirements.files()[path], "run: make lock"
+
+
+@pytest.mark.parametrize(
+    ("name", "groups"),
+    [
+        ("requirements", ("run", "check")),
+        ("requirements-dev", ("run", "check", "dev")),
+        ("requirements-embedded", ("embedded",)),
+    ],
+)
+def test_the_lock_satisfies_the_ranges(name: str, groups: tuple[str, ...]) -> None:
     versions = locked(f"{name}.lock")
-    for package, requirement in listed(f"{name}.txt").items():
+    for package, requirement in listed(*groups).items():
         assert package in versions, f"{package} is not in {name}.lock: make lock"
         for version in versions[package]:
             assert requirement.specifier.contains(version), f"{package} {version}: make lock"

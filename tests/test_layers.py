@@ -1,0 +1,136 @@
+"""Which package may import which: down only, and a few libraries in one place only."""
+
+import ast
+from collections.abc import Iterator
+from itertools import takewhile
+from pathlib import Path
+
+import pytest
+
+from tests.support.paths import ROOT
+
+LAYERS = (
+    ("server", "chat.py", "tune", "llm_router", "test_router", "bench", "tools"),
+    ("web", "chat", "router.tuning"),
+    ("router.build",),
+    ("router.telemetry",),
+    ("router.router", "router.call"),
+    ("router.sides", "router.embedded", "router.local_client", "router.cloud_client",
+     "router.decision"),
+    ("router.answers", "router.local", "router.clouds", "router.classifier", "router.state"),
+    ("router.wire", "router.scoring", "router.backend"),
+    ("router.request", "router.events", "router.errors", "router.deadlines", "router.privacy",
+     "config", "env_file", "launch"),
+)  # fmt: skip
+"""From the top. A package may import what stands below it."""
+
+WITHIN_A_LAYER = {
+    ("llm_router", "server"),
+    ("test_router", "server"),
+    ("router.router", "router.call"),
+    ("router.embedded", "router.local_client"),
+    ("router.sides", "router.decision"),
+    ("router.request", "router.errors"),
+    ("config", "env_file"),
+}
+"""Imports between neighbours, one way only."""
+
+ONLY_IN = {
+    "fastapi": {"web", "server"},
+    "starlette": {"web", "server"},
+    "uvicorn": {"web", "server"},
+    "rich": {"chat", "router.tuning"},
+    "prompt_toolkit": {"chat"},
+    "anthropic": {"router.clouds", "router.wire"},
+    "google": {"router.clouds", "router.wire"},
+    "aiohttp": {"router.clouds"},
+    "openai": {"test_router"},
+    "xllamacpp": {"router.embedded"},
+    "prometheus_client": {"router.telemetry"},
+    "genai_prices": {"router.telemetry"},
+}
+"""Libraries, and the packages that may import them. Tests and benchmarks may import all."""
+
+FREE = {"tests", "bench", "tools"}
+OURS = {name.partition(".")[0] for layer in LAYERS for name in layer} | {"tests"}
+
+
+def sources() -> list[Path]:
+    folders = ("router", "web", "chat", "llm_router", "bench", "tools")
+    below = (path for folder in folders for path in (ROOT / folder).rglob("*.py"))
+    return sorted([*ROOT.glob("*.py"), *below])
+
+
+def package_of(module: str) -> str:
+    """Return the unit that a module belongs to: `router.wire` for `router.wire.chat.relay`."""
+    parts = module.split(".")
+    return ".".join(parts[:2]) if parts[0] == "router" else parts[0]
+
+
+def package_of_file(path: Path) -> str:
+    relative = path.relative_to(ROOT)
+    if str(relative) == "chat.py":  # the launcher; the package has its name
+        return "chat.py"
+    return package_of(".".join(relative.with_suffix("").parts).removesuffix(".__init__"))
+
+
+def imported(path: Path) -> Iterator[str]:
+    """Yield the modules that a file imports, at its top and inside."""
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            if node.module == "router":
+                yield from (f"router.{alias.name}" for alias in node.names)
+            else:
+                yield node.module
+
+
+def edges() -> set[tuple[str, str]]:
+    """Return every import of one of our packages by another."""
+    found = set()
+    for path in sources():
+        here = package_of_file(path)
+        for module in imported(path):
+            there = package_of(module)
+            if there != here and there.partition(".")[0] in OURS:
+                found.add((here, there))
+    return found
+
+
+def rank(package: str) -> int:
+    """Return the number of a package's layer, counted from the top."""
+    above = [*takewhile(lambda layer: package not in layer, LAYERS)]
+    return len(above)
+
+
+def test_every_package_has_a_layer() -> None:
+    packages = {package_of_file(path) for path in sources()} - {"router"}
+    assert {package for package in packages if rank(package) == len(LAYERS)} == set()
+
+
+def test_imports_point_down() -> None:
+    wrong = {
+        f"{here} imports {there}"
+        for here, there in edges()
+        if rank(here) >= rank(there) and (here, there) not in WITHIN_A_LAYER and here not in FREE
+    }
+    assert wrong == set()
+
+
+def test_nothing_imports_the_tests_but_tests_and_the_script() -> None:
+    assert {here for here, there in edges() if there == "tests"} <= {"test_router", *FREE}
+
+
+@pytest.mark.parametrize("library", ONLY_IN)
+def test_a_library_is_imported_in_its_place_only(library: str) -> None:
+    users = {
+        package_of_file(path)
+        for path in sources()
+        if any(module.partition(".")[0] == library for module in imported(path))
+    }
+    assert users - FREE <= ONLY_IN[library]
+
+
+def test_the_table_of_neighbours_names_nothing_that_is_not_imported() -> None:
+    assert edges() >= WITHIN_A_LAYER
