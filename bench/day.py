@@ -37,6 +37,8 @@ PROMPTS: Final = Path(__file__).with_name("prompts.jsonl")
 MOST_CHARS: Final = 5_000
 """Longer prompts would take the built-in model minutes."""
 AT_ONCE: Final = 3
+PROGRESS: Final = 20
+"""Answers between two lines of progress."""
 MOST_LOST_S: Final = 0.2
 BACKGROUND: Final = (
     *("open-webui-title", "open-webui-tags", "aider-commit-message"),
@@ -65,13 +67,16 @@ class Errand:
 class Told:
     """What callers were told: the id of each whole answer, and when it was whole."""
 
-    def __init__(self) -> None:
+    def __init__(self, expected: int) -> None:
         self.at: dict[str, float] = {}
+        self._expected = expected
         self._more = asyncio.Event()
 
     def note(self, request_id: str) -> None:
         self.at[request_id] = time.time()
         self._more.set()
+        if len(self.at) % PROGRESS == 0:
+            print(f"{len(self.at)} answers, of about {self._expected}", file=sys.stderr, flush=True)
 
     async def wait_for(self, count: int) -> None:
         while len(self.at) < count:
@@ -238,10 +243,18 @@ def main() -> int:
         print(embedded.unavailable_reason, file=sys.stderr)
         return 2
     folder = options.folder.resolve()
-    folder.mkdir(parents=True)
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        print(f"{folder} is not empty: name a new folder.", file=sys.stderr)
+        return 2
+    folder.mkdir(parents=True, exist_ok=True)
+    print(f"Sending {options.requests} requests; this takes minutes.", file=sys.stderr, flush=True)
     copy_programs(folder)
     chance = random.Random(options.seed)
-    todo, told, journal = errands(options.requests, chance), Told(), folder / "journal.db"
+    todo, told, journal = (
+        errands(options.requests, chance),
+        Told(options.requests),
+        folder / "journal.db",
+    )
     with llama(embedded.path) as model:
         settings = {
             "local_base_url": f"{model.url}/v1",

@@ -1,68 +1,204 @@
-"""/docs: every route is there, says what it does, and its examples are like the real thing."""
+"""README.md and docs/: every command runs, every link leads somewhere, nothing stands twice.
 
-from collections.abc import AsyncIterator
+A block of commands that cannot run here has a comment before it: `<!-- not run: why -->`.
+"""
+
+import asyncio
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
+import yaml
 
-from tests.support.house import House, house
-from web import describe
+from router.events import Event, Finish, TextDelta, Usage
+from router.request import ChatRequest
+from router.wire.chat import completions
+from tests.support.clients import joined, said
+from tests.support.paths import ROOT
+from tests.support.processes import Server, copy_programs, server
+from tests.support.scripted import Connection, Request, scripted
+from tools import settings_docs
 
-OURS = [path for path in describe.examples() if path not in ("/v1/completions", "/v1/embeddings")]
-
-
-@pytest.fixture
-async def h() -> AsyncIterator[House]:
-    async with house() as h:
-        yield h
-
-
-async def test_every_route_says_what_it_does_and_shows_an_example(h: House) -> None:
-    schema = (await h.http.get("/openapi.json")).json()
-    paths = {path.replace(":path}", "}") for path in describe.examples()}
-    assert set(schema["paths"]) == paths
-    for path, methods in schema["paths"].items():
-        for method, route in methods.items():
-            assert route["summary"] != path, path
-            assert route["tags"], path
-            answer = route["responses"]["200"]["content"]
-            assert all(one["example"] for one in answer.values()), (path, answer)
-            assert "default" in route["responses"], path
-            if method == "post":
-                assert route["requestBody"]["content"]["application/json"]["example"], path
+PAGES = sorted(
+    [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")], key=lambda path: path.relative_to(ROOT)
+)
+README_LIMIT_BYTES = 8 * 1024
+LONG_LINE = 80
+"""A line of prose of so many characters stands in one place only."""
+BLOCK = re.compile(
+    r"^(?:<!-- not run: (?P<why>.+?) -->\n)?```(?P<kind>\w+)\n(?P<text>.*?)^```$",
+    re.MULTILINE | re.DOTALL,
+)
+PARSERS: dict[str, Any] = {"json": json.loads, "toml": tomllib.loads, "yaml": yaml.safe_load}
 
 
-@pytest.mark.parametrize("path", OURS)
-async def test_an_example_has_the_fields_of_the_real_answer(h: House, path: str) -> None:
-    told = describe.examples()[path]
-    await h.ask("Is a tomato a fruit?")
-    body = told.get("request", {})
-    if path == "/feedback":
-        body = {**body, "request_id": h.last.id}
-    address = path.replace("{model_id:path}", "local")
-    answer = await h.http.request("POST" if body else "GET", address, json=body or None)
-    assert answer.status_code == 200, answer.text
-    if "text" in told:
-        assert told["text"].splitlines()[:2] == answer.text.splitlines()[:2]
-        assert answer.headers["content-type"].startswith("text/plain")
+@dataclass(frozen=True)
+class Block:
+    """A fenced block of a page."""
+
+    kind: str
+    text: str
+    why_not_run: str | None
+
+
+def blocks(page: Path) -> list[Block]:
+    found = BLOCK.finditer(page.read_text("utf-8"))
+    return [Block(one["kind"], one["text"], one["why"]) for one in found]
+
+
+def runs(page: Path) -> bool:
+    return any(one.kind in ("sh", "python") and not one.why_not_run for one in blocks(page))
+
+
+def name_of(page: Path) -> str:
+    return str(page.relative_to(ROOT))
+
+
+def prose(page: Path) -> str:
+    """Return the text without fenced blocks."""
+    return re.sub(r"^```.*?^```$", "", page.read_text("utf-8"), flags=re.MULTILINE | re.DOTALL)
+
+
+async def answers(connection: Connection, request: Request) -> None:
+    events: list[Event] = [TextDelta("Four."), Finish("stop", Usage(7, 2))]
+    asked = ChatRequest(request.json)
+    if asked.stream:
+        await connection.stream(
+            await joined(completions.stream(said(events), asked, "local-model", "id_1", 1))
+        )
     else:
-        assert is_like(told["answer"], answer.json()), answer.json()
+        answer = await completions.complete(said(events), asked, "local-model", "id_1", 1)
+        await connection.answer(orjson.dumps(answer))
 
 
-def is_like(shown: Any, real: Any) -> bool:
-    """Have they the same names, all the way down? Of lists the first items count."""
-    if isinstance(shown, dict) and isinstance(real, dict):
-        return shown.keys() == real.keys() and all(is_like(shown[k], real[k]) for k in shown)
-    if isinstance(shown, list) and isinstance(real, list) and shown and real:
-        return is_like(shown[0], real[0])
-    return True
+@pytest.mark.parametrize("page", [page for page in PAGES if runs(page)], ids=name_of)
+async def test_every_command_runs(page: Path, tmp_path: Path) -> None:
+    copy_programs(tmp_path)
+    for path in [*ROOT.glob("*.lock"), ROOT / "LICENSE", ROOT / ".env.example", ROOT / "Makefile"]:
+        shutil.copy(path, tmp_path)
+    async with scripted(answers) as local:
+        settings = {
+            "local_base_url": f"{local.url}/v1",
+            "local_model": "local-model",
+            "embedded_model": "off",
+        }
+        starting = server(tmp_path, **settings)
+        running = await asyncio.to_thread(starting.__enter__)
+        try:
+            await asyncio.to_thread(run_page, page, tmp_path, running, settings)
+        finally:
+            await asyncio.to_thread(starting.__exit__, None, None, None)
 
 
-async def test_a_stream_is_shown_as_it_is(h: House) -> None:
-    for path in ("/v1/chat/completions", "/v1/messages", "/v1/responses"):
-        told = describe.examples()[path]
-        answer = await h.http.post(path, json=told["request"] | {"stream": True})
-        first, *_ = told["stream"].split("\n")
-        assert first.partition(":")[0] in answer.text
-        if first.startswith("event:"):
-            assert first in answer.text
+def run_page(page: Path, folder: Path, running: Server, settings: dict[str, str]) -> None:
+    running.client().chat.completions.create(
+        model="auto", messages=[{"role": "user", "content": "Say hello."}]
+    )
+    env = os.environ | {name.upper(): value for name, value in settings.items()}
+    env |= {
+        "JOURNAL_PATH": str(running.log.with_suffix(".db")),
+        "XDG_CONFIG_HOME": str(folder / "config"),
+        "PYTHONPATH": str(folder),
+    }
+    for block in blocks(page):
+        if block.kind in ("sh", "python") and not block.why_not_run:
+            text = block.text.replace("http://localhost:8080", running.url)
+            text = text.replace("localhost:8080", running.url)
+            if block.kind == "python":
+                command = [sys.executable, "-c", text]
+            else:
+                text = text.replace(".venv/bin/python", sys.executable)
+                # What make would do is tried without doing it.
+                text = re.sub(r"^make ", "make -n ", text, flags=re.MULTILINE)
+                command = ["bash", "-euo", "pipefail", "-c", text]
+            done = subprocess.run(
+                command,
+                cwd=folder,
+                env=env,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                check=False,
+                timeout=60,
+            )
+            assert done.returncode == 0, f"{block.text}\n{done.stdout}\n{done.stderr}"
+            assert '"error": {' not in done.stdout, f"{block.text}\n{done.stdout}"
+            assert '{"error":{' not in done.stdout, f"{block.text}\n{done.stdout}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_every_configuration_file_can_be_read(page: Path) -> None:
+    for block in blocks(page):
+        if parse := PARSERS.get(block.kind):
+            assert parse(block.text), block.text
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_every_block_has_a_kind_that_is_tried_or_says_why_not(page: Path) -> None:
+    kinds = {one.kind for one in blocks(page) if not one.why_not_run}
+    assert kinds <= {"sh", "python", "mermaid", *PARSERS}
+
+
+def anchors(page: Path) -> set[str]:
+    """Return the anchors that a code host makes of the headings."""
+    headings = re.findall(r"^#+ (.+)$", prose(page), re.MULTILINE)
+    plain = (re.sub(r"[^\w\- ]", "", heading.lower()) for heading in headings)
+    return {heading.replace(" ", "-") for heading in plain}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_every_link_leads_to_a_file_and_a_heading(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)\s]+)\)", prose(page)):
+        if "://" in target:
+            continue
+        path, _, anchor = target.partition("#")
+        linked = (page.parent / path).resolve() if path else page
+        assert linked.exists(), target
+        assert not anchor or anchor in anchors(linked), target
+
+
+def test_every_page_is_reached_from_the_readme() -> None:
+    readme = (ROOT / "README.md").read_text("utf-8")
+    pages = [name_of(page) for page in PAGES if page.parent.name == "docs"]
+    assert [page for page in pages if f"({page})" not in readme] == []
+
+
+def test_the_readme_is_short() -> None:
+    assert len((ROOT / "README.md").read_bytes()) <= README_LIMIT_BYTES
+
+
+def test_no_line_stands_in_two_places() -> None:
+    places: dict[str, list[str]] = defaultdict(list)
+    for page in PAGES:
+        for line in prose(page).splitlines():
+            if len(line) >= LONG_LINE:
+                places[line.strip()].append(name_of(page))
+    assert {line: pages for line, pages in places.items() if len(pages) > 1} == {}
+
+
+def test_settings_docs_are_written_from_config() -> None:
+    assert (ROOT / "docs" / "settings.md").read_text("utf-8") == settings_docs.settings_page(), (
+        "run: make docs"
+    )
+    assert (ROOT / ".env.example").read_text("utf-8") == settings_docs.example_file(), (
+        "run: make docs"
+    )
+
+
+def test_a_setting_that_pages_name_exists() -> None:
+    known = {one.name for one in settings_docs.settings()}
+    known |= {"HTTPS_PROXY", "HTTP_PROXY", "NO_PROXY"}
+    for page in PAGES:
+        named = set(re.findall(r"`([A-Z]+(?:_[A-Z]+)+)(?:=[^`]*)?`", prose(page)))
+        unknown = named - known - {"BY_SCORE"}
+        assert unknown == set(), name_of(page)

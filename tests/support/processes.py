@@ -22,10 +22,10 @@ START_LIMIT_S = 60.0
 
 
 def copy_programs(folder: Path) -> None:
-    """So that a developer's own .env has no part in what is run there."""
+    """Copy what runs, so that a developer's own .env has no part in it."""
     for program in ROOT.glob("*.py"):
         shutil.copy(program, folder)
-    for package in ("router", "web"):
+    for package in ("router", "web", "chat", "llm_router"):
         shutil.copytree(
             ROOT / package, folder / package, ignore=shutil.ignore_patterns("__pycache__")
         )

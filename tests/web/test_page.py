@@ -313,10 +313,10 @@ async def test_it_asks_for_the_key_and_shows_only_what_is_open_until_it_has_it(t
 
 
 @needs_browser
-async def test_it_says_how_to_connect_as_the_readme_does(
+async def test_it_says_how_to_connect_as_the_documents_do(
     serve: Callable[..., Any], tab: Tab
 ) -> None:
-    readme = (paths.ROOT / "README.md").read_text("utf-8")
+    clients_page = (paths.ROOT / "docs" / "clients.md").read_text("utf-8")
     address = await serve([])
     await drawn(tab, address)
     clients = await tab.value("CLIENTS.length")
@@ -324,7 +324,7 @@ async def test_it_says_how_to_connect_as_the_readme_does(
         await tab.value(f"document.querySelectorAll('#clients input')[{i}].click()")
         shown = await tab.value("document.querySelector('#snippet').textContent")
         for line in shown.replace(address.rstrip("/"), "http://localhost:8080").splitlines():
-            assert line.strip() in readme, line
+            assert line.strip() in clients_page, line
 
 
 @needs_browser

@@ -1,0 +1,88 @@
+"""/docs: every route is there, says what it does, and its examples are like the real thing."""
+
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from tests.support.house import House, house
+from web import describe
+
+OURS = [path for path in describe.examples() if path not in ("/v1/completions", "/v1/embeddings")]
+
+
+@pytest.fixture
+async def h() -> AsyncIterator[House]:
+    async with house() as h:
+        yield h
+
+
+async def test_every_route_says_what_it_does_and_shows_an_example(h: House) -> None:
+    schema = (await h.http.get("/openapi.json")).json()
+    paths = {path.replace(":path}", "}") for path in describe.examples()}
+    assert set(schema["paths"]) == paths
+    for path, methods in schema["paths"].items():
+        for method, route in methods.items():
+            assert route["summary"] != path, path
+            assert route["tags"], path
+            answer = route["responses"]["200"]["content"]
+            assert all(one["example"] for one in answer.values()), (path, answer)
+            assert "default" in route["responses"], path
+            if method == "post":
+                assert route["requestBody"]["content"]["application/json"]["example"], path
+
+
+@pytest.mark.parametrize("path", OURS)
+async def test_an_example_has_the_fields_of_the_real_answer(h: House, path: str) -> None:
+    told = describe.examples()[path]
+    await h.ask("Is a tomato a fruit?")
+    body = told.get("request", {})
+    if path == "/feedback":
+        body = {**body, "request_id": h.last.id}
+    address = path.replace("{model_id:path}", "local")
+    answer = await h.http.request("POST" if body else "GET", address, json=body or None)
+    assert answer.status_code == 200, answer.text
+    if "text" in told:
+        assert told["text"].splitlines()[:2] == answer.text.splitlines()[:2]
+        assert answer.headers["content-type"].startswith("text/plain")
+    else:
+        assert is_like(told["answer"], answer.json()), answer.json()
+
+
+def is_like(shown: Any, real: Any) -> bool:
+    """Return whether both have the same shape: names, and objects where there are objects.
+
+    Of lists the first items count. A value that is null in one may be anything in the other.
+    """
+    if isinstance(shown, dict) and isinstance(real, dict):
+        return shown.keys() == real.keys() and all(is_like(shown[k], real[k]) for k in shown)
+    if isinstance(shown, list) and isinstance(real, list):
+        return not shown or not real or is_like(shown[0], real[0])
+    if shown is None or real is None:
+        return True
+    return _kind(shown) is _kind(real)
+
+
+def _kind(value: Any) -> type:
+    return float if type(value) is int else type(value)
+
+
+async def test_a_stream_is_shown_as_it_is(h: House) -> None:
+    for path in ("/v1/chat/completions", "/v1/messages", "/v1/responses"):
+        told = describe.examples()[path]
+        answer = await h.http.post(path, json=told["request"] | {"stream": True})
+        shown, real = shape(told["stream"]), shape(answer.text)
+        assert shown, path
+        assert [event for event in shown if event not in real] == [], path
+
+
+def shape(stream: str) -> list[tuple[str, list[str]]]:
+    """Return the name of each event, or `data`, with the names of its fields."""
+    found = []
+    for event in filter(None, stream.split("\n\n")):
+        lines = dict(line.split(": ", 1) for line in event.splitlines())
+        data = lines["data"]
+        fields = sorted(json.loads(data)) if data.startswith("{") else [data]
+        found.append((lines.get("event", "data"), fields))
+    return found
