@@ -10,10 +10,10 @@ from router.events import Event, Finish, TextDelta, ToolCallDelta, ToolCallStart
 from router.request import ChatRequest
 from router.wire.anthropic import messages
 from router.wire.chat import completions
+from tests.support.backend_answers import models
 from tests.support.clients import joined, said
 from tests.support.live import live
 from tests.support.scripted import Connection, Request, Script, ScriptedServer, scripted
-from tests.web.test_dialects import models
 
 KEY = "sk-ant-api03-" + "0123456789abcdefghijklmnopqrstuvwxyzABCD"
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.support.chaos.callers import DIALECTS, Dialect, ask
-from tests.support.chaos.house import HASTY, faulty
+from tests.support.chaos.running_server import HASTY, faulty
 from tests.support.chaos.sides import CLAUDE, GEMINI, HELLO, KINDS, LOCAL, THERE, Kind, data
 from tests.support.scripted import Connection, Request, Script
 

@@ -12,7 +12,7 @@ import orjson
 import pytest
 
 from tests.support.chaos.callers import CHAT, MESSAGES, Heard, ask
-from tests.support.chaos.house import HASTY, faulty
+from tests.support.chaos.running_server import HASTY, faulty
 from tests.support.chaos.sides import CLAUDE, HELLO, KINDS, THERE, Kind, data
 from tests.support.scripted import Connection, Request, Script
 

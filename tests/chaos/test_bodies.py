@@ -9,8 +9,8 @@ import orjson
 import pytest
 
 from tests.support.chaos.callers import CHAT, MESSAGES, Dialect
-from tests.support.chaos.house import House, house
-from tests.support.chaos.rubbish import BODIES, rubbish
+from tests.support.chaos.malformed import BODIES, rubbish
+from tests.support.chaos.running_server import RunningServer, running_server
 from tests.support.chaos.sides import CLAUDE, GEMINI, KINDS, LOCAL, Kind
 from tests.support.scripted import Connection, Request
 
@@ -24,7 +24,7 @@ def dialect_of(path: str) -> Dialect:
     return MESSAGES if path.startswith("/v1/messages") else CHAT
 
 
-async def post(here: House, path: str, raw: bytes, **headers: str) -> httpx2.Response:
+async def post(here: RunningServer, path: str, raw: bytes, **headers: str) -> httpx2.Response:
     async with asyncio.timeout(20):
         return await here.http.post(path, content=raw, headers=headers)
 
@@ -61,7 +61,7 @@ NO_OBJECT = {"null": b"null", "a list": b"[1]", "text": b'"Hi"', "a number": b"5
 
 @routes
 async def test_what_is_no_json_object_is_refused(path: str) -> None:
-    async with house(LOCAL, LOCAL.well, CLAUDE.well) as here:
+    async with running_server(LOCAL, LOCAL.well, CLAUDE.well) as here:
         for name, raw in (NOT_JSON | NO_OBJECT).items():
             error = assert_refused(path, await post(here, path, raw))
             assert "body" in error["message"].lower(), name
@@ -118,7 +118,7 @@ SAID = {"messages": [{"role": "user", "content": "Hi"}]}
 
 @routes
 async def test_the_field_that_is_wrong_is_named(path: str) -> None:
-    async with house(LOCAL, LOCAL.well, CLAUDE.well) as here:
+    async with running_server(LOCAL, LOCAL.well, CLAUDE.well) as here:
         for name, fields in WRONG[path]:
             about_chat = path.endswith(("completions", "messages")) and "messages" not in name
             body = (SAID if about_chat else {}) | fields
@@ -144,7 +144,7 @@ RELAYED = {
 
 @pytest.mark.parametrize("name", RELAYED)
 async def test_well_formed_json_reaches_the_local_server_as_it_is(name: str) -> None:
-    async with house(LOCAL, LOCAL.well, CLAUDE.well) as here:
+    async with running_server(LOCAL, LOCAL.well, CLAUDE.well) as here:
         answer = await post(here, CHAT.path, RELAYED[name], **{"X-Force-Route": "local"})
         assert answer.status_code == 200
         (asked,) = here.local.requests
@@ -156,7 +156,7 @@ async def test_well_formed_json_reaches_the_local_server_as_it_is(name: str) -> 
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
 async def test_no_field_of_any_type_is_a_fault_of_ours(kind: Kind, path: str, stream: bool) -> None:
     cloud = GEMINI if kind is GEMINI else CLAUDE
-    async with house(kind, LOCAL.well, cloud.well) as here:
+    async with running_server(kind, LOCAL.well, cloud.well) as here:
         faults = await asyncio.gather(
             *(
                 _faults(here, path, range(first, SEEDS, AT_A_TIME), stream, kind.target)
@@ -172,12 +172,12 @@ async def test_no_field_of_the_small_routes_is_a_fault_of_ours(path: str) -> Non
         status = 200 if request.json.keys() & {"input", "prompt"} else 400
         await connection.answer(b'{"error": {"message": "No."}}', status)
 
-    async with house(LOCAL, picky, CLAUDE.well) as here:
+    async with running_server(LOCAL, picky, CLAUDE.well) as here:
         assert await _faults(here, path, range(SEEDS), stream=False) == []
 
 
 async def _faults(
-    here: House, path: str, seeds: Any, stream: bool, force: str = ""
+    here: RunningServer, path: str, seeds: Any, stream: bool, force: str = ""
 ) -> list[tuple[int, Any]]:
     """The seeds whose bodies are answered with anything but an answer or a 4xx."""
     found = []

@@ -7,7 +7,7 @@ import pytest
 
 from router.sides.availability import Watch
 from tests.support.chaos.callers import Heard, ask
-from tests.support.chaos.house import HASTY, House, faulty, house, settled
+from tests.support.chaos.running_server import HASTY, RunningServer, faulty, running_server, settled
 from tests.support.chaos.sides import CLAUDE, HELLO, KINDS, LOCAL, THERE, Kind
 from tests.support.scripted import Connection, Request, Script
 
@@ -30,7 +30,7 @@ async def resetting(connection: Connection, request: Request) -> None:
     connection.reset()
 
 
-def watch_of(here: House) -> Watch:
+def watch_of(here: RunningServer) -> Watch:
     """Of the side that fails."""
     router = here.assembly.router
     seat = router.local if here.kind.target == "local" else router.cloud
@@ -38,7 +38,7 @@ def watch_of(here: House) -> Watch:
     return seat.watch
 
 
-async def burst(here: House) -> list[Heard]:
+async def burst(here: RunningServer) -> list[Heard]:
     """Many callers at a time; all of them must be answered."""
     answers = await asyncio.gather(*(ask(here.http, stream=False) for _ in range(MANY)))
     assert [heard.text for heard in answers] == [HELLO + THERE] * MANY
@@ -148,7 +148,7 @@ async def test_a_kept_connection_that_has_gone_costs_nothing(kind: Kind) -> None
 
 async def test_who_queues_for_a_side_that_fails_is_answered_by_the_other() -> None:
     """And does not wait for the failures of all those in front."""
-    async with house(
+    async with running_server(
         LOCAL, silent, CLAUDE.well, local_concurrency=1, local_queue=MANY, **HASTY
     ) as here:
         for heard in await burst(here):

@@ -11,7 +11,7 @@ import orjson
 import pytest
 
 from tests.support.chaos.callers import CHAT, DIALECTS, Dialect
-from tests.support.chaos.house import House, faulty, house, settled
+from tests.support.chaos.running_server import RunningServer, faulty, running_server, settled
 from tests.support.chaos.sides import CLAUDE, KINDS, LOCAL, Kind
 from tests.support.scripted import Connection, Request
 
@@ -26,7 +26,7 @@ ways = pytest.mark.parametrize("abrupt", [False, True], ids=["closes", "resets"]
 
 @asynccontextmanager
 async def caller(
-    here: House, path: str, body: dict[str, Any]
+    here: RunningServer, path: str, body: dict[str, Any]
 ) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
     """A caller that has sent its request."""
     reader, writer = await asyncio.open_connection(*here.host)
@@ -79,7 +79,7 @@ def chattering(kind: Kind) -> Any:
     return script
 
 
-async def backend_is_left(here: House) -> float:
+async def backend_is_left(here: RunningServer) -> float:
     """Seconds until the backend is free again."""
     return await settled(
         lambda: not here.faulty.answering and not here.at_work, "it is still at work", PATIENCE_S
@@ -163,7 +163,7 @@ async def test_leaving_while_a_whole_answer_is_put_together(kind: Kind, abrupt: 
 @ways
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
 async def test_leaving_the_queue(dialect: Dialect, abrupt: bool, stream: bool) -> None:
-    async with house(LOCAL, silent, CLAUDE.well, local_concurrency=1) as here:
+    async with running_server(LOCAL, silent, CLAUDE.well, local_concurrency=1) as here:
         (slots,) = [s.slots for s in here.assembly.router.seats.values() if s.slots]
         async with caller(here, CHAT.path, CHAT.body(stream=False)) as (_, first):
             await here.local.asked.wait()
@@ -186,7 +186,7 @@ async def test_leaving_a_relayed_route(
     path: str, body: dict[str, Any], script: Any, abrupt: bool
 ) -> None:
     async with (
-        house(LOCAL, script, CLAUDE.well) as here,
+        running_server(LOCAL, script, CLAUDE.well) as here,
         caller(here, path, body) as (_, writer),
     ):
         await here.local.asked.wait()
@@ -198,7 +198,7 @@ async def test_leaving_a_relayed_route(
 @dialects
 @ways
 async def test_leaving_while_the_request_is_being_sent(dialect: Dialect, abrupt: bool) -> None:
-    async with house(LOCAL, silent, CLAUDE.well) as here:
+    async with running_server(LOCAL, silent, CLAUDE.well) as here:
         for sent in (b"", b"{", b'{"messages": [' + b" " * 200_000):
             _, writer = await asyncio.open_connection(*here.host)
             head = f"POST {dialect.path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 999999\r\n"
@@ -210,7 +210,7 @@ async def test_leaving_while_the_request_is_being_sent(dialect: Dialect, abrupt:
 
 
 async def test_a_thousand_callers_that_leave_at_once() -> None:
-    async with house(LOCAL, chattering(LOCAL), CLAUDE.well) as here:
+    async with running_server(LOCAL, chattering(LOCAL), CLAUDE.well) as here:
         writers = []
         for _ in range(200):
             reader, writer = await asyncio.open_connection(*here.host)

@@ -8,7 +8,7 @@ import orjson
 import pytest
 
 from tests.support.chaos.callers import CHAT, ask
-from tests.support.chaos.house import House, house, settled
+from tests.support.chaos.running_server import RunningServer, running_server, settled
 from tests.support.chaos.sides import CLAUDE, HELLO, LOCAL, THERE
 from tests.support.scripted import Connection, Request
 
@@ -23,7 +23,7 @@ def resident_mb() -> float:
     return int(status.partition("VmRSS:")[2].split()[0]) / 1024
 
 
-async def asked(here: House, count: int, *, stream: bool) -> None:
+async def asked(here: RunningServer, count: int, *, stream: bool) -> None:
     """So many callers at the same time, each on a connection of its own; all must be answered."""
     body = orjson.dumps(CHAT.body(stream))
     head = f"POST {CHAT.path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
@@ -53,7 +53,7 @@ async def test_many_streams_and_a_burst_leave_nothing_behind() -> None:
             await together.wait()
         await LOCAL.well(connection, request)
 
-    async with house(LOCAL, when_all_are_there, CLAUDE.well) as here:
+    async with running_server(LOCAL, when_all_are_there, CLAUDE.well) as here:
         levels = []
         for _ in range(2):
             together.clear()
@@ -72,7 +72,9 @@ async def test_what_does_not_fit_the_queue_goes_to_the_cloud() -> None:
         await free.wait()
         await LOCAL.well(connection, request)
 
-    async with house(LOCAL, slowly, CLAUDE.well, local_concurrency=1, local_queue=2) as here:
+    async with running_server(
+        LOCAL, slowly, CLAUDE.well, local_concurrency=1, local_queue=2
+    ) as here:
         (slots,) = [s.slots for s in here.assembly.router.seats.values() if s.slots]
         tasks = [asyncio.create_task(ask(here.http, stream=False)) for _ in range(3)]
         await settled(lambda: (slots.busy, slots.waiting) == (1, 2), "they do not wait")

@@ -7,7 +7,7 @@ import orjson
 import pytest
 
 from tests.support.chaos.callers import CHAT
-from tests.support.chaos.house import HASTY, House, house
+from tests.support.chaos.running_server import HASTY, RunningServer, running_server
 from tests.support.chaos.sides import CLAUDE, LOCAL, data
 from tests.support.scripted import Connection, Request
 
@@ -17,7 +17,7 @@ ROUTES = {"/v1/embeddings": {"input": "Hi"}, "/v1/completions": {"prompt": "Hi"}
 routes = pytest.mark.parametrize("path", ROUTES)
 
 
-async def ask(here: House, path: str, **fields: object) -> httpx2.Response:
+async def ask(here: RunningServer, path: str, **fields: object) -> httpx2.Response:
     async with asyncio.timeout(10):
         return await here.http.post(path, json=ROUTES[path] | fields)
 
@@ -30,7 +30,7 @@ async def test_the_answer_passes_as_it_is(path: str) -> None:
         assert request.path == path
         await connection.answer(body)
 
-    async with house(LOCAL, script, CLAUDE.well) as here:
+    async with running_server(LOCAL, script, CLAUDE.well) as here:
         answer = await ask(here, path)
         assert (answer.status_code, answer.content) == (200, body)
         assert here.local.requests[0].json == ROUTES[path] | {"model": "local-model"}
@@ -44,7 +44,7 @@ async def test_a_refusal_has_the_callers_shape(path: str, status: int, ours: int
     async def script(connection: Connection, request: Request) -> None:
         await connection.answer(b'{"detail": "No."}', status, Location="http://127.0.0.1:1/")
 
-    async with house(LOCAL, script, CLAUDE.well) as here:
+    async with running_server(LOCAL, script, CLAUDE.well) as here:
         answer = await ask(here, path)
         assert answer.status_code == ours
         assert CHAT.error_of(answer.json())
@@ -57,7 +57,7 @@ async def test_silence_and_absence_are_told(path: str) -> None:
     async def script(connection: Connection, request: Request) -> None:
         await connection.silence()
 
-    async with house(LOCAL, script, CLAUDE.well, **HASTY) as here:
+    async with running_server(LOCAL, script, CLAUDE.well, **HASTY) as here:
         assert (await ask(here, path)).status_code == 504
         await here.local.stop()
         assert (await ask(here, path)).status_code == 503
@@ -70,7 +70,7 @@ async def test_a_document_that_is_cut_off_is_an_error(path: str) -> None:
         await connection.send(b'Content-Length: 999\r\n\r\n{"data": [')
         connection.reset()
 
-    async with house(LOCAL, script, CLAUDE.well) as here:
+    async with running_server(LOCAL, script, CLAUDE.well) as here:
         answer = await ask(here, path)
         assert answer.status_code == 502
         assert CHAT.error_of(answer.json())
@@ -83,7 +83,7 @@ async def test_a_stream_that_is_cut_off_ends_with_an_error() -> None:
         await asyncio.sleep(0.02)
         connection.reset()
 
-    async with house(LOCAL, script, CLAUDE.well) as here:
+    async with running_server(LOCAL, script, CLAUDE.well) as here:
         answer = await ask(here, "/v1/completions", stream=True)
         assert answer.status_code == 200
         first, *_, last = answer.content.strip().split(b"\n\n")

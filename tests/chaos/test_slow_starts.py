@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from tests.support.chaos.callers import DIALECTS, Dialect, ask
-from tests.support.chaos.house import faulty, house
+from tests.support.chaos.running_server import faulty, running_server
 from tests.support.chaos.sides import CLAUDE, HELLO, KINDS, LOCAL, THERE, Kind
 from tests.support.scripted import Connection, Request, Script
 
@@ -110,7 +110,7 @@ async def test_until_the_first_comment_statuses_are_exact() -> None:
 
 @dialects
 async def test_who_waits_in_the_queue_is_not_forgotten_either(dialect: Dialect) -> None:
-    async with house(
+    async with running_server(
         LOCAL, slow(LOCAL), CLAUDE.well, local_concurrency=1, complexity_threshold=100, **SOON
     ) as here:
         first, second = await asyncio.gather(
@@ -131,7 +131,7 @@ async def test_a_caller_that_takes_nothing_has_left(dialect: Dialect) -> None:
             await connection.chunk(LOCAL.more.replace(THERE.encode(), b"x" * 100_000))
 
     times = {"keepalive_after_s": 0.1, "idle_timeout_s": 0.4}
-    async with house(LOCAL, endless, CLAUDE.well, **times) as here:
+    async with running_server(LOCAL, endless, CLAUDE.well, **times) as here:
         reader, writer = await asyncio.open_connection(*here.host)
         body = b'{"stream": true, "model": "local", "max_tokens": 9, %b}' % (
             b'"input": "Hi"'

@@ -6,7 +6,7 @@ import orjson
 import pytest
 
 from tests.support.chaos.callers import CHAT
-from tests.support.chaos.house import house
+from tests.support.chaos.running_server import running_server
 from tests.support.chaos.sides import CLAUDE, LOCAL
 
 BODY = orjson.dumps(CHAT.body(stream=False))
@@ -31,7 +31,7 @@ CHUNKS = b"%x\r\n%b\r\n0\r\n\r\n" % (len(BODY), BODY)
 async def test_the_offer_is_not_taken_up_and_the_request_answered(
     status: int, pieces: list[bytes]
 ) -> None:
-    async with house(LOCAL, LOCAL.well, CLAUDE.well) as here:
+    async with running_server(LOCAL, LOCAL.well, CLAUDE.well) as here:
         reader, writer = await asyncio.open_connection(*here.host)
         for piece in pieces:
             writer.write(piece)

@@ -16,7 +16,7 @@ import httpx2
 import orjson
 import pytest
 
-from router.backend import Relayed, Status, TimeLimits, Translated
+from router.backend import Relayed, TimeLimits, Translated
 from router.cloud_client import ClaudeBackend
 from router.clouds.calls import connection_errors, connection_failure
 from router.errors import (
@@ -29,8 +29,10 @@ from router.errors import (
     BackendUnfit,
     BackendUnreachable,
 )
-from router.events import Event, Finish, TextDelta, Usage
+from router.events import Finish, TextDelta, Usage
 from router.request import ChatRequest
+from tests.support.claude_backend import BRISK, KEY, MODEL, backend_of, events_of, probed
+from tests.support.claude_recordings import SAID, recorded
 from tests.support.claude_rules import assert_acceptable
 from tests.support.claude_server import (
     STREAM_HEAD,
@@ -46,37 +48,8 @@ from tests.support.claude_server import (
 )
 from tests.support.claude_words import assistant, call, request, result, user
 from tests.support.keys import CANARIES
-from tests.wire.anthropic.test_claude_decoder import SAID, recorded
 
-KEY = "sk-ant-api03-canary-0123456789abcdef"
-MODEL = "claude-sonnet-5-5"
-BRISK = TimeLimits(connect_s=2, first_byte_s=5, idle_s=5)
 BEGUN = recorded("text").partition(b"event: content_block_stop")[0]
-
-
-@contextlib.asynccontextmanager
-async def backend_of(
-    server: ClaudeServer, limits: TimeLimits = BRISK, **options: Any
-) -> AsyncIterator[ClaudeBackend]:
-    backend = ClaudeBackend(
-        KEY, MODEL, max_tokens=8192, limits=limits, base_url=server.url, **options
-    )
-    try:
-        yield backend
-    finally:
-        await backend.aclose()
-
-
-async def events_of(backend: ClaudeBackend, asked: ChatRequest, model: str = MODEL) -> list[Event]:
-    reply = await backend.open(asked, model)
-    assert isinstance(reply, Translated)
-    return [event async for event in reply.events]
-
-
-async def probed(backend: ClaudeBackend) -> Status:
-    """A look with the SDK in place; without it a key is taken at its word."""
-    await backend.warm()
-    return await backend.probe()
 
 
 async def failure_of(answer: Answer, limits: TimeLimits = BRISK) -> BackendError:

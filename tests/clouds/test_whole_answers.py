@@ -9,17 +9,17 @@ import orjson
 import pytest
 
 from router.backend import TimeLimits
-from tests.clouds.test_claude_backend import MODEL, backend_of, events_of, probed
 from tests.support.chaos.callers import CHAT, DIALECTS, Dialect, ask
-from tests.support.chaos.house import faulty, settled
+from tests.support.chaos.running_server import faulty, settled
 from tests.support.chaos.sides import CLAUDE, GEMINI, HELLO, THERE, Kind
+from tests.support.claude_backend import MODEL, backend_of, events_of, probed
+from tests.support.claude_recordings import RECORDINGS as CLAUDE_RECORDINGS
 from tests.support.claude_server import claude_server, document
 from tests.support.claude_words import request as claude_request
 from tests.support.gemini_words import RECORDINGS as GEMINI_RECORDINGS
 from tests.support.gemini_words import user
 from tests.support.scripted import Connection, Request, Script
 from tests.support.whole import whole_claude, whole_gemini
-from tests.wire.anthropic.test_claude_decoder import RECORDINGS as CLAUDE_RECORDINGS
 
 CLOUDS = (CLAUDE, GEMINI)
 LONG = 60_000

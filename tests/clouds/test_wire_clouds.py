@@ -18,9 +18,9 @@ from router.wire.responses import responses
 from tests.support import claude_rules
 from tests.support.claude_words import ALL, ALWAYS_THINKING
 from tests.support.clients import recorded, recorded_for
+from tests.support.gemini_rules import assert_wellformed
 from tests.support.gemini_words import NEW
 from tests.support.openai_bodies import FIELDS, PDF, PNG, bodies
-from tests.wire.gemini.test_gemini_any import assert_wellformed
 
 GEMINIS = [NEW, "gemini-3-pro-preview", "gemini-2.5-pro", "gemini-2.0-flash"]
 ABILITIES = {"unknown": Abilities(), "all": ALL, "always thinking": ALWAYS_THINKING}

@@ -17,8 +17,8 @@ from detect_secrets.settings import transient_settings
 
 from router.privacy.key_shapes import PEM, SHAPES
 from router.privacy.scanner import LOOK_AGAIN_S, PrivacyScanner
-from tests.support.house import house
 from tests.support.keys import ALNUM, CANARIES, URL_SAFE, made_up
+from tests.support.running_app import running_app
 
 TOKEN = "svc-" + made_up(URL_SAFE, 40, "own")
 PASSPHRASE = "correct horse, battery & staple"
@@ -65,7 +65,7 @@ def test_an_own_secret_is_found_wherever_it_stands(env: Path, text: str) -> None
 
 
 async def test_the_routers_own_keys_stay_here_also_where_no_file_has_them() -> None:
-    async with house(router_api_key=TOKEN) as h:
+    async with running_app(router_api_key=TOKEN) as h:
         headers = {"authorization": f"Bearer {TOKEN}", "x-force-route": "cloud"}
         refused = await h.ask(f"Why does {TOKEN} not open the door?", headers=headers)
         assert refused.status_code == 409

@@ -24,8 +24,8 @@ from router.classifier import (
 from router.request import ChatRequest
 from router.scoring.lexicon import load
 from router.scoring.reading import read
-from tests.scoring.test_turns import CLIENTS, DOORS
 from tests.support import paths
+from tests.support.clients import PARSERS, RECORDINGS
 
 PROMPTS: Final = paths.ROOT / "bench" / "prompts.jsonl"
 GOLDEN: Final = Path(__file__).with_name("scores.json")
@@ -225,9 +225,9 @@ TOOL: Final = {
 def clients_own_words() -> list[tuple[str, list[Any]]]:
     """System texts and tools as real clients send them."""
     found = []
-    for path in sorted(CLIENTS.glob("*.json")):
+    for path in sorted(RECORDINGS.glob("*.json")):
         call = json.loads(path.read_text(encoding="utf-8"))
-        if parse := DOORS.get(call["path"].split("?")[0]):
+        if parse := PARSERS.get(call["path"].split("?")[0]):
             request = parse(json.dumps(call["body"]).encode(), call["headers"])
             system = [m for m in request.messages if m.get("role") in ("system", "developer")]
             if text := "\n".join(str(m.get("content")) for m in system):

@@ -15,17 +15,7 @@ from router.scoring.turns import (
     human_turns,
     stripped,
 )
-from router.wire.anthropic import messages as messages_wire
-from router.wire.chat import completions as chat_wire
-from router.wire.responses import responses as responses_wire
-from tests.support import paths
-
-CLIENTS = paths.RECORDINGS / "clients"
-DOORS = {
-    "/v1/chat/completions": chat_wire.parse,
-    "/v1/messages": messages_wire.parse,
-    "/v1/responses": responses_wire.parse,
-}
+from tests.support.clients import PARSERS, RECORDINGS
 
 
 def user(content: Any) -> dict[str, Any]:
@@ -42,16 +32,16 @@ def texts(messages: list[dict[str, Any]]) -> list[str]:
 
 def recorded() -> list[Any]:
     found = []
-    for path in sorted(CLIENTS.glob("*.json")):
+    for path in sorted(RECORDINGS.glob("*.json")):
         call = json.loads(path.read_text(encoding="utf-8"))
-        if call["path"].split("?")[0] in DOORS and call["human"] is not None:
+        if call["path"].split("?")[0] in PARSERS and call["human"] is not None:
             found.append(pytest.param(call, id=path.stem))
     return found
 
 
 @pytest.mark.parametrize("call", recorded())
 def test_what_the_human_typed_into_a_real_client_is_the_last_turn(call: dict[str, Any]) -> None:
-    parse = DOORS[call["path"].split("?")[0]]
+    parse = PARSERS[call["path"].split("?")[0]]
     request = parse(json.dumps(call["body"]).encode(), call["headers"])
     assert texts(request.messages)[-1] == call["human"].strip('"')
 

@@ -14,10 +14,10 @@ from config import load_settings
 from router.build import assemble
 from router.wire.gemini.generate_content import NO_SIGNATURE
 from server import create_app
+from tests.support.backend_answers import models
 from tests.support.claude_rules import assert_acceptable
+from tests.support.gemini_rules import assert_wellformed
 from tests.support.scripted import Connection, Request, ScriptedServer, scripted
-from tests.web.test_dialects import models
-from tests.wire.gemini.test_gemini_any import assert_wellformed
 
 LOOK: Any = {
     "type": "function",

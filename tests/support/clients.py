@@ -10,6 +10,9 @@ import openai
 import orjson
 
 from router.events import Event
+from router.wire.anthropic import messages
+from router.wire.chat import completions
+from router.wire.responses import responses
 from tests.support import paths
 
 Answer = Callable[[httpx2.Request], httpx2.Response]
@@ -52,6 +55,12 @@ async def joined(stream: AsyncIterator[bytes]) -> bytes:
 
 
 RECORDINGS = paths.RECORDINGS / "clients"
+PARSERS = {
+    "/v1/chat/completions": completions.parse,
+    "/v1/messages": messages.parse,
+    "/v1/responses": responses.parse,
+}
+"""The parser of each path that takes a conversation."""
 
 
 def recorded(name: str) -> dict[str, Any]:

@@ -8,10 +8,10 @@ import orjson
 import pytest
 
 from router.events import Usage
-from tests.support.house import house, local_side, refusing
+from tests.support.backend_answers import claude_answer, local_answer
 from tests.support.keys import CANARIES
+from tests.support.running_app import local_side, refusing, running_app
 from tests.support.scripted import Connection, Request, Script
-from tests.web.test_dialects import claude_answer, local_answer
 from web.asgi import CONNECTION
 
 SECRET = CANARIES["AWS id"]
@@ -20,7 +20,7 @@ FOX = "Why does the quick brown fox jump over the lazy dog?"
 
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
 async def test_an_answer_is_written_down_with_all_that_explains_it(stream: bool) -> None:
-    async with house() as h:
+    async with running_app() as h:
         headers = {"user-agent": "curl/8"}
         await h.ask("What is 2 + 2?", body={"stream": stream, "model": "auto"}, headers=headers)
         record = h.last
@@ -40,14 +40,14 @@ async def test_an_answer_is_written_down_with_all_that_explains_it(stream: bool)
 
 
 async def test_the_tokens_of_a_stream_are_known_also_when_the_caller_did_not_ask_for_them() -> None:
-    async with house() as h:
+    async with running_app() as h:
         answer = await h.ask("What is 2 + 2?", body={"stream": True})
         assert b'"usage"' not in answer.content
         assert h.last.usage is not None
 
 
 async def test_a_candidate_that_failed_is_written_down_with_its_reason() -> None:
-    async with house(local=refusing(500, "out of memory")) as h:
+    async with running_app(local=refusing(500, "out of memory")) as h:
         answer = await h.ask("What is 2 + 2?")
         record = h.last
     assert answer.status_code == 200
@@ -66,7 +66,9 @@ async def test_a_candidate_that_failed_is_written_down_with_its_reason() -> None
 async def test_a_failure_that_quotes_the_prompt_keeps_it_only_where_prompts_are_kept(
     says: str, kept: bool
 ) -> None:
-    async with house(local=refusing(500, says), journal_prompts=kept, unsure_target="local") as h:
+    async with running_app(
+        local=refusing(500, says), journal_prompts=kept, unsure_target="local"
+    ) as h:
         await h.ask(FOX)
         (attempt,) = h.last.attempts
     assert ("brown fox" in attempt.message) is kept
@@ -74,7 +76,7 @@ async def test_a_failure_that_quotes_the_prompt_keeps_it_only_where_prompts_are_
 
 
 async def test_a_prompt_that_is_kept_is_what_the_human_said() -> None:
-    async with house(journal_prompts=True) as h:
+    async with running_app(journal_prompts=True) as h:
         await h.ask("<system-reminder>Today is Monday.</system-reminder>\n\nWhat is 2 + 2?")
         assert h.last.prompt == "What is 2 + 2?"
 
@@ -91,7 +93,7 @@ async def test_a_prompt_that_is_kept_is_what_the_human_said() -> None:
 async def test_what_is_private_is_kept_nowhere(
     headers: dict[str, str], local: Script, status: int
 ) -> None:
-    async with house(local=local, journal_prompts=True) as h:
+    async with running_app(local=local, journal_prompts=True) as h:
         answer = await h.ask(f"Is {SECRET} a good key?", headers=headers)
         record = h.last
     assert answer.status_code == status
@@ -100,7 +102,7 @@ async def test_what_is_private_is_kept_nowhere(
 
 
 async def test_a_body_that_is_none_is_written_down_as_a_failure_without_a_side() -> None:
-    async with house() as h:
+    async with running_app() as h:
         assert (await h.ask("?", body={"messages": []})).status_code == 400
         record = h.last
     assert (record.target, record.reason, record.outcome) == (None, "", "failed")
@@ -112,7 +114,7 @@ async def test_a_caller_that_leaves_is_written_down_as_one() -> None:
         leaves[0]()
         await connection.silence()
 
-    async with house(cloud=silent) as h:
+    async with running_app(cloud=silent) as h:
         body = orjson.dumps({"model": "cloud", "messages": [{"role": "user", "content": "hi"}]})
         leaves: list[Callable[[], None]] = []
         caller = SimpleNamespace(watch=leaves.append, unwatch=leaves.remove)
@@ -142,7 +144,7 @@ async def test_an_answer_that_broke_off_in_the_cloud_is_of_unknown_price() -> No
         await connection.chunk(body[: body.index(b"message_delta") - 20])
         connection.reset()
 
-    async with house(cloud=breaking) as h:
+    async with running_app(cloud=breaking) as h:
         await h.ask("hi", headers={"x-force-route": "cloud"}, body={"stream": True})
         record = h.last
         metrics = (await h.http.get("/metrics")).text
@@ -154,7 +156,7 @@ async def test_an_answer_that_broke_off_in_the_cloud_is_of_unknown_price() -> No
 
 
 async def test_a_cloud_that_was_never_reached_cost_nothing() -> None:
-    async with house(cloud=refusing(529, "overloaded")) as h:
+    async with running_app(cloud=refusing(529, "overloaded")) as h:
         await h.ask("hi", headers={"x-force-route": "cloud"})
         record = h.last
     assert record.outcome == "failed"
@@ -162,7 +164,7 @@ async def test_a_cloud_that_was_never_reached_cost_nothing() -> None:
 
 
 async def test_when_the_budget_is_spent_prompts_stay_local_and_say_so() -> None:
-    async with house(cloud_budget_usd_per_day=0.00001, complexity_threshold=0) as h:
+    async with running_app(cloud_budget_usd_per_day=0.00001, complexity_threshold=0) as h:
         first, second = await h.ask("What is 2 + 2?"), await h.ask("What is 2 + 2?")
         forced = await h.ask("What is 2 + 2?", headers={"x-force-route": "cloud"})
         stats = (await h.http.get("/stats")).json()
@@ -178,7 +180,7 @@ async def test_asking_the_cloud_again_says_that_the_local_answer_was_not_enough(
         "header": lambda: {"headers": {"x-force-route": "cloud"}},
         "model": lambda: {"body": {"model": "cloud"}},
     }
-    async with house() as h:
+    async with running_app() as h:
         await h.ask("What is 2 + 2?")
         await h.ask("What is 2 + 2?", **again[says]())
         _, first = h.assembly.ledger.journal.recent(2)
@@ -190,7 +192,7 @@ async def test_token_counts_that_cannot_be_break_nothing() -> None:
         body, _ = local_answer(request, calls=False)
         await connection.answer(body.replace(b'"prompt_tokens":7', b'"prompt_tokens":-7'))
 
-    async with house(local=absurd) as h:
+    async with running_app(local=absurd) as h:
         assert (await h.ask("What is 2 + 2?")).status_code == 200
         assert h.last.usage == Usage(0, 5)
         assert 'kind="prompt",target="local"} 0.0' in (await h.http.get("/metrics")).text
@@ -200,6 +202,6 @@ async def test_token_counts_that_cannot_be_break_nothing() -> None:
 async def test_a_budget_that_cannot_be_kept_is_said_at_the_start(
     model: str, kept: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with house(cloud_budget_usd_per_day=1, anthropic_model=model) as h:
+    async with running_app(cloud_budget_usd_per_day=1, anthropic_model=model) as h:
         await h.assembly.start()
     assert ("CLOUD_BUDGET_USD_PER_DAY cannot be kept" in caplog.text) is not kept

@@ -19,7 +19,7 @@ import pytest
 from config import load_settings
 from router.privacy.redact import RedactingFilter
 from tests.support.chaos.callers import DIALECTS
-from tests.support.chaos.house import House, house
+from tests.support.chaos.running_server import RunningServer, running_server
 from tests.support.chaos.sides import CLAUDE, GEMINI, LOCAL, Kind, data, models
 from tests.support.keys import ALNUM, LOWER_HEX, made_up
 from tests.support.scripted import Connection, Request, Script, scripted
@@ -164,8 +164,8 @@ WHO = {"local": LOCAL, "local by password": LOCAL, "claude": CLAUDE, "gemini": G
 @asynccontextmanager
 async def repeating(
     who: str, script: Script, journal: Path, probe: Script = models
-) -> AsyncIterator[House]:
-    """A house in which this backend repeats its key; `probe`: what its models are asked with."""
+) -> AsyncIterator[RunningServer]:
+    """Start a server in which this backend repeats its key; `probe` answers for its models."""
     kind = WHO[who]
     async with scripted(script, probe) as near:
         address = near.url.removeprefix("http://")
@@ -180,11 +180,11 @@ async def repeating(
         near_url = {"local_base_url": f"http://{login}{address}/v1"}
         far = CLAUDE.well if kind is LOCAL else script
         settings: Any = keys | (near_url if kind is LOCAL else {}) | {"journal_path": str(journal)}
-        async with house(kind, LOCAL.well, far, **settings) as h:
+        async with running_server(kind, LOCAL.well, far, **settings) as h:
             yield h
 
 
-async def ask(h: House, method: str, path: str, body: Any = None, force: str = "") -> str:
+async def ask(h: RunningServer, method: str, path: str, body: Any = None, force: str = "") -> str:
     """All that a caller sees of an answer."""
     headers = {"Authorization": f"Bearer {KEYS['router_api_key']}"}
     if force:
@@ -198,7 +198,7 @@ def clean(text: str, where: str) -> None:
         assert canary[:10] not in text, f"{where}: {canary} in {text[:3000]}"
 
 
-async def look_everywhere(h: House, log: StringIO, journal: Path) -> None:
+async def look_everywhere(h: RunningServer, log: StringIO, journal: Path) -> None:
     for path in LOOKS:
         clean(await ask(h, "GET", path), path)
     for file in journal.parent.glob(f"{journal.name}*"):

@@ -18,6 +18,14 @@ from router.build import assemble
 from router.request import Dialect
 from router.wire import sse
 from server import create_app
+from tests.support.backend_answers import (
+    PATH,
+    WORDS,
+    claude_answer,
+    gemini_answer,
+    local_answer,
+    models,
+)
 from tests.support.clients import recorded
 from tests.support.published import check_answer, check_error, check_event
 from tests.support.scripted import Connection, Request, ScriptedServer, scripted
@@ -29,84 +37,7 @@ SCHEMA = {
     "required": ["path"],
     "additionalProperties": False,
 }
-WORDS = ("It prints ", "“Grüß Gott”.")
-PATH = {"path": "hello.py"}
-
-
 # --- backends: what each sends for some words, and for a call of `look` ---------------------------
-
-
-def _sse(*events: Any) -> bytes:
-    return b"".join(b"data: %b\n\n" % orjson.dumps(event) for event in events)
-
-
-def _chat(**choice: Any) -> dict[str, Any]:
-    kind = "chat.completion.chunk" if "delta" in choice else "chat.completion"
-    head = {"id": "c", "object": kind, "created": 1, "model": "m"}
-    return head | {"choices": [{"index": 0, **choice}]}
-
-
-def local_answer(request: Request, calls: bool) -> tuple[bytes, str]:
-    usage = {"prompt_tokens": 7, "completion_tokens": 5, "total_tokens": 12}
-    function = {"name": "look", "arguments": orjson.dumps(PATH).decode()}
-    call = {"index": 0, "id": "call_local1", "type": "function", "function": function}
-    reason = "tool_calls" if calls else "stop"
-    if request.json.get("stream"):
-        said: list[dict[str, Any]] = [{"role": "assistant"}]
-        said += [{"tool_calls": [call]}] if calls else [{"content": words} for words in WORDS]
-        chunks = [_chat(delta=delta, finish_reason=None) for delta in said]
-        last = _chat(delta={}, finish_reason=reason)
-        counted = last | {"choices": [], "usage": usage}
-        return _sse(*chunks, last, counted) + b"data: [DONE]\n\n", "sse"
-    message = {"content": None, "tool_calls": [call]} if calls else {"content": "".join(WORDS)}
-    body = _chat(message={"role": "assistant", **message}, finish_reason=reason)
-    return orjson.dumps(body | {"usage": usage}), "json"
-
-
-def claude_answer(request: Request, calls: bool) -> tuple[bytes, str]:
-    usage = {"input_tokens": 7, "output_tokens": 5}
-    message = {
-        "id": "msg_x",
-        "type": "message",
-        "role": "assistant",
-        "model": "claude",
-        "usage": usage,
-    }
-    ending = {"stop_reason": "tool_use" if calls else "end_turn", "stop_sequence": None}
-    block = {"type": "tool_use", "id": "toolu_claude1", "name": "look", "input": PATH}
-    if not request.json.get("stream"):
-        content = [block] if calls else [{"type": "text", "text": "".join(WORDS)}]
-        return orjson.dumps(message | ending | {"content": content}), "json"
-    deltas: list[dict[str, Any]] = [{"type": "text_delta", "text": words} for words in WORDS]
-    begun: dict[str, Any] = {"type": "text", "text": ""}
-    if calls:
-        begun = block | {"input": {}}
-        deltas = [{"type": "input_json_delta", "partial_json": orjson.dumps(PATH).decode()}]
-    events: list[dict[str, Any]] = [
-        {"type": "message_start", "message": message | {"content": [], "stop_reason": None}},
-        {"type": "content_block_start", "index": 0, "content_block": begun},
-        *({"type": "content_block_delta", "index": 0, "delta": delta} for delta in deltas),
-        {"type": "content_block_stop", "index": 0},
-        {"type": "message_delta", "delta": ending, "usage": {"output_tokens": 5}},
-        {"type": "message_stop"},
-    ]
-    return b"".join(b"event: %b\n%b" % (e["type"].encode(), _sse(e)) for e in events), "sse"
-
-
-def gemini_answer(request: Request, calls: bool) -> tuple[bytes, str]:
-    said: list[dict[str, Any]] = [{"text": words} for words in WORDS]
-    if calls:
-        said = [{"functionCall": {"id": "gem_call1", "name": "look", "args": PATH}}]
-    usage = {"promptTokenCount": 7, "candidatesTokenCount": 5, "totalTokenCount": 12}
-    if "streamGenerateContent" not in request.path:
-        whole = {"content": {"role": "model", "parts": said}, "finishReason": "STOP"}
-        return orjson.dumps({"candidates": [whole], "usageMetadata": usage}), "json"
-    chunks = [
-        {"candidates": [{"index": 0, "content": {"role": "model", "parts": [part]}}]}
-        for part in said
-    ]
-    chunks[-1]["candidates"][0]["finishReason"] = "STOP"
-    return _sse(*chunks[:-1], chunks[-1] | {"usageMetadata": usage}), "sse"
 
 
 def llama_cpp_answer(request: Request, calls: bool) -> tuple[bytes, str]:
@@ -128,18 +59,6 @@ SAYS_NO = {
     "claude": {"type": "error", "error": {"type": "invalid_request_error", "message": "No."}},
     "gemini": {"error": {"code": 400, "status": "INVALID_ARGUMENT", "message": "No."}},
 }
-
-
-async def models(connection: Connection, request: Request, owner: str = "") -> None:
-    """What a backend says of its models: a list to a local server's caller, else the one asked."""
-    if request.path == "/v1/models":
-        model = {"id": "local-model", "owned_by": owner}
-        await connection.answer(orjson.dumps({"data": [model]}))
-    else:
-        name = request.path.rpartition("/")[2]
-        limits = {"inputTokenLimit": 10**6, "outputTokenLimit": 65536}
-        claude = {"id": name, "type": "model", "max_input_tokens": 10**6, "max_tokens": 65536}
-        await connection.answer(orjson.dumps({"name": f"models/{name}"} | limits | claude))
 
 
 # --- dialects: the official clients, saying and hearing the same things ---------------------------
@@ -357,7 +276,7 @@ DIALECTS: dict[str, Dialect] = {
 
 
 @asynccontextmanager
-async def house(
+async def running_backend(
     backend: str, *, fails: bool = False, breaks: bool = False
 ) -> AsyncIterator[tuple[Any, ScriptedServer]]:
     """The server in front of one scripted backend, and a transport to it.
@@ -410,7 +329,7 @@ async def caller(
     dialect: str, backend: str, **options: Any
 ) -> AsyncIterator[tuple[Caller, ScriptedServer]]:
     async with (
-        house(backend, **options) as (transport, server),
+        running_backend(backend, **options) as (transport, server),
         httpx2.AsyncClient(transport=transport) as http,
     ):
         client: Caller = CALLERS[dialect](http, "local" if backend in LOCAL else "cloud")
@@ -474,7 +393,7 @@ async def test_only_claude_gets_claude_codes_billing_line() -> None:
     line = b"x-anthropic-billing-header"
     assert line in orjson.dumps(recording["body"])
     for backend in ("local", "claude"):
-        async with house(backend) as (transport, server):
+        async with running_backend(backend) as (transport, server):
             async with httpx2.AsyncClient(transport=transport) as http:
                 answer = await http.post(
                     "http://localhost/v1/messages?beta=true",
@@ -511,7 +430,7 @@ async def test_tools_that_nobody_here_can_run_are_named(
     said = {"messages": [{"role": "user", "content": "Hi"}], "max_tokens": 9}
     body |= {"input": "Hi"} if path == "responses" else said
     async with (
-        house(backend) as (transport, _),
+        running_backend(backend) as (transport, _),
         httpx2.AsyncClient(transport=transport) as http,
     ):
         answer = await http.post(
@@ -526,7 +445,7 @@ async def test_tools_that_nobody_here_can_run_are_named(
 @both_ways
 async def test_a_response_can_be_followed_up_by_its_id(stream: bool) -> None:
     async with (
-        house("local") as (transport, server),
+        running_backend("local") as (transport, server),
         httpx2.AsyncClient(transport=transport) as http,
     ):
         client = ResponsesCaller(http, "local").client
@@ -547,7 +466,7 @@ async def test_a_response_can_be_followed_up_by_its_id(stream: bool) -> None:
 
 async def test_tokens_of_a_messages_request_are_counted_without_asking_anybody() -> None:
     async with (
-        house("local") as (transport, server),
+        running_backend("local") as (transport, server),
         httpx2.AsyncClient(transport=transport) as http,
     ):
         count = await MessagesCaller(http, "local").client.messages.count_tokens(

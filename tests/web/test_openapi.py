@@ -13,7 +13,7 @@ from schemathesis import GenerationMode, checks
 from schemathesis.specs.openapi import checks as conformance
 
 from tests.support.chaos.callers import DIALECTS
-from tests.support.chaos.house import house
+from tests.support.chaos.running_server import running_server
 from tests.support.chaos.sides import CLAUDE, LOCAL
 from tests.support.scripted import Connection, Request
 from web import describe
@@ -45,8 +45,10 @@ async def local_side(connection: Connection, request: Request) -> None:
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The running server; each side has answered each dialect."""
     journal = str(tmp_path_factory.mktemp("openapi") / "journal.db")
-    rooms = house(LOCAL, local_side, CLAUDE.well, journal_path=journal, complexity_threshold=50)
-    with start_blocking_portal() as portal, portal.wrap_async_context_manager(rooms) as here:
+    server = running_server(
+        LOCAL, local_side, CLAUDE.well, journal_path=journal, complexity_threshold=50
+    )
+    with start_blocking_portal() as portal, portal.wrap_async_context_manager(server) as here:
         for dialect in DIALECTS:
             for side in ("local", "cloud"):
                 headers = {"X-Force-Route": side}

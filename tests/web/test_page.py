@@ -20,7 +20,7 @@ from router.telemetry.journal import Attempt, Journal, Record
 from router.telemetry.stats import decisions_json, stats_json
 from tests.support import paths
 from tests.support.browser import Tab, browser, needs_browser
-from tests.support.house import house
+from tests.support.running_app import running_app
 from web.asgi import App
 from web.page import load_page
 
@@ -243,7 +243,7 @@ async def on_a_socket(app: App) -> AsyncIterator[str]:
 
 @needs_browser
 async def test_the_score_moves_while_one_types(tab: Tab) -> None:
-    async with house() as h, on_a_socket(h.app) as address:
+    async with running_app() as h, on_a_socket(h.app) as address:
         await tab.open(address)
         await tab.until("document.querySelector('#traffic svg')")
         await tab.value("document.querySelector('#prompt').focus()")
@@ -265,7 +265,7 @@ async def test_the_score_moves_while_one_types(tab: Tab) -> None:
 
 @needs_browser
 async def test_a_request_shows_up_while_one_looks_and_opens_to_its_signals(tab: Tab) -> None:
-    async with house() as h, on_a_socket(h.app) as address:
+    async with running_app() as h, on_a_socket(h.app) as address:
         await tab.open(address)
         await tab.until("!document.querySelector('#nothing').hidden")
         await h.ask("Is a tomato a fruit?", headers={"user-agent": "curl/8"})
@@ -285,7 +285,7 @@ async def test_a_request_shows_up_while_one_looks_and_opens_to_its_signals(tab: 
 
 @needs_browser
 async def test_a_prompt_is_on_the_page_only_where_prompts_are_kept(tab: Tab) -> None:
-    async with house(journal_prompts=True) as h, on_a_socket(h.app) as address:
+    async with running_app(journal_prompts=True) as h, on_a_socket(h.app) as address:
         await h.ask("Is a tomato a fruit?")
         await tab.open(address)
         await tab.until("document.querySelector('#decisions summary')")
@@ -294,7 +294,7 @@ async def test_a_prompt_is_on_the_page_only_where_prompts_are_kept(tab: Tab) -> 
 
 @needs_browser
 async def test_it_asks_for_the_key_and_shows_only_what_is_open_until_it_has_it(tab: Tab) -> None:
-    async with house(router_api_key="open sesame") as h, on_a_socket(h.app) as address:
+    async with running_app(router_api_key="open sesame") as h, on_a_socket(h.app) as address:
         await h.ask("hi", headers={"authorization": "Bearer open sesame"})
         page = await drawn(tab, address)
         assert "YOUR_ROUTER_API_KEY" in page

@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 from router.errors import BackendUnfit, InvalidRequest
 from router.request import ChatRequest, checked
 from router.wire.gemini.generate_content import encode
+from tests.support.gemini_rules import assert_wellformed
 from tests.support.gemini_words import (
     NEW,
     PDF,
     PNG,
-    assert_valid,
     assistant,
     function,
     json_values,
@@ -152,19 +152,6 @@ def encoded_or_named(body: Any, model: str) -> None:
         assert_wellformed(encoded.body)
         named = "nothing"
     assert named
-
-
-def assert_wellformed(body: dict[str, Any]) -> None:
-    said = body["contents"]
-    assert [each["role"] for each in said] == [("user", "model")[i % 2] for i in range(len(said))]
-    assert said[-1]["role"] == "user"
-    for before, after in itertools.pairwise(said):
-        called = [part["functionCall"]["id"] for part in before["parts"] if "functionCall" in part]
-        answers = [part.get("functionResponse") for part in after["parts"]]
-        assert [answer["id"] for answer in answers[: len(called)] if answer] == called
-        assert not any(answers[len(called) :])
-    assert all(content["parts"] and {} not in content["parts"] for content in said)
-    assert_valid(body)
 
 
 def _words(message: dict[str, Any]) -> list[Any]:

@@ -12,13 +12,13 @@ from config import load_settings
 from router.build import Assembly, assemble
 from router.telemetry.record import Record
 from server import create_app
+from tests.support.backend_answers import claude_answer, local_answer, models
 from tests.support.scripted import Connection, Request, Script, scripted
-from tests.web.test_dialects import claude_answer, local_answer, models
 from web.asgi import App
 
 
 @dataclass
-class House:
+class RunningApp:
     """`http` talks to `app` without a socket."""
 
     assembly: Assembly
@@ -53,9 +53,9 @@ def refusing(status: int, says: str) -> Script:
 
 
 @asynccontextmanager
-async def house(
+async def running_app(
     local: Script = local_side, cloud: Script = cloud_side, **settings: Any
-) -> AsyncIterator[House]:
+) -> AsyncIterator[RunningApp]:
     async with AsyncExitStack() as stack:
         here = await stack.enter_async_context(scripted(local, models))
         there = await stack.enter_async_context(scripted(cloud, models))
@@ -73,4 +73,4 @@ async def house(
         app = create_app(assembly.settings, assembly)
         transport = httpx2.ASGITransport(app)
         http = httpx2.AsyncClient(transport=transport, base_url="http://localhost")
-        yield House(assembly, app, await stack.enter_async_context(http))
+        yield RunningApp(assembly, app, await stack.enter_async_context(http))

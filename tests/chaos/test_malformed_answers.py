@@ -9,7 +9,7 @@ import pytest
 import pytest_asyncio
 
 from tests.support.chaos.callers import CHAT, DIALECTS, MESSAGES, ask
-from tests.support.chaos.house import House, house, settled
+from tests.support.chaos.running_server import RunningServer, running_server, settled
 from tests.support.chaos.sides import CLAUDE, HELLO, LOCAL, THERE
 from web.protocol import MOST_HEAD_BYTES
 
@@ -33,32 +33,32 @@ MOST_BYTES = 20_000
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def roomy() -> AsyncIterator[House]:
-    async with house(LOCAL, LOCAL.well, CLAUDE.well) as h:
+async def roomy() -> AsyncIterator[RunningServer]:
+    async with running_server(LOCAL, LOCAL.well, CLAUDE.well) as h:
         yield h
 
 
 @pytest_asyncio.fixture(loop_scope="module")
-async def h(roomy: House) -> AsyncIterator[House]:
+async def h(roomy: RunningServer) -> AsyncIterator[RunningServer]:
     yield roomy
     await answers(roomy)
 
 
 @pytest_asyncio.fixture(loop_scope="module")
-async def hasty() -> AsyncIterator[House]:
+async def hasty() -> AsyncIterator[RunningServer]:
     """Takes small bodies only, and waits for none."""
     settings: Json = {"max_body_mb": MOST_BYTES / 2**20, "caller_pause_s": PAUSE_S}
-    async with house(LOCAL, LOCAL.well, CLAUDE.well, **settings) as strict:
+    async with running_server(LOCAL, LOCAL.well, CLAUDE.well, **settings) as strict:
         yield strict
         await answers(strict)
 
 
-async def answers(house: House) -> None:
+async def answers(server: RunningServer) -> None:
     """It is well: a good request is answered, and nothing is left of the others."""
     for dialect in DIALECTS:
-        heard = await ask(house.http, stream=True, dialect=dialect)
+        heard = await ask(server.http, stream=True, dialect=dialect)
         assert heard.text == HELLO + THERE
-    await settled(lambda: not house.at_work, "a slot was not given back")
+    await settled(lambda: not server.at_work, "a slot was not given back")
 
 
 def error_of(path: str, body: bytes) -> Json:
@@ -95,7 +95,7 @@ NO_JSON = {
 
 
 @pytest.mark.parametrize("path", ROUTES)
-async def test_what_is_no_json_object_is_refused(h: House, path: str) -> None:
+async def test_what_is_no_json_object_is_refused(h: RunningServer, path: str) -> None:
     for name, body in NO_JSON.items():
         answer = await h.http.post(path, content=body)
         assert answer.status_code == 400, name
@@ -114,7 +114,7 @@ ODD = {
 
 
 @pytest.mark.parametrize("odd", ODD.values(), ids=ODD)
-async def test_odd_json_is_taken_as_it_is(h: House, odd: bytes) -> None:
+async def test_odd_json_is_taken_as_it_is(h: RunningServer, odd: bytes) -> None:
     for path, body in ROUTES.items():
         raw = orjson.dumps(body)[:-1] + b", " + odd + b"}"
         answer = await h.http.post(path, content=raw)
@@ -175,7 +175,7 @@ WRONG: dict[str, Rows] = {
 
 
 @pytest.mark.parametrize("path", WRONG)
-async def test_a_wrong_field_is_named(h: House, path: str) -> None:
+async def test_a_wrong_field_is_named(h: RunningServer, path: str) -> None:
     for name, values in WRONG[path]:
         outer = name.partition("[")[0]
         for value in values:
@@ -189,7 +189,9 @@ async def test_a_wrong_field_is_named(h: House, path: str) -> None:
 # --- what is no HTTP, or too much of it -----------------------------------------------------------
 
 
-async def exchange(h: House, *pieces: bytes, leave: bool = False) -> tuple[int, bytes, bool]:
+async def exchange(
+    h: RunningServer, *pieces: bytes, leave: bool = False
+) -> tuple[int, bytes, bool]:
     """Send these bytes: the answer's status and body, and whether the connection was closed."""
     reader, writer = await asyncio.open_connection(*h.host)
     try:
@@ -239,14 +241,14 @@ NO_HTTP = {
 
 
 @pytest.mark.parametrize("raw", NO_HTTP.values(), ids=NO_HTTP)
-async def test_what_is_no_http_is_told_so(h: House, raw: bytes) -> None:
+async def test_what_is_no_http_is_told_so(h: RunningServer, raw: bytes) -> None:
     status, body, closed = await exchange(h, raw)
     assert (status, closed) == (400, True)
     assert error_of("", body)["code"] == "invalid_http"
 
 
 @pytest.mark.parametrize("path", ROUTES)
-async def test_broken_chunks_are_told_in_each_dialect(h: House, path: str) -> None:
+async def test_broken_chunks_are_told_in_each_dialect(h: RunningServer, path: str) -> None:
     status, body, closed = await exchange(h, head(f"POST {path}", CHUNKED), b"zz\r\n")
     assert (status, closed) == (400, True)
     assert error_of(path, body)["message"]
@@ -265,20 +267,20 @@ HUGE_HEADS = {
 
 @pytest.mark.parametrize("pieces", HUGE_HEADS.values(), ids=HUGE_HEADS)
 async def test_a_huge_head_is_refused_in_words_that_arrive(
-    h: House, pieces: tuple[bytes, ...]
+    h: RunningServer, pieces: tuple[bytes, ...]
 ) -> None:
     status, body, closed = await exchange(h, *pieces)
     assert (status, closed) == (431, True)
     assert error_of("", body)["code"] == "headers_too_large"
 
 
-async def test_a_head_below_the_limit_is_none_to_refuse(h: House) -> None:
+async def test_a_head_below_the_limit_is_none_to_refuse(h: RunningServer) -> None:
     status, _, closed = await exchange(h, head("GET /health", f"X-A: {LONG[200:]}"))
     assert (status, closed) == (200, False)
 
 
 @pytest.mark.parametrize("path", ROUTES)
-async def test_a_wrong_method_is_told_the_right_one(h: House, path: str) -> None:
+async def test_a_wrong_method_is_told_the_right_one(h: RunningServer, path: str) -> None:
     for method in ("GET", "PUT", "PATCH", "DELETE", "TRACE"):
         answer = await h.http.request(method, path)
         assert (answer.status_code, answer.headers["allow"]) == (405, "POST")
@@ -286,7 +288,7 @@ async def test_a_wrong_method_is_told_the_right_one(h: House, path: str) -> None
 
 
 @pytest.mark.parametrize("header", ["\xff\xfe", "king", "a" * 5000, "local\x0b"])
-async def test_a_rubbish_choice_of_side_is_refused(h: House, header: str) -> None:
+async def test_a_rubbish_choice_of_side_is_refused(h: RunningServer, header: str) -> None:
     raw = orjson.dumps(ROUTES["/v1/chat/completions"])
     lines = (f"X-Force-Route: {header}", f"Content-Length: {len(raw)}")
     status, body, _ = await exchange(h, head("POST /v1/chat/completions", *lines), raw)
@@ -299,7 +301,7 @@ async def test_a_rubbish_choice_of_side_is_refused(h: House, header: str) -> Non
 
 @pytest.mark.parametrize("path", ROUTES)
 async def test_a_body_that_is_too_large_is_refused_while_it_is_read(
-    hasty: House, path: str
+    hasty: RunningServer, path: str
 ) -> None:
     body = b"{" + b" " * MOST_BYTES
     chunk = b"%x\r\n%b\r\n" % (len(body), body)
@@ -316,7 +318,7 @@ async def test_a_body_that_is_too_large_is_refused_while_it_is_read(
 
 
 @pytest.mark.parametrize("path", ROUTES)
-async def test_a_length_that_lies_makes_no_other_request(hasty: House, path: str) -> None:
+async def test_a_length_that_lies_makes_no_other_request(hasty: RunningServer, path: str) -> None:
     short = (head(f"POST {path}", "Content-Length: 1"), b'{"prompt": "Hi"}')
     assert (await exchange(hasty, *short))[0] == 400
     long = (head(f"POST {path}", "Content-Length: 100"), b'{"prompt": "Hi"}')
@@ -334,13 +336,13 @@ SLOW = {
 
 
 @pytest.mark.parametrize("raw", SLOW.values(), ids=SLOW)
-async def test_a_slow_head_is_not_waited_for(hasty: House, raw: bytes) -> None:
+async def test_a_slow_head_is_not_waited_for(hasty: RunningServer, raw: bytes) -> None:
     status, said, closed = await exchange(hasty, raw)
     assert (status, closed) == (408, True)
     assert error_of("", said)["message"]
 
 
-async def test_a_connection_that_nobody_uses_is_closed(hasty: House) -> None:
+async def test_a_connection_that_nobody_uses_is_closed(hasty: RunningServer) -> None:
     reader, writer = await asyncio.open_connection(*hasty.host)
     writer.write(head("GET /nowhere"))
     async with asyncio.timeout(8):
@@ -349,7 +351,7 @@ async def test_a_connection_that_nobody_uses_is_closed(hasty: House) -> None:
     assert said.count(b"HTTP/1.1") == 1
 
 
-async def test_a_slow_second_head_is_not_waited_for_either(hasty: House) -> None:
+async def test_a_slow_second_head_is_not_waited_for_either(hasty: RunningServer) -> None:
     reader, writer = await asyncio.open_connection(*hasty.host)
     writer.write(head("GET /nowhere") + b"GET /near")
     async with asyncio.timeout(8):
@@ -359,7 +361,7 @@ async def test_a_slow_second_head_is_not_waited_for_either(hasty: House) -> None
 
 
 @pytest.mark.parametrize("path", ROUTES)
-async def test_who_hangs_up_while_sending_is_gone(h: House, path: str) -> None:
+async def test_who_hangs_up_while_sending_is_gone(h: RunningServer, path: str) -> None:
     asked = len(h.local.requests)
     whole = head(f"POST {path}", "Content-Length: 20") + b'{"prompt": "Hi"'
     for sent in (b"", whole[:9], whole[:-16], whole):

@@ -90,7 +90,7 @@ def loaded(context: int = 8192, *, vision: bool = False, tools: bool = True) -> 
 
 
 @dataclass
-class House:
+class Gateway:
     """The server under test, and what is behind it."""
 
     studio: Studio
@@ -120,7 +120,7 @@ def why(answer: httpx2.Response) -> tuple[str | None, str | None]:
 
 
 @asynccontextmanager
-async def house(studio: Studio, **overrides: Any) -> AsyncIterator[House]:
+async def gateway(studio: Studio, **overrides: Any) -> AsyncIterator[Gateway]:
     async with scripted(studio.script, studio.probe) as local, scripted(cloud_side) as cloud:
         settings = load_settings(
             **{
@@ -140,7 +140,7 @@ async def house(studio: Studio, **overrides: Any) -> AsyncIterator[House]:
         transport = httpx2.ASGITransport(create_app(settings, assembly))
         async with httpx2.AsyncClient(transport=transport, base_url="http://localhost") as http:
             try:
-                yield House(studio, local, cloud, http, assembly)
+                yield Gateway(studio, local, cloud, http, assembly)
             finally:
                 await assembly.aclose()
 
@@ -170,7 +170,7 @@ async def test_what_does_not_fit_the_loaded_model_goes_to_the_cloud_and_says_wha
     model: dict[str, Any], said: Any, fields: dict[str, Any], reason: str, fix: str
 ) -> None:
     studio = Studio({"qwen": model, "gemma": loaded(0, vision=True)})
-    async with house(studio, max_local_tokens=50_000) as h:
+    async with gateway(studio, max_local_tokens=50_000) as h:
         messages = [{"role": "user", "content": said}]
         assert await h.why(messages, **fields) == ("cloud", reason)
         classified = (await h.post("/classify", {"messages": messages, **fields})).json()
@@ -183,7 +183,7 @@ async def test_what_does_not_fit_the_loaded_model_goes_to_the_cloud_and_says_wha
 async def test_a_model_that_is_loaded_anew_is_noticed() -> None:
     studio = Studio({"qwen": loaded(4096)})
     system = {"role": "system", "content": "Be kind. " * 1500}
-    async with house(studio) as h:
+    async with gateway(studio) as h:
         assert await h.why([system, {"role": "user", "content": EASY}]) == ("cloud", "context")
         studio.models["qwen"] = loaded(16384)
         said = [system, {"role": "user", "content": "What is the capital of Italy?"}]
@@ -197,7 +197,7 @@ async def test_the_only_loaded_model_answers_for_one_that_is_not_there(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.INFO, "router")
-    async with house(Studio({"gemma": loaded()})) as h:
+    async with gateway(Studio({"gemma": loaded()})) as h:
         await h.assembly.start()
         for name in ("auto", "qwen", "local"):
             answer = await h.ask(EASY, model=name)
@@ -212,7 +212,7 @@ async def test_the_only_loaded_model_answers_for_one_that_is_not_there(
 
 
 async def test_of_several_loaded_models_the_error_says_which_to_set() -> None:
-    async with house(Studio({"gemma": loaded(), "phi": loaded()})) as h:
+    async with gateway(Studio({"gemma": loaded(), "phi": loaded()})) as h:
         assert await h.why(EASY) == ("cloud", "local_down")
         refused = await h.ask(EASY, force="local")
         assert refused.status_code == 503
@@ -224,13 +224,13 @@ async def test_of_several_loaded_models_the_error_says_which_to_set() -> None:
 
 @pytest.mark.parametrize("name", ["local", "Local", " LOCAL "])
 async def test_a_side_is_named_in_any_case(name: str) -> None:
-    async with house(Studio({"qwen": loaded()})) as h:
+    async with gateway(Studio({"qwen": loaded()})) as h:
         assert why(await h.ask(HARD, model=name)) == ("local", "forced")
 
 
 async def test_a_named_model_is_its_sides_own_while_that_side_is_down() -> None:
     studio = Studio({"qwen": loaded(), "gemma": loaded(0)})
-    async with house(studio) as h:
+    async with gateway(studio) as h:
         assert await h.why(HARD, model="gemma") == ("local", "forced")
         await h.local.stop()
         assert await h.why(EASY) == ("cloud", "local_down")
@@ -246,7 +246,7 @@ async def test_a_named_model_is_its_sides_own_while_that_side_is_down() -> None:
 
 async def test_the_cloud_answers_while_a_cold_model_is_loaded_once() -> None:
     studio = Studio({"qwen": loaded(0)}, loading_s=0.3)
-    async with house(studio) as h:
+    async with gateway(studio) as h:
         answers = await asyncio.gather(*(h.why(f"{EASY} {n}") for n in range(5)))
         assert answers == [("cloud", "local_cold")] * 5
         await asyncio.sleep(0.5)
@@ -256,7 +256,7 @@ async def test_the_cloud_answers_while_a_cold_model_is_loaded_once() -> None:
 
 async def test_who_waits_for_a_cold_model_waits_for_one_load() -> None:
     studio = Studio({"qwen": loaded(0)}, loading_s=0.3)
-    async with house(studio, cold_local="wait") as h:
+    async with gateway(studio, cold_local="wait") as h:
         answers = await asyncio.gather(*(h.why(f"{EASY} {n}") for n in range(5)))
         assert answers == [("local", "simple")] * 5
         assert studio.loads == 1
@@ -265,7 +265,7 @@ async def test_who_waits_for_a_cold_model_waits_for_one_load() -> None:
 
 async def test_who_waits_for_a_cold_model_is_kept_company() -> None:
     studio = Studio({"qwen": loaded(0)}, loading_s=0.5)
-    async with house(studio, cold_local="wait", keepalive_after_s=0.1) as h:
+    async with gateway(studio, cold_local="wait", keepalive_after_s=0.1) as h:
         answer = await h.ask(EASY, stream=True)
         first, _, rest = answer.text.partition("\n\n")
         assert first.startswith(":")
@@ -274,7 +274,7 @@ async def test_who_waits_for_a_cold_model_is_kept_company() -> None:
 
 async def test_a_model_that_cannot_be_loaded_is_not_tried_for_every_request() -> None:
     studio = Studio({"qwen": loaded(0)}, fails_to_load=True)
-    async with house(studio) as h:
+    async with gateway(studio) as h:
         for n in range(3):
             assert await h.why(f"{EASY} {n}") == ("cloud", "local_cold")
             await asyncio.sleep(0.1)
@@ -286,7 +286,7 @@ async def test_a_model_that_cannot_be_loaded_is_not_tried_for_every_request() ->
 
 async def test_a_title_is_made_here_and_never_paid_for_while_there_is_a_here() -> None:
     studio = Studio({"qwen": loaded()}, hold=asyncio.Event())
-    async with house(studio, local_concurrency=1, local_queue=1) as h:
+    async with gateway(studio, local_concurrency=1, local_queue=1) as h:
         people = asyncio.ensure_future(h.ask(EASY))
         await h.local.asked.wait()
         waiting = asyncio.ensure_future(h.ask(TITLE))
@@ -307,7 +307,7 @@ async def test_who_has_nowhere_else_to_go_waits_behind_a_full_queue(
     key: str | None, model: str
 ) -> None:
     studio = Studio({"qwen": loaded()}, hold=asyncio.Event())
-    async with house(studio, local_concurrency=1, local_queue=1, anthropic_api_key=key) as h:
+    async with gateway(studio, local_concurrency=1, local_queue=1, anthropic_api_key=key) as h:
         asked = [asyncio.ensure_future(h.ask(EASY, model=model)) for _ in range(5)]
         await h.local.asked.wait()
         await asyncio.sleep(0.1)
@@ -318,7 +318,7 @@ async def test_who_has_nowhere_else_to_go_waits_behind_a_full_queue(
 
 async def test_a_person_goes_before_a_title_in_the_queue() -> None:
     studio = Studio({"qwen": loaded()}, hold=asyncio.Event())
-    async with house(studio, local_concurrency=1, local_queue=4) as h:
+    async with gateway(studio, local_concurrency=1, local_queue=4) as h:
         order: list[str] = []
 
         async def ask(name: str, said: str) -> None:
@@ -338,7 +338,7 @@ async def test_a_person_goes_before_a_title_in_the_queue() -> None:
 
 
 async def test_a_title_comes_from_the_cloud_when_there_is_no_local_side() -> None:
-    async with house(Studio({"qwen": loaded()})) as h:
+    async with gateway(Studio({"qwen": loaded()})) as h:
         await h.local.stop()
         assert await h.why(TITLE) == ("cloud", "local_down")
         await h.local.start()
@@ -413,7 +413,7 @@ async def test_what_is_private_stays_here_wherever_it_is(
 ) -> None:
     caplog.set_level(logging.DEBUG)
     path, body = PLACES[place]
-    async with house(Studio({"qwen": loaded()})) as h:
+    async with gateway(Studio({"qwen": loaded()})) as h:
         assert why(await h.post(path, body)) == ("local", "private")
         assert lines(caplog, "GitHub token")
         refused = await h.post(path, body, "cloud")
@@ -437,7 +437,7 @@ async def test_the_rest_of_a_private_conversation_stays_here_and_is_told_of_once
 ) -> None:
     caplog.set_level(logging.INFO, "router")
     turns = [{"role": "user", "content": HARD}]
-    async with house(Studio({"qwen": loaded()})) as h:
+    async with gateway(Studio({"qwen": loaded()})) as h:
         # System text does not make a conversation: here it loses the secret on the way.
         with_secret = [{"role": "system", "content": f"The key is {SECRET}"}, *turns]
         assert await h.why(with_secret) == ("local", "private")
@@ -453,7 +453,7 @@ async def test_the_rest_of_a_private_conversation_stays_here_and_is_told_of_once
 
 
 async def test_a_private_response_is_followed_up_at_home() -> None:
-    async with house(Studio({"qwen": loaded()})) as h:
+    async with gateway(Studio({"qwen": loaded()})) as h:
         first = await h.post("/v1/responses", {"input": f"{EASY} {SECRET}"})
         assert why(first) == ("local", "private")
         follow_up = {"input": HARD, "previous_response_id": first.json()["id"]}
@@ -469,7 +469,7 @@ async def test_a_turn_that_the_cloud_has_begun_is_the_clouds_until_it_ends() -> 
     studio = Studio({"qwen": loaded(0)}, loading_s=0.1)
     call = {"id": "1", "type": "function", "function": {"name": "look", "arguments": "{}"}}
     turns: list[dict[str, Any]] = [{"role": "user", "content": EASY}]
-    async with house(studio) as h:
+    async with gateway(studio) as h:
         assert await h.why(turns, tools=[TOOL]) == ("cloud", "local_cold")
         await asyncio.sleep(0.4)
         turns += [
@@ -518,7 +518,7 @@ NO_ANSWERS: list[dict[str, Any]] = [
 async def test_an_answer_that_is_none_starts_over_on_the_cloud(dialect: str, stream: bool) -> None:
     studio = Studio({"qwen": loaded()})
     path, body = DIALECTS[dialect]
-    async with house(studio) as h:
+    async with gateway(studio) as h:
         for said in NO_ANSWERS:
             studio.said = said
             answer = await h.post(path, body | {"stream": stream})
@@ -539,7 +539,7 @@ async def test_an_answer_that_is_none_starts_over_on_the_cloud(dialect: str, str
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
 async def test_a_broken_call_starts_over_on_the_cloud(stream: bool) -> None:
     studio = Studio({"qwen": loaded()}, said=BROKEN_CALL)
-    async with house(studio) as h:
+    async with gateway(studio) as h:
         answer = await h.ask(EASY, tools=[TOOL], stream=stream)
         assert why(answer) == ("cloud", "escalated")
         assert ARGUMENTS[1:] not in answer.text
@@ -557,7 +557,7 @@ async def test_without_a_cloud_what_the_model_says_is_passed_on_as_it_is(
     said: dict[str, Any],
 ) -> None:
     studio = Studio({"qwen": loaded()}, said=said)
-    async with house(studio, anthropic_api_key=None) as h:
+    async with gateway(studio, anthropic_api_key=None) as h:
         answer = await h.ask(EASY, tools=[TOOL])
         assert why(answer) == ("local", "simple")
         assert answer.json()["choices"][0]["message"].items() >= said.items()
@@ -565,7 +565,7 @@ async def test_without_a_cloud_what_the_model_says_is_passed_on_as_it_is(
 
 async def test_a_load_that_fails_starts_over_on_the_cloud() -> None:
     studio = Studio({"qwen": loaded(0)}, fails_to_load=True)
-    async with house(studio, cold_local="wait") as h:
+    async with gateway(studio, cold_local="wait") as h:
         assert await h.why(EASY) == ("cloud", "escalated")
 
 
@@ -577,7 +577,7 @@ async def test_an_embedded_model_that_is_not_there_is_told_of_once(
     key: str | None, caplog: pytest.LogCaptureFixture
 ) -> None:
     missing = {"embedded_model": "/no/such.gguf", "anthropic_api_key": key}
-    async with house(Studio(), **missing) as h:
+    async with gateway(Studio(), **missing) as h:
         await h.local.stop()
         await h.assembly.start()
         assert len(lines(caplog, "there is no file /no/such.gguf")) == 1

@@ -30,7 +30,7 @@ SETTLED_S = 2.0
 
 
 @dataclass
-class House:
+class RunningServer:
     """The server under test, and what stands behind it."""
 
     url: str
@@ -72,15 +72,15 @@ class House:
 
 
 @asynccontextmanager
-async def house(
+async def running_server(
     kind: Kind,
     local: Script,
     cloud: Script,
     *,
     caller_pause_s: float = CALLER_PAUSE_S,
     **settings: Any,
-) -> AsyncIterator[House]:
-    """A house whose cloud is of this kind (where it is "local", Claude).
+) -> AsyncIterator[RunningServer]:
+    """Start a server whose cloud is of this kind (where it is "local", Claude).
 
     When it closes nothing may be left: no task, no socket, no slot that is taken.
     """
@@ -91,7 +91,7 @@ async def house(
             served(assembly, caller_pause_s) as url,
             httpx2.AsyncClient(base_url=url, timeout=10, verify=False) as http,
         ):
-            here = House(url, http, assembly, near, far, kind)
+            here = RunningServer(url, http, assembly, near, far, kind)
             yield here
             await settled(lambda: not here.at_work, "a slot was not given back")
     here_now = asyncio.current_task()  # a fixture begins and ends in tasks of its own
@@ -109,11 +109,13 @@ async def settled(holds: Callable[[], bool], otherwise: str, within_s: float = S
     return clock() - began
 
 
-def faulty(kind: Kind, script: Script, **settings: Any) -> AbstractAsyncContextManager[House]:
-    """A house whose first choice does this, and whose other side is well."""
+def faulty(
+    kind: Kind, script: Script, **settings: Any
+) -> AbstractAsyncContextManager[RunningServer]:
+    """Start a server whose first choice runs this script and whose other side works."""
     if kind.target == "local":
-        return house(kind, script, CLAUDE.well, **settings)
-    return house(kind, LOCAL.well, script, **settings)
+        return running_server(kind, script, CLAUDE.well, **settings)
+    return running_server(kind, LOCAL.well, script, **settings)
 
 
 def _settings(kind: Kind, local: ScriptedServer, cloud: ScriptedServer) -> dict[str, Any]:
