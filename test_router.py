@@ -24,9 +24,9 @@ import pytest
 from config import load_settings
 from router.build import Assembly, assemble
 from router.classifier import score_messages
-from server import create_app
 from tests.support.live import live
 from tests.support.scripted import Connection, Request, ScriptedServer, scripted
+from web.app import create_app
 
 PROMPTS: Final = Path(__file__).with_name("bench") / "prompts.jsonl"
 BAR: Final = 0.80

@@ -1,7 +1,7 @@
-"""Time limits that cost nothing until they are over.
+"""Time limits that share one timer, and blocks that a callback can end.
 
-`asyncio.timeout` sets a timer of the event loop each time: on a relay that would be a tenth of all
-the work. Here one timer looks after every limit, ten times a second, so a limit may be over up to
+`asyncio.timeout` sets a timer of the event loop each time, which would be a tenth of all work of
+a relay. Here one timer checks every limit ten times a second, so a limit may expire up to
 `TICK_S` late.
 """
 
@@ -16,39 +16,78 @@ log = logging.getLogger("router")
 
 
 class Limit(Protocol):
-    """Something that may take until a time of the loop's clock, which may change meanwhile."""
+    """Something with a deadline on the loop's clock; the deadline may change meanwhile."""
 
     @property
     def until(self) -> float: ...
     def expire(self) -> None:
-        """The time is over. Called once; it is watched no more then."""
+        """Handle the end of the time. Called once; the ticker has forgotten the limit by then."""
 
 
-class within:
-    """Raise TimeoutError in the current task if it waits in the block for more than `seconds`.
+class Interruptible:
+    """A block of the current task that a callback can end with an exception.
 
-    with within(30):
-        await something()
+    with Interruptible() as block:
+        await something()  # meanwhile, elsewhere: block.interrupt(TimeoutError())
+
+    Works as `asyncio.timeout` does: the task is cancelled, and where the block ends the
+    cancellation is taken back and the exception raised instead. Other cancellations pass.
     """
 
-    __slots__ = ("_cancelling", "_expired", "_seconds", "_task", "_ticker", "until")
+    __slots__ = ("_cancelling", "_error", "_task")
 
-    def __init__(self, seconds: float) -> None:
-        self._seconds = seconds
-        self._expired = False
+    def __init__(self) -> None:
+        self._error: Exception | None = None
 
     def __enter__(self) -> Self:
         task = asyncio.current_task()
         assert task is not None
         self._task = task
         self._cancelling = task.cancelling()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if (
+            self._error is not None
+            and self._task.uncancel() <= self._cancelling
+            and kind is asyncio.CancelledError
+        ):
+            raise self._error from error
+
+    def interrupt(self, error: Exception) -> None:
+        """End the block by raising `error` in it. Call this only while the block runs."""
+        if self._error is None:
+            self._error = error
+            self._task.cancel()
+
+
+class within(Interruptible):
+    """Raise TimeoutError in the current task if it waits in the block for more than `seconds`.
+
+    with within(30):
+        await something()
+    """
+
+    __slots__ = ("_seconds", "_ticker", "until")
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__()
+        self._seconds = seconds
+
+    def __enter__(self) -> Self:
+        super().__enter__()
         self._ticker = ticker_of(asyncio.get_running_loop())
         self.restart(self._seconds)
         self._ticker.watch(self)
         return self
 
     def restart(self, seconds: float) -> None:
-        """So many seconds from now."""
+        """Set the limit to this many seconds from now."""
         self.until = self._ticker.loop.time() + seconds
 
     def __exit__(
@@ -58,26 +97,20 @@ class within:
         traceback: TracebackType | None,
     ) -> None:
         self._ticker.forget(self)
-        if (
-            self._expired
-            and self._task.uncancel() <= self._cancelling
-            and kind is asyncio.CancelledError
-        ):
-            raise TimeoutError from error
+        super().__exit__(kind, error, traceback)
 
     @property
     def expired(self) -> bool:
-        """Was it this limit that ended the block?"""
-        return self._expired
+        """True if this limit ended the block."""
+        return self._error is not None
 
     def expire(self) -> None:
-        """The time is over."""
-        self._expired = True
-        self._task.cancel()
+        """End the block; the ticker calls this when the time is over."""
+        self.interrupt(TimeoutError())
 
 
 class Ticker:
-    """Watches the limits of one event loop; ticks while there are any."""
+    """The timer of one event loop; ticks while there are limits to watch."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
@@ -85,23 +118,25 @@ class Ticker:
         self._ticking = False
 
     def watch(self, limit: Limit) -> None:
+        """Call `limit.expire()` once its time is over."""
         self._open.add(limit)
         if not self._ticking:
             self._ticking = True
             self.loop.call_later(TICK_S, self._tick)
 
     def forget(self, limit: Limit) -> None:
+        """Stop watching a limit; does nothing if it is not watched."""
         self._open.discard(limit)
 
     def _tick(self) -> None:
         now = self.loop.time()
         for limit in [limit for limit in self._open if limit.until <= now]:
-            if limit in self._open:  # none that was over before has ended it
+            if limit in self._open:  # an earlier one may have removed it
                 self._open.discard(limit)
                 try:
                     limit.expire()
                 except Exception:
-                    log.exception("a fault of ours at a time limit")
+                    log.exception("internal error at a time limit")
         self._ticking = bool(self._open)
         if self._ticking:
             self.loop.call_later(TICK_S, self._tick)
@@ -111,8 +146,11 @@ _last: Ticker | None = None
 
 
 def ticker_of(loop: asyncio.AbstractEventLoop) -> Ticker:
-    """The ticker of this loop. Most processes have one loop, so the last one is kept; a second
-    ticker of the same loop would do no harm."""
+    """Return the ticker of this loop.
+
+    Only the last loop's ticker is kept: most processes have one loop, and a second ticker of the
+    same loop works too.
+    """
     global _last
     if _last is None or _last.loop is not loop:
         _last = Ticker(loop)

@@ -1,4 +1,4 @@
-"""The ASGI contract on one page, and what every door does with it: read a body, send an answer."""
+"""The ASGI contract on one page, and what every route does with it: read a body, send an answer."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, MutableMapping
@@ -19,59 +19,47 @@ Result = TypeVar("Result")
 
 CALLER_PAUSE_S: Final = 30.0
 """How long a caller may pause while it sends its request."""
-JSON: Final = (b"content-type", b"application/json")
+NOSNIFF: Final = (b"x-content-type-options", b"nosniff")
+JSON_HEADERS: Final = ((b"content-type", b"application/json"), NOSNIFF)
 CONNECTION: Final = "router.connection"
-"""Where the state of a request has its `Connection`."""
+"""The key of the `Connection` in a request's state."""
 
 
 class Connection(Protocol):
-    """What a caller is connected by. Waiting for `http.disconnect` would take a task a request."""
+    """The connection to a caller. Waiting for `http.disconnect` would take a task per request."""
 
     def watch(self, on_disconnect: Callable[[], None]) -> None:
-        """Call this, once, when the caller is gone."""
+        """Call `on_disconnect`, once, when the caller is gone."""
 
     def unwatch(self, on_disconnect: Callable[[], None]) -> None:
-        """Call this no more."""
+        """Stop calling it."""
 
     def abort(self) -> None:
-        """Hang up on the caller."""
+        """Close the connection without sending what is left."""
 
 
 class CallerLeft(Exception):
     """The caller hung up before it was answered."""
 
 
-def to_the_end(receive: Receive) -> Receive:
-    """For the app's lifespan: being cancelled, as by a second Ctrl-C, is an end in good order too.
-
-    So the journal's last rows are written, and no model is left running.
-    """
-
-    async def receiving() -> Message:
-        try:
-            return await receive()
-        except asyncio.CancelledError:
-            task = asyncio.current_task()
-            assert task is not None
-            task.uncancel()
-            return {"type": "lifespan.shutdown"}
-
-    return receiving
-
-
 def header(scope: Scope, name: bytes) -> str:
-    """A request header's value; empty where there is none. `name` in lower case."""
-    by_name = scope.get("router.headers")
+    """Return a request header's value, empty if there is none. `name` is in lower case."""
+    value: bytes = headers_of(scope).get(name, b"")
+    return value.decode("latin-1")
+
+
+def headers_of(scope: Scope) -> dict[bytes, bytes]:
+    """Return the request's headers by name; of a repeated one the last value."""
+    by_name: dict[bytes, bytes] | None = scope.get("router.headers")
     if by_name is None:
         by_name = scope["router.headers"] = dict(scope["headers"])
-    value: bytes = by_name.get(name, b"")
-    return value.decode("latin-1")
+    return by_name
 
 
 async def read_body(
     scope: Scope, receive: Receive, limit_bytes: int, pause_s: float = CALLER_PAUSE_S
 ) -> bytes:
-    """The whole body. Refused as soon as it is known to be too large.
+    """Return the whole body; refuse one as soon as it is known to be too large.
 
     Raises TooLarge, InvalidRequest (408) when the caller stops sending, CallerLeft.
     """
@@ -86,7 +74,7 @@ async def read_body(
                 message = await receive()
         except TimeoutError:
             raise InvalidRequest(
-                f"The body stopped coming for {pause_s:g} seconds.", status=408
+                f"No more of the body came within {pause_s:g} seconds.", status=408
             ) from None
         if message["type"] == "http.disconnect":
             raise CallerLeft
@@ -99,9 +87,12 @@ async def read_body(
 
 
 async def unless_left(receive: Receive, work: Coroutine[Any, Any, Result]) -> Result:
-    """The result of the work. Stops it and raises CallerLeft when the caller hangs up first."""
+    """Return the result of the work.
+
+    Cancels it and raises CallerLeft when the caller hangs up first.
+    """
     working = asyncio.ensure_future(work)
-    leaving = asyncio.ensure_future(_hung_up(receive))
+    leaving = asyncio.ensure_future(_disconnect(receive))
     try:
         await asyncio.wait((working, leaving), return_when=asyncio.FIRST_COMPLETED)
         if not working.done():
@@ -113,20 +104,20 @@ async def unless_left(receive: Receive, work: Coroutine[Any, Any, Result]) -> Re
         await asyncio.gather(working, leaving, return_exceptions=True)
 
 
-async def _hung_up(receive: Receive) -> None:
+async def _disconnect(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
 
 
 def _too_large(limit_bytes: int) -> TooLarge:
     limit_mb = limit_bytes / 2**20
-    return TooLarge(f"The body is larger than {limit_mb:g} MB (MAX_BODY_MB).")
+    return TooLarge(f"The body is larger than {limit_mb:g} MB. MAX_BODY_MB sets the limit.")
 
 
 async def send_whole(
-    send: Send, status: int, body: bytes, headers: Iterable[tuple[bytes, bytes]] = (JSON,)
+    send: Send, status: int, body: bytes, headers: Iterable[tuple[bytes, bytes]] = JSON_HEADERS
 ) -> None:
-    """One answer in one piece."""
+    """Send an answer in one piece."""
     length = (b"content-length", str(len(body)).encode())
     await send({"type": "http.response.start", "status": status, "headers": [*headers, length]})
     await send({"type": "http.response.body", "body": body})
@@ -138,14 +129,19 @@ async def send_error(
     body: dict[str, Any],
     headers: Iterable[tuple[bytes, bytes]] = (),
 ) -> None:
-    """A failure, in the shape of the caller's dialect.
+    """Send a failure with its status; `body` is in the shape of the caller's dialect."""
+    await send_whole(send, error.status, orjson.dumps(body), [*headers, *error_headers(error)])
 
-    The openai and anthropic clients retry some statuses by themselves; whatever could be tried
-    has been tried, so they are told not to.
+
+def error_headers(error: RouterError) -> Headers:
+    """Return the headers of a failure.
+
+    The openai and anthropic clients retry some statuses by themselves. The router has already
+    tried every candidate, so these headers ask them not to.
     """
-    extra: Headers = [JSON, *headers, (b"x-should-retry", b"false")]
+    headers: Headers = [*JSON_HEADERS, (b"x-should-retry", b"false")]
     if error.retry_after_s is not None:
-        extra.append((b"retry-after", str(max(1, round(error.retry_after_s))).encode()))
+        headers.append((b"retry-after", str(max(1, round(error.retry_after_s))).encode()))
     if error.status in (408, 413):
-        extra.append((b"connection", b"close"))
-    await send_whole(send, error.status, orjson.dumps(body), extra)
+        headers.append((b"connection", b"close"))
+    return headers

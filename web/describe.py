@@ -1,15 +1,19 @@
-"""What /docs says of each route: its group, its body and its answers, with an example of each.
+"""The OpenAPI descriptions of the routes: group, summary, body and answers, with examples.
 
-The examples are in examples.json, by path: `group`, the `request` body with its `required` fields,
-the `answer`, a `stream` of events or a plain `text`; `forced` routes heed X-Force-Route. A
-schema is that of the example; `types` names fields that may be of other JSON types as well.
+examples.json has them by path: `group`, `summary`, the `request` body with its `required` fields,
+the `answer`, a `stream` of events or a plain `text`; `forced` routes accept X-Force-Route. Schemas
+are derived from the examples; `types` names fields that may have other JSON types as well.
 """
 
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
 import orjson
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+from fastapi.responses import PlainTextResponse
 
 Json = dict[str, Any]
 
@@ -57,11 +61,11 @@ FORCE_ROUTE: Final[Json] = {
     "name": "X-Force-Route",
     "in": "header",
     "required": False,
-    "description": "Ask one side, whatever the score says.",
+    "description": "Ask this side, whatever the score is.",
     "schema": {"type": "string", "enum": ["local", "cloud"]},
 }
-OWN_WORDS: Final = frozenset({"What there is", "Decisions", "State and figures"})
-"""Groups whose answers are all ours: what they name is always there."""
+OWN_GROUPS: Final = frozenset({"What there is", "Decisions", "State and figures"})
+"""Groups whose answers the router writes itself: every field is always there."""
 DECISION_HEADERS: Final[Json] = {
     "X-Router-Target": {"schema": {"type": "string", "enum": ["local", "cloud"]}},
     "X-Router-Model": {"schema": {"type": "string"}},
@@ -77,31 +81,70 @@ DECISION_HEADERS: Final[Json] = {
 
 @cache
 def examples() -> dict[str, Json]:
-    """By path."""
+    """Return the descriptions by path."""
     found: dict[str, Json] = orjson.loads(EXAMPLES.read_bytes())
     return found
 
 
 def route(path: str) -> Json:
-    """Keyword arguments for FastAPI's `get` or `post`."""
-    told = examples()[path]
-    extra: Json = {"requestBody": _body(told)} if "request" in told else {}
-    if told.get("forced"):
-        extra["parameters"] = [FORCE_ROUTE]
+    """Return the keyword arguments of FastAPI's `add_api_route`; pages are not described."""
+    if path not in examples():
+        return {"include_in_schema": False}
+    entry = examples()[path]
+    keywords: Json = {
+        "summary": entry["summary"],
+        "description": "",
+        "tags": [entry["group"]],
+        "responses": {200: _answer(entry), "default": _failure(path)},
+        "openapi_extra": _input(entry),
+    }
+    if "text" in entry:
+        keywords["response_class"] = PlainTextResponse
+    return keywords
+
+
+def add_operations(api: FastAPI, paths: Iterable[str]) -> None:
+    """Describe POST routes that FastAPI does not serve in its OpenAPI document too."""
+    operations = {path: {"post": _operation(path)} for path in paths}
+
+    def openapi() -> Json:
+        if api.openapi_schema is None:
+            api.openapi_schema = get_openapi(
+                title=api.title,
+                version=api.version,
+                description=api.description,
+                routes=api.routes,
+            )
+            api.openapi_schema["paths"] = operations | api.openapi_schema["paths"]
+        return api.openapi_schema
+
+    api.openapi = openapi  # type: ignore[method-assign]
+
+
+def _operation(path: str) -> Json:
+    entry = examples()[path]
     return {
-        "path": path,
-        "tags": [told["group"]],
-        "responses": {200: _answer(told), "default": _failure(path)},
-        "openapi_extra": extra,
+        "summary": entry["summary"],
+        "operationId": path.strip("/").replace("/", "_"),
+        "tags": [entry["group"]],
+        "responses": {"200": _answer(entry), "default": _failure(path)},
+        **_input(entry),
     }
 
 
-def _body(told: Json) -> Json:
-    """A JSON object of which we fix only the fields we read."""
-    schema = _shape(told["request"], told.get("types", {})) | {"required": told["required"]}
+def _input(entry: Json) -> Json:
+    described: Json = {"requestBody": _body(entry)} if "request" in entry else {}
+    if entry.get("forced"):
+        described["parameters"] = [FORCE_ROUTE]
+    return described
+
+
+def _body(entry: Json) -> Json:
+    """Describe a JSON object; only the fields that the router reads are fixed."""
+    schema = _shape(entry["request"], entry.get("types", {})) | {"required": entry["required"]}
     return {
         "required": True,
-        "content": {"application/json": {"schema": schema, "example": told["request"]}},
+        "content": {"application/json": {"schema": schema, "example": entry["request"]}},
     }
 
 
@@ -110,24 +153,24 @@ def _failure(path: str) -> Json:
     return {"description": "Failure.", "content": {"application/json": body}}
 
 
-def _answer(told: Json) -> Json:
-    if "text" in told:
-        return {"description": "As text.", "content": {"text/plain": _text(told["text"])}}
-    schema = _shape(told["answer"], told.get("types", {}))
-    if told["group"] in OWN_WORDS:
-        schema["required"] = list(told["answer"])
-    whole = {"schema": schema, "example": told["answer"]}
+def _answer(entry: Json) -> Json:
+    if "text" in entry:
+        return {"description": "As text.", "content": {"text/plain": _text(entry["text"])}}
+    schema = _shape(entry["answer"], entry.get("types", {}))
+    if entry["group"] in OWN_GROUPS:
+        schema["required"] = list(entry["answer"])
+    whole = {"schema": schema, "example": entry["answer"]}
     answer: Json = {"description": "As JSON.", "content": {"application/json": whole}}
-    if "stream" in told:
+    if "stream" in entry:
         answer["description"] = "As JSON, or, where `stream` is true, as events."
-        answer["content"]["text/event-stream"] = _text(told["stream"])
-        if told.get("forced"):
+        answer["content"]["text/event-stream"] = _text(entry["stream"])
+        if entry.get("forced"):
             answer["headers"] = DECISION_HEADERS
     return answer
 
 
 def _shape(example: Any, types: dict[str, list[str]]) -> Json:
-    """The JSON Schema of values like this one; of a null nothing is known."""
+    """Return the JSON Schema of values like this one; a null may be anything."""
     match example:
         case dict():
             fields = {name: _shape(value, types) for name, value in example.items()}

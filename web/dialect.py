@@ -1,4 +1,4 @@
-"""The dialect of a caller whose request no door has read: by its path, else by its headers."""
+"""The dialect of a caller whose request no endpoint has read: by its path, else by its headers."""
 
 from typing import Any
 
@@ -10,14 +10,14 @@ from web.asgi import Scope, header
 
 
 def dialect_of(scope: Scope) -> Dialect:
-    """Anthropic's clients name their version on every request."""
+    """Return "messages" for clients of Anthropic, which send their version on every request."""
     if scope["path"].startswith("/v1/messages") or header(scope, b"anthropic-version"):
         return "messages"
     return "chat"
 
 
 def error_body(error: RouterError, scope: Scope) -> dict[str, Any]:
-    """A failure in the shape that this caller reads."""
+    """Return a failure in the shape of this caller's dialect."""
     return (
         messages.error_body(error)
         if dialect_of(scope) == "messages"

@@ -1,56 +1,75 @@
-"""The gate: who may come in, and by which path. Everything behind it trusts the request.
+"""The gate: checks who may use the server and by which path. The routes behind it trust a request.
 
-A browser page on another origin can neither read nor trigger anything: the Host must be a name of
-ours (DNS rebinding makes a foreign name point here) and the Origin, where a browser sends one,
-must be our own or one that CORS_ORIGINS opens.
+A web page of another origin can neither read nor trigger anything. The Host must be a name of this
+server, because DNS rebinding makes a foreign name point here. The Origin, where a browser sends
+one, must be this server's own or listed in CORS_ORIGINS.
 """
 
+import asyncio
 import hmac
+import re
 from collections.abc import Collection, Mapping
 from typing import Final
 
-from router.errors import Forbidden, RouterError, Unauthorized
-from web.asgi import App, Headers, Message, Receive, Scope, Send, header, send_error, to_the_end
+from router.errors import Forbidden, InvalidRequest, RouterError, Unauthorized
+from web.asgi import (
+    NOSNIFF,
+    App,
+    Headers,
+    Message,
+    Receive,
+    Scope,
+    Send,
+    header,
+    headers_of,
+    send_error,
+)
 from web.dialect import error_body
 
-LOOPBACK_NAMES: Final = frozenset({"localhost", "127.0.0.1", "[::1]", "::1"})
+LOOPBACK_NAMES: Final = frozenset({"localhost", "127.0.0.1", "[::1]"})
 OPEN_PATHS: Final = frozenset({"/", "/health"})
-"""What may be seen without ROUTER_API_KEY."""
+"""Paths that need no ROUTER_API_KEY."""
 METHODS: Final = b"GET, HEAD, POST, OPTIONS"
 SHORT_PATHS: Final = frozenset(
     {"chat/completions", "completions", "embeddings", "messages", "models", "responses"}
 )
-"""First words of paths that some clients ask for without `/v1`."""
+"""First words of paths that some clients request without `/v1`."""
+HOST: Final = re.compile(r"(?P<name>\[[0-9a-f:.]+\]|[^:\[\]]*)(?::[0-9]{0,5})?")
+ONCE: Final = (b"host", b"origin", b"authorization", b"x-api-key", b"x-force-route")
+"""Headers that decide something here; two of one kind could be read differently elsewhere."""
+SECURITY_HEADERS: Final = (NOSNIFF, (b"content-security-policy", b"frame-ancestors 'none'"))
+"""Added to the answers of the app, which sets them itself on its pages."""
 
 
 class Gate:
-    """Checks a request, then hands it to its door, or to the app that has the other routes.
+    """Checks a request, then hands it to the endpoint of its path, or to the app.
 
-    `doors` are the routes in a hurry: they are served without the app's machinery.
+    `endpoints` own their paths and answer without the app's machinery.
     """
 
     def __init__(
         self,
         app: App,
-        doors: Mapping[str, App],
+        endpoints: Mapping[str, App],
         *,
         api_key: str | None,
         allowed_hosts: Collection[str],
         cors_origins: Collection[str],
     ) -> None:
         self._app = app
-        self._doors = doors
+        self._endpoints = endpoints
         self._api_key = api_key.encode() if api_key else None
-        self._hosts = LOOPBACK_NAMES | {host.lower() for host in allowed_hosts}
+        self._hosts = LOOPBACK_NAMES | {_bracketed(host.lower()) for host in allowed_hosts}
         self._origins = frozenset(origin.rstrip("/").lower() for origin in cors_origins)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
-            await self._app(scope, to_the_end(receive), send)
+            await self._app(scope, _ending_in_order(receive), send)
             return
         path = scope["path"] = _full_path(scope["path"])
         origin = header(scope, b"origin")
         try:
+            _check_repeated(scope)
             self._check_host(scope)
             self._check_origin(scope, origin)
             if origin and self._is_preflight(scope):
@@ -63,19 +82,26 @@ class Gate:
         if origin.lower() in self._origins:
             send = _with_headers(send, _cors_headers(origin))
         if scope["method"] == "OPTIONS":
-            await _say_no_more(send, [(b"allow", METHODS)])
+            await _send_no_content(send, [(b"allow", METHODS)])
             return
         if scope["method"] == "HEAD":
             scope, send = {**scope, "method": "GET"}, _without_body(send)
-        door = self._doors.get(path) if scope["method"] == "POST" else None
-        await (door or self._app)(scope, receive, send)
+        endpoint = self._endpoints.get(path)
+        if endpoint is not None:
+            await endpoint(scope, receive, send)
+        else:
+            await self._app(scope, receive, _with_headers(send, SECURITY_HEADERS))
 
     def _check_host(self, scope: Scope) -> None:
         host = header(scope, b"host").lower()
-        name = host.rsplit(":", 1)[0] if not host.endswith("]") else host
-        if name not in self._hosts:
+        match = HOST.fullmatch(host)
+        if match is None:
+            raise InvalidRequest(
+                f"The Host header {host[:200]!r} is not a name with an optional port."
+            )
+        if match["name"] not in self._hosts:
             raise Forbidden(
-                f"This server does not go by the name {name!r}. If it should, add the name to"
+                f"This server has no name {match['name'][:200]!r}. If it should have it, add it to"
                 " ALLOWED_HOSTS."
             )
 
@@ -116,17 +142,33 @@ class Gate:
             (b"access-control-allow-headers", wanted.encode("latin-1") or b"*"),
             (b"access-control-max-age", b"600"),
         ]
-        await _say_no_more(send, headers)
+        await _send_no_content(send, headers)
 
 
-async def _say_no_more(send: Send, headers: Headers) -> None:
-    """204: yes, and there is nothing to read."""
+def _check_repeated(scope: Scope) -> None:
+    """Raise InvalidRequest if a header that must be unique comes twice."""
+    headers = scope["headers"]
+    if len(headers_of(scope)) == len(headers):
+        return
+    names = [name for name, _ in headers]
+    for name in ONCE:
+        if names.count(name) > 1:
+            title = name.decode().title()
+            raise InvalidRequest(f"The request has more than one {title} header. Send one.")
+
+
+def _bracketed(host: str) -> str:
+    """Return a host as a Host header has it: IPv6 addresses stand in brackets."""
+    return f"[{host}]" if ":" in host and not host.startswith("[") else host
+
+
+async def _send_no_content(send: Send, headers: Headers) -> None:
     await send({"type": "http.response.start", "status": 204, "headers": headers})
     await send({"type": "http.response.body", "body": b""})
 
 
 def _full_path(path: str) -> str:
-    """Clients differ in whether their base address ends in /v1; all ways lead in."""
+    """Return the path with `/v1`: clients differ in whether their base address ends in it."""
     rest = path.strip("/").removeprefix("v1/").removeprefix("v1/")
     head = rest if rest == "chat/completions" else rest.split("/", 1)[0]
     return f"/v1/{rest}" if head in SHORT_PATHS else path
@@ -140,17 +182,22 @@ def _cors_headers(origin: str) -> Headers:
     ]
 
 
-def _with_headers(send: Send, extra: Headers) -> Send:
+def _with_headers(send: Send, extra: Collection[tuple[bytes, bytes]]) -> Send:
+    """Return a `send` that adds those of the headers that an answer does not have."""
+
     async def sending(message: Message) -> None:
         if message["type"] == "http.response.start":
-            message = {**message, "headers": [*message.get("headers", ()), *extra]}
+            headers = list(message.get("headers", ()))
+            there = {name for name, _ in headers}
+            headers += [one for one in extra if one[0] not in there]
+            message = {**message, "headers": headers}
         await send(message)
 
     return sending
 
 
 def _without_body(send: Send) -> Send:
-    """For HEAD: all that GET answers but the body itself."""
+    """Return a `send` for HEAD: everything but the body."""
 
     async def sending(message: Message) -> None:
         if message["type"] == "http.response.body":
@@ -158,3 +205,22 @@ def _without_body(send: Send) -> Send:
         await send(message)
 
     return sending
+
+
+def _ending_in_order(receive: Receive) -> Receive:
+    """Return a `receive` for the app's lifespan that turns a cancellation into a shutdown.
+
+    A second Ctrl-C cancels the lifespan. The journal's last rows must be written and the model
+    servers stopped then too.
+    """
+
+    async def receiving() -> Message:
+        try:
+            return await receive()
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            assert task is not None
+            task.uncancel()
+            return {"type": "lifespan.shutdown"}
+
+    return receiving

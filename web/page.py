@@ -1,7 +1,8 @@
-"""The status page: one static file, and the headers that let it run and nothing else.
+"""The status page and the page of the routes: static files, and the headers that restrict them.
 
-The page needs no other origin and no markup from data. Its one style and one script are allowed by
-their hashes, so anything that found its way into the page could not run.
+The status page needs no other origin and no markup from data. Its one style and one script are
+allowed by their hashes, so nothing else that gets into the page can run. The page of the routes
+also loads Swagger UI from this server.
 """
 
 import re
@@ -10,30 +11,46 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Final
 
-PAGE: Final = Path(__file__).with_name("page.html")
+from web.asgi import NOSNIFF
+
+FOLDER: Final = Path(__file__).parent
 
 
 def load_page() -> tuple[bytes, dict[str, str]]:
-    """The page and its headers."""
-    text = PAGE.read_text("utf-8")
+    """Return the status page and its headers."""
+    text = (FOLDER / "page.html").read_text("utf-8")
+    policy = {"script-src": _hash_of("script", text), "style-src": _hash_of("style", text)}
+    return text.encode(), _headers(policy | {"img-src": "data:"})
+
+
+def load_docs() -> tuple[bytes, dict[str, str]]:
+    """Return the page of the routes and its headers. Swagger UI sets styles of its own."""
+    text = (FOLDER / "docs.html").read_text("utf-8")
+    policy = {
+        "script-src": f"'self' {_hash_of('script', text)}",
+        "style-src": "'self' 'unsafe-inline'",
+        "img-src": "'self' data:",
+    }
+    return text.encode(), _headers(policy)
+
+
+def _headers(policy: dict[str, str]) -> dict[str, str]:
     policy = {
         "default-src": "'none'",
-        "script-src": _hash_of("script", text),
-        "style-src": _hash_of("style", text),
+        **policy,
         "connect-src": "'self'",
-        "img-src": "data:",
         "base-uri": "'none'",
         "form-action": "'none'",
         "frame-ancestors": "'none'",
     }
-    headers = {
+    name, value = NOSNIFF
+    return {
         "content-type": "text/html; charset=utf-8",
         "content-security-policy": "; ".join(f"{name} {value}" for name, value in policy.items()),
         "cache-control": "no-cache",
         "referrer-policy": "no-referrer",
-        "x-content-type-options": "nosniff",
+        name.decode(): value.decode(),
     }
-    return text.encode(), headers
 
 
 def _hash_of(tag: str, text: str) -> str:

@@ -129,7 +129,7 @@ class Ledger:
             try:
                 self._write_down(entry, call)
             except Exception:
-                log.exception("a fault of ours in the books of request %s", entry.id)
+                log.exception("internal error while recording request %s", entry.id)
 
     def _write_down(self, entry: Entry, call: Call | None) -> None:
         record = entry.record

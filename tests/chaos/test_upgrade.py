@@ -24,11 +24,16 @@ CHUNKS = b"%x\r\n%b\r\n0\r\n\r\n" % (len(BODY), BODY)
         (200, [POST + H2C + LENGTH + b"\r\n", BODY[:9], BODY[9:]]),
         (200, [POST + H2C + b"Transfer-Encoding: chunked\r\n\r\n", CHUNKS]),
         (200, [b"GET /v1/models HTTP/1.1\r\nHost: localhost\r\n" + WEBSOCKET + b"\r\n"]),
+        (426, [b"GET /v1/responses HTTP/1.1\r\nHost: localhost\r\n" + WEBSOCKET + b"\r\n"]),
+        (426, [b"GET /chat/completions HTTP/1.1\r\nHost: localhost\r\n" + WEBSOCKET + b"\r\n"]),
         (400, [b"CONNECT example.com:443 HTTP/1.1\r\nHost: localhost\r\n\r\n"]),
     ],
-    ids=["at once", "the body later", "in chunks", "a websocket", "a tunnel"],
+    ids=[
+        *("at once", "the body later", "in chunks", "a websocket where a GET is answered"),
+        *("a websocket at an endpoint", "at another one", "a tunnel"),
+    ],
 )
-async def test_the_offer_is_not_taken_up_and_the_request_answered(
+async def test_an_offered_upgrade_is_ignored_but_a_websocket_at_an_endpoint_is_426(
     status: int, pieces: list[bytes]
 ) -> None:
     async with running_server(LOCAL, LOCAL.well, CLAUDE.well) as here:

@@ -12,7 +12,7 @@ import pytest
 
 from config import load_settings
 from router.build import assemble
-from server import create_app
+from web.app import create_app
 
 TOOL: Any = {
     "name": "get_weather",

@@ -13,10 +13,10 @@ import pytest
 
 from config import load_settings
 from router.build import assemble
-from server import create_app
 from tests.support.backend_answers import claude_answer, local_answer, models
 from tests.support.clients import recorded, recorded_for
 from tests.support.scripted import Connection, Request, ScriptedServer, scripted
+from web.app import create_app
 
 KEY = "a-key-that-is-long-enough"
 SEARCH = {"type": "web_search_20250305", "name": "web_search"}

@@ -13,11 +13,11 @@ from pydantic import BaseModel
 from config import load_settings
 from router.build import assemble
 from router.wire.gemini.generate_content import NO_SIGNATURE
-from server import create_app
 from tests.support.backend_answers import models
 from tests.support.claude_rules import assert_acceptable
 from tests.support.gemini_rules import assert_wellformed
 from tests.support.scripted import Connection, Request, ScriptedServer, scripted
+from web.app import create_app
 
 LOOK: Any = {
     "type": "function",

@@ -18,7 +18,7 @@ from pydantic import BaseModel
 from config import Settings, SettingsError, load_settings
 from router.build import assemble
 from router.decision import Side
-from server import create_app
+from web.app import create_app
 
 Cloud = Literal["anthropic", "gemini"]
 MOST_TOKENS: Final = 1000

@@ -11,9 +11,9 @@ import orjson
 from config import load_settings
 from router.build import Assembly, assemble
 from router.telemetry.record import Record
-from server import create_app
 from tests.support.backend_answers import claude_answer, local_answer, models
 from tests.support.scripted import Connection, Request, Script, scripted
+from web.app import create_app
 from web.asgi import App
 
 

@@ -17,7 +17,6 @@ from config import load_settings
 from router.build import assemble
 from router.request import Dialect
 from router.wire import sse
-from server import create_app
 from tests.support.backend_answers import (
     PATH,
     WORDS,
@@ -29,6 +28,7 @@ from tests.support.backend_answers import (
 from tests.support.clients import recorded
 from tests.support.published import check_answer, check_error, check_event
 from tests.support.scripted import Connection, Request, ScriptedServer, scripted
+from web.app import create_app
 
 PNG = base64.b64encode(b"\x89PNG\r\n\x1a\n and so on").decode()
 SCHEMA = {

@@ -9,9 +9,9 @@ import pytest
 
 from config import load_settings
 from router.build import Assembly, assemble
-from server import create_app
 from tests.support.backend_answers import local_answer, models
 from tests.support.scripted import Connection, Request, scripted
+from web.app import create_app
 from web.asgi import CONNECTION
 
 HI = [{"role": "user", "content": "Hi"}]

@@ -1,4 +1,4 @@
-"""Who may come in, and by which path."""
+"""Who may use the server, and by which path."""
 
 from typing import Any
 
@@ -21,7 +21,7 @@ def saying(name: bytes) -> App:
 def client(base_url: str = "http://localhost:8080", **settings: Any) -> httpx2.AsyncClient:
     gate = Gate(
         saying(b"app"),
-        {"/v1/chat/completions": saying(b"door")},
+        {"/v1/chat/completions": saying(b"endpoint")},
         api_key=settings.pop("api_key", None),
         allowed_hosts=settings.pop("allowed_hosts", ()),
         cors_origins=settings.pop("cors_origins", ()),
@@ -47,13 +47,15 @@ def client(base_url: str = "http://localhost:8080", **settings: Any) -> httpx2.A
 )
 async def test_paths_lead_in_with_and_without_v1(path: str, arrives_as: str) -> None:
     async with client() as http:
-        assert (await http.get(path)).text == f"app {arrives_as}"
+        owner = "endpoint" if arrives_as == "/v1/chat/completions" else "app"
+        assert (await http.get(path)).text == f"{owner} {arrives_as}"
 
 
-async def test_a_post_to_a_door_skips_the_app() -> None:
+@pytest.mark.parametrize("method", ["GET", "POST", "DELETE"])
+async def test_an_endpoint_owns_its_path(method: str) -> None:
     async with client() as http:
-        assert (await http.post("/chat/completions")).text == "door /v1/chat/completions"
-        assert (await http.get("/chat/completions")).text == "app /v1/chat/completions"
+        answer = await http.request(method, "/chat/completions")
+        assert answer.text == "endpoint /v1/chat/completions"
 
 
 @pytest.mark.parametrize(

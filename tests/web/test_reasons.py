@@ -14,10 +14,10 @@ import pytest
 from config import load_settings
 from router.build import Assembly, assemble
 from router.wire import sse
-from server import create_app
 from test_router import EASY, HARD, cloud_side
 from tests.support.keys import CANARIES
 from tests.support.scripted import Connection, Request, ScriptedServer, scripted
+from web.app import create_app
 
 TOOL = {"type": "function", "function": {"name": "look", "parameters": {"type": "object"}}}
 PICTURE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBORw0KGgo="}}

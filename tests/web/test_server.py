@@ -5,7 +5,7 @@ import socket
 import pytest
 
 from config import SettingsError
-from server import listen
+from web.serve import listen
 
 
 def test_a_port_that_is_taken_is_said_to_be() -> None:

@@ -15,10 +15,11 @@ import uvicorn
 
 from config import load_settings
 from router.build import Assembly, assemble
-from server import create_app, listen, serving
 from tests.support.chaos.sides import CLAUDE, LOCAL, Kind, models
 from tests.support.scripted import Script, ScriptedServer, scripted
+from web.app import create_app
 from web.asgi import CALLER_PAUSE_S
+from web.serve import listen, uvicorn_config
 
 for slow in ("anthropic", "google.genai"):
     import_module(slow)  # here, so that no test waits for it
@@ -141,7 +142,7 @@ def _settings(kind: Kind, local: ScriptedServer, cloud: ScriptedServer) -> dict[
 async def served(assembly: Assembly, caller_pause_s: float) -> AsyncIterator[str]:
     """The app, served as `server.py` serves it; its address."""
     app = create_app(assembly.settings, assembly, caller_pause_s=caller_pause_s)
-    config = serving(app, assembly.settings, caller_pause_s=caller_pause_s)
+    config = uvicorn_config(app, assembly.settings, caller_pause_s=caller_pause_s)
     config.load()
     server = uvicorn.Server(config)
     server.lifespan = config.lifespan_class(config)

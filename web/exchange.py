@@ -1,0 +1,329 @@
+"""One request and its answer, from the caller's bytes to the last byte of the answer."""
+
+import asyncio
+import logging
+import os
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from contextlib import aclosing
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, Final, Protocol
+
+import orjson
+
+from router.backend import Items, Relayed, Reply
+from router.deadlines import Interruptible
+from router.errors import RouterError
+from router.events import Event
+from router.request import ChatRequest, Dialect
+from router.router import Router
+from router.telemetry.flow import AnswerFlow
+from router.telemetry.ledger import Entry, Ledger
+from router.wire import sse
+from router.wire.chat import completions
+from web.asgi import (
+    CONNECTION,
+    JSON_HEADERS,
+    CallerLeft,
+    Connection,
+    Headers,
+    Receive,
+    Scope,
+    Send,
+    header,
+    read_body,
+    send_error,
+    send_whole,
+)
+from web.headers import decision_headers
+from web.keepalive import KeepAlive
+
+log = logging.getLogger("router")
+
+EVENT_STREAM: Final[Headers] = [
+    (b"content-type", b"text/event-stream; charset=utf-8"),
+    (b"cache-control", b"no-cache"),
+    (b"x-accel-buffering", b"no"),
+]
+LAST_EVENTS: Final[Mapping[Dialect, tuple[bytes, ...]]] = {
+    "chat": (b"data: [DONE]",),
+    "messages": (b"event: message_stop",),
+    "responses": (b"event: response.completed", b"event: response.incomplete"),
+}
+"""The first bytes of the event that completes an answer. Callers hang up when they have read it,
+which may be before the backend ends its stream."""
+ID_BYTES: Final = 12
+
+
+class Wire(Protocol):
+    """A dialect module: `router.wire.chat.completions`, `messages`, or StoredResponses."""
+
+    ID_PREFIX: str
+    KEEPALIVE: bytes
+
+    def parse(self, raw: bytes, headers: Mapping[str, str]) -> ChatRequest: ...
+    def stream(
+        self,
+        events: AsyncIterator[Event],
+        request: ChatRequest,
+        model: str,
+        answer_id: str,
+        created: int,
+    ) -> AsyncGenerator[bytes, None]: ...
+    async def complete(
+        self,
+        events: AsyncIterator[Event],
+        request: ChatRequest,
+        model: str,
+        answer_id: str,
+        created: int,
+    ) -> dict[str, Any]: ...
+    def error_body(self, error: RouterError) -> dict[str, Any]: ...
+    def error_event(self, error: RouterError) -> bytes: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """The parts and limits that all exchanges of an endpoint share."""
+
+    wire: Wire
+    dialect: Dialect
+    router: Router
+    ledger: Ledger
+    redact: Callable[[str], str]
+    max_body_bytes: int
+    caller_pause_s: float
+    keepalive_after_s: float
+    idle_timeout_s: float
+
+
+class State(Enum):
+    """How far an exchange is. Exchange has the transitions."""
+
+    READING = "reading"
+    DECIDING = "deciding"
+    WAITING = "waiting"
+    STREAMING = "streaming"
+    ENDED = "ended"
+    LEFT = "left"
+
+
+class Exchange:
+    """One request and its answer, as a state machine.
+
+    | from                        | to        | when                                            |
+    |-----------------------------|-----------|-------------------------------------------------|
+    | READING                     | DECIDING  | the body has arrived and was parsed             |
+    | DECIDING                    | WAITING   | the router has decided; candidates are asked    |
+    | WAITING                     | STREAMING | a stream's head is sent, for its first event or |
+    |                             |           | for a keep-alive comment                        |
+    | WAITING                     | ENDED     | a whole answer is sent                          |
+    | STREAMING                   | ENDED     | the event that completes the answer is sent     |
+    | READING, DECIDING, WAITING  | ENDED     | a failure is sent as a status and a body        |
+    | STREAMING                   | ENDED     | a failure is sent as an event                   |
+    | any but ENDED               | LEFT      | the caller hung up, or has stopped reading      |
+
+    LEFT cancels all work for the caller at once. ENDED is entered before the last bytes are sent:
+    a caller that hangs up when it has read them has not left, and a backend that fails or goes on
+    after them changes nothing.
+    """
+
+    def __init__(self, service: Service, scope: Scope, receive: Receive, send: Send) -> None:
+        self.state = State.READING
+        self._service = service
+        self._wire = service.wire
+        self._scope = scope
+        self._receive = receive
+        self._send = send
+        self._connection: Connection | None = scope.get("state", {}).get(CONNECTION)
+        self._work = Interruptible()
+        self._keepalive: KeepAlive | None = None
+        # The request's id is listed by /decisions. The answer's is not: it opens a conversation
+        # to `previous_response_id`, so it must not be guessable or visible to others.
+        self._answer_id = f"{service.wire.ID_PREFIX}{os.urandom(ID_BYTES).hex()}"
+        entry = Entry(
+            f"req_{os.urandom(ID_BYTES).hex()}",
+            service.dialect,
+            user_agent=header(scope, b"user-agent"),
+        )
+        self._flow = AnswerFlow(service.router, service.ledger, entry)
+
+    async def run(self) -> None:
+        """Answer the request, whatever happens, and record it."""
+        try:
+            request = await self._read()
+            with self._work:
+                if self._connection is not None:
+                    self._connection.watch(self._leave)
+                await self._answer(request)
+        except CallerLeft:
+            self.state = State.LEFT
+            self._flow.entry.left()
+        except RouterError as error:
+            await self._fail(error)
+        except asyncio.CancelledError:
+            await self._fail(RouterError("The server is shutting down.", status=503))
+        except Exception:
+            log.exception("internal error in request %s", self._flow.entry.id)
+            await self._fail(RouterError("The router itself failed. See the log of the server."))
+        finally:
+            if self._connection is not None:
+                self._connection.unwatch(self._leave)
+            if self._keepalive is not None:
+                self._keepalive.stop()
+            self._flow.end_soon()
+
+    async def _read(self) -> ChatRequest:
+        service = self._service
+        raw = await read_body(
+            self._scope, self._receive, service.max_body_bytes, service.caller_pause_s
+        )
+        headers = {
+            key.decode("latin-1"): value.decode("latin-1")
+            for key, value in self._scope["headers"]
+            if key.startswith(b"anthropic-")
+        }
+        request = self._wire.parse(raw, headers)
+        self.state = State.DECIDING
+        return request
+
+    async def _answer(self, request: ChatRequest) -> None:
+        force = header(self._scope, b"x-force-route") or None
+        async with await self._flow.decide(request, force):
+            self.state = State.WAITING
+            if request.stream:
+                keepalive = self._keepalive = KeepAlive(
+                    self._comment,
+                    self._hang_up,
+                    after_s=self._service.keepalive_after_s,
+                    stall_s=self._service.idle_timeout_s,
+                )
+                await self._stream(await self._flow.open(), request, keepalive)
+            else:
+                await self._whole(await self._flow.open(), request)
+
+    async def _stream(self, reply: Reply, request: ChatRequest, keepalive: KeepAlive) -> None:
+        if self.state is State.STREAMING:
+            await keepalive.settle()
+            await self._name_fallback()
+        else:
+            await self._start(reply)
+        last_events = LAST_EVENTS[self._service.dialect]
+        async with aclosing(self._encoded(reply, request)) as chunks:
+            async for chunk in chunks:
+                if self.state is State.ENDED:
+                    continue  # a backend's connection can be kept once it is read to its end
+                keepalive.sent()
+                if _has_one_of(last_events, chunk):
+                    await self._send_last(chunk, keepalive)
+                else:
+                    await self._send(
+                        {"type": "http.response.body", "body": chunk, "more_body": True}
+                    )
+        if self.state is State.STREAMING:
+            await self._send_last(b"", keepalive)
+
+    def _encoded(self, reply: Reply, request: ChatRequest) -> Items[bytes]:
+        """Return the reply as bytes of the caller's dialect, relayed unchanged where possible."""
+        if isinstance(reply, Relayed) and reply.format == self._service.dialect:
+            return reply.chunks
+        return self._wire.stream(
+            self._flow.events(reply), request, reply.model, self._answer_id, self._created
+        )
+
+    async def _whole(self, reply: Reply, request: ChatRequest) -> None:
+        if isinstance(reply, Relayed):
+            body = b"".join([chunk async for chunk in reply.chunks])
+            if reply.format != self._service.dialect:
+                events = completions.decode_complete(orjson.loads(body))
+                body = await self._completed(_each(events), request, reply.model)
+        else:
+            body = await self._completed(reply.events, request, reply.model)
+        self.state = State.ENDED
+        headers = [*JSON_HEADERS, *decision_headers(self._flow, reply)]
+        await send_whole(self._send, 200, body, headers)
+
+    async def _completed(
+        self, events: AsyncIterator[Event], request: ChatRequest, model: str
+    ) -> bytes:
+        noted = self._flow.entry.noting(events)
+        body = await self._wire.complete(noted, request, model, self._answer_id, self._created)
+        return sse.json_of(body)
+
+    @property
+    def _created(self) -> int:
+        return int(self._flow.entry.record.time)
+
+    async def _start(self, reply: Reply | None = None) -> None:
+        """Send a stream's head; without a reply it names the candidate that is asked now."""
+        self.state = State.STREAMING
+        headers = [*EVENT_STREAM, *decision_headers(self._flow, reply)]
+        await self._send({"type": "http.response.start", "status": 200, "headers": headers})
+
+    async def _send_last(self, chunk: bytes, keepalive: KeepAlive) -> None:
+        self.state = State.ENDED
+        await keepalive.finish()
+        await self._send({"type": "http.response.body", "body": chunk, "more_body": False})
+        keepalive.stop()
+
+    async def _fail(self, error: RouterError) -> None:
+        """Send a failure: as a status, or as an event once the stream has begun."""
+        state, self.state = self.state, State.ENDED
+        if state is State.ENDED:
+            return
+        error.message = self._service.redact(error.message)
+        self._flow.entry.failed(error)
+        if state is State.STREAMING:
+            assert self._keepalive is not None
+            self._keepalive.sent()
+            await self._send_last(self._wire.error_event(error), self._keepalive)
+        else:
+            headers = decision_headers(self._flow)
+            await send_error(self._send, error, self._wire.error_body(error), headers)
+
+    def _leave(self) -> None:
+        """Cancel all work for a caller that is gone."""
+        if self.state not in (State.ENDED, State.LEFT):
+            self.state = State.LEFT
+            self._work.interrupt(CallerLeft())
+
+    def _hang_up(self) -> None:
+        """Close the connection to a caller that has stopped reading."""
+        self._leave()
+        if self._connection is not None:
+            self._connection.abort()
+
+    async def _comment(self) -> None:
+        """Send a keep-alive comment, and the head before the first one."""
+        if self.state is State.WAITING:
+            await self._start()
+        if self.state is State.STREAMING:
+            assert self._keepalive is not None
+            self._keepalive.sent()
+            await self._send(
+                {"type": "http.response.body", "body": self._wire.KEEPALIVE, "more_body": True}
+            )
+
+    async def _name_fallback(self) -> None:
+        """Say in a comment who answers, where the head has already named another candidate."""
+        call = self._flow.call
+        if call is not None and call.attempts:
+            answering = f"{call.candidate.target} {call.candidate.model} ({call.reason})"
+            comment = f": answered by {answering}\n\n".encode()
+            await self._send({"type": "http.response.body", "body": comment, "more_body": True})
+
+
+def _has_one_of(events: tuple[bytes, ...], chunk: bytes) -> bool:
+    """True if one of these events begins in the chunk.
+
+    Data has no line breaks of its own, so looking at the start of each line is exact.
+    """
+    for event in events:
+        if event in chunk and (chunk.startswith(event) or b"\n" + event in chunk):
+            return True
+    return False
+
+
+async def _each(events: list[Event]) -> AsyncGenerator[Event, None]:
+    for event in events:
+        yield event

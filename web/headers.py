@@ -1,0 +1,44 @@
+"""Response headers that report a decision."""
+
+from router.backend import Relayed, Reply
+from router.request import ChatRequest
+from router.telemetry.flow import AnswerFlow
+from web.asgi import Headers
+
+
+def decision_headers(flow: AnswerFlow, reply: Reply | None = None) -> Headers:
+    """Return the request's id and, once the router has decided, who answers and why."""
+    headers: Headers = [(b"x-request-id", flow.entry.id.encode())]
+    call = flow.call
+    if call is None:
+        return headers
+    candidate = call.candidate
+    model = reply.model if reply is not None else ""
+    headers += [
+        (b"x-router-target", candidate.target.encode()),
+        (b"x-router-model", _latin_1(model or candidate.model)),
+        (b"x-router-score", f"{call.decision.score.total:.0f}".encode()),
+        (b"x-router-reason", call.reason.encode()),
+    ]
+    if reply is not None and (dropped := _dropped(reply, call.request)):
+        headers.append((b"x-router-dropped", _latin_1(", ".join(dropped))))
+    return headers
+
+
+def _dropped(reply: Reply, request: ChatRequest) -> tuple[str, ...]:
+    """Return the request fields that had no effect.
+
+    A backend that received the caller's own body saw all of it, so only what the backend itself
+    left out counts then.
+    """
+    relayed = isinstance(reply, Relayed) and reply.format == request.dialect
+    if relayed and request.original is not None:
+        return reply.dropped
+    return (*request.dropped, *reply.dropped)
+
+
+def _latin_1(text: str) -> bytes:
+    """Encode a header value; characters that it cannot hold become `?`."""
+    if text.isascii() and text.isprintable():
+        return text.encode()
+    return "".join(c if c.isprintable() else "?" for c in text).encode("latin-1", "replace")

@@ -1,0 +1,164 @@
+"""The handlers of the routes that FastAPI serves. web/app.py has their paths."""
+
+import asyncio
+from collections.abc import Mapping
+from contextlib import aclosing
+from typing import Annotated, Any
+
+from fastapi import Query, Request
+from fastapi.responses import JSONResponse, Response, StreamingResponse
+
+from config import Settings
+from router.build import Assembly
+from router.decision import Decision
+from router.errors import (
+    BackendUnfit,
+    InvalidRequest,
+    NoBackend,
+    Private,
+    RouterError,
+    UnknownModel,
+)
+from router.request import ChatRequest, checked, parse_json
+from router.telemetry.stats import (
+    MOST_DAYS,
+    MOST_DECISIONS,
+    decisions_json,
+    feedback_json,
+    stats_json,
+)
+from router.wire.anthropic import messages
+from web import views
+from web.asgi import Receive, Scope, Send, read_body, unless_left
+from web.dialect import dialect_of
+from web.page import load_docs, load_page
+
+
+class ClosingStream(StreamingResponse):
+    """A stream whose source is closed however it ends; Starlette alone leaves it open."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async with aclosing(self.body_iterator):  # type: ignore[type-var]
+            await super().__call__(scope, receive, send)
+
+
+class Routes:
+    """The handlers, and what they share."""
+
+    def __init__(self, assembly: Assembly, *, max_body_bytes: int, caller_pause_s: float) -> None:
+        self._router = assembly.router
+        self._ledger = assembly.ledger
+        self._settings = assembly.settings
+        self._max_body_bytes = max_body_bytes
+        self._caller_pause_s = caller_pause_s
+        self._page = load_page()
+        self._docs = load_docs()
+
+    async def count_tokens(self, request: Request) -> Response:
+        """Estimate the tokens of a Messages request."""
+        body = await self._json_body(request)
+        return JSONResponse({"input_tokens": messages.count_tokens(body)})
+
+    async def text_completions(self, request: Request) -> Response:
+        """Relay text completions to the local server."""
+        return await self._relayed("/completions", request)
+
+    async def embeddings(self, request: Request) -> Response:
+        """Relay embeddings to the local server; they never go to a cloud."""
+        return await self._relayed("/embeddings", request)
+
+    async def list_models(self, request: Request) -> Response:
+        """List every name that `model` can have."""
+        return JSONResponse(await views.model_list(self._router, dialect_of(request.scope)))
+
+    async def get_model(self, model_id: str, request: Request) -> Response:
+        """Return one row of that list. Raises UnknownModel."""
+        listed = await views.model_list(self._router, dialect_of(request.scope))
+        for row in listed["data"]:
+            if row["id"] == model_id:
+                return JSONResponse(row)
+        raise UnknownModel(f"There is no model {model_id[:200]!r}; GET /v1/models lists them.")
+
+    async def classify(self, request: Request) -> Response:
+        """Decide where a prompt or a chat body would go, without calling a model."""
+        body = await self._json_body(request)
+        if "messages" not in body:
+            if not isinstance(body.get("prompt"), str):
+                raise InvalidRequest("Send `prompt`, a string, or `messages`.", param="prompt")
+            body = {**body, "messages": [{"role": "user", "content": body["prompt"]}]}
+        chat = ChatRequest(checked(body))
+        outcome: Decision | RouterError
+        try:
+            outcome = await self._router.decide(chat, request.headers.get("x-force-route"))
+        except (NoBackend, BackendUnfit, Private) as error:
+            outcome = error
+        return JSONResponse(views.classified(chat, outcome, self._router.policy))
+
+    async def health(self) -> Response:
+        """Return the state of each side."""
+        return JSONResponse(await views.health(self._router))
+
+    async def info(self) -> Response:
+        """Return the settings that a caller may see."""
+        return JSONResponse(await views.info(self._router, _public(self._settings)))
+
+    async def page(self) -> Response:
+        """Return the status page."""
+        return _html(self._page)
+
+    async def docs(self) -> Response:
+        """Return the page that documents the routes."""
+        return _html(self._docs)
+
+    async def stats(self, days: Annotated[float, Query(gt=0, le=MOST_DAYS)] = 7) -> Response:
+        """Return traffic, latency, tokens and money of the last days."""
+        return JSONResponse(await asyncio.to_thread(stats_json, self._ledger.journal, days))
+
+    async def decisions(
+        self, limit: Annotated[int, Query(ge=1, le=MOST_DECISIONS)] = 50
+    ) -> Response:
+        """Return the last requests, newest first."""
+        return JSONResponse(await asyncio.to_thread(decisions_json, self._ledger.journal, limit))
+
+    async def feedback(self, request: Request) -> Response:
+        """Record how good an answer was."""
+        body = await self._json_body(request)
+        return JSONResponse(await asyncio.to_thread(feedback_json, self._ledger.journal, body))
+
+    async def metrics(self) -> Response:
+        """Return the metrics for Prometheus."""
+        text, media_type = self._ledger.metrics.text()
+        return Response(text, media_type=media_type)
+
+    async def _json_body(self, request: Request) -> dict[str, Any]:
+        return parse_json(
+            await read_body(
+                request.scope, request.receive, self._max_body_bytes, self._caller_pause_s
+            )
+        )
+
+    async def _relayed(self, path: str, request: Request) -> Response:
+        """Send the body to the local server as it is, and its answer back."""
+        server = self._router.local.server
+        assert server is not None
+        body = await self._json_body(request)
+        content_type, chunks = await unless_left(request.receive, server.relay(path, body))
+        return ClosingStream(chunks, media_type=content_type)
+
+
+def _html(page: tuple[bytes, Mapping[str, str]]) -> Response:
+    content, headers = page
+    return Response(content, headers=headers)
+
+
+def _public(settings: Settings) -> dict[str, Any]:
+    """Return the settings that a caller may see."""
+    return {
+        "threshold": settings.complexity_threshold,
+        "max_local_tokens": settings.max_local_tokens,
+        "cloud_provider": settings.provider,
+        "privacy": settings.privacy,
+        "journal_prompts": settings.journal_prompts,
+        "cloud_budget_usd_per_day": settings.cloud_budget_usd_per_day,
+        "needs_key": settings.router_api_key is not None,
+    }

@@ -1,0 +1,82 @@
+"""The server process: its listening socket, uvicorn's settings, memory and signals."""
+
+import errno
+import gc
+import signal
+import socket
+from contextlib import suppress
+from functools import partial
+from typing import Final
+
+import uvicorn
+
+from config import Settings, SettingsError
+from web.asgi import CALLER_PAUSE_S, App
+from web.protocol import HttpProtocol
+
+BACKLOG: Final = 2048
+"""Connections that may wait to be accepted: a thousand callers may come at once."""
+GC_THRESHOLD: Final = 10_000
+"""Objects between two garbage collections; Python's default collects several times an answer."""
+
+
+def serve(app: App, settings: Settings, listener: socket.socket) -> None:
+    """Answer requests until a signal stops the process."""
+    gc.freeze()  # imported modules stay, so the collector need not visit them
+    gc.set_threshold(GC_THRESHOLD)
+    server = uvicorn.Server(uvicorn_config(app, settings))
+    # Treat SIGHUP (a closed terminal) as shutdown, unless nohup has made the process ignore it.
+    if (hangup := getattr(signal, "SIGHUP", None)) and signal.getsignal(hangup) is signal.SIG_DFL:
+        signal.signal(hangup, server.handle_exit)
+    with suppress(KeyboardInterrupt):
+        server.run([listener])
+
+
+def uvicorn_config(
+    app: App, settings: Settings, *, caller_pause_s: float = CALLER_PAUSE_S
+) -> uvicorn.Config:
+    """Return the settings with which uvicorn serves the app."""
+    return uvicorn.Config(
+        app,
+        http=partial(HttpProtocol, head_s=caller_pause_s),  # type: ignore[arg-type]
+        access_log=False,
+        ws="none",
+        log_config=None,
+        server_header=False,
+        proxy_headers=False,
+        timeout_graceful_shutdown=int(settings.shutdown_grace_s),
+    )
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Return a listening socket. Raises SettingsError, saying what to change."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        listener = socket.create_server((host, port), family=family, backlog=BACKLOG)
+    except OSError as error:
+        problem = (error.strerror or "").partition(" (while")[0]
+        fix = "Set SERVER_HOST to an address of this machine."
+        if error.errno == errno.EADDRINUSE:
+            fix = "Is a server running already? If not, set SERVER_PORT to a free port."
+        elif error.errno == errno.EACCES:
+            fix = "Set SERVER_PORT to a port from 1024."
+        raise SettingsError(f"SERVER_HOST={host} SERVER_PORT={port}: {problem}. {fix}") from None
+    # Accepted sockets inherit this. Without it, asyncio's own loop delays an answer by 40 ms.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listener
+
+
+def url_of(settings: Settings) -> str:
+    """Return the address of the server for people and clients, without `/v1`."""
+    host = settings.server_host
+    return f"http://{f'[{host}]' if ':' in host else host}:{settings.server_port}"
+
+
+def check_local_url(settings: Settings) -> None:
+    """Raise SettingsError if the local server is this one: it would ask itself without end."""
+    url = settings.local_base_url
+    if settings.is_own(url):
+        raise SettingsError(
+            f"LOCAL_BASE_URL={url} is this server's own address: set SERVER_PORT to another port"
+            " (for example SERVER_PORT=8090)."
+        )
