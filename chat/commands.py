@@ -88,7 +88,7 @@ class Commands:
     async def _info(self) -> None:
         sides = await self._chat.sides()
         threshold = self._chat.assembly.router.policy.threshold
-        rows = [(side.target, _in_words(side)) for side in sides]
+        rows: list[tuple[str, str]] = [(side.target, _in_words(side)) for side in sides]
         rows += [
             ("threshold", f"{threshold:g}: prompts that score as much go to the cloud"),
             ("asked now", self._chat.force or "auto"),

@@ -8,6 +8,7 @@ Needs nothing but the standard library: it runs before anything is installed.
 import re
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 from typing import Final
 
@@ -52,7 +53,7 @@ def main() -> int:
 
 def packages(arguments: list[str]) -> int:
     """Return how many packages the lock files name."""
-    files = [Path(file) for option, file in zip(arguments, arguments[1:], strict=False) if option == "-r"]
+    files = [Path(file) for option, file in pairwise(arguments) if option == "-r"]
     return sum(len(re.findall(r"^\S+==", file.read_text("utf-8"), re.MULTILINE)) for file in files)
 
 

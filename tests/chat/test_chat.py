@@ -405,7 +405,7 @@ async def test_private_lines_are_never_kept(tmp_path: Path) -> None:
     history = tmp_path / "llm-router" / "chat_history"
     async with scripted(says_hello) as local:
         for privacy in ("on", "off"):
-            settings = {"private_patterns": "falcon", "privacy": privacy}
+            settings: dict[str, Any] = {"private_patterns": "falcon", "privacy": privacy}
             async with chatting(tmp_path, local, **settings) as chat:
                 for n, line in enumerate(("plain", f"my key is {key}", "project falcon"), 1):
                     chat.type(f"{line}\r")

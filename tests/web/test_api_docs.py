@@ -6,19 +6,19 @@ from typing import Any
 
 import pytest
 
-from tests.support.house import House, house
+from tests.support.running_app import RunningApp, running_app
 from web import describe
 
 OURS = [path for path in describe.examples() if path not in ("/v1/completions", "/v1/embeddings")]
 
 
 @pytest.fixture
-async def h() -> AsyncIterator[House]:
-    async with house() as h:
+async def h() -> AsyncIterator[RunningApp]:
+    async with running_app() as h:
         yield h
 
 
-async def test_every_route_says_what_it_does_and_shows_an_example(h: House) -> None:
+async def test_every_route_says_what_it_does_and_shows_an_example(h: RunningApp) -> None:
     schema = (await h.http.get("/openapi.json")).json()
     paths = {path.replace(":path}", "}") for path in describe.examples()}
     assert set(schema["paths"]) == paths
@@ -34,7 +34,7 @@ async def test_every_route_says_what_it_does_and_shows_an_example(h: House) -> N
 
 
 @pytest.mark.parametrize("path", OURS)
-async def test_an_example_has_the_fields_of_the_real_answer(h: House, path: str) -> None:
+async def test_an_example_has_the_fields_of_the_real_answer(h: RunningApp, path: str) -> None:
     told = describe.examples()[path]
     await h.ask("Is a tomato a fruit?")
     body = told.get("request", {})
@@ -68,7 +68,7 @@ def _kind(value: Any) -> type:
     return float if type(value) is int else type(value)
 
 
-async def test_a_stream_is_shown_as_it_is(h: House) -> None:
+async def test_a_stream_is_shown_as_it_is(h: RunningApp) -> None:
     for path in ("/v1/chat/completions", "/v1/messages", "/v1/responses"):
         told = describe.examples()[path]
         answer = await h.http.post(path, json=told["request"] | {"stream": True})
