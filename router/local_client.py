@@ -1,20 +1,20 @@
 """LocalBackend: LM Studio, llama.cpp, Ollama, vLLM or any OpenAI-compatible server.
 
-The caller's body goes out with only `model` replaced, and the answer's bytes come back as they
-are: of a chat request always, of one in another dialect where the server's own endpoint for it is
-better than a translation (local/native.py). The exceptions, all of them here or in
-local/request.py:
+The caller's body goes out with only `model` replaced, and the answer's bytes come back unchanged:
+for a chat request always, for another dialect where the server's own endpoint is better than a
+translation (local/native.py). The exceptions, all of them here or in local/quirks.py:
 
 - a stream is asked for its usage; the usage chunk is held back if the caller did not ask for it;
-- a stream that ends without `[DONE]` gets one if it said how it finished, else it is an error;
-- system messages in front are joined, for most chat templates take only one;
-- what a kind of server is known to refuse is sent in the form that it takes;
+- a stream that ends without its last event gets one if the answer was complete;
+- half characters are joined or replaced, and short names of namespaced tools completed;
+- system messages in front are joined, because most chat templates accept only one;
+- parts that a kind of server is known to refuse are sent in a form that it accepts;
 - request parts that no local server reads make it unfit for the request;
-- thoughts are taken out of a Messages answer to a caller who did not ask for them.
+- thoughts are removed from a Messages answer to a caller who did not ask for them.
 """
 
 import contextlib
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from typing import Any, Final
 
 import orjson
@@ -30,41 +30,37 @@ from router.backend import (
     Translated,
     primed,
 )
-from router.clouds.failures import retry_after_s
-from router.errors import BackendBroken, BackendError, BackendTimeout, BackendUnreachable
+from router.errors import BackendError
 from router.events import Event, Usage
 from router.local.discovery import Discovery
-from router.local.errors import failure
+from router.local.errors import FAILED, LocalErrors, read_refusal
+from router.local.http.answer import Answer, HttpError
 from router.local.http.client import HttpClient
-from router.local.http.connection import Answer, CutOff, HttpError, Unreadable
 from router.local.native import as_it_came
+from router.local.other_routes import OtherRoutes
 from router.local.quirks import adapted, check_fit
-from router.local.servers import fix_command
-from router.privacy.redact import GONE, redact
+from router.local.servers import fix_command, model_ids
 from router.request import ChatRequest, Dialect
-from router.wire import sse
+from router.wire import half_characters, sse
 from router.wire.anthropic import claude, messages_relay
 from router.wire.anthropic.messages_encoder import shows_thoughts
 from router.wire.chat import completions, relay
+from router.wire.tool_names import full_names
 
 PROBE_TIMEOUT_S: Final = 3.0
-MOST_ERROR_BYTES: Final = 64 * 1024
 MOST_PROBE_BYTES: Final = 8 * 2**20
 LAST_BYTES_S: Final = 0.2
-"""How long the end of the server's message may take after the end of the answer."""
-FAILED: Final = (HttpError, TimeoutError)
-"""What the HTTP client raises."""
-
+"""How long the end of the HTTP message may take after the end of the answer."""
 NOT_THERE: Final = (404, 405, 501)
-"""What servers answer at a path that they do not have."""
+"""Statuses of servers for a path that they do not have."""
 
-Tally = relay.Tally | messages_relay.Tally
+Tally = relay.ChatTally | messages_relay.MessagesTally
 
 
 class LocalBackend:
     """Relays to one OpenAI-compatible server.
 
-    `base_url` includes /v1, and `user:password@` where the server wants that and not `api_key`.
+    `base_url` includes /v1, and `user:password@` if the server needs that instead of `api_key`.
     """
 
     def __init__(
@@ -81,13 +77,18 @@ class LocalBackend:
         key = {"Authorization": f"Bearer {api_key}"} if api_key else {}
         self._http = HttpClient(base_url, key, limits.connect_s)
         self.base_url = self._http.url.rstrip("/")
-        """Without the name and password it may have been given with: messages show it."""
-        self._key = self._http.credentials
+        """Without name and password: messages show it."""
+        credentials = self._http.credentials
         self._limits = limits
+        self._errors = LocalErrors(name, self.base_url, credentials)
         self._discovery = Discovery(self.base_url, model, self._get, self._post_json)
+        self._other_routes = OtherRoutes(
+            model, self._post, self._model_ids, self._errors, credentials, limits
+        )
         self._server = ""
 
     async def open(self, request: ChatRequest, model: str) -> Reply:
+        """Send the request; return once the answer has begun. Raises BackendError."""
         check_fit(request, self.name, self._server)
         try:
             native = as_it_came(request, model, self._server)
@@ -95,21 +96,26 @@ class LocalBackend:
                 return reply
             return await self._chat(request, model)
         except FAILED as error:
-            raise self._failure(error) from None
+            raise self._errors.of_client(error) from None
 
     async def _chat(self, request: ChatRequest, model: str) -> Reply:
         body = adapted(request, model, self._server)
+        short_names = _full_names(request)
         answer = await self._post("/chat/completions", orjson.dumps(body))
         try:
             if answer.status != 200:
-                raise await self._refusal(answer)
+                raise await self._refusal(answer, model)
             if request.stream and answer.content_type != "application/json":
-                tally = relay.Tally(hold_usage=not request.include_usage)
+                tally = relay.ChatTally(
+                    hold_usage=not request.include_usage, full_names=short_names
+                )
                 reply: Reply = await self._stream(answer, tally, model)
             else:
-                raw, document = await self._document(answer)
+                raw, document = await self._document(answer, model)
                 if fault := relay.fault_of(document):
-                    raise self._broken(fault)
+                    raise self._errors.broken(fault)
+                if short_names and relay.give_full_names(document, "message", short_names):
+                    raw = orjson.dumps(document)
                 if request.stream:
                     reply = await self._translated(completions.decode_complete(document), model)
                 else:
@@ -123,20 +129,24 @@ class LocalBackend:
             raise
 
     async def _native(self, request: ChatRequest, body: dict[str, Any], model: str) -> Reply | None:
-        """The answer of the server's own /messages; None if this one is too old to have it."""
+        """Return the answer of the server's own /messages; None if it does not have that path."""
+        short_names = _full_names(request)
         answer = await self._post("/messages", orjson.dumps(body))
         try:
             if answer.status in NOT_THERE:
                 answer.close()
                 return None
             if answer.status != 200:
-                raise await self._refusal(answer)
+                raise await self._refusal(answer, model)
             if request.stream:
-                relayed = await self._stream(answer, messages_relay.Tally(), model, "messages")
+                tally = messages_relay.MessagesTally(short_names)
+                relayed = await self._stream(answer, tally, model, "messages")
                 return await self._as_asked(relayed, request)
-            raw, document = await self._document(answer)
+            raw, document = await self._document(answer, model)
             if fault := messages_relay.fault_of(document):
-                raise self._broken(fault)
+                raise self._errors.broken(fault)
+            if messages_relay.give_full_names(document["content"], short_names):
+                raw = orjson.dumps(document)
             if not shows_thoughts(request):
                 shown = messages_relay.without_thoughts(document)
                 raw = raw if shown == document else orjson.dumps(shown)
@@ -150,7 +160,7 @@ class LocalBackend:
             raise
 
     async def _as_asked(self, reply: Relayed, request: ChatRequest) -> Reply:
-        """The stream as it is, or as events if it begins with thoughts that nobody asked for."""
+        """Return the stream, as events if it begins with thoughts that nobody asked for."""
         if shows_thoughts(request):
             return reply
         held: list[bytes] = []
@@ -172,53 +182,20 @@ class LocalBackend:
     async def relay(
         self, path: str, body: dict[str, Any]
     ) -> tuple[str, AsyncGenerator[bytes, None]]:
-        """POST a body to another of the server's paths, as it is: the answer's type and bytes.
+        """POST a body to another path; return the answer's content type and bytes.
 
-        Raises BackendError; what fails once a stream has begun is told in its last event.
+        Raises BackendError and UnknownModel.
         """
-        if not isinstance(body.get("model"), str) or body["model"] in ("", "auto", "local"):
-            body = {**body, "model": self.model}
-        try:
-            answer = await self._post(path, orjson.dumps(body))
-            try:
-                if answer.status != 200:
-                    raise await self._refusal(answer)
-                if answer.content_type == "text/event-stream":
-                    chunks = self._passed_on(answer)
-                    await anext(chunks)  # one that was never begun does not close what it holds
-                else:
-                    chunks = sse.once(self._without_key(await answer.read()))
-            except BaseException:
-                answer.close()
-                raise
-        except FAILED as error:
-            raise self._failure(error) from None
-        return answer.content_type, chunks
-
-    async def _passed_on(self, answer: Answer) -> AsyncGenerator[bytes, None]:
-        answer.flowing(self._limits.idle_s, self._limits.total_s)
-        try:
-            yield b""
-            while piece := await answer.piece():
-                yield self._without_key(piece)
-        except FAILED as error:
-            yield b"\n\n" + completions.error_event(self._failure(error))
-        finally:
-            answer.close()
-
-    def _without_key(self, piece: bytes) -> bytes:
-        """What tells of an error may repeat the key that was sent."""
-        if self._key and b'"error"' in piece:
-            return piece.replace(self._key.encode(), GONE.encode())
-        return piece
+        return await self._other_routes.relay(path, body)
 
     async def probe(self) -> Status:
+        """Return the status of the server. Never raises."""
         status = await self._discovery.look()
         self._server = status.server
         return status
 
     async def warm_up(self, model: str) -> None:
-        """Have the server load the model, if it is one that can be told to."""
+        """Make the server load the model, if it is a kind of server that can."""
         with contextlib.suppress(OSError):
             await self._discovery.warm_up(self._post_json, model)
 
@@ -227,6 +204,7 @@ class LocalBackend:
         return fix_command(self._server, model, needed_tokens)
 
     async def aclose(self) -> None:
+        """Close the connections."""
         await self._http.aclose()
 
     async def _post(self, path: str, data: bytes) -> Answer:
@@ -240,21 +218,33 @@ class LocalBackend:
         data = orjson.dumps(body)
         return await _whole(self._http.post(url, data, within_s=self._limits.first_byte_s))
 
-    async def _document(self, answer: Answer) -> tuple[bytes, dict[str, Any]]:
-        """A whole JSON answer, checked before anybody is told that it is one."""
+    async def _model_ids(self) -> list[str]:
+        """Return the ids of all models, also of those that do not chat; none without a list."""
+        try:
+            status, raw = await self._get(f"{self.base_url}/models")
+            return model_ids(orjson.loads(raw)) if status == 200 else []
+        except (OSError, orjson.JSONDecodeError):
+            return []
+
+    async def _document(self, answer: Answer, model: str) -> tuple[bytes, dict[str, Any]]:
+        """Read and check a whole JSON answer."""
         raw = await answer.read()
         try:
             document = orjson.loads(raw)
         except orjson.JSONDecodeError:
-            raise self._broken("answered with something that is not JSON") from None
+            raw = half_characters.replaced(raw)
+            try:
+                document = orjson.loads(raw)
+            except orjson.JSONDecodeError:
+                raise self._errors.broken("answered with something that is not JSON") from None
         if not isinstance(document, dict):
-            raise self._broken("answered with JSON that is not an object")
+            raise self._errors.broken("answered with JSON that is not an object")
         if error := relay.in_band_error(document):
-            raise self._error(200, error)
+            raise self._errors.reported(200, error, model)
         return raw, document
 
     async def _translated(self, events: list[Event], model: str) -> Translated:
-        """For a server that answers a request for a stream with a whole document."""
+        """Return a whole document as the stream that the caller asked for."""
         return Translated(await primed(_each(events), self.name), model)
 
     async def _stream(
@@ -264,19 +254,20 @@ class LocalBackend:
         model: str,
         format: Dialect = "chat",
     ) -> Relayed:
-        """An answer that has begun: its first event is here, and is not an error."""
+        """Return a stream that has begun: its first event has come and is not an error."""
         cutter = sse.Cutter()
         first = b""
         while piece := await answer.piece():
             block = cutter.whole(piece)
             first += block
-            if any(sse.data_of(block)):  # comments say that it is alive, not that it answers
+            if any(sse.data_of(block)):  # comments only show that the server is alive
                 break
         else:
-            first += cutter.rest
+            first += cutter.last() + cutter.rest
+        before, error = relay.before_error(first)
+        if error and not any(sse.data_of(before)):
+            raise self._errors.reported(200, error, model)
         body = self._first_body(first)
-        if error := relay.in_band_error(body):
-            raise self._error(200, error)
         message = body.get("message") if format == "messages" else body
         named = message.get("model") if isinstance(message, dict) else None
 
@@ -284,25 +275,25 @@ class LocalBackend:
             reply.usage = usage
 
         answer.flowing(self._limits.idle_s, self._limits.total_s)
-        chunks = self._relay(answer, first, cutter, tally, note)
+        chunks = self._relay(answer, first, cutter, tally, note, model)
         reply = Relayed(chunks, _name(named, model), format)
         reply.chunks = await primed(chunks, self.name)
         return reply
 
     def _first_body(self, block: bytes) -> dict[str, Any]:
-        """The JSON object that is the first event's data."""
+        """Return the JSON object in the data of the first event."""
         data = next(sse.data_of(block), b"")
         if not data or data == b"[DONE]":
-            raise self._broken("sent an empty answer")
+            raise self._errors.broken("sent an empty answer")
         if not sse.ends_whole(block):
-            raise self._broken("was cut off")
+            raise self._errors.broken("was cut off")
         try:
             body: dict[str, Any] = orjson.loads(data)
             if all(isinstance(choice, dict) for choice in body.get("choices") or ()):
                 return body
         except (orjson.JSONDecodeError, AttributeError, TypeError):
             pass
-        raise self._broken("sent an event that cannot be read")
+        raise self._errors.broken("sent an event that cannot be read")
 
     async def _relay(
         self,
@@ -311,64 +302,48 @@ class LocalBackend:
         cutter: sse.Cutter,
         tally: Tally,
         note: Callable[[Usage | None], None],
+        model: str,
     ) -> AsyncGenerator[bytes, None]:
-        """Pass the blocks on, as far as the tally lets them."""
+        """Yield the blocks, as far as the tally passes them, and the end that is missing."""
         try:
+            piece = b" "
             while True:
                 if block and (passed := tally.passed(block)):
                     yield passed
                 if tally.error:
-                    raise self._error(200, tally.error)
+                    raise self._errors.reported(200, tally.error, model)
                 if tally.is_over:
                     return
-                piece = await answer.piece()
                 if not piece:
                     break
-                block = cutter.whole(piece)
-            ending = None if cutter.rest else tally.ending
-            if ending is None:
-                raise self._broken("was cut off in the middle of an answer")
+                try:
+                    piece = await answer.piece()
+                except FAILED as error:
+                    if tally.ending is None:
+                        raise self._errors.of_client(error) from None
+                    piece = b""  # the answer is complete: a broken connection costs nothing
+                block = cutter.whole(piece) if piece else cutter.last()
+            if (ending := tally.ending) is None:
+                raise self._errors.broken("was cut off in the middle of an answer")
             if ending:
                 yield ending
-        except FAILED as error:
-            raise self._failure(error) from None
         finally:
             note(tally.usage)
             answer.close(linger_s=LAST_BYTES_S if tally.is_over else 0)
 
-    async def _refusal(self, answer: Answer) -> BackendError:
-        raw = await answer.read(MOST_ERROR_BYTES)
-        try:
-            body = orjson.loads(raw)
-        except orjson.JSONDecodeError:
-            body = None
-        said = (relay.in_band_error(body) if isinstance(body, dict) else "") or answer.reason
-        wait = {"retry-after": answer.headers.get(b"retry-after", b"").decode("latin-1")}
-        return self._error(answer.status, said, retry_after_s(wait))
+    async def _refusal(self, answer: Answer, model: str) -> BackendError:
+        refusal = await read_refusal(answer)
+        return self._errors.reported(refusal.status, refusal.error, model, refusal.wait_s)
 
-    def _error(self, status: int, said: str, wait_s: float | None = None) -> BackendError:
-        said = redact(said, (self._key,))  # before it is shortened: half a key is not recognised
-        return failure(status, said, self.name, self.model, wait_s)
 
-    def _broken(self, how: str) -> BackendBroken:
-        return BackendBroken(f"The {self.name} server {how}.", backend=self.name)
-
-    def _failure(self, error: Exception) -> BackendError:
-        """What a failure of the HTTP client means."""
-        if isinstance(error, TimeoutError):
-            said = f"The {self.name} server was silent for too long."
-            return BackendTimeout(said, backend=self.name)
-        if isinstance(error, CutOff):
-            return self._broken("was cut off in the middle of an answer")
-        if isinstance(error, Unreadable):
-            return self._broken(f"answered with something unreadable ({error})")
-        why = f" ({error})" if str(error) else ""
-        said = f"The {self.name} server at {self.base_url} does not answer{why}. Is it running?"
-        return BackendUnreachable(said, backend=self.name)
+def _full_names(request: ChatRequest) -> Mapping[str, str]:
+    """Return the full names of the caller's tools, by the short names that a model may use."""
+    functions = (tool.get("function") for tool in request.tools)
+    return full_names(f["name"] for f in functions if isinstance(f, dict) and "name" in f)
 
 
 async def _whole(asking: Awaitable[Answer]) -> tuple[int, bytes]:
-    """Status and body. Raises OSError where there is no answer."""
+    """Return status and body. Raises OSError if there is no answer."""
     try:
         answer = await asking
         try:
@@ -384,6 +359,6 @@ async def _each(events: list[Event]) -> AsyncGenerator[Event, None]:
         yield event
 
 
-def _name(told: object, asked: str) -> str:
-    """The model that a server says answers, which may be another than was asked."""
-    return told if isinstance(told, str) and told else asked
+def _name(reported: object, asked: str) -> str:
+    """Return the model that the server reports, which may differ from the one asked for."""
+    return reported if isinstance(reported, str) and reported else asked

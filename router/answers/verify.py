@@ -69,7 +69,9 @@ async def verify(
         decode_complete = completions.decode_complete if is_chat else messages_relay.decode_complete
         any(map(proof.seen, decode_complete(reply.document, backend)))
         return
-    decoder: Decoder = completions.Decoder(backend) if is_chat else claude.Decoder(backend)
+    decoder: Decoder = (
+        completions.ChatDecoder(backend) if is_chat else claude.ClaudeDecoder(backend)
+    )
     has_plain_words = is_chat and not request.tools and request.body.get("n") in (None, 1)
 
     def proven_by(block: bytes) -> bool:

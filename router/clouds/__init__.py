@@ -1,1 +1,1 @@
-"""Claude and Gemini, through their SDKs. Nothing outside imports an SDK."""
+"""Clients of the clouds: requests, errors, models, pictures."""

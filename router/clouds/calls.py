@@ -1,13 +1,13 @@
-"""What calls to any cloud have in common: when a whole answer is asked for, time limits, and what a
-connection that fails means."""
+"""Parts that calls to all clouds share: the choice of whole answers, time limits, and the errors of
+connections."""
 
 import asyncio
+import ipaddress
 from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import replace
 from typing import Final
 from urllib.parse import urlsplit
 
-from config import LOOPBACK
 from router.backend import TimeLimits
 from router.deadlines import within
 from router.errors import (
@@ -20,20 +20,21 @@ from router.errors import (
 from router.request import ChatRequest
 
 STALE_S: Final = 0.1
+"""A kept connection that has been closed fails within this time."""
 
 SLOWEST_TOKENS_S: Final = 30
-"""The fewest tokens that a cloud is taken to write in a second."""
+"""Tokens that even a slow cloud model writes in a second."""
 USUAL_MAX_TOKENS: Final = 8192
-"""What an answer without a limit is taken to have at most: what CLOUD_MAX_TOKENS is by default."""
+"""Assumed limit of an answer without one; the default of CLOUD_MAX_TOKENS."""
 _HARD_EFFORTS: Final = ("high", "xhigh", "max")
 
 
 def comes_whole(request: ChatRequest, max_tokens: int | None, limits: TimeLimits) -> bool:
-    """May the cloud be asked for its answer in one piece, which costs far less than many?
+    """Return whether to ask the cloud for its answer in one piece, which takes far less CPU.
 
-    Only where the caller wants it so, and where even a slow model has ended an answer of
-    `max_tokens` (as sent; None: no limit is) by the time at which it must have begun, for nothing
-    of it is seen before. Hard thought may take longer.
+    Only if the caller does not stream, and if even a slow model ends an answer of `max_tokens` (as
+    sent; None: no limit) within the time limit for the first byte, because nothing can be seen
+    before. High effort may take longer.
     """
     longest_s = (max_tokens or USUAL_MAX_TOKENS) / SLOWEST_TOKENS_S
     hard = request.body.get("reasoning_effort") in _HARD_EFFORTS
@@ -41,23 +42,33 @@ def comes_whole(request: ChatRequest, max_tokens: int | None, limits: TimeLimits
 
 
 def for_whole(limits: TimeLimits) -> TimeLimits:
-    """The limits of an answer in one piece: all of it must come in the time of the first byte."""
+    """Return the limits for an answer in one piece: all of it within the first byte's limit."""
     return replace(limits, total_s=min(limits.total_s, limits.first_byte_s))
 
 
 def may_use_proxy(base_url: str | None) -> bool:
-    """Do the proxies that the environment names (HTTPS_PROXY…) lead to this address? Never to one
-    on this machine: it is not there, and it would be told the key."""
+    """Return whether the proxies of the environment (HTTPS_PROXY…) may be used for this address.
+
+    Not for an address on this machine: a proxy elsewhere cannot reach it, and would see the key.
+    """
     try:
-        return base_url is None or urlsplit(base_url).hostname not in LOOPBACK
-    except ValueError:  # no address at all: whoever uses it says so
+        host = base_url and urlsplit(base_url).hostname
+    except ValueError:  # not an address: the request reports that
         return True
+    return not host or not _is_loopback(host)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 async def paced(
     chunks: AsyncIterator[bytes], limits: TimeLimits, backend: str, asked_at: float
 ) -> AsyncGenerator[bytes, None]:
-    """The chunks as they come. Raises BackendTimeout when the first, the next or the last is late.
+    """Yield the chunks as they come. Raises BackendTimeout if the first, next or last one is late.
 
     `asked_at`: the event loop's time at which the request was sent.
     """
@@ -81,7 +92,7 @@ async def paced(
 def too_slow(
     limits: TimeLimits, backend: str, *, begun: bool = False, over: bool = False
 ) -> BackendTimeout:
-    """`begun`: the answer had; `over`: the time for all of it is."""
+    """Return the error for a late answer. `begun`: it had begun. `over`: its total time is over."""
     who = backend.capitalize()
     if over:
         message = f"{who} did not end its answer within {limits.total_s:g} s."
@@ -93,10 +104,10 @@ def too_slow(
 
 
 def was_stale(error: BaseException, after_s: float) -> bool:
-    """Did a request fail because its pooled connection had been closed meanwhile?
+    """Return whether a request failed because its kept connection had been closed meanwhile.
 
-    `after_s`: seconds from sending it to the failure. A closed connection fails at once, and only
-    then is it safe to send the request again, for nobody can have begun to answer it.
+    `after_s`: seconds from sending to the failure. A closed connection fails at once, and only
+    then is it safe to send the request again, because the server cannot have begun to answer.
     """
     import aiohttp
 
@@ -109,9 +120,9 @@ def was_stale(error: BaseException, after_s: float) -> bool:
 
 
 def connection_errors() -> tuple[type[Exception], ...]:
-    """What the HTTP libraries beneath the SDKs raise, also in the middle of a stream.
+    """Return the errors of the HTTP libraries below the SDKs, also those of a stream.
 
-    A function, so that nothing is imported before something has gone wrong.
+    A function, so that the libraries are imported only when they are needed.
     """
     import aiohttp
     import httpx2
@@ -126,9 +137,9 @@ def connection_errors() -> tuple[type[Exception], ...]:
 
 
 def connection_failure(error: Exception, *, backend: str, begun: bool = False) -> BackendError:
-    """The failure that one of `connection_errors()` stands for.
+    """Return the error for one of `connection_errors()`.
 
-    `begun`: the answer had begun. Then a connection that goes is broken, whatever it is called.
+    `begun`: the answer had begun, so that a lost connection means a broken answer.
     """
     import aiohttp
     import httpx2
@@ -143,7 +154,7 @@ def connection_failure(error: Exception, *, backend: str, begun: bool = False) -
         case httpx2.ReadError() | httpx2.RemoteProtocolError() | aiohttp.ClientPayloadError():
             return BackendBroken(f"The connection to {backend} broke.", backend=backend)
         case httpx2.DecodingError() | httpx2.StreamError() | aiohttp.ClientResponseError():
-            return BackendBroken(f"{backend} sent what cannot be read.", backend=backend)
+            return BackendBroken(f"{backend} sent an answer that cannot be read.", backend=backend)
         case _ if begun:
             return BackendBroken(f"The connection to {backend} broke.", backend=backend)
         case _:

@@ -1,7 +1,8 @@
 """ClaudeBackend: Anthropic's Messages API through the anthropic SDK.
 
-The SDK makes the request (keys, address, proxies, errors) with its aiohttp transport; the answer
-is read raw, because its typed events cost four times as much CPU as the rest of the route.
+The SDK sends the request (keys, address, proxies, errors) with its aiohttp transport. The answer
+is read as raw bytes, because the SDK's typed events take four times the CPU of the rest of the
+route.
 """
 
 import asyncio
@@ -9,11 +10,13 @@ import contextlib
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import orjson
 
 from router.backend import Model, Relayed, Reply, Status, TimeLimits, Translated, primed
+from router.clouds.ability_cache import AbilityCache
 from router.clouds.calls import (
     comes_whole,
     connection_errors,
@@ -25,7 +28,6 @@ from router.clouds.calls import (
     was_stale,
 )
 from router.clouds.claude_models import ClaudeModels
-from router.clouds.failures import CONTEXT_LENGTH, NO_SUCH_MODEL, retry_after_s
 from router.clouds.thought_signatures import Vault
 from router.deadlines import within
 from router.errors import (
@@ -44,6 +46,7 @@ from router.wire import sse
 from router.wire.anthropic import claude
 from router.wire.anthropic.claude_model import Abilities
 from router.wire.anthropic.claude_turns import Recall
+from router.wire.failures import CONTEXT_LENGTH, NO_SUCH_MODEL, retry_after_s
 
 if TYPE_CHECKING:
     import anthropic
@@ -53,13 +56,13 @@ if TYPE_CHECKING:
 BASE_URL: Final = "https://api.anthropic.com"
 
 _LAST_BYTES_S: Final = 0.2
-"""How long the end of the connection's message may take after the end of Claude's."""
+"""How long the end of the HTTP message may take after the end of Claude's message."""
 _BEARER_SINCE: Final = "2026-10-21"
-"""API version from which keys are sent as bearer tokens; before, as x-api-key."""
+"""API version since which keys are sent as bearer tokens; before, as x-api-key."""
 
 
 class ClaudeBackend:
-    """Claude, as a backend of the router."""
+    """Claude as a backend of the router."""
 
     name: Final = "claude"
 
@@ -72,31 +75,35 @@ class ClaudeBackend:
         limits: TimeLimits,
         base_url: str | None = None,
         vault: Vault | None = None,
+        ability_file: Path | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """`model` is the one that `probe()` looks at, `max_tokens` the limit of an answer to a
-        request without one, `base_url` the address with or without its /v1."""
+        request without one, `base_url` the address with or without its /v1. `ability_file` keeps
+        the abilities of models over restarts; None: they are not kept."""
         self._api_key = api_key
         self._model = model
         self._max_tokens = max_tokens
         self._limits = limits
         self._base_url = (base_url or BASE_URL).rstrip("/").removesuffix("/v1")
         self._vault = Vault() if vault is None else vault
-        self._models = ClaudeModels(model, self._get, clock)
+        self._models = ClaudeModels(model, self._get, clock, AbilityCache(ability_file))
         self._client: anthropic.AsyncAnthropic | None = None
         self._building = asyncio.Lock()
 
     async def warm(self) -> None:
-        """Import the SDK and build its client, so that the first request need not wait for it."""
+        """Import the SDK and build its client, so that no request waits for that."""
         if self._api_key is not None:
             await self._connected()
 
     async def aclose(self) -> None:
+        """Close the connections."""
         if self._client is not None:
             await self._client.close()
             self._client = None
 
     async def open(self, request: ChatRequest, model: str) -> Reply:
+        """Send the request; return once the answer has begun. Raises BackendError."""
         if self._api_key is None:
             raise BackendUnreachable(_NO_KEY, backend=self.name)
         try:
@@ -106,13 +113,25 @@ class ClaudeBackend:
         except BackendMisconfigured as error:
             if error.code != NO_SUCH_MODEL:
                 raise
-            told = await self._models.told_which(error.message)
-            raise BackendMisconfigured(told, backend=self.name, code=error.code) from None
+            message = await self._models.with_choices(error.message)
+            raise BackendMisconfigured(message, backend=self.name, code=error.code) from None
+
+    async def count_tokens(self, request: ChatRequest, model: str) -> int:
+        """Return Claude's count of the prompt of a Messages request. Raises BackendError."""
+        if self._api_key is None:
+            raise BackendUnreachable(_NO_KEY, backend=self.name)
+        body = _json(claude.passed_on(request.original or {}, model))
+        path = "/v1/messages/count_tokens"
+        async with self._answer(body, self._limits, request.headers, path) as chunks:
+            answer = self._parsed(b"".join([chunk async for chunk in chunks]))
+        if type(answer.get("input_tokens")) is not int:
+            raise BackendBroken("Claude sent no token count.", backend=self.name)
+        return int(answer["input_tokens"])
 
     async def probe(self) -> Status:
-        """Is there a key, and does it open the model? Asks the Models API, once in a long while.
+        """Return whether there is a key and it opens the model; asks the Models API once an hour.
 
-        Before the SDK is there (`warm`) the answer is taken to be yes: nobody shall wait for it.
+        Before the SDK is imported (`warm`) the answer is yes, so that no request waits for it.
         """
         if self._api_key is None:
             return Status("unconfigured", server="anthropic", detail=_NO_KEY)
@@ -123,7 +142,11 @@ class ClaudeBackend:
     # The two ways to answer
 
     async def _translate(self, request: ChatRequest, model: str) -> Translated:
-        way = _Way(self._models.abilities(model), lambda call_id: self._vault.get(call_id, model))
+        if claude.asks_for_abilities(request):
+            known = await self._models.find_abilities(model)
+        else:
+            known = self._models.abilities(model)
+        way = _Way(known, lambda call_id: self._vault.get(call_id, model))
         try:
             return await self._ask(request, model, way)
         except BackendRejected as error:
@@ -146,22 +169,25 @@ class ClaudeBackend:
         return Translated(events, model, sent.dropped)
 
     async def _other_way(self, error: BackendRejected, model: str, way: "_Way") -> "_Way":
-        """How to ask again after a refusal that may be about how we asked; else the same way."""
+        """Return another way to ask, if the refusal may be about this one; else the same way."""
         if error.code == CONTEXT_LENGTH:
             return way
         words = error.message.lower()
-        if not way.abilities.known:
+        if not self._models.is_learned(model):
             with contextlib.suppress(BackendError):
                 await self._models.look_up(model)
         known = self._models.abilities(model)
         if "tool_choice" in words:
             known = replace(known, forced_choice=False)
             self._models.learn(model, known)
+        if "effort" in words and known.efforts in (None, way.abilities.efforts):
+            known = replace(known, efforts=())
+            self._models.learn(model, known)
         thoughtless = "thinking" in words or "signature" in words
         return _Way(known, claude.forgetting if thoughtless else way.recall, "schema" in words)
 
     async def _events(
-        self, sent: claude.Encoded, model: str, whole: bool
+        self, sent: claude.ClaudeRequest, model: str, whole: bool
     ) -> AsyncGenerator[Event, None]:
         demand = {claude.DEMAND: sent.demand} if sent.demand else {}
         limits = for_whole(self._limits) if whole else self._limits
@@ -177,7 +203,7 @@ class ClaudeBackend:
                 yield event
 
     async def _relay(self, request: ChatRequest, original: dict[str, Any], model: str) -> Relayed:
-        """The caller speaks Claude's own format: its request and the answer pass as they are."""
+        """Pass on a request in Claude's own format, and the answer, without translation."""
 
         def note(usage: Usage | None) -> None:
             reply.usage = usage
@@ -191,7 +217,7 @@ class ClaudeBackend:
     async def _stream(
         self, body: bytes, headers: Mapping[str, str], note: Callable[[Usage | None], None]
     ) -> AsyncGenerator[bytes, None]:
-        tally = claude.Tally()
+        tally = claude.ClaudeTally()
         held: list[bytes] = []
         try:
             async with self._answer(body, self._limits, headers) as chunks:
@@ -206,10 +232,17 @@ class ClaudeBackend:
                         raise tally.failure
                     if tally.ended:
                         break
+        except BackendError:
+            if tally.failure is not None or tally.ending is None:
+                raise
         finally:
             note(tally.usage)
-        if not tally.ended:
-            raise BackendBroken("Claude's answer broke off before its end.", backend=self.name)
+        if tally.ending is None:
+            raise BackendBroken(
+                "Claude ended its stream before the end of the answer.", backend=self.name
+            )
+        if tally.ending:
+            yield tally.ending
 
     async def _document(
         self, body: bytes, headers: Mapping[str, str], note: Callable[[Usage | None], None]
@@ -224,13 +257,17 @@ class ClaudeBackend:
 
     @contextlib.asynccontextmanager
     async def _answer(
-        self, body: bytes, limits: TimeLimits, headers: Mapping[str, str] | None = None
+        self,
+        body: bytes,
+        limits: TimeLimits,
+        headers: Mapping[str, str] | None = None,
+        path: str = "/v1/messages",
     ) -> AsyncIterator[AsyncIterator[bytes]]:
-        """Send a Messages request; the bytes of its answer. Leaving early closes the connection."""
+        """Send a request and yield the bytes of its answer. Leaving early closes the connection."""
         with self._translating_errors():
             client = await self._connected()
             asked_at = asyncio.get_running_loop().time()
-            response = await self._send(client, body, headers or {})
+            response = await self._send(client, path, body, headers or {})
         with self._translating_errors(begun=True):
             try:
                 chunks = paced(response.aiter_bytes(), limits, self.name, asked_at)
@@ -244,7 +281,7 @@ class ClaudeBackend:
                 await response.aclose()
 
     async def _send(
-        self, client: "anthropic.AsyncAnthropic", body: bytes, headers: Mapping[str, str]
+        self, client: "anthropic.AsyncAnthropic", path: str, body: bytes, headers: Mapping[str, str]
     ) -> "httpx2.Response":
         import anthropic
 
@@ -256,11 +293,11 @@ class ClaudeBackend:
         try:
             with within(self._limits.first_byte_s):
                 try:
-                    return await _posted(client, body, sent)
+                    return await _posted(client, path, body, sent)
                 except anthropic.APIConnectionError as error:
                     if not was_stale(error, clock() - asked_at):
                         raise
-                return await _posted(client, body, sent)
+                return await _posted(client, path, body, sent)
         except TimeoutError:
             raise too_slow(self._limits, self.name) from None
 
@@ -276,12 +313,12 @@ class ClaudeBackend:
         import anthropic
         import httpx2
 
-        # No read timeout: time limits are ours. aiohttp reads 0 connections as no limit.
+        # No read timeout: `paced` sets the time limits. aiohttp reads 0 connections as no limit.
         timeout = httpx2.Timeout(None, connect=self._limits.connect_s)
         http_client = anthropic.DefaultAioHttpClient(
             timeout=timeout,
             limits=httpx2.Limits(max_connections=0, keepalive_expiry=30),
-            verify=self._base_url.startswith("https:"),  # else certificates are read for nothing
+            verify=self._base_url.startswith("https:"),  # reading certificates takes time
             follow_redirects=False,
             trust_env=may_use_proxy(self._base_url),
         )
@@ -295,9 +332,9 @@ class ClaudeBackend:
 
     @contextlib.contextmanager
     def _translating_errors(self, *, begun: bool = False) -> Iterator[None]:
-        """The SDK's errors and those of the libraries beneath it as ours, keys cleaned away.
+        """Convert errors of the SDK and its libraries to BackendErrors without keys.
 
-        `begun`: the answer has begun, so that a lost connection is an answer cut off.
+        `begun`: the answer has begun, so a lost connection means an answer that was cut off.
         """
         try:
             yield
@@ -319,11 +356,11 @@ class ClaudeBackend:
         if not isinstance(error, anthropic.APIStatusError):
             return BackendError(self._cleaned(str(error)), backend=self.name)
         status = error.status_code
-        told = error.body.get("error") if isinstance(error.body, dict) else None
-        if not isinstance(told, dict):
-            told = {"message": f"Claude answered HTTP {status} without an error that can be read."}
-        told = told | {"message": self._cleaned(str(told.get("message") or ""))}
-        return claude.failure(told, status, retry_after_s(error.response.headers))
+        detail = error.body.get("error") if isinstance(error.body, dict) else None
+        if not isinstance(detail, dict):
+            detail = {"message": f"Claude answered HTTP {status} without a readable error."}
+        detail = detail | {"message": self._cleaned(str(detail.get("message") or ""))}
+        return claude.failure(detail, status, retry_after_s(error.response.headers))
 
     def _cleaned(self, message: str) -> str:
         return redact(message, (self._api_key,) if self._api_key else ())
@@ -360,14 +397,14 @@ class _Way:
 
 
 async def _posted(
-    client: "anthropic.AsyncAnthropic", body: bytes, headers: Mapping[str, Any]
+    client: "anthropic.AsyncAnthropic", path: str, body: bytes, headers: Mapping[str, Any]
 ) -> "httpx2.Response":
-    """The answer, unread: with this cast_to the SDK hands out the response as it is."""
+    """Return the unread answer: with this cast_to the SDK hands out the response itself."""
     import anthropic
     import httpx2
 
     response = await client.post(
-        "/v1/messages",
+        path,
         cast_to=httpx2.Response,
         content=body,
         options={"headers": headers},
@@ -386,6 +423,6 @@ def _sdk_errors() -> "type[anthropic.AnthropicError]":
 def _json(body: dict[str, Any]) -> bytes:
     try:
         return orjson.dumps(body)
-    except TypeError:  # it goes deeper than orjson does
+    except TypeError:  # nested deeper than orjson writes
         message = "The request is nested too deeply for Claude."
         raise BackendUnfit(message, backend=ClaudeBackend.name) from None

@@ -1,58 +1,112 @@
-"""What Anthropic's Models API says of a key's models; asked for once in a long while."""
+"""The models of an Anthropic key: their abilities and the state of the one in the settings.
 
+The Models API is asked once an hour. Until it has answered, the abilities from the last run count,
+and for other models those of the built-in table.
+"""
+
+import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Any, Final
 from urllib.parse import quote
 
 from router.backend import Model, State, Status
-from router.clouds.failures import NO_SUCH_MODEL
+from router.clouds.ability_cache import AbilityCache
 from router.errors import BackendError, BackendMisconfigured, BackendTimeout, BackendUnreachable
-from router.wire.anthropic import claude
-from router.wire.anthropic.claude_model import Abilities, abilities, model_names
+from router.wire.anthropic.claude_model import (
+    COMMON_EFFORTS,
+    Abilities,
+    abilities,
+    built_in,
+    model_names,
+)
+from router.wire.failures import NO_SUCH_MODEL
 
 Get = Callable[[str], Awaitable[dict[str, Any]]]
-"""Fetches a JSON object by its path; raises BackendError."""
+"""Fetches a JSON object by its path. Raises BackendError."""
 
 HOLDS_S: Final = 3600.0
-"""How long what it said is taken to be true."""
+"""How long an answer of the Models API is valid."""
 FAILURE_HOLDS_S: Final = 10.0
+LOOK_UP_S: Final = 3.0
+"""How long a request may wait for the abilities of a model that nothing is known about."""
 
 
 class ClaudeModels:
     """The models of one key. `model` is the one that the settings name."""
 
-    def __init__(self, model: str, get: Get, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, model: str, get: Get, clock: Callable[[], float], cache: AbilityCache
+    ) -> None:
         self._model = model
         self._get = get
         self._clock = clock
-        self._abilities: dict[str, Abilities] = {}
+        self._cache = cache
+        self._stored: dict[str, Abilities] | None = None
+        self._learned: dict[str, Abilities] = {}
+        self._failed_at: dict[str, float] = {}
         self._status: Status | None = None
         self._holds_until = 0.0
 
     def abilities(self, model: str) -> Abilities:
-        """What is known by now, without asking."""
-        return self._abilities.get(model, claude.UNKNOWN)
+        """Return what is known of a model now, without asking."""
+        if model in self._learned:
+            return self._learned[model]
+        if self._stored is None:
+            self._stored = self._cache.load()
+        return self._stored.get(model) or built_in(model)
+
+    def is_learned(self, model: str) -> bool:
+        """Return whether the Models API, or a refusal, has said what the model can do."""
+        return model in self._learned
+
+    async def find_abilities(self, model: str) -> Abilities:
+        """Return the abilities of a model; ask the Models API if nothing is known of it yet.
+
+        If it does not answer, the effort levels that most models have are assumed: Claude refuses
+        a level that the model lacks, and the request is sent again without it.
+        """
+        if not (self.is_learned(model) or self.abilities(model).known or self._has_failed(model)):
+            try:
+                async with asyncio.timeout(LOOK_UP_S):
+                    await self.look_up(model)
+            except (BackendError, TimeoutError):
+                self._failed_at[model] = self._clock()
+        known = self.abilities(model)
+        if known.efforts is None and not self.is_learned(model):
+            return replace(known, efforts=COMMON_EFFORTS)
+        return known
+
+    def _has_failed(self, model: str) -> bool:
+        """Return whether the Models API failed to answer for this model a moment ago."""
+        failed_at = self._failed_at.get(model)
+        return failed_at is not None and self._clock() < failed_at + FAILURE_HOLDS_S
 
     def learn(self, model: str, known: Abilities) -> None:
-        self._abilities[model] = known
+        """Take over what the API has said of a model."""
+        self._learned[model] = known
 
     async def look_up(self, model: str) -> dict[str, Any]:
-        """The Models API's word on a model; remembers its abilities."""
+        """Ask the Models API for a model, and keep its abilities. Raises BackendError."""
         info = await self._get(f"/v1/models/{quote(model, safe='')}")
-        self.learn(model, abilities(info))
+        found = abilities(info)
+        if found != self.abilities(model):
+            self._stored = {**(self._stored or {}), model: found}
+            await asyncio.to_thread(self._cache.save, self._stored)
+        self.learn(model, found)
         return info
 
     async def status(self) -> Status:
-        """Does the key open the model? Never raises; spends no tokens."""
+        """Return whether the key opens the model. Never raises; spends no tokens."""
         if self._status is None or self._clock() >= self._holds_until:
             self._status = await self._look()
             good = self._status.latency_ms is not None
             self._holds_until = self._clock() + (HOLDS_S if good else FAILURE_HOLDS_S)
         return self._status
 
-    async def told_which(self, why: str) -> str:
-        """`why`, and which models there are to choose from."""
-        return _told(why, await self._names())
+    async def with_choices(self, why: str) -> str:
+        """Return `why`, followed by the models that the key can use."""
+        return _with_choices(why, await self._names())
 
     async def _look(self) -> Status:
         began = self._clock()
@@ -64,12 +118,12 @@ class ClaudeModels:
             return _status("locked", error.message)
         except (BackendTimeout, BackendUnreachable) as error:
             return _status("down", error.message)
-        except BackendError as error:  # it is there, only its Models API is not well
+        except BackendError as error:  # it answers, only its Models API fails
             return _status("ready", error.message, Model(self._model))
         latency_ms = (self._clock() - began) * 1000
         lifecycle = info.get("lifecycle")
         if lifecycle == "retired":
-            return _status("down", await self.told_which(f"{self._model} is retired."))
+            return _status("down", await self.with_choices(f"{self._model} is retired."))
         detail = ""
         if lifecycle == "deprecated":
             last_day = str(info.get("retires_at") or "")[:10] or "a day not yet set"
@@ -80,11 +134,11 @@ class ClaudeModels:
         return Status("ready", model, (model,), "anthropic", latency_ms, detail)
 
     async def _without_model(self) -> Status:
-        """The model is not there. A server without a Models API is taken at its word."""
+        """Return the status for a model that was not found; a gateway may have no Models API."""
         names = await self._names()
         if not names or self._model in names:
             return _status("ready", "", Model(self._model))
-        return _status("down", _told(f"This key has no model {self._model}.", names))
+        return _status("down", _with_choices(f"This key has no model {self._model}.", names))
 
     async def _names(self) -> list[str]:
         try:
@@ -93,7 +147,7 @@ class ClaudeModels:
             return []
 
 
-def _told(why: str, names: list[str]) -> str:
+def _with_choices(why: str, names: list[str]) -> str:
     choice = f"one of: {', '.join(names)}" if names else "a model of yours"
     return f"{why} Set ANTHROPIC_MODEL to {choice}."
 

@@ -1,9 +1,9 @@
 """GeminiBackend: Google's generateContent through the google-genai SDK.
 
 The SDK makes the address, signs the request, sends it and reads its errors. Its pydantic models
-cost 250 µs of CPU a token and 10 ms for an agent's prompt; both ways around them are public ones:
-the body goes in whole as `HttpOptions.extra_body`, and the HTTP transport that the SDK is given
-(`gemini_transport.py`) keeps the answer's bytes back for `wire/generate_content.py`.
+take 250 µs of CPU for a token and 10 ms for an agent's prompt. Two public features avoid them: the
+body goes in whole as `HttpOptions.extra_body`, and the HTTP transport (`gemini_transport.py`)
+keeps the answer's bytes for `wire/gemini/reply.py`.
 """
 
 import asyncio
@@ -54,7 +54,7 @@ _NO_KEY: Final = "Gemini is not configured: set GEMINI_API_KEY."
 
 
 class GeminiBackend:
-    """Gemini, as a backend of the router."""
+    """Gemini as a backend of the router."""
 
     name: Final = generate_content.NAME
 
@@ -69,8 +69,8 @@ class GeminiBackend:
         pictures: Pictures | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`model` is the one that `probe()` looks at; `base_url` may end with an API version, which
-        is then left to the model."""
+        """`model` is the one that `probe()` looks at. `base_url` may end with an API version, which
+        is ignored: the model decides."""
         self._api_key = api_key
         self._secrets = (api_key,) if api_key else ()
         self._model = model
@@ -84,11 +84,12 @@ class GeminiBackend:
         self._building = asyncio.Lock()
 
     async def warm(self) -> None:
-        """Import the SDK and build its client, so that the first request need not wait for it."""
+        """Import the SDK and build its client, so that no request waits for that."""
         if self._api_key is not None:
             await self._connected()
 
     async def aclose(self) -> None:
+        """Close the connections."""
         if self._client is not None and self._http is not None:
             self._client.close()
             await self._http.aclose()
@@ -97,13 +98,13 @@ class GeminiBackend:
     async def open(self, request: ChatRequest, model: str) -> Translated:
         """Send the request; return once the answer has begun. Raises BackendError.
 
-        A body that is refused is sent once more in the simplest form there is of it.
+        A body that is refused is sent once more in its simplest form.
         """
         if self._api_key is None:
             raise BackendUnreachable(_NO_KEY, backend=self.name)
         pictures = await self._fetched(request)
 
-        def encoded(*, strict: bool) -> generate_content.Encoded:
+        def encoded(*, strict: bool) -> generate_content.GeminiRequest:
             limits = self._models.limits(model)
             return generate_content.encode(
                 request,
@@ -131,16 +132,16 @@ class GeminiBackend:
             try:
                 events = await self._begun(request, sent, model)
             except BackendRejected:
-                raise refused from None  # its message is about what the caller wrote
+                raise refused from None  # its message is about the caller's own body
         except generate_content.UnknownGeminiModel as error:
-            told = await self._models.told_which(error.message)
-            raise BackendMisconfigured(told, backend=self.name, code=error.code) from None
+            message = await self._models.with_choices(error.message)
+            raise BackendMisconfigured(message, backend=self.name, code=error.code) from None
         return Translated(events, model, sent.dropped)
 
     async def probe(self) -> Status:
-        """Is there a key, and does it open the model? Asks the Models API, once in a long while.
+        """Return whether there is a key and it opens the model; asks the Models API once an hour.
 
-        Before the SDK is there (`warm`) the answer is taken to be yes: nobody shall wait for it.
+        Before the SDK is imported (`warm`) the answer is yes, so that no request waits for it.
         """
         if self._api_key is None:
             return Status("unconfigured", server=self.name, detail=_NO_KEY)
@@ -151,10 +152,13 @@ class GeminiBackend:
     # One answer
 
     async def _begun(
-        self, request: ChatRequest, sent: generate_content.Encoded, model: str
+        self, request: ChatRequest, sent: generate_content.GeminiRequest, model: str
     ) -> Items[Event]:
-        """The answer, once it has begun; asked for again if the model's first try is unusable, or
-        if it takes the beta of the API."""
+        """Return the answer once it has begun.
+
+        It is requested again if the model's first answer is unusable, or with the beta of the API
+        if the stable version lacks the model or a field.
+        """
         most_tokens = sent.body.get("generationConfig", {}).get("maxOutputTokens")
         whole = comes_whole(request, most_tokens, self._limits)
         try:
@@ -167,7 +171,7 @@ class GeminiBackend:
         return await primed(self._events(sent, model, whole), self.name)
 
     async def _events(
-        self, sent: generate_content.Encoded, model: str, whole: bool
+        self, sent: generate_content.GeminiRequest, model: str, whole: bool
     ) -> AsyncGenerator[Event, None]:
         client = await self._connected()
         decode = generate_content.decode_whole if whole else generate_content.decode
@@ -184,7 +188,7 @@ class GeminiBackend:
     async def _chunks(
         self, client: "genai.Client", body: Mapping[str, Any], model: str, whole: bool
     ) -> AsyncGenerator[bytes, None]:
-        """Send a body; the answer's bytes as they come. Closing it closes the connection."""
+        """Send a body; yield the answer's bytes. Closing the generator closes the connection."""
         limits = for_whole(self._limits) if whole else self._limits
         asked_at = asyncio.get_running_loop().time()
         try:
@@ -206,7 +210,7 @@ class GeminiBackend:
     async def _send(
         self, client: "genai.Client", body: Mapping[str, Any], model: str, whole: bool
     ) -> "aiohttp.ClientResponse":
-        """Send a body; the answer as soon as it begins, unread."""
+        """Send a body; return the answer, unread, as soon as it begins."""
         from google.genai import types
 
         from router.clouds.gemini_transport import unread
@@ -219,7 +223,7 @@ class GeminiBackend:
         answers: list[aiohttp.ClientResponse] = []
         token = unread.set(answers)
         try:
-            # There must be `contents`, whose place the body takes: the cheapest that there are.
+            # The SDK requires `contents`; the body replaces them.
             contents = types.Content()
             if whole:
                 await client.aio.models.generate_content(
@@ -229,7 +233,7 @@ class GeminiBackend:
                 stream = await client.aio.models.generate_content_stream(
                     model=model, contents=contents, config=config
                 )
-                async for _ in stream:  # sends it; there is nothing for the SDK to read
+                async for _ in stream:  # sends it; nothing is left for the SDK to read
                     pass
         except BaseException:
             for answer in answers:
@@ -245,7 +249,7 @@ class GeminiBackend:
             return await self._pictures.fetch(urls)
         except PictureError as error:
             raise BackendUnfit(
-                f"Gemini wants pictures in the request itself. {error}",
+                f"Gemini needs pictures in the request itself. {error}",
                 backend=self.name,
                 param=urls[error.url],
             ) from None
@@ -265,9 +269,9 @@ class GeminiBackend:
         from google import genai
         from google.genai import types
 
-        from router.clouds.gemini_transport import Transport
+        from router.clouds.gemini_transport import GeminiTransport
 
-        transport = Transport(self._limits.connect_s, may_use_proxy(self._base_url))
+        transport = GeminiTransport(self._limits.connect_s, may_use_proxy(self._base_url))
         http = httpx2.AsyncClient(transport=transport)
         options = types.HttpOptions(base_url=self._base_url, httpx_async_client=http)
         with self._translating_errors():
@@ -275,7 +279,7 @@ class GeminiBackend:
 
     @contextlib.contextmanager
     def _translating_errors(self) -> Iterator[None]:
-        """The SDK's errors and those of the libraries beneath it as ours, keys cleaned away."""
+        """Convert errors of the SDK and its libraries to BackendErrors without keys."""
         from google.genai import errors
 
         try:
@@ -291,8 +295,10 @@ class GeminiBackend:
             message = "The request is nested too deeply for Gemini."
             raise BackendUnfit(message, backend=self.name) from None
         except (UnicodeDecodeError, JSONDecodeError, errors.UnknownApiResponseError):
-            raise BackendBroken("Gemini sent what cannot be read.", backend=self.name) from None
-        except ValueError as error:  # what the SDK itself refuses: a key, an address, a model
+            raise BackendBroken(
+                "Gemini sent an answer that cannot be read.", backend=self.name
+            ) from None
+        except ValueError as error:  # the SDK itself refuses a key, an address or a model
             said = redact(str(error).partition("\n")[0], self._secrets)
             raise BackendMisconfigured(
                 f"GEMINI_API_KEY, GEMINI_BASE_URL or GEMINI_MODEL cannot be used: {said}",

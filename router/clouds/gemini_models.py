@@ -1,4 +1,7 @@
-"""What Google's Models API says of a key's models; asked for once in a long while."""
+"""The models of a Gemini key: their limits, and the state of the one in the settings.
+
+The Models API is asked once an hour.
+"""
 
 import asyncio
 import re
@@ -6,33 +9,33 @@ from collections.abc import Awaitable, Callable
 from typing import Final, NamedTuple
 
 from router.backend import Model, Status
-from router.clouds.failures import NO_SUCH_MODEL
 from router.errors import BackendError, BackendMisconfigured
+from router.wire.failures import NO_SUCH_MODEL
 from router.wire.gemini import generate_content
 
 HOLDS_S: Final = 3600.0
-"""How long what it said is taken to be true."""
+"""How long an answer of the Models API is valid."""
 FAILURE_HOLDS_S: Final = 10.0
 LIMIT_S: Final = 10.0
-"""How long it may take to answer."""
+"""Time limit of a request to the Models API."""
 
 STABLE: Final = "v1"
 BETA: Final = "v1beta"
 _PREVIEW: Final = re.compile(r"latest|preview|exp")
-"""Models that only the beta of the API has; the others are asked for where it is stable."""
+"""Models that only the beta of the API has; for all others the stable version is asked first."""
 
 
 class Limits(NamedTuple):
-    """The most tokens that a model reads and writes, where it is known."""
+    """The most tokens that a model reads and writes; None if unknown."""
 
     input_tokens: int | None = None
     output_tokens: int | None = None
 
 
 Find = Callable[[str, str], Awaitable[Limits]]
-"""Looks a model up in a version of the API; raises UnknownGeminiModel and other BackendErrors."""
+"""Looks up a model in a version of the API. Raises UnknownGeminiModel and other BackendErrors."""
 Names = Callable[[], Awaitable[list[str]]]
-"""The models that the key can use; raises BackendError."""
+"""Returns the models that the key can use. Raises BackendError."""
 
 
 class GeminiModels:
@@ -49,23 +52,23 @@ class GeminiModels:
         self._holds_until = 0.0
 
     def version(self, model: str) -> str:
-        """The version of the API to ask for a model."""
+        """Return the version of the API to use for a model."""
         beta = model in self._only_beta or _PREVIEW.search(model)
         return BETA if beta else STABLE
 
     def turn_to_beta(self, model: str) -> bool:
-        """The stable API lacks a model or what was asked of it: is there another one to ask?"""
+        """Switch a model to the beta of the API; return False if it uses the beta already."""
         if self.version(model) == BETA:
             return False
         self._only_beta.add(model)
         return True
 
     def limits(self, model: str) -> Limits | None:
-        """What is known by now, without asking."""
+        """Return what is known now, without asking."""
         return self._limits.get(model)
 
     async def look_up(self, model: str) -> Limits:
-        """The Models API's word on a model; remembers it. Raises BackendError."""
+        """Ask the Models API for a model, and keep its limits. Raises BackendError."""
         async with asyncio.timeout(LIMIT_S):
             version = self.version(model)
             try:
@@ -79,14 +82,14 @@ class GeminiModels:
         return found
 
     async def status(self) -> Status:
-        """Does the key open the model? Never raises; spends no tokens."""
+        """Return whether the key opens the model. Never raises; spends no tokens."""
         if self._status is None or self._clock() >= self._holds_until:
             self._status = await self._look()
             self._holds_until = self._clock() + (HOLDS_S if self._status.up else FAILURE_HOLDS_S)
         return self._status
 
-    async def told_which(self, why: str) -> str:
-        """`why`, and which models there are to choose from, if that can be had."""
+    async def with_choices(self, why: str) -> str:
+        """Return `why`, followed by the models that the key can use, if they can be listed."""
         try:
             async with asyncio.timeout(LIMIT_S):
                 names = await self._names()
@@ -100,9 +103,9 @@ class GeminiModels:
             limit = (await self.look_up(self._model)).input_tokens
         except generate_content.UnknownGeminiModel as error:
             if error.code == NO_SUCH_MODEL:
-                detail = await self.told_which(error.message)
+                detail = await self.with_choices(error.message)
                 return Status("down", server=generate_content.NAME, detail=detail)
-            limit = None  # a proxy at GEMINI_BASE_URL that has no Models API
+            limit = None  # a proxy at GEMINI_BASE_URL without a Models API
         except BackendMisconfigured as error:
             return Status("locked", server=generate_content.NAME, detail=error.message)
         except BackendError as error:

@@ -1,6 +1,6 @@
-"""The HTTP beneath the google-genai SDK: aiohttp, and a way to keep an answer unread.
+"""The HTTP transport of the google-genai SDK: aiohttp, with a way to keep an answer unread.
 
-Import it only with the SDK: it needs httpx2, whose transport protocol is what the SDK speaks.
+Import it only together with the SDK: it implements the transport protocol of httpx2.
 """
 
 import asyncio
@@ -14,20 +14,22 @@ from yarl import URL
 from router.clouds.calls import was_stale
 
 unread: Final[ContextVar[list[aiohttp.ClientResponse] | None]] = ContextVar("unread", default=None)
-"""Where set, a successful answer is put here, and the SDK is shown an empty one.
+"""If set, a successful answer is put here, and the SDK gets an empty one, with nothing to parse.
 
-The SDK then has nothing to parse, and whoever set it reads the answer and must close it.
+The code that sets it must read and close the answer.
 """
 
 _OURS: Final = frozenset({b"host", b"content-length", b"connection", b"accept-encoding"})
-"""Headers that aiohttp writes itself."""
+"""Headers that aiohttp sets itself."""
 
 _SHOWN: Final = ("content-type", "retry-after")
 
 
-class Transport(httpx2.AsyncBaseTransport):
-    """Sends what the SDK has made ready. Redirects are answers; nothing is tried twice, but over a
-    connection that had been closed meanwhile."""
+class GeminiTransport(httpx2.AsyncBaseTransport):
+    """Sends the requests of the SDK. Redirects are not followed.
+
+    A request is repeated only if its kept connection had been closed meanwhile.
+    """
 
     def __init__(self, connect_timeout_s: float, may_use_proxy: bool = True) -> None:
         self._connect_timeout_s = connect_timeout_s
@@ -36,6 +38,7 @@ class Transport(httpx2.AsyncBaseTransport):
         self._session: aiohttp.ClientSession | None = None
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        """Send a request; return its answer."""
         clock = asyncio.get_running_loop().time
         asked_at = clock()
         try:
@@ -64,6 +67,7 @@ class Transport(httpx2.AsyncBaseTransport):
         )
 
     async def aclose(self) -> None:
+        """Close the connections."""
         if self._session is not None:
             await self._session.close()
             self._session = None
@@ -73,7 +77,7 @@ class Transport(httpx2.AsyncBaseTransport):
             self._session = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(limit=0, ssl=self._ssl),
                 cookie_jar=aiohttp.DummyCookieJar(),
-                # Only connecting is limited here: how long an answer may take depends on which.
+                # Only connecting is limited here; `paced` limits the answer.
                 timeout=aiohttp.ClientTimeout(total=None, connect=self._connect_timeout_s),
                 headers={"Accept-Encoding": "identity"},
                 trust_env=self._may_use_proxy,

@@ -1,7 +1,7 @@
-"""Pictures from the web, for backends that want them inside the request.
+"""Download of pictures from the web, for backends that need them inside the request.
 
-The address is the caller's, so it must lead to nothing but the public internet: every socket is
-vetted when it is opened, whatever a name resolves to and wherever a redirect leads.
+The address is the caller's, so only the public internet may be reached: every socket is checked
+when it is opened, after names are resolved and for each redirect.
 """
 
 import asyncio
@@ -14,34 +14,34 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 if TYPE_CHECKING:
-    import aiohttp  # imported late: only few requests need it, and it takes 0.1 s and 10 MB
+    import aiohttp  # imported late: few requests need it, and it takes 0.1 s and 10 MB
 
 MAX_BYTES: Final = 32 * 2**20
 MAX_PICTURES: Final = 50
-"""Both limits are for one request, all its pictures together."""
+"""Both limits apply to all pictures of one request together."""
 MAX_REDIRECTS: Final = 3
 TIMEOUT_S: Final = 10.0
-"""For one picture, from the name's resolution to its last byte."""
+"""Time limit of one picture, from resolving the name to the last byte."""
 KEPT_S: Final = 600.0
-"""A conversation brings its pictures along on every turn, and wants them unchanged."""
+"""A conversation repeats its pictures on every turn, and they should not change."""
 MAX_KEPT_BYTES: Final = 64 * 2**20
 
 _NAT64: Final = ipaddress.ip_network("64:ff9b::/96")
 _SPECIAL: Final = tuple(map(ipaddress.ip_network, ("192.0.0.0/24", "64:ff9b:1::/48", "fec0::/10")))
-"""Not global either, though not every Python 3.11 says so."""
+"""Not public either; some releases of Python 3.11 do not know that."""
 
 _MIME: Final = re.compile(r"image/[\w.+-]+", re.ASCII)
 
 
 class Picture(NamedTuple):
-    """A picture and what it says it is."""
+    """A picture and the media type of its server."""
 
     data: bytes
     mime_type: str
 
 
 class PictureError(Exception):
-    """A picture that cannot be had. `url` is the caller's; the message does not repeat it."""
+    """A picture cannot be downloaded. `url` is the caller's; the message does not contain it."""
 
     def __init__(self, message: str, url: str) -> None:
         super().__init__(message)
@@ -49,7 +49,7 @@ class PictureError(Exception):
 
 
 def is_public(address: str) -> bool:
-    """Is this IP address on the public internet, also behind every way to wrap an IPv4 address?"""
+    """Return whether an IP address is public; also checks IPv4 addresses inside IPv6 ones."""
     ip = ipaddress.ip_address(address.partition("%")[0])
     if isinstance(ip, ipaddress.IPv6Address):
         wrapped = ip.ipv4_mapped or ip.sixtofour or (ip.teredo[1] if ip.teredo else None)
@@ -62,7 +62,7 @@ def is_public(address: str) -> bool:
 
 
 class Pictures:
-    """Fetches pictures. Opens nothing until the first one."""
+    """Downloads pictures and keeps them for a while. Opens nothing before the first one."""
 
     def __init__(
         self,
@@ -80,7 +80,7 @@ class Pictures:
         """By URL, the oldest first, each with the time until which it is kept."""
 
     async def fetch(self, urls: Iterable[str]) -> dict[str, Picture]:
-        """All of them, at the same time. Raises PictureError for the first that cannot be had."""
+        """Download all pictures at the same time. Raises PictureError for the first that fails."""
         urls = list(dict.fromkeys(urls))
         self._forget_old()
         found = {url: self._kept[url][1] for url in urls if url in self._kept}
@@ -97,7 +97,7 @@ class Pictures:
             raise PictureError(f"More than {MAX_PICTURES} pictures to fetch.", wanted[MAX_PICTURES])
         import aiohttp
 
-        # No cookies, no proxy, no credentials from the environment: a stranger's request.
+        # The address is not trusted: no cookies, proxy or credentials from the environment.
         async with aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=8, socket_factory=self._vetted_socket),
             cookie_jar=aiohttp.DummyCookieJar(),
@@ -125,7 +125,7 @@ class Pictures:
         except aiohttp.TooManyRedirects:
             message = f"redirects more than {MAX_REDIRECTS} times"
         except aiohttp.InvalidURL:
-            message = "has no address that is a URL"
+            message = "has an address that is not a URL"
         except aiohttp.ClientConnectorError as error:
             refused = isinstance(error.os_error, _NotPublic)
             message = str(error.os_error) if refused else "could not be reached"
@@ -146,9 +146,9 @@ class Pictures:
             raise PictureError(f"The picture's server answered with {answer.status}.", url)
         mime_type = answer.content_type.lower()
         if not _MIME.fullmatch(mime_type):
-            raise PictureError(f"The picture is no picture but {mime_type!r}.", url)
+            raise PictureError(f"The address leads to {mime_type!r}, not to a picture.", url)
         if answer.headers.get("Content-Encoding", "identity") != "identity":
-            raise PictureError("The picture is compressed, which nobody asked for.", url)
+            raise PictureError("The picture came compressed, which was not asked for.", url)
         data = bytearray()
         async for chunk in answer.content.iter_any():
             data += chunk
@@ -158,7 +158,7 @@ class Pictures:
         return Picture(bytes(data), mime_type)
 
     def _vetted_socket(self, info: tuple[Any, ...]) -> socket.socket:
-        """A socket for one resolved address: what is vetted here is what is connected to."""
+        """Return a socket for one resolved address, after checking that address."""
         family, kind, protocol, _, address = info
         if not self._allowed(address[0]):
             raise _NotPublic("is not on the public internet")
@@ -167,10 +167,10 @@ class Pictures:
 
 @dataclass(slots=True)
 class _Room:
-    """Bytes that the pictures of one request may still take."""
+    """The bytes that are left for the pictures of one request."""
 
     left: int
 
 
 class _NotPublic(OSError):
-    """An address that is refused before anything is sent to it."""
+    """An address that is not public; nothing is sent to it."""

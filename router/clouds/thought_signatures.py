@@ -1,7 +1,7 @@
-"""Opaque backend data that must come back to the model that made it: thinking blocks, signatures.
+"""Store of opaque data that must return to the model that made it: thinking blocks, signatures.
 
-Chat Completions has no place for such data, so it is kept here by the id of the tool call it came
-with and the exact model. Bounded; what is lost costs a model its train of thought, nothing more.
+Chat Completions has no field for such data, so it is kept by the id of its tool call and the exact
+model. The store is bounded; without its data a model only loses its earlier thoughts.
 """
 
 from collections import OrderedDict
@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 MAX_BYTES: Final = 64 * 2**20
-"""Rough size of all that is kept: some thousand tool calls with long thoughts."""
+"""Limit of the estimated size: some thousand tool calls with long thoughts."""
 
 
 class Vault:
@@ -21,7 +21,7 @@ class Vault:
         self._entries: OrderedDict[tuple[str, str], tuple[Mapping[str, Any], int]] = OrderedDict()
 
     def put(self, call_id: str, model: str, extra: Mapping[str, Any]) -> None:
-        """Keep `extra` for a tool call of `model`; an older entry of the same call is replaced."""
+        """Store `extra` for a tool call of `model`; replace an older entry of the same call."""
         key = (call_id, model)
         size = _size_bytes(extra) + len(call_id) + len(model)
         self._forget(key)
@@ -33,7 +33,7 @@ class Vault:
             self._forget(next(iter(self._entries)))
 
     def get(self, call_id: str, model: str) -> Mapping[str, Any] | None:
-        """What came with this tool call, if this very model made it and it is still here."""
+        """Return the data of a tool call, if this model made it and it is still stored."""
         key = (call_id, model)
         if (entry := self._entries.get(key)) is None:
             return None
@@ -49,7 +49,7 @@ class Vault:
 
 
 def _size_bytes(value: Any) -> int:
-    """Rough: what the text and bytes in it take, and a little for each thing that holds them."""
+    """Return an estimate: the size of texts and bytes, and a constant for each object."""
     match value:
         case str() | bytes():
             return 64 + len(value)

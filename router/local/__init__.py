@@ -1,1 +1,1 @@
-"""What a local server is, can do now, and takes."""
+"""Local servers: discovery, their formats and limits, and a small HTTP client."""

@@ -1,7 +1,7 @@
-"""What the local server is, and what its models can do now.
+"""Discovery of the kind of a local server and of its models.
 
-Asked of the server itself, for it alone knows which model is loaded, and with which context
-length. The first look finds out what kind of server it is; later ones ask what that kind is asked.
+Only the server itself knows which model is loaded and with which context length. The first look
+finds the kind of server; later ones send only the requests for that kind.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ import orjson
 
 from router.backend import Model, Status
 from router.local.servers import (
-    Entry,
+    ListedModel,
     lmstudio,
     lmstudio_v0,
     ollama,
@@ -27,10 +27,10 @@ from router.local.servers import (
 )
 
 Get = Callable[[str], Awaitable[tuple[int, bytes]]]
-"""URL to status and body. Raises OSError (TimeoutError is one) when there is no answer."""
+"""URL to status and body. Raises OSError (TimeoutError is one) if there is no answer."""
 Post = Callable[[str, dict[str, Any]], Awaitable[tuple[int, bytes]]]
 """The same for a POST of JSON."""
-Found = tuple[str, list[Entry]]
+Found = tuple[str, list[ListedModel]]
 """The kind of a server, and its models."""
 
 SHOW_TIMEOUT_S: Final = 3.0
@@ -49,11 +49,11 @@ log = logging.getLogger("router")
 
 
 class _Locked(Exception):
-    """The server wants a key, or another one."""
+    """The server needs a key, or another one."""
 
 
 class _Loading(Exception):
-    """The server is up, but still reads its model."""
+    """The server answers, but is still loading its model."""
 
 
 class Discovery:
@@ -69,10 +69,10 @@ class Discovery:
         self._kind = ""
         self._last_status = 0
         self._details: dict[Model, object] = {}
-        """What does not change while a model runs: asked once."""
+        """Details that do not change while a model runs, requested once."""
 
     async def look(self) -> Status:
-        """One look; never raises."""
+        """Return the status now; never raises."""
         began = time.perf_counter()
         try:
             found = await self._found()
@@ -87,7 +87,7 @@ class Discovery:
         except _Locked:
             return Status(
                 "locked",
-                detail=f"{self._base} wants a key: set LOCAL_API_KEY to a token that it accepts.",
+                detail=f"{self._base} needs a key: set LOCAL_API_KEY to a token that it accepts.",
             )
         except _Loading:
             model = Model(self._wanted, loaded=False)
@@ -104,9 +104,9 @@ class Discovery:
         return replace(_status(*found, self._wanted), latency_ms=latency_ms)
 
     async def warm_up(self, post: Post, model: str) -> bool:
-        """Have the server load this model; False if it needs not or could not.
+        """Make the server load this model; return whether it has done so now.
 
-        Returns when it is loaded, which takes as long as `post` waits. Raises what `post` raises.
+        Returns once it is loaded, within the time limit of `post`. Raises what `post` raises.
         """
         # Looked at again first: it may be loaded by now.
         status = await self.look()
@@ -118,12 +118,12 @@ class Discovery:
         if not _is_cold(status, model):
             return False
         if status.server == "ollama":
-            # Without a prompt it only loads.
+            # A request without a prompt only loads the model.
             code, body = await post(self._root + "/api/generate", {"model": model})
         else:
-            # As a request would: then it stays as long as the user has set for such models.
+            # Loaded by a request, it stays as long as the user has set for such models.
             code, body = await post(self._base + "/chat/completions", ONE_TOKEN | {"model": model})
-        # It may be set not to load a model that is asked, or let another one answer.
+        # Some servers are set not to load models on request, or let another model answer.
         path = LOAD_PATHS.get(status.server)
         ignored = path and (code == 200 or _WANTS_LOADING.search(body))
         if ignored and _is_cold(await self.look(), model):
@@ -164,7 +164,7 @@ class Discovery:
         if entries is None:
             return None
         for i, entry in enumerate(entries):
-            # A server holds hundreds of models; the ones that may answer are of interest.
+            # A server may hold hundreds of models; only those that may answer are examined.
             if entry.model.loaded or _answers_to(entry, self._wanted):
                 model, chats = with_ollama_show(entry.model, await self._show(entry.model))
                 entries[i] = replace(entry, model=model, chat=chats and entry.chat)
@@ -195,9 +195,9 @@ class Discovery:
         return await self._json(f"{self._root}/props{query}")
 
     async def _json(self, url: str, *, final: bool = False) -> object:
-        """The JSON at this address, None if there is none.
+        """Return the JSON at this address; None if there is none.
 
-        Raises _Loading, and _Locked at the last address: some proxies forbid what they do not know.
+        Raises _Loading, and _Locked at the `final` address: some proxies forbid unknown paths.
         """
         status, raw = await self._get(url)
         self._last_status = status
@@ -219,8 +219,8 @@ def _parsed(status: int, raw: bytes) -> object:
         return None
 
 
-def _status(kind: str, entries: list[Entry], wanted: str) -> Status:
-    """The model that would answer, and what the user should know about that."""
+def _status(kind: str, entries: list[ListedModel], wanted: str) -> Status:
+    """Return the status: the model that would answer, and advice for the user."""
     chat = [entry for entry in entries if entry.chat]
     models = tuple(entry.model for entry in chat)
     model = _wanted(chat, wanted)
@@ -246,20 +246,20 @@ def _which(models: tuple[Model, ...] | list[Model], wanted: str) -> str:
     return f"LOCAL_MODEL={wanted} is not on the server; set it to one of: {names}{more}."
 
 
-def _wanted(entries: list[Entry], wanted: str) -> Model | None:
+def _wanted(entries: list[ListedModel], wanted: str) -> Model | None:
     for entry in entries:
         if entry.model.id == wanted:
             return entry.model
     for entry in entries:
         if wanted in entry.names:
-            # Called by this name the server knows exactly what is meant.
+            # The server itself resolves this name.
             return replace(entry.model, id=wanted)
     near = [entry for entry in entries if _answers_to(entry, wanted)]
     return near[0].model if len(near) == 1 else None
 
 
-def _answers_to(entry: Entry, wanted: str) -> bool:
-    """Is it the same name but for case, publisher and `:latest`?"""
+def _answers_to(entry: ListedModel, wanted: str) -> bool:
+    """Return whether the names differ only in case, publisher and `:latest`."""
     return _plain(wanted) in {_plain(name) for name in (entry.model.id, *entry.names)}
 
 

@@ -1,9 +1,9 @@
-"""Local servers that speak other dialects than Chat Completions themselves.
+"""Local servers' own endpoints for other dialects than Chat Completions.
 
-Where the caller's dialect is the server's own, the request goes out as it came and the answer's
-bytes come back. But most of these endpoints are younger than /chat/completions and lose part of
-what a request says, without a word. So the table says what is read where, and a request that says
-more is translated, as all requests in other dialects are.
+If the server speaks the caller's dialect, the request and the answer can pass unchanged. But most
+of these endpoints are younger than /chat/completions and silently ignore parts of a request. The
+table lists what each endpoint reads; a request with other parts is translated, as all requests in
+other dialects are.
 """
 
 from collections.abc import Callable, Mapping
@@ -18,24 +18,26 @@ Body = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """A local server's endpoint for a dialect, and whether it is better than translating."""
+    """A local server's endpoint for a dialect, and the requests that it reads in full."""
 
     server: str
     dialect: Dialect
     reads: Callable[[Body], bool] | None
-    """Does it read all that this request says? None: it is never used."""
+    """Returns whether it reads every part of a request. None: it is never used."""
     why: str
-    """What was found, where and when."""
+    """The findings, with their source and date."""
 
 
 def _llama_cpp_reads(body: Body) -> bool:
-    """Is there nothing in a Messages request that llama.cpp would pass over?"""
+    """Return whether llama.cpp reads every part of a Messages request."""
     thinking = body.get("thinking") or {}
     choice = body.get("tool_choice") or {}
     roles = [message.get("role") for message in body["messages"]]
+    system = body.get("system") or ()
     return (
         body.keys() <= _FIELDS
-        # Told not to think it still does; on its chat endpoint it obeys.
+        and (isinstance(system, str) or all(block.get("type") == "text" for block in system))
+        # It thinks even if thinking is disabled; its chat endpoint obeys.
         and thinking.get("type") in (None, "enabled", "adaptive")
         and thinking.keys() <= {"type", "budget_tokens"}
         and choice in ({}, {"type": "auto"}, {"type": "any"})
@@ -77,7 +79,7 @@ ENDPOINTS: Final = (
         "llama.cpp",
         "messages",
         _llama_cpp_reads,
-        "Earlier thoughts reach the model. Passed over: documents, output_config, is_error, the"
+        "Earlier thoughts reach the model. Ignored: documents, output_config, is_error, the"
         " name in tool_choice; system messages of mid-conversation go to the template as they are."
         " Tried with build 11549 (October 2026); tools/server/server-chat.cpp.",
     ),
@@ -106,7 +108,7 @@ ENDPOINTS: Final = (
         "ollama",
         "messages",
         None,
-        "Runs web_search itself, at ollama.com; passes over documents, output_config.format and"
+        "Runs web_search itself, at ollama.com; ignores documents, output_config.format and"
         " is_error. anthropic/anthropic.go of August 2026; not tried.",
     ),
     Endpoint(
@@ -120,19 +122,19 @@ ENDPOINTS: Final = (
         "vllm",
         "messages",
         None,
-        "Signs thoughts with a random text, for which Claude refuses the conversation later; passes"
-        " over documents and is_error; moves system messages of mid-conversation to the front."
+        "Signs thoughts with a random text, for which Claude refuses the conversation later;"
+        " ignores documents and is_error; moves system messages of mid-conversation to the front."
         " entrypoints/anthropic/serving.py of 2026; not tried.",
     ),
     Endpoint("vllm", "responses", None, "Not tried."),
 )
-"""What is not in here is translated too."""
+"""Requests to endpoints that are not listed are translated."""
 
 
 def as_it_came(request: ChatRequest, model: str, server: str) -> dict[str, Any] | None:
-    """The caller's own body for this server's endpoint of the same dialect, with the model's name.
+    """Return the caller's own body for the server's endpoint of its dialect, with the model's name.
 
-    None where it must be translated. Claude Code's billing line is left out here as well.
+    None if it must be translated. Claude Code's billing line is left out.
     """
     if request.original is None:
         return None

@@ -1,6 +1,6 @@
-"""What a local server is sent: the caller's body in the form that this kind of server takes.
+"""Changes to a chat body for the kind of local server that gets it.
 
-Only what is known to be refused is changed; the caller's own body is never touched.
+Only parts that the server is known to refuse or ignore are changed, in a copy of the body.
 """
 
 from itertools import takewhile
@@ -10,16 +10,15 @@ from router.errors import BackendUnfit
 from router.request import ChatRequest, text_of
 
 _CHOOSE_BY_WORD: Final = frozenset({"lmstudio", "llama.cpp", "ollama"})
-"""`tool_choice` is a word there: LM Studio refuses an object, the others pass over it."""
+"""`tool_choice` must be a word: LM Studio refuses an object, the others ignore it."""
 _JSON_BY_SCHEMA: Final = frozenset({"lmstudio", "llama.cpp"})
-"""LM Studio refuses `json_object`; llama.cpp takes it and lets the model write what it likes."""
+"""LM Studio refuses `json_object`; llama.cpp accepts it without constraining the model."""
 _ONE_ANSWER: Final = frozenset({"lmstudio", "ollama"})
-"""They pass over `n`."""
+"""They ignore `n`."""
 
 
 def check_fit(request: ChatRequest, name: str, server: str) -> None:
-    """Raises BackendUnfit on a part that this local server does not read, and on a tool that none
-    can run."""
+    """Raise BackendUnfit for parts that this server does not read and tools that it cannot run."""
     if server in _ONE_ANSWER and request.body.get("n") not in (None, 1):
         raise BackendUnfit(
             f"The {name} server gives one answer at a time: `n` must be 1.", backend=name, param="n"
@@ -53,7 +52,7 @@ def _forces_what_is_left_out(request: ChatRequest) -> bool:
 
 
 def adapted(request: ChatRequest, model: str, server: str) -> dict[str, Any]:
-    """The chat body for this model on a server of this kind ("" while it is not known)."""
+    """Return the chat body for this model on a server of this kind ("" if it is unknown)."""
     body = {**request.body, "model": model}
     if request.stream:
         body["stream_options"] = {**(body.get("stream_options") or {}), "include_usage": True}
@@ -68,13 +67,13 @@ def adapted(request: ChatRequest, model: str, server: str) -> dict[str, Any]:
     _adapt_choice(body, server)
     _adapt_format(body, server)
     if server == "ollama" and "gpt-oss" not in model:
-        # Ollama refuses it for models that do not think; Claude Code and Codex always send it.
+        # Ollama refuses it for models without thinking; Claude Code and Codex always send it.
         body.pop("reasoning_effort", None)
     return body
 
 
 def _one_system_message(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Those in front become one: many chat templates refuse a second."""
+    """Join the system messages at the start: many chat templates refuse a second one."""
     front = [*takewhile(lambda message: message["role"] == "system", messages)]
     if len(front) < 2:
         return messages
@@ -83,13 +82,13 @@ def _one_system_message(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _adapt_choice(body: dict[str, Any], server: str) -> None:
-    """Only the tools that may be called are shown where a choice of them is not understood."""
+    """Offer only the tools that may be called, if the server does not understand the choice."""
     match body.get("tool_choice"):
         case {"allowed_tools": {"mode": mode, "tools": [*allowed]}}:
-            names = [_function_name(tool) for tool in allowed]
+            names = {_function_name(tool) for tool in allowed}
             body["tool_choice"] = "required" if mode == "required" else "auto"
         case {"function": {"name": str(name)}} if server in _CHOOSE_BY_WORD:
-            names = [name]
+            names = {name}
             body["tool_choice"] = "required"
         case _:
             return

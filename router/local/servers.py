@@ -1,9 +1,9 @@
-"""What each kind of local server says about its models, in our words: pure functions over JSON.
+"""Readers of the model lists of local servers: pure functions over JSON, one for each kind.
 
-A reader returns None for what is not its server's answer: some servers (LM Studio) answer paths
-that they do not know with status 200 and an error, so the shape decides. Fields as documented by
-LM Studio (REST API v1 and v0), llama.cpp (tools/server/README), Ollama (docs.ollama.com/api) and
-vLLM (ModelCard), and as sent by the llama.cpp server that comes with the router.
+A reader returns None for another server's answer. The shape decides, because LM Studio answers
+unknown paths with status 200 and an error. Fields as documented by LM Studio (REST API v1 and v0),
+llama.cpp (tools/server/README), Ollama (docs.ollama.com/api) and vLLM (ModelCard), and as sent by
+the llama.cpp server that comes with the router.
 """
 
 import math
@@ -22,7 +22,7 @@ Json = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class ListedModel:
     """A model on a server, and the further names that requests can call it by."""
 
     model: Model
@@ -31,15 +31,15 @@ class Entry:
     """False for models that only embed or rank."""
 
 
-def lmstudio(body: object) -> list[Entry] | None:
-    """`GET /api/v1/models` of LM Studio 0.4 and later. A loaded instance can be asked by its id."""
+def lmstudio(body: object) -> list[ListedModel] | None:
+    """Read `GET /api/v1/models` of LM Studio 0.4 and later. Loaded instances have own ids."""
     items = _objects(body, "models")
     if items is None or not all("key" in item and "loaded_instances" in item for item in items):
         return None
     return [entry for item in items for entry in _lmstudio_entries(item)]
 
 
-def _lmstudio_entries(item: Json) -> list[Entry]:
+def _lmstudio_entries(item: Json) -> list[ListedModel]:
     key = str(item["key"])
     chat = item.get("type") != "embedding"
     can = _object(item, "capabilities")
@@ -64,17 +64,17 @@ def _lmstudio_entries(item: Json) -> list[Entry]:
     variants = item.get("variants")
     names = tuple(map(str, variants)) if isinstance(variants, list) else ()
     if not instances:
-        return [Entry(model, names, chat)]
-    # Asked by its key, any instance may answer: count on the smallest.
+        return [ListedModel(model, names, chat)]
+    # A request by key may reach any instance: assume the smallest.
     least = min(instances, key=lambda loaded: loaded.context_tokens or math.inf)
     if len(instances) == 1:
-        return [Entry(replace(least, id=key), (*names, least.id), chat)]
-    apart = [Entry(loaded, chat=chat) for loaded in instances if loaded.id != key]
-    return [Entry(replace(least, id=key), names, chat), *apart]
+        return [ListedModel(replace(least, id=key), (*names, least.id), chat)]
+    apart = [ListedModel(loaded, chat=chat) for loaded in instances if loaded.id != key]
+    return [ListedModel(replace(least, id=key), names, chat), *apart]
 
 
-def lmstudio_v0(body: object) -> list[Entry] | None:
-    """`GET /api/v0/models` of LM Studio 0.3.6 and later."""
+def lmstudio_v0(body: object) -> list[ListedModel] | None:
+    """Read `GET /api/v0/models` of LM Studio 0.3.6 and later."""
     items = _objects(body, "data")
     if not items or not all("id" in item and "state" in item for item in items):
         return None
@@ -89,12 +89,12 @@ def lmstudio_v0(body: object) -> list[Entry] | None:
             vision=item.get("type") == "vlm",
             tools="tool_use" in can if isinstance(can, list) else None,
         )
-        entries.append(Entry(model, chat=item.get("type") != "embeddings"))
+        entries.append(ListedModel(model, chat=item.get("type") != "embeddings"))
     return entries
 
 
-def openai(body: object) -> tuple[str, list[Entry]] | None:
-    """`GET /v1/models` of any server: what kind it is, as far as that shows, and its models."""
+def openai(body: object) -> tuple[str, list[ListedModel]] | None:
+    """Read `GET /v1/models` of any server: its kind, as far as it can be seen, and its models."""
     items = _objects(body, "data")
     if items is None or not all("id" in item for item in items):
         return None
@@ -105,7 +105,12 @@ def openai(body: object) -> tuple[str, list[Entry]] | None:
     return kind, [_openai_entry(item) for item in items]
 
 
-def _openai_entry(item: Json) -> Entry:
+def model_ids(body: object) -> list[str]:
+    """Read the ids of `GET /v1/models`, also of models that do not chat."""
+    return [str(item["id"]) for item in _objects(body, "data") or [] if "id" in item]
+
+
+def _openai_entry(item: Json) -> ListedModel:
     name = str(item["id"])
     context = _number(item, "max_model_len")
     model = Model(
@@ -114,11 +119,11 @@ def _openai_entry(item: Json) -> Entry:
         context_tokens=context,
         max_context_tokens=context,
     )
-    return Entry(model, chat=not _EMBEDDING_NAME.search(name))
+    return ListedModel(model, chat=not _EMBEDDING_NAME.search(name))
 
 
-def _llamacpp_entry(item: Json) -> Entry:
-    """One model, or one of many in router mode, where `status` says what is loaded."""
+def _llamacpp_entry(item: Json) -> ListedModel:
+    """Read one model; in router mode there are many, and `status` says which are loaded."""
     status = _object(item, "status").get("value")
     meta = _object(item, "meta")
     shape = _object(item, "architecture")
@@ -133,11 +138,11 @@ def _llamacpp_entry(item: Json) -> Entry:
     )
     chat = "text" in gives if isinstance(gives, list) else True
     names = tuple(map(str, aliases)) if isinstance(aliases, list) else ()
-    return Entry(model, names, chat and not _EMBEDDING_NAME.search(model.id))
+    return ListedModel(model, names, chat and not _EMBEDDING_NAME.search(model.id))
 
 
 def with_llamacpp_props(model: Model, body: object) -> Model:
-    """The model with what `GET /props` of llama.cpp knows besides."""
+    """Return the model with the details of `GET /props` of llama.cpp."""
     props: Json = body if isinstance(body, dict) else {}
     settings = _object(props, "default_generation_settings")
     vision = _flag(_object(props, "modalities"), "vision")
@@ -151,8 +156,8 @@ def with_llamacpp_props(model: Model, body: object) -> Model:
     )
 
 
-def ollama(tags: object, running: object) -> list[Entry] | None:
-    """`GET /api/tags` and `GET /api/ps` of Ollama: what there is, and what is in memory."""
+def ollama(tags: object, running: object) -> list[ListedModel] | None:
+    """Read `GET /api/tags` and `GET /api/ps` of Ollama: all models, and those in memory."""
     items, loaded = _objects(tags, "models"), _objects(running, "models")
     if items is None or loaded is None:
         return None
@@ -164,12 +169,12 @@ def ollama(tags: object, running: object) -> list[Entry] | None:
         family = str(_object(item, "details").get("family"))
         model = Model(name, loaded=name in contexts, context_tokens=contexts.get(name))
         chat = not (_EMBEDDING_NAME.search(name) or "bert" in family)
-        entries.append(Entry(model, (name.removesuffix(":latest"),), chat))
+        entries.append(ListedModel(model, (name.removesuffix(":latest"),), chat))
     return entries
 
 
 def with_ollama_show(model: Model, body: object) -> tuple[Model, bool]:
-    """The model with what `POST /api/show` of Ollama knows besides; and does it chat?"""
+    """Return the model with the details of `POST /api/show` of Ollama, and whether it chats."""
     show: Json = body if isinstance(body, dict) else {}
     info = _object(show, "model_info")
     longest = _number(info, f"{info.get('general.architecture')}.context_length")
@@ -181,7 +186,7 @@ def with_ollama_show(model: Model, body: object) -> tuple[Model, bool]:
 
 
 def fix_command(server: str, model: Model, need_tokens: int) -> str:
-    """The command after which a request of this size fits; empty where there is none."""
+    """Return the command that makes room for a request of this size; empty if there is none."""
     tokens = -(-need_tokens // _STEP_TOKENS) * _STEP_TOKENS
     if model.max_context_tokens is not None:
         if need_tokens > model.max_context_tokens:
@@ -190,13 +195,13 @@ def fix_command(server: str, model: Model, need_tokens: int) -> str:
     name = shlex.quote(model.id)
     match server:
         case "lmstudio":
-            # Loading it once more would put a second copy beside the first.
+            # Loading it again would add a second copy.
             unload = f"lms unload {name} && " if model.loaded else ""
             return f"{unload}lms load {name} --context-length {tokens}"
         case "ollama":
             return f"OLLAMA_CONTEXT_LENGTH={tokens} ollama serve"
         case "llama.cpp":
-            # -c is for all slots together.
+            # -c is the sum of all slots.
             return f"llama-server -c {tokens * (model.parallel or 1)}"
         case "vllm":
             return f"vllm serve {name} --max-model-len {tokens}"
@@ -204,7 +209,7 @@ def fix_command(server: str, model: Model, need_tokens: int) -> str:
 
 
 def _objects(body: object, name: str) -> list[Json] | None:
-    """The list of objects under this name; None if it is anything else."""
+    """Return the list of objects under this name; None if it is something else."""
     items = body.get(name) if isinstance(body, dict) else None
     if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
         return None

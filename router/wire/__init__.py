@@ -1,1 +1,1 @@
-"""Wire formats: pure functions, no I/O, no settings. A format is one module."""
+"""Wire formats: pure functions without I/O or settings; one package for each format."""

@@ -1,7 +1,7 @@
-"""What callers attach to a message: data URIs, and what is in them.
+"""Attachments of messages: data URIs and the types of their content.
 
-Source: RFC 2397, "The data URL scheme". Callers often name another picture type than they send,
-and clouds refuse that, so pictures are known by how they begin.
+Source: RFC 2397, "The data URL scheme". Callers often name a wrong picture type, which clouds
+refuse, so pictures are recognised by their first bytes.
 """
 
 import base64
@@ -21,9 +21,9 @@ _BEGINNINGS: Final = {  # in base64
 
 
 def read_data_uri(uri: str) -> tuple[str, str] | None:
-    """Media type (lower case, maybe empty) and base64 of a data URI; None if it is no data URI.
+    """Return the media type (lower case, maybe empty) and the base64 of a data URI.
 
-    Raises ValueError, saying what is wrong, if there is nothing in it that could be read.
+    None if the text is no data URI. Raises ValueError with the reason if its content is invalid.
     """
     if (head := _DATA_URI.match(uri)) is None:
         return None
@@ -38,6 +38,7 @@ def read_data_uri(uri: str) -> tuple[str, str] | None:
 
 
 def is_base64(data: str) -> bool:
+    """Return whether the text is valid base64."""
     try:
         binascii.a2b_base64(data, strict_mode=True)
     except (binascii.Error, ValueError):
@@ -46,16 +47,17 @@ def is_base64(data: str) -> bool:
 
 
 def known_type(data: str) -> str | None:
-    """The media type of a picture or a PDF, given in base64, by its first bytes."""
+    """Return the media type of a base64 picture or PDF by its first bytes; None if unknown."""
     if data.startswith("UklGR") and data[12:16] == "RUJQ":  # RIFF, four bytes, (W)EBP
         return "image/webp"
     return next((kind for start, kind in _BEGINNINGS.items() if data.startswith(start)), None)
 
 
 def picture_type(media_type: str, data: str) -> str:
-    """What a picture is: by its first bytes, else as its sender says."""
+    """Return a picture's media type by its first bytes, else the one that its sender gives."""
     return known_type(data) or {"image/jpg": "image/jpeg"}.get(media_type, media_type)
 
 
 def is_text(media_type: str) -> bool:
+    """Return whether content of this media type is text."""
     return media_type.startswith("text/") or media_type == "application/json"

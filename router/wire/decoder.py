@@ -1,4 +1,4 @@
-"""What the decoders of streams have in common: blocks of whole SSE events in, our events out."""
+"""The protocol of the decoders of streams: blocks of whole SSE events in, events out."""
 
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from typing import Protocol
@@ -7,28 +7,36 @@ from router.events import Event
 
 
 class Decoder(Protocol):
-    """Turns one stream into our events."""
+    """Converts one stream into events."""
 
     @property
     def is_over(self) -> bool:
-        """Has the stream said that it ends?"""
+        """Return whether the stream has said its last word."""
+
+    @property
+    def has_finished(self) -> bool:
+        """Return whether the answer is complete, though the stream may go on."""
 
     def feed(self, block: bytes) -> Iterator[Event]:
-        """What a block says. Raises BackendError."""
+        """Yield the events of a block. Raises BackendError."""
 
     def end(self) -> Iterator[Event]:
-        """What follows when nothing more comes, of a stream that has not said that it ends.
-
-        Raises BackendError.
-        """
+        """Yield what remains when a stream ends without its last word. Raises BackendError."""
 
 
 async def decoded(blocks: AsyncIterator[bytes], decoder: Decoder) -> AsyncGenerator[Event, None]:
-    """The events of a stream."""
-    async for block in blocks:
-        for event in decoder.feed(block):
-            yield event
-        if decoder.is_over:
-            return
+    """Yield the events of a stream.
+
+    A failure of `blocks` after the answer was complete counts as the end of the stream.
+    """
+    try:
+        async for block in blocks:
+            for event in decoder.feed(block):
+                yield event
+            if decoder.is_over:
+                return
+    except Exception:
+        if not decoder.has_finished:
+            raise
     for event in decoder.end():
         yield event

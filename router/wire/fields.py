@@ -1,5 +1,5 @@
-"""Reading fields of JSON: a request's, or an InvalidRequest that names the one that is wrong; the
-counts of an answer, which nobody is blamed for."""
+"""Readers of JSON fields: of a request, where a wrong one raises InvalidRequest with its name; and
+of an answer, where a wrong one is ignored."""
 
 from collections.abc import Mapping
 from typing import Any, Final, TypeVar
@@ -7,10 +7,12 @@ from typing import Any, Final, TypeVar
 import orjson
 
 from router.errors import InvalidRequest
+from router.request import parse_json
+from router.wire import half_characters
 
 T = TypeVar("T")
 _SURE_DEPTH: Final = 200
-"""Levels that can be read and written for sure; orjson reads more than it writes."""
+"""Levels that are always readable and writable; orjson reads more levels than it writes."""
 _KINDS: Final = {
     str: "a string",
     dict: "an object",
@@ -20,36 +22,55 @@ _KINDS: Final = {
 }
 
 
+def parse_body(raw: bytes) -> dict[str, Any]:
+    """Return the JSON object of a request's body. Raises InvalidRequest.
+
+    Half characters in escapes, as an earlier answer may have left them in the history, are
+    replaced: the conversation would fail on every turn otherwise.
+    """
+    try:
+        return parse_json(raw)
+    except InvalidRequest:
+        if not half_characters.has_lone_escape(raw):
+            raise
+    return parse_json(half_characters.replaced(raw))
+
+
 def invalid(where: str, rule: str) -> InvalidRequest:
+    """Return the error for a field: its name and the rule that it breaks."""
     return InvalidRequest(f"`{where}` {rule}.", param=where)
 
 
 def need(value: Any, kind: type[T], where: str) -> T:
-    """The value, if it is of this kind."""
+    """Return the value if it is of this kind; else raise InvalidRequest."""
     if type(value) is not kind:
         raise invalid(where, f"must be {_KINDS[kind]}")
     return value
 
 
 def have(value: Any, kind: type[T], where: str) -> T | None:
-    """The value, if it is of this kind or not there (missing or null)."""
+    """Return the value if it is of this kind, missing or null; else raise InvalidRequest."""
     return None if value is None else need(value, kind, where)
 
 
 def objects(value: Any, where: str) -> list[dict[str, Any]]:
-    """A list of objects; an empty one where there is none."""
+    """Return a list of objects; an empty one if the field is missing."""
     items: list[Any] = have(value, list, where) or []
     return [need(item, dict, f"{where}[{i}]") for i, item in enumerate(items)]
 
 
 def arguments(value: Any) -> dict[str, Any]:
-    """The arguments of a tool call as an object; what is none, or too deep, is kept as it is."""
+    """Return the arguments of a tool call as an object.
+
+    Blank text and `null` mean no arguments. A value that is no object, or is nested too deeply
+    for a request, is kept as text under `_raw`.
+    """
     if isinstance(value, dict):
         return value
-    if not isinstance(value, str) or not value.strip():
+    if not isinstance(value, str) or value.strip() in ("", "null"):
         return {}
     try:
-        parsed = orjson.loads(value)
+        parsed = orjson.loads(_without_halves(value))
         if value.count("{") + value.count("[") > _SURE_DEPTH:
             orjson.dumps([[[[[[[[parsed]]]]]]]])  # as deep as it will be in a request
     except (orjson.JSONDecodeError, TypeError):
@@ -57,7 +78,12 @@ def arguments(value: Any) -> dict[str, Any]:
     return parsed if isinstance(parsed, dict) else {"_raw": value}
 
 
+def _without_halves(text: str) -> bytes:
+    raw = text.encode("utf-8", "replace")
+    return half_characters.replaced(raw) if half_characters.has_lone_escape(raw) else raw
+
+
 def count(holder: Any, name: str) -> int:
-    """A number of tokens that a backend reports; 0 for what is none."""
+    """Return a token count that a backend reports; 0 for a value that is no count."""
     value = holder.get(name) if isinstance(holder, Mapping) else None
     return max(value, 0) if type(value) is int else 0

@@ -1,4 +1,4 @@
-"""Fields of a chat request that a cloud has nothing for: named, or refused where they matter."""
+"""Fields of a chat request that a cloud does not support: reported, or refused if they matter."""
 
 import re
 from collections.abc import Callable, Mapping, Set
@@ -7,7 +7,7 @@ from typing import Any, Final
 from router.errors import BackendUnfit
 from router.request import IMAGE_PARTS, ChatRequest
 
-# What a field says when it says nothing: leaving it out changes nothing, so nobody is told.
+# Values that equal the default: leaving such a field out changes nothing and is not reported.
 _NOTHING: Final[Mapping[str, tuple[Any, ...]]] = {
     "frequency_penalty": (0,),
     "logit_bias": ({},),
@@ -31,11 +31,11 @@ _ALWAYS_READ: Final = frozenset(
     ]
 )
 _NAME: Final = re.compile(r"[\w.-]{1,64}", re.ASCII)
-"""Field names that fit into a header."""
+"""Field names that can stand in a response header."""
 
 
 def check(request: ChatRequest, cloud: str, unfit: Callable[[str, str], BackendUnfit]) -> None:
-    """Raises BackendUnfit on what would change the meaning if it were left out."""
+    """Raise BackendUnfit for fields that would change the meaning if they were left out."""
     body = request.body
     if body.get("n") not in (None, 1):
         raise unfit(f"{cloud} gives one answer at a time: `n` must be 1.", "n")
@@ -47,7 +47,7 @@ def check(request: ChatRequest, cloud: str, unfit: Callable[[str, str], BackendU
 
 
 def left_out(request: ChatRequest, read: Set[str]) -> list[str]:
-    """Names of the fields that ask for something and that nobody reads."""
+    """Return the names of fields that differ from the default and are not in `read`."""
     names = [
         name
         for name, value in request.body.items()

@@ -1,34 +1,41 @@
-"""Server-sent events: cut a byte stream into whole events, and read the data of one.
+"""Server-sent events: cut a byte stream into whole events, and read the data of an event.
 
 Source: WHATWG HTML, "Server-sent events". Lines may end in LF, CRLF or CR.
 """
 
 import json
+import re
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from typing import Any, Final
 
 import orjson
 
+from router.wire.half_characters import Joiner
+
 DONE: Final = b"data: [DONE]\n\n"
 _BLANK_LINES: Final = (b"\n\n", b"\r\n\r\n", b"\r\r")
+_ERROR_FIELD: Final = re.compile(rb"^error: ?(.*)$", re.MULTILINE)
+"""Some servers (llama.cpp until 2025) report a failure in a field of this name, not in `data`."""
 
 
 class Cutter:
     """Regroups the pieces of a stream so that each block holds whole events.
 
-    Bytes are neither changed nor held longer than their event takes to arrive.
+    Bytes change only where a character is cut in half (see `half_characters`). No byte is held
+    longer than its event takes to arrive, or, after half a character, the next event.
     """
 
     def __init__(self) -> None:
         self._held: list[bytes] = []
         self._tail = b""  # a blank line may straddle two pieces
+        self._joiner = Joiner()
 
     def whole(self, piece: bytes) -> bytes:
-        """The events that this piece makes whole; empty where there are none yet."""
+        """Return the events that this piece completes; empty if it completes none."""
         held = self._held
         if not held:
             if piece.endswith(b"\n\n"):
-                return piece
+                return self._joiner.feed(piece)
             end = _end_of_last_event(piece)
         else:
             end = max(0, _end_of_last_event(self._tail + piece) - len(self._tail))
@@ -38,37 +45,47 @@ class Cutter:
             return b""
         held.append(piece[:end])
         self._held = [piece[end:]] if end < len(piece) else []
-        return b"".join(held)
+        return self._joiner.feed(b"".join(held))
+
+    def last(self) -> bytes:
+        """Return the whole events that are still held back, at the end of the stream."""
+        return self._joiner.end()
 
     @property
     def rest(self) -> bytes:
-        """The beginning of an event that is not whole."""
+        """The start of an event that is not whole yet."""
         return b"".join(self._held)
 
 
 async def blocks(chunks: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
     """Regroup chunks as `Cutter` does.
 
-    What has no blank line after it when the stream ends is an event that was cut off: it comes
-    last, as it is.
+    An event that was cut off, with no blank line after it, comes last and unchanged.
     """
     cutter = Cutter()
     async for chunk in chunks:
         if block := cutter.whole(chunk):
             yield block
+    if block := cutter.last():
+        yield block
     if cutter.rest:
         yield cutter.rest
 
 
 def ends_whole(block: bytes) -> bool:
-    """Does the block end with a blank line, as every whole event does?"""
+    """Return whether the block ends with a blank line, as every whole event does."""
     return block.endswith(_BLANK_LINES)
 
 
 def data_of(block: bytes) -> Iterator[bytes]:
-    """The data of each event in a block of whole events, in order; comments have none."""
+    """Yield the data of each event in a block of whole events, in order; comments have none.
+
+    A field named `error` is read as the data `{"error": …}`.
+    """
     if b"\r" in block:
         block = block.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+    if b"error:" in block:
+        block = _ERROR_FIELD.sub(_as_data, block)
     start = 0
     while start < len(block):
         end = block.find(b"\n\n", start)
@@ -81,24 +98,32 @@ def data_of(block: bytes) -> Iterator[bytes]:
         start += len(event) + 2
 
 
+def _as_data(field: re.Match[bytes]) -> bytes:
+    try:
+        error = orjson.loads(field[1])
+    except orjson.JSONDecodeError:
+        error = field[1].decode("utf-8", "replace")
+    return b"data: " + orjson.dumps({"error": error})
+
+
 def is_stream(document: bytes) -> bool:
-    """Is it events, and not the one document that was asked for? Some gateways only stream."""
+    """Return whether this is a stream instead of one document. Some gateways only stream."""
     return document.lstrip().startswith((b"event:", b"data:", b":"))
 
 
 async def once(block: bytes) -> AsyncGenerator[bytes, None]:
-    """A stream that came in one piece."""
+    """Yield one block: a stream that came in one piece."""
     yield block
 
 
 def event(data: Any, name: str = "") -> bytes:
-    """One event with this JSON as its data."""
+    """Return one event with this JSON as its data."""
     head = f"event: {name}\n".encode() if name else b""
     return b"%bdata: %b\n\n" % (head, json_of(data))
 
 
 def json_of(value: Any) -> bytes:
-    """JSON on one line. Half a character (a lone surrogate, as some backends send) becomes "?"."""
+    """Return JSON on one line. A lone surrogate, which JSON cannot hold, becomes "?"."""
     try:
         return orjson.dumps(value)
     except orjson.JSONEncodeError:
@@ -106,7 +131,7 @@ def json_of(value: Any) -> bytes:
 
 
 def _end_of_last_event(data: bytes) -> int:
-    """Where the last whole event ends; 0 where there is none."""
+    """Return where the last whole event ends; 0 if there is none."""
     if data.endswith(b"\n\n"):
         return len(data)
     return max(data.rfind(blank) + len(blank) if blank in data else 0 for blank in _BLANK_LINES)

@@ -2,7 +2,7 @@
 
 Local models' chat templates are strict: one system message and only in front, no two messages of
 one role in a row, tool results right after their calls and made of text. Other dialects allow
-more, and agents use it; here nothing is lost, but everything gets a place that is allowed.
+more, and agents use it. Here all content is kept and moved to a place that is allowed.
 """
 
 from collections.abc import Iterable
@@ -12,20 +12,22 @@ Part = dict[str, Any]
 Message = dict[str, Any]
 
 REMINDER: Final = "<system-reminder>\n%s\n</system-reminder>"
-"""How an instruction in mid-conversation is told: in the user's turn, marked as none of theirs."""
+"""Form of an instruction in mid-conversation: part of the user's turn, marked as not theirs."""
 
 
 class Transcript:
-    """Collects what was said, in order; `messages()` gives the messages."""
+    """Collects the parts of a conversation in order; `messages()` returns the messages."""
 
     def __init__(self) -> None:
         self._system: list[str] = []
         self._messages: list[Message] = []
+        """While it grows, an assistant's content is a list of its texts."""
         self._unanswered: set[str] = set()
-        """Tool calls of the last step; until they are answered, users wait in `_held`."""
+        """Tool calls of the last step; until they are answered, user parts wait in `_held`."""
         self._held: list[Part] = []
 
     def system(self, text: str) -> None:
+        """Add an instruction."""
         if not text:
             return
         if self._messages or self._held:
@@ -34,23 +36,26 @@ class Transcript:
             self._system.append(text)
 
     def user(self, parts: Iterable[Part]) -> None:
+        """Add parts of a user's message."""
         self._held += parts
         if not self._unanswered:
             self._release()
 
     def assistant(self, text: str = "", calls: Iterable[Part] = ()) -> None:
+        """Add text and tool calls of an answer."""
         self._unanswered.clear()
         self._release()
         if not self._messages or self._messages[-1]["role"] != "assistant":
-            self._messages.append({"role": "assistant", "content": ""})
+            self._messages.append({"role": "assistant", "content": []})
         message = self._messages[-1]
-        message["content"] = "\n\n".join(filter(None, (message["content"], text)))
+        if text:
+            message["content"].append(text)
         for call in calls:
             message.setdefault("tool_calls", []).append(call)
             self._unanswered.add(call["id"])
 
     def tool(self, call_id: str, parts: Iterable[Part]) -> None:
-        """The result of a call. Its pictures follow in the user's turn: a tool says text only."""
+        """Add the result of a call. Its pictures move to the user's turn: results are text."""
         texts = []
         for part in parts:
             if part["type"] == "text":
@@ -63,10 +68,13 @@ class Transcript:
         self._unanswered.discard(call_id)
 
     def messages(self) -> list[Message]:
+        """Return the messages; call this once, at the end."""
         self._release()
         for message in self._messages:
             content = message["content"]
-            if isinstance(content, list) and len(content) == 1 and content[0]["type"] == "text":
+            if message["role"] == "assistant":
+                message["content"] = "\n\n".join(content)
+            elif isinstance(content, list) and len(content) == 1 and content[0]["type"] == "text":
                 message["content"] = content[0]["text"]
         if self._system:
             system = {"role": "system", "content": "\n\n".join(self._system)}
@@ -84,17 +92,25 @@ class Transcript:
 
 
 def text_part(text: str) -> Part:
+    """Return a text part."""
     return {"type": "text", "text": text}
 
 
 def image_part(url: str, detail: str | None = None) -> Part:
+    """Return a picture part; `detail` is OpenAI's level of detail."""
     return {"type": "image_url", "image_url": {"url": url} | ({"detail": detail} if detail else {})}
 
 
 def file_part(**file: Any) -> Part:
-    """`filename`, `file_data` (a data URI), `file_id` or `file_url`; what is None is left out."""
+    """Return a file part of `filename`, `file_data` (a data URI), `file_id` or `file_url`.
+
+    Values that are None or empty are left out.
+    """
     return {"type": "file", "file": {key: value for key, value in file.items() if value}}
 
 
 def call(id: str, name: str, arguments: str) -> Part:
+    """Return a tool call. Blank arguments and `null` become `{}`, which servers can parse."""
+    if arguments.strip() in ("", "null"):
+        arguments = "{}"
     return {"id": id, "type": "function", "function": {"name": name, "arguments": arguments}}

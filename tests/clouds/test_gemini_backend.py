@@ -372,7 +372,7 @@ async def test_a_refused_body_is_sent_once_more_in_its_simplest_form() -> None:
     async with playing(gemini) as backend:
         request = request_of(tools=STRICT_TOOLS, presence_penalty=1)
         reply = await backend.open(request, NEW)
-        assert reply.dropped == ("tools.strict", "presence_penalty")
+        assert reply.dropped == ("tools.strict", "tools.not", "presence_penalty")
         await heard(reply)
     first, second = (encode(request, NEW, strict=strict).body for strict in (False, True))
     assert gemini.bodies == [first, second | {"generationConfig": {}}]

@@ -26,7 +26,7 @@ GEMINIS = [NEW, "gemini-3-pro-preview", "gemini-2.5-pro", "gemini-2.0-flash"]
 ABILITIES = {"unknown": Abilities(), "all": ALL, "always thinking": ALWAYS_THINKING}
 
 
-def to_claude(request: ChatRequest, can: Abilities) -> claude.Encoded:
+def to_claude(request: ChatRequest, can: Abilities) -> claude.ClaudeRequest:
     sent = claude.encode(request, "claude-x", max_tokens=99, abilities=can)
     claude_rules.assert_acceptable(sent.params)
     return sent
@@ -34,7 +34,7 @@ def to_claude(request: ChatRequest, can: Abilities) -> claude.Encoded:
 
 def to_gemini(
     request: ChatRequest, model: str, *, strict: bool = False
-) -> generate_content.Encoded:
+) -> generate_content.GeminiRequest:
     urls = generate_content.picture_urls(request)
     fetched = dict.fromkeys(urls, (b"\x89PNG\r\n\x1a\n", "image/png"))
     sent = generate_content.encode(request, model, pictures=fetched, strict=strict)

@@ -303,10 +303,10 @@ async def read(kind: str, events: list[Any]) -> Usage | None:
     match kind:
         case "chat":
             decoded = completions.decode(sent(events))
-            tallies = [relay.Tally(hold_usage=True)]
+            tallies = [relay.ChatTally(hold_usage=True)]
         case "claude":
             decoded = claude.decode(sent(events))
-            tallies = [claude.Tally(), messages_relay.Tally()]
+            tallies = [claude.ClaudeTally(), messages_relay.MessagesTally()]
         case _:
             decoded = generate_content.decode(sent(events))
             tallies = []

@@ -488,10 +488,10 @@ def test_a_picture_in_a_tool_result_makes_it_a_request_with_pictures() -> None:
         ({"messages": [user({"type": "text"})]}, "messages[0].content[0].text"),
         ({"messages": [user({"type": "image"})]}, "messages[0].content[0].source"),
         (
-            {"messages": [user({"type": "image", "source": {"type": "tape"}})]},
+            {"messages": [user({"type": "image", "source": {"type": 7}})]},
             "messages[0].content[0].source.type",
         ),
-        ({"messages": [user({"type": "hologram"})]}, "messages[0].content[0]"),
+        ({"messages": [user({"type": 7})]}, "messages[0].content[0].type"),
         ({"messages": [user({})]}, "messages[0].content[0].type"),
         ({"messages": [user({"type": "tool_result"})]}, "messages[0].content[0].tool_use_id"),
         (

@@ -1,8 +1,7 @@
-"""A small HTTP/1.1 client for one server: what a relay needs of one, and no more.
+"""A small HTTP/1.1 client for one server, with only the features that a relay needs.
 
-A general client costs more for each request than all that the router does with it:
-bench/RESULTS.md. No redirects, cookies, proxies or compression. `http_answer.py` has what happens
-on a connection, aiohappyeyeballs makes it.
+A general client takes more time for a request than the rest of the router: bench/RESULTS.md. No
+redirects, cookies, proxies or compression. aiohappyeyeballs makes the connections.
 """
 
 import asyncio
@@ -15,24 +14,25 @@ from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
 from aiohappyeyeballs import start_connection
 
-from router.local.http.connection import Answer, Connection, Gone, NotConnected
+from router.local.http.answer import Answer, Gone, NotConnected
+from router.local.http.connection import ServerConnection
 
 KEEP_S: Final = 15.0
 """How long an unused connection is kept."""
 FOUND_S: Final = 60.0
-"""How long the addresses of a name are taken to stay the same."""
+"""How long the addresses of a name are kept."""
 STALE_S: Final = 0.1
-"""A kept connection that the server has closed meanwhile fails at once; only then is the request
-sent again, for hardly anybody can have begun to answer it."""
+"""A kept connection that the server has closed meanwhile fails within this time. Only then is the
+request sent again, because the server cannot have begun to answer it."""
 EYEBALLS_S: Final = 0.25
-"""When a name has several addresses: how long before the next one is tried beside the first."""
+"""If a name has several addresses: how long before the next one is tried beside the first."""
 
 
 class HttpClient:
-    """Asks one server, over as many connections as there are requests at a time.
+    """Sends requests to one server, over as many connections as there are requests at a time.
 
-    `url` is any address on it; a name and password in it are sent as a login, and are not in
-    `self.url`.
+    `url` is any address on it. A name and password in it are sent as a login; `self.url` is
+    without them.
     """
 
     def __init__(self, url: str, headers: Mapping[str, str], connect_s: float) -> None:
@@ -59,25 +59,25 @@ class HttpClient:
         self._found: list[Any] = []
         self._found_at = 0.0
         self._is_closed = False
-        self._idle: list[Connection] = []
-        self._open: set[Connection] = set()
+        self._idle: list[ServerConnection] = []
+        self._open: set[ServerConnection] = set()
         self._sweep: asyncio.TimerHandle | None = None
 
     @property
     def credentials(self) -> str:
-        """The key or login that each request is sent with; empty without."""
+        """Return the key or login that is sent with each request; empty if there is none."""
         return self._authorization.partition(" ")[2]
 
     async def get(self, url: str, *, within_s: float) -> Answer:
-        """The answer, once its head is there. Close it; raises what `post` raises."""
+        """Return the answer once its head is there. Close it. Raises like `post`."""
         head = b"GET %b%b\r\n" % (self._target(url), self._head)
         return await self._ask([head], within_s)
 
     async def post(self, url: str, body: bytes, *, within_s: float) -> Answer:
-        """Send JSON; the answer, once its head is there. Close it.
+        """Send JSON; return the answer once its head is there. Close it.
 
-        All of it has to come within `within_s` seconds, unless `Answer.flowing` says otherwise.
-        Raises HttpError, and TimeoutError when the server is silent.
+        The whole answer has to come within `within_s` seconds, unless `Answer.flowing` changes
+        that. Raises HttpError, and TimeoutError if the server is silent.
         """
         head = b"POST %b%bContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % (
             self._target(url),
@@ -110,8 +110,8 @@ class HttpClient:
                     raise
         return await (await self._connected(loop)).ask(message, within_s)
 
-    async def _connected(self, loop: asyncio.AbstractEventLoop) -> Connection:
-        connection = Connection(self)
+    async def _connected(self, loop: asyncio.AbstractEventLoop) -> ServerConnection:
+        connection = ServerConnection(self)
         try:
             async with asyncio.timeout(self._connect_s):
                 if loop.time() - self._found_at > FOUND_S:
@@ -144,17 +144,20 @@ class HttpClient:
             return path.encode()
         return quote(path, "/%?&=").encode()
 
-    # --- what the connections tell ----------------------------------------------------------------
+    # --- calls of the connections -----------------------------------------------------------------
 
-    def opened(self, connection: Connection) -> None:
+    def opened(self, connection: ServerConnection) -> None:
+        """Take note of a new connection."""
         self._open.add(connection)
 
-    def closed(self, connection: Connection) -> None:
+    def closed(self, connection: ServerConnection) -> None:
+        """Forget a connection that is closed."""
         self._open.discard(connection)
         if connection in self._idle:
             self._idle.remove(connection)
 
-    def unused(self, connection: Connection) -> None:
+    def unused(self, connection: ServerConnection) -> None:
+        """Keep a connection for the next request."""
         if self._is_closed:
             connection.abort()
             return

@@ -1,1 +1,1 @@
-"""Anthropic Messages: as a caller's dialect (`messages`) and as a backend's (`claude`)."""
+"""Anthropic Messages: the dialect of callers (`messages`) and of a backend (`claude`)."""

@@ -1,10 +1,10 @@
 """Chat Completions to Claude's Messages, and back: `encode` and `decode`.
 
-`claude_turns.py` has the conversation and `claude_parts.py` what is in it, `claude_schema.py` the
-JSON Schema that it takes, `claude_cache.py` the marks of its cache, `claude_model.py` what a model
-can, `claude_stream.py` the way back and the failures, `claude_relay.py` requests that are its own.
-Source: Anthropic API reference, "Messages", version 2026-10-21; OpenAI API reference, "Chat
-Completions".
+`claude_turns.py` has the conversation, `claude_parts.py` the content of a message,
+`claude_schema.py` JSON Schemas, `claude_cache.py` the marks for Claude's cache, `claude_model.py`
+the abilities of models, `claude_decoder.py` answers and errors, `claude_relay.py` requests in
+Claude's own format. Source: Anthropic API reference, "Messages", version 2026-10-21; OpenAI API
+reference, "Chat Completions".
 """
 
 import hashlib
@@ -19,7 +19,7 @@ from router.request import ChatRequest
 from router.wire import sampling
 from router.wire.anthropic.claude_cache import Block, automatic_mark
 from router.wire.anthropic.claude_decoder import (
-    Decoder,
+    ClaudeDecoder,
     decode,
     decode_whole,
     failure,
@@ -28,22 +28,24 @@ from router.wire.anthropic.claude_decoder import (
 )
 from router.wire.anthropic.claude_model import EFFORTS, Abilities
 from router.wire.anthropic.claude_parts import text_block, unfit
-from router.wire.anthropic.claude_relay import Tally, passed_on
+from router.wire.anthropic.claude_relay import ClaudeTally, passed_on
 from router.wire.anthropic.claude_schema import (
     expressible,
     input_schema,
     plain_schema,
     strict_schema,
 )
-from router.wire.anthropic.claude_turns import DEMAND, Recall, Turns, tool_name
+from router.wire.anthropic.claude_turns import DEMAND, ClaudeTurns, Recall, tool_name
 from router.wire.fields import invalid
+from router.wire.tool_names import full_names
 
 __all__ = [
     "DEMAND",
     "UNKNOWN",
-    "Decoder",
-    "Encoded",
-    "Tally",
+    "ClaudeDecoder",
+    "ClaudeRequest",
+    "ClaudeTally",
+    "asks_for_abilities",
     "decode",
     "decode_whole",
     "encode",
@@ -62,21 +64,23 @@ _READ: Final = frozenset(
         *("user", "safety_identifier", "prompt_cache_options"),
     ]
 )
+_DEPENDENT: Final = frozenset({"reasoning_effort", "response_format", "tool_choice"})
+"""Fields whose encoding depends on the abilities of the model."""
 _NO_THINKING: Final = {"type": "disabled"}
 _OPAQUE: Final = re.compile(r"(?=.*[a-zA-Z])[\w-]{1,256}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
-class Encoded:
-    """A request as Claude takes it."""
+class ClaudeRequest:
+    """A request as Claude accepts it."""
 
     params: dict[str, Any]
     dropped: tuple[str, ...] = ()
-    """Fields of the caller's that Claude has nothing for."""
+    """The caller's fields that Claude does not support."""
     names: Mapping[str, str] | None = None
-    """Tool names as sent to the caller's own, where they differ; for `decode`."""
+    """The caller's tool name for each name that may come back, where they differ."""
     demand: str = ""
-    """What was said after the user's words to have a tool called."""
+    """The text after the user's words that demands a tool call."""
 
 
 def encode(
@@ -87,13 +91,13 @@ def encode(
     abilities: Abilities = UNKNOWN,
     recall: Recall | None = None,
     plain: bool = False,
-) -> Encoded:
-    """The parameters of a Messages request, but for `stream`.
+) -> ClaudeRequest:
+    """Return the parameters of a Messages request, without `stream`.
 
-    `max_tokens` counts where the caller sets no limit. `recall`: what this very model gave with
-    its calls. `plain`: with schemas in their simplest form, for when Claude refused one. Raises
-    BackendUnfit, naming the part, for what Claude cannot express. The same conversation, longer by
-    a turn, begins with the same bytes: that is what prompt caching lives on.
+    `max_tokens` applies if the caller sets no limit. `recall` returns what this model gave with a
+    call of its own. `plain`: simplify schemas, after Claude has refused one. Raises BackendUnfit,
+    naming the part that Claude cannot express. The same conversation, longer by a turn, begins
+    with the same bytes, as prompt caching requires.
     """
     body = request.body
     sampling.check(request, "Claude", unfit)
@@ -108,7 +112,7 @@ def encode(
         dropped.append("reasoning_effort")
     if recall is None or thinking == _NO_THINKING:
         recall = forgetting
-    turns = Turns(abilities, recall)
+    turns = ClaudeTurns(abilities, recall)
     for i, message in enumerate(request.messages):
         turns.add(message, f"messages[{i}]")
     messages = turns.finished(demand)
@@ -145,24 +149,34 @@ def encode(
         **{name: value for name, value in optional.items() if value},
         "messages": messages,
     }
-    return Encoded(params, tuple(dict.fromkeys(dropped)), _renamed(request), demand)
+    return ClaudeRequest(params, tuple(dict.fromkeys(dropped)), _renamed(request), demand)
 
 
 def _renamed(request: ChatRequest) -> dict[str, str]:
-    """Tools whose names Claude would refuse: our name for each, and the caller's."""
-    names = (tool["function"]["name"] for tool in request.tools)
-    return {ours: name for name in names if (ours := tool_name(name)) != name}
+    """Return the caller's tool names by the names that may come back.
+
+    These are substitutes for names that Claude refuses, and short forms that a model may use.
+    """
+    names = [tool["function"]["name"] for tool in request.tools]
+    return full_names(names) | {sent: name for name in names if (sent := tool_name(name)) != name}
+
+
+def asks_for_abilities(request: ChatRequest) -> bool:
+    """Return whether the encoding of the request depends on the abilities of the model."""
+    return not _DEPENDENT.isdisjoint(request.body)
 
 
 def forgetting(call_id: str) -> None:
-    """A recall that has kept nothing."""
+    """Return nothing: a recall without memory."""
 
 
 def _chosen(
     body: Mapping[str, Any], tools: list[Block], abilities: Abilities, dropped: list[str]
 ) -> tuple[list[Block], dict[str, Any], str]:
-    """The tools that may be called, the tool choice, and what to tell a model that cannot be
-    forced."""
+    """Return the tools that may be called, the tool choice, and a demand in words.
+
+    The demand replaces a forced choice for models that refuse one.
+    """
     wanted, name, allowed = _choice(body.get("tool_choice"))
     if not tools:
         if wanted in ("any", "tool"):
@@ -211,8 +225,8 @@ def _tool(tool: dict[str, Any], i: int, abilities: Abilities, dropped: list[str]
     return made
 
 
-def _choice(choice: Any) -> tuple[str, str, list[str] | None]:
-    """Claude's word for a tool choice, the tool that is forced, those that are allowed (or all)."""
+def _choice(choice: Any) -> tuple[str, str, set[str] | None]:
+    """Return Claude's word for a tool choice, the forced tool, the allowed tools (None: all)."""
     match choice:
         case None | "auto":
             return "auto", "", None
@@ -223,20 +237,20 @@ def _choice(choice: Any) -> tuple[str, str, list[str] | None]:
         case {"type": "function", "function": {"name": str(name)}} if name:
             return "tool", tool_name(name), None
         case {"type": "allowed_tools", "allowed_tools": {"mode": mode, "tools": [*allowed]}}:
-            names = [
+            names = {
                 tool_name(tool["function"]["name"])
                 for tool in allowed
                 if isinstance(tool, dict)
                 and isinstance(function := tool.get("function"), dict)
                 and isinstance(function.get("name"), str)
-            ]
+            }
             return "any" if mode == "required" else "auto", "", names
         case _:
             raise unfit("Claude has no such tool choice.", "tool_choice")
 
 
 def _format(wanted: Any, abilities: Abilities) -> tuple[dict[str, Any], str]:
-    """The output format, or what to tell the model where there is none for it."""
+    """Return the output format, or an instruction for the model if it has none."""
     match wanted:
         case None | {"type": "text"}:
             return {}, ""
@@ -264,9 +278,9 @@ def _dumped(value: Any) -> str:
 def _effort(
     wanted: Any, abilities: Abilities, *, forced: bool
 ) -> tuple[str | None, dict[str, Any] | None]:
-    """Effort level and thinking. Thoughts are shown wherever the model has any.
+    """Return the effort level and the thinking mode. Thoughts are shown if the model has any.
 
-    `forced`: a tool must be called. That is refused while thinking, and means more than it.
+    `forced`: a tool must be called. Claude refuses that while it thinks, so thinking is off then.
     """
     shown = {"type": "adaptive", "display": "summarized"}
     always = shown if abilities.thinking_off is False else None
@@ -297,7 +311,7 @@ def _stop(stop: Any, dropped: list[str]) -> list[str]:
 
 
 def _metadata(body: Mapping[str, Any]) -> dict[str, str]:
-    """Whose request it is. Claude refuses names, addresses and numbers of people: a digest then."""
+    """Return the user of the request: a digest of an id that may be a name or an address."""
     user = body.get("user") or body.get("safety_identifier")
     if not isinstance(user, str):
         return {}

@@ -1,15 +1,16 @@
-"""Claude's answer, a stream of server-sent events or a whole message, to our events; and its errors
-to ours.
+"""Decoder of Claude's answers: a stream of server-sent events or a whole message to events.
+
+Its errors become the router's errors.
 
 Source: Anthropic API reference, "Streaming messages", "Errors", "Handling stop reasons".
 """
 
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 import orjson
 
-from router.clouds.failures import CONTEXT_LENGTH, NO_SUCH_MODEL, status_failure
 from router.errors import BackendBroken, BackendError, BackendMisconfigured
 from router.events import (
     Event,
@@ -24,21 +25,25 @@ from router.events import (
 )
 from router.wire import sse
 from router.wire.decoder import decoded
+from router.wire.failures import CONTEXT_LENGTH, NO_SUCH_MODEL, status_failure
 from router.wire.fields import count
+from router.wire.tool_arguments import ArgumentsReader
 
 BACKEND: Final = "claude"
 
 FINISH: Final[Mapping[str, FinishReason]] = {
     "end_turn": "stop",
     "stop_sequence": "stop",
-    "pause_turn": "stop",  # only where Anthropic runs tools itself, which we never ask for
+    "pause_turn": "stop",  # only where Anthropic runs tools itself, which is never asked for
     "max_tokens": "length",
     "model_context_window_exceeded": "length",
     "tool_use": "tool_calls",
     "refusal": "content_filter",
 }
+STOP: Final = {"type": "message_stop"}
+"""The last event of a stream."""
 BEFORE: Final = "before"
-"""Key in `ToolCallStart.extra`: the blocks that Claude wrote ahead of the call."""
+"""Key in `ToolCallStart.extra`: the blocks that Claude wrote before the call."""
 
 # An error inside a stream has no HTTP status of its own.
 _STATUS: Final[Mapping[str, int]] = {
@@ -87,7 +92,7 @@ _NO_CREDIT: Final = "credit balance is too low"
 def failure(
     error: Mapping[str, Any], status: int | None = None, retry_after_s: float | None = None
 ) -> BackendError:
-    """What Claude's error object means: by code and type first, then status, words last."""
+    """Return the error for Claude's error object: by code and type, then status, words last."""
     message = _text(error, "message") or "Claude reported an error without a message."
     kind = _text(error, "type")
     details = error.get("details")
@@ -107,7 +112,7 @@ def failure(
         )
     if status in (401, 403):
         return BackendMisconfigured(
-            f"Claude refused our key: {message} Check ANTHROPIC_API_KEY.", backend=BACKEND
+            f"Claude refused the key: {message} Check ANTHROPIC_API_KEY.", backend=BACKEND
         )
     if status == 404:
         return BackendMisconfigured(
@@ -127,30 +132,37 @@ def decode(
     tool_names: Mapping[str, str] | None = None,
     backend: str = BACKEND,
 ) -> AsyncGenerator[Event, None]:
-    """Turn a Claude message stream, cut into whole SSE events, into our events; see `Decoder`."""
-    return decoded(blocks, Decoder(backend, tool_names))
+    """Convert a Claude message stream, in whole SSE events, into events; see `ClaudeDecoder`."""
+    return decoded(blocks, ClaudeDecoder(backend, tool_names))
 
 
-class Decoder:
-    """Turns a Claude message stream into our events.
+class ClaudeDecoder:
+    """Converts a Claude message stream into events.
 
     In: message_start, (block start, delta*, stop)*, message_delta, message_stop; ping, error.
     Out: deltas in order, then one Finish. Tool `index` counts tool calls (Claude counts blocks).
-    `tool_names`: the caller's name for each tool that had to be renamed. Unknown events and blocks
-    are passed over. Raises the failure that an error event stands for, and BackendBroken when the
-    stream ends before its message does or is no such stream.
+    `tool_names`: the caller's name for each tool name that Claude may use instead. Unknown events
+    and blocks are ignored. A stream may end after its stop reason, without message_stop. Raises
+    the error of an error event, and BackendBroken if the stream ends before the stop reason or
+    has another format.
     """
 
     def __init__(self, backend: str = BACKEND, tool_names: Mapping[str, str] | None = None) -> None:
         self._backend = backend
-        self._message = _Message(tool_names or {})
+        self._message = _MessageReader(tool_names or {})
 
     @property
     def is_over(self) -> bool:
+        """Return whether message_stop has come."""
         return self._message.ended
 
+    @property
+    def has_finished(self) -> bool:
+        """Return whether the stop reason has come."""
+        return self._message.has_stopped
+
     def feed(self, block: bytes) -> Iterator[Event]:
-        """The events of a block."""
+        """Yield the events of a block."""
         for data in sse.data_of(block):
             try:
                 events = self._message.read(orjson.loads(data))
@@ -161,8 +173,10 @@ class Decoder:
                 return
 
     def end(self) -> Iterator[Event]:
-        """Nothing may: the message has to end first."""
-        raise _broken(self._backend, "broke off its answer before its end")
+        """Yield the Finish of a message that stopped without message_stop."""
+        if not self.has_finished:
+            raise _broken(self._backend, "ended its stream before the end of the answer")
+        yield from self._message.read(STOP)
 
 
 async def decode_whole(
@@ -170,10 +184,10 @@ async def decode_whole(
     tool_names: Mapping[str, str] | None = None,
     backend: str = BACKEND,
 ) -> AsyncGenerator[Event, None]:
-    """Turn a whole message, in pieces of its JSON, into the events that `decode` makes of a stream.
+    """Convert a whole message, in pieces of its JSON, into the events that `decode` yields.
 
-    Raises what an error in its place stands for, and BackendBroken for what is no message, before
-    the first event.
+    Before the first event, raises the error that came in its place, and BackendBroken for a
+    document that is no message.
     """
     document = b"".join([chunk async for chunk in chunks])
     if sse.is_stream(document):
@@ -190,7 +204,7 @@ async def decode_whole(
 
 
 def message_of(document: bytes, backend: str = BACKEND) -> dict[str, Any]:
-    """The message that a document is. Raises the failure that it tells of, or BackendBroken."""
+    """Parse a document into a message. Raises the error that it reports, or BackendBroken."""
     try:
         message = orjson.loads(document)
     except orjson.JSONDecodeError:
@@ -200,19 +214,19 @@ def message_of(document: bytes, backend: str = BACKEND) -> dict[str, Any]:
     if isinstance(error := message.get("error"), dict):
         raise failure(error)
     if message.get("type") != "message":
-        raise _broken(backend, "sent an answer that is no message")
+        raise _broken(backend, "sent an answer that is not a message")
     return message
 
 
 def _said(message: dict[str, Any], tool_names: Mapping[str, str]) -> list[Event]:
-    """A message is told like a stream in which each block is whole when it starts."""
-    told = _Message(tool_names)
-    events = list(told.read({"type": "message_start", "message": message}))
+    """Return the events of a message, read as a stream whose blocks are whole at their start."""
+    stream = _MessageReader(tool_names)
+    events = list(stream.read({"type": "message_start", "message": message}))
     for block in message["content"]:
-        events += told.read({"type": "content_block_start", "content_block": block})
-        events += told.read({"type": "content_block_stop"})
-    told.read({"type": "message_delta", "delta": message})
-    events += told.read({"type": "message_stop"})
+        events += stream.read({"type": "content_block_start", "content_block": block})
+        events += stream.read({"type": "content_block_stop"})
+    stream.read({"type": "message_delta", "delta": message})
+    events += stream.read(STOP)
     return events
 
 
@@ -221,8 +235,8 @@ def _broken(backend: str, how: str) -> BackendBroken:
     return BackendBroken(f"{who} {how}.", backend=backend)
 
 
-class _Message:
-    """One message as it comes in: what must be remembered between its events."""
+class _MessageReader:
+    """Reads the events of one message, and keeps what later events depend on."""
 
     def __init__(self, tool_names: Mapping[str, str]) -> None:
         self.ended = False
@@ -234,6 +248,12 @@ class _Message:
         self._pieces: list[str] = []  # of its text, thought or signature
         self._before: list[dict[str, Any]] = []  # whole blocks since the last tool call
         self._calls = 0
+        self._arguments = ArgumentsReader()  # of the tool call that is being written
+
+    @property
+    def has_stopped(self) -> bool:
+        """Return whether the stop reason is known."""
+        return self._stop_reason is not None
 
     def read(self, event: dict[str, Any]) -> tuple[Event, ...]:
         match event["type"]:
@@ -262,7 +282,8 @@ class _Message:
                 return (TextDelta(text),)
             case "input_json_delta" if fragment := delta["partial_json"]:
                 self._pieces.append(fragment)
-                return (ToolCallDelta(self._calls - 1, fragment),) if self._in_call else ()
+                ready = self._arguments.feed(fragment) if self._in_call else ""
+                return (ToolCallDelta(self._calls - 1, ready),) if ready else ()
             case "thinking_delta":
                 self._pieces.append(thought := delta["thinking"])
                 return (ReasoningDelta(thought),)
@@ -291,6 +312,7 @@ class _Message:
                 extra = {BEFORE: self._before} if self._before else None
                 self._before = []
                 self._calls += 1
+                self._arguments = ArgumentsReader()
                 return (ToolCallStart(self._calls - 1, block["id"], name, extra),)
         return ()
 
@@ -304,10 +326,12 @@ class _Message:
             case "tool_use" if not written:  # the whole input stands in the start event, often {}
                 arguments = orjson.dumps(block.get("input") or {}).decode()
                 return (ToolCallDelta(self._calls - 1, arguments),)
+            case "tool_use" if rest := self._arguments.end():
+                return (ToolCallDelta(self._calls - 1, rest),)
             case "text":
                 sources = _sources(block.get("citations") or [])
                 text = block["text"] + written
-                if text.strip():  # Claude says white space too, but refuses to be told it
+                if text.strip():  # Claude sends blank text, but refuses it in a request
                     self._before.append({"type": "text", "text": text})
                 return (TextDelta(sources),) if sources else ()
             case "thinking":
@@ -318,7 +342,7 @@ class _Message:
 
     def _end(self, event: dict[str, Any]) -> None:
         delta = event["delta"]
-        self._stop_reason = delta.get("stop_reason") or self._stop_reason
+        self._stop_reason = _text(delta, "stop_reason") or self._stop_reason
         if self._stop_reason == "refusal":
             details = delta.get("stop_details") or {}
             self._refusal = _text(details, "explanation") or "Claude declined to answer."
@@ -330,29 +354,53 @@ class _Message:
         return FINISH.get(self._stop_reason, "stop")
 
 
-def counted(told: Mapping[str, Any], usage: Any) -> dict[str, Any]:
-    """The counts so far, and what one more event says: null of what it has nothing to say of."""
+def counted(counts: Mapping[str, Any], usage: Any) -> dict[str, Any]:
+    """Return the counts so far, updated by the usage of one more event; null changes nothing."""
     more = usage if isinstance(usage, Mapping) else {}
-    return {**told, **{name: value for name, value in more.items() if value is not None}}
+    return {**counts, **{name: value for name, value in more.items() if value is not None}}
 
 
-def usage_of(told: Any) -> Usage | None:
-    """Claude's token counts in our terms: its input_tokens leave out what the cache had."""
-    if not isinstance(told, Mapping) or type(told.get("output_tokens")) is not int:
+def usage_of(counts: Any) -> Usage | None:
+    """Return Claude's token counts as Usage; None without them.
+
+    Claude's input_tokens leave out cached tokens. The counts at the top are those of the answer;
+    `iterations` also lists other work that is billed: compactions, attempts of a model that
+    refused before a fallback answered, and advisors. Where it is there, its sum counts.
+    """
+    if not isinstance(counts, Mapping) or type(counts.get("output_tokens")) is not int:
         return None
-    cached = count(told, "cache_read_input_tokens")
-    written = count(told, "cache_creation_input_tokens")
+    iterations = counts.get("iterations")
+    billed = [one for one in iterations if isinstance(one, Mapping)] if iterations else []
+    thoughts = count(counts.get("output_tokens_details"), "thinking_tokens")
+    total = _sum([_usage(one) for one in billed])
+    answer = _usage(counts)
+    if total.total_tokens < answer.total_tokens:  # missing, or without the answer itself
+        total = answer
+    return replace(total, reasoning_tokens=thoughts)
+
+
+def _usage(counts: Mapping[str, Any]) -> Usage:
+    cached = count(counts, "cache_read_input_tokens")
+    written = count(counts, "cache_creation_input_tokens")
     return Usage(
-        prompt_tokens=count(told, "input_tokens") + cached + written,
-        completion_tokens=count(told, "output_tokens"),
+        prompt_tokens=count(counts, "input_tokens") + cached + written,
+        completion_tokens=count(counts, "output_tokens"),
         cached_tokens=cached,
         cache_write_tokens=written,
-        reasoning_tokens=count(told.get("output_tokens_details"), "thinking_tokens"),
+    )
+
+
+def _sum(usages: list[Usage]) -> Usage:
+    return Usage(
+        prompt_tokens=sum(usage.prompt_tokens for usage in usages),
+        completion_tokens=sum(usage.completion_tokens for usage in usages),
+        cached_tokens=sum(usage.cached_tokens for usage in usages),
+        cache_write_tokens=sum(usage.cache_write_tokens for usage in usages),
     )
 
 
 def _sources(citations: list[dict[str, Any]]) -> str:
-    """Citations as text, each source once: ` [title](address)` or ` [title, p. 3-4]`."""
+    """Return citations as text, each source once: ` [title](address)` or ` [title, p. 3-4]`."""
     seen: dict[str, None] = {}
     for citation in citations:
         title = citation.get("document_title") or citation.get("title") or citation.get("source")

@@ -1,15 +1,17 @@
-"""What a Claude model accepts, as its Models API says."""
+"""Abilities of Claude models: from the Models API, and built in for until it has answered."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any, Final
 
 EFFORTS: Final = ("low", "medium", "high", "xhigh", "max")
+COMMON_EFFORTS: Final = ("low", "medium", "high")
+"""Levels of every model that has effort at all."""
 
 
 @dataclass(frozen=True, slots=True)
 class Abilities:
-    """What to send a model and what not; None where nobody said, which is then left to the API."""
+    """What a model accepts; None means unknown."""
 
     max_tokens: int | None = None
     max_input_tokens: int | None = None
@@ -18,28 +20,65 @@ class Abilities:
     structured: bool | None = None
     """JSON schemas for answers and strict tools."""
     efforts: tuple[str, ...] | None = None
+    """Effort levels; while they are unknown, no effort is sent."""
     adaptive_thinking: bool | None = None
     thinking_off: bool | None = None
-    """May thinking be switched off? Where not, a forced tool choice is refused too."""
+    """Whether thinking may be switched off. If not, a forced tool choice is refused too."""
     between_tools: bool | None = None
-    """May thoughts be left to what the model says between its tool calls?"""
+    """Whether thoughts may be limited to what the model says between its tool calls."""
     forced_choice: bool | None = None
 
     @property
     def known(self) -> bool:
+        """Return whether anything is known."""
         return self != Abilities()
 
     def nearest_effort(self, wanted: str) -> str | None:
-        """The level closest to `wanted` that the model has, a lower one if there is one."""
+        """Return the level closest to `wanted` that the model has, a lower one if there is one."""
         if not self.efforts:
             return None
         rank = EFFORTS.index(wanted)
         lower = [level for level in EFFORTS[: rank + 1] if level in self.efforts]
-        return lower[-1] if lower else next(e for e in EFFORTS if e in self.efforts)
+        return lower[-1] if lower else next(level for level in EFFORTS if level in self.efforts)
+
+
+_WITHOUT_XHIGH: Final = ("low", "medium", "high", "max")
+_ALWAYS_THINKING: Final = Abilities(
+    efforts=EFFORTS, adaptive_thinking=True, thinking_off=False, forced_choice=False
+)
+_EARLY: Final = Abilities(efforts=(), adaptive_thinking=False)
+
+# By the start of a model's id; the longest one counts. Only what the documentation states:
+# "Effort" and "Adaptive thinking" of Anthropic's guides, and of Amazon Bedrock's, October 2026.
+_BUILT_IN: Final[Mapping[str, Abilities]] = {
+    "claude-fable-5": _ALWAYS_THINKING,
+    "claude-mythos-5": _ALWAYS_THINKING,
+    "claude-mythos-preview": Abilities(
+        efforts=_WITHOUT_XHIGH, adaptive_thinking=True, thinking_off=False, forced_choice=False
+    ),
+    "claude-opus-5-5": Abilities(efforts=EFFORTS, adaptive_thinking=True, forced_choice=False),
+    "claude-opus-5": Abilities(efforts=EFFORTS, adaptive_thinking=True),
+    "claude-sonnet-5": Abilities(efforts=EFFORTS, adaptive_thinking=True),
+    "claude-opus-4-8": Abilities(efforts=EFFORTS, adaptive_thinking=True),
+    "claude-opus-4-7": Abilities(efforts=EFFORTS, adaptive_thinking=True),
+    "claude-opus-4-6": Abilities(efforts=_WITHOUT_XHIGH, adaptive_thinking=True, thinking_off=True),
+    "claude-sonnet-4-6": Abilities(
+        efforts=_WITHOUT_XHIGH, adaptive_thinking=True, thinking_off=True
+    ),
+    "claude-opus-4-5": Abilities(efforts=COMMON_EFFORTS, adaptive_thinking=False),
+    "claude-sonnet-4-5": _EARLY,
+    "claude-haiku-4-5": _EARLY,
+}
+
+
+def built_in(model: str) -> Abilities:
+    """Return what the documentation says of a model; `Abilities()` if it is not in the table."""
+    starts = [start for start in _BUILT_IN if model == start or model.startswith(f"{start}-")]
+    return _BUILT_IN[max(starts, key=len)] if starts else Abilities()
 
 
 def abilities(info: Mapping[str, Any]) -> Abilities:
-    """Read one model of the Models API; whatever is missing or of another shape is None."""
+    """Read one model of the Models API; a missing or malformed value becomes None."""
     effort = _at(info, "capabilities", "effort")
     efforts = None
     if isinstance(effort, Mapping):
@@ -59,8 +98,28 @@ def abilities(info: Mapping[str, Any]) -> Abilities:
     )
 
 
+def to_json(known: Abilities) -> dict[str, Any]:
+    """Return abilities as JSON, without unknown values."""
+    return {name: value for name, value in asdict(known).items() if value is not None}
+
+
+def from_json(stored: Mapping[str, Any]) -> Abilities:
+    """Read what `to_json` wrote; a malformed value becomes None."""
+    found: dict[str, Any] = {}
+    for field in fields(Abilities):
+        value = stored.get(field.name)
+        if field.name in ("max_tokens", "max_input_tokens"):
+            found[field.name] = _count(stored, field.name)
+        elif field.name == "efforts":
+            if isinstance(value, list):
+                found["efforts"] = tuple(level for level in EFFORTS if level in value)
+        else:
+            found[field.name] = value if isinstance(value, bool) else None
+    return Abilities(**found)
+
+
 def model_names(listed: Any) -> list[str]:
-    """The ids of the Models API's list; none of any other server's."""
+    """Return the ids in the list of the Models API; none for any other server's list."""
     data = listed.get("data") if isinstance(listed, Mapping) else None
     return [
         model["id"]

@@ -1,4 +1,4 @@
-"""Content parts of a chat message as Claude's content blocks.
+"""Converter of the content parts of a chat message to Claude's content blocks.
 
 Source: OpenAI API reference, "Chat Completions"; Anthropic API reference, "Messages", "Vision",
 "PDF support".
@@ -17,17 +17,17 @@ _MAX_TITLE: Final = 500
 
 
 def unfit(message: str, param: str) -> BackendUnfit:
-    """Claude cannot do this; `param` names the part of the request."""
+    """Return the error for a part of the request, `param`, that Claude does not support."""
     return BackendUnfit(message, backend="claude", param=param)
 
 
 def text_block(text: str) -> list[Block]:
-    """One block, or none: Claude refuses text that is empty or only white space."""
+    """Return one block, or none for blank text, which Claude refuses."""
     return [{"type": "text", "text": text}] if text and not text.isspace() else []
 
 
 def blocks(content: Any, where: str, abilities: Abilities) -> list[Block]:
-    """The blocks of a message's content. Raises BackendUnfit for what Claude cannot read."""
+    """Return the blocks of a message's content. Raises BackendUnfit for unreadable parts."""
     if content is None:
         return []
     if isinstance(content, str):
@@ -105,7 +105,10 @@ def _file(file: dict[str, Any], where: str, abilities: Abilities) -> Block:
 
 
 def _data(uri: str, where: str, otherwise: str) -> tuple[str, str]:
-    """Media type and base64 of a data URI; raises BackendUnfit, with `otherwise` if it is none."""
+    """Return media type and base64 of a data URI.
+
+    Raises BackendUnfit, with the message `otherwise` if it is no data URI.
+    """
     try:
         found = read_data_uri(uri)
     except ValueError as error:

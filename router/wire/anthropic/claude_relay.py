@@ -1,4 +1,4 @@
-"""Claude's own format on both ends: what changes on the way in, what is read on the way out."""
+"""Messages on both ends, with Claude: changes to the request, and the tally of the answer."""
 
 from collections.abc import Mapping
 from typing import Any, Final
@@ -8,18 +8,18 @@ import orjson
 from router.errors import BackendBroken, BackendError
 from router.events import Usage
 from router.wire import sse
-from router.wire.anthropic.claude_decoder import BACKEND, counted, failure, usage_of
+from router.wire.anthropic.claude_decoder import BACKEND, STOP, counted, failure, usage_of
 from router.wire.anthropic.claude_turns import call_id
 
-# JSON escapes the quotes of what the model says, so these are keys and types where they are found.
-_TELLING: Final = (b'"message_', b'"error"')
+# JSON escapes the quotes in what the model says, so these are keys and types wherever they stand.
+_MARKS: Final = (b'"message_', b'"error"')
 
 
 def passed_on(original: Mapping[str, Any], model: str) -> dict[str, Any]:
-    """A Messages request as it came in, for the model that is asked.
+    """Return a caller's own Messages request, for the model that is asked.
 
-    Only what another model left behind in the history is put right, because Claude would refuse
-    it: thoughts without a signature are taken out, ids of tool calls get Claude's alphabet.
+    Only traces of other models in the history change, because Claude would refuse them: thoughts
+    without a signature are removed, ids of tool calls get Claude's alphabet.
     """
     messages = original.get("messages")
     if isinstance(messages, list):
@@ -27,27 +27,37 @@ def passed_on(original: Mapping[str, Any], model: str) -> dict[str, Any]:
     return {**original, "model": model, "messages": messages}
 
 
-class Tally:
-    """What must be known of a stream whose bytes pass as they are."""
+class ClaudeTally:
+    """Collects what the router must know of Claude's stream that passes through it."""
 
     def __init__(self) -> None:
         self.begun = False
-        """Has the answer itself begun? What comes before can still be thrown away."""
+        """Set once the answer itself has begun. Until then another backend can still answer."""
         self.ended = False
+        """Set once message_stop has come."""
         self.failure: BackendError | None = None
-        """What the stream says went wrong; it is over then."""
-        self._told: dict[str, Any] = {}
+        """The error that ended the stream."""
+        self._has_stopped = False
+        self._counts: dict[str, Any] = {}
 
     @property
     def usage(self) -> Usage | None:
-        return usage_of(self._told)
+        """Return the usage as far as it is known."""
+        return usage_of(self._counts)
+
+    @property
+    def ending(self) -> bytes | None:
+        """Return what is missing at the end of the stream; None if it ended too early."""
+        if self.ended:
+            return b""
+        return sse.event(STOP, STOP["type"]) if self._has_stopped else None
 
     def passed(self, block: bytes) -> bytes:
-        """What of a block of whole events goes on to the caller: all up to an error.
+        """Return the events of a block that go on to the caller: all up to an error.
 
-        Raises BackendBroken on what cannot be read, if the answer has not begun.
+        Raises BackendBroken for an unreadable event before the answer has begun.
         """
-        if self.begun and not any(mark in block for mark in _TELLING):
+        if self.begun and not any(mark in block for mark in _MARKS):
             return block
         events = block.replace(b"\r\n", b"\n").split(b"\n\n")
         for position, event in enumerate(events):
@@ -67,14 +77,15 @@ class Tally:
             case "ping":
                 pass
             case "message_start":
-                self._told = counted(self._told, event["message"].get("usage"))
+                self._counts = counted(self._counts, event["message"].get("usage"))
             case "error":
                 self.failure = failure(event["error"])
             case "message_stop":
                 self.ended = self.begun = True
             case "message_delta":
                 self.begun = True
-                self._told = counted(self._told, event.get("usage"))
+                self._has_stopped = bool(event["delta"].get("stop_reason"))
+                self._counts = counted(self._counts, event.get("usage"))
             case _:
                 self.begun = True
 

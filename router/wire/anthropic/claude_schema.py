@@ -1,10 +1,11 @@
-"""JSON Schemas in the subset that Claude takes.
+"""Converter of JSON Schemas to the subset that Claude accepts.
 
 Source: Anthropic API reference, "Structured outputs" and "Tool use"; the anthropic SDK's own
 `transform_schema` follows the same rules for schemas made by pydantic.
 """
 
 from collections.abc import Mapping
+from math import inf
 from typing import Any, Final, TypeGuard
 
 import orjson
@@ -16,12 +17,14 @@ _FORMATS: Final = frozenset(
 )
 _KINDS: Final = ("object", "array", "string", "integer", "number", "boolean")
 _MAX_DEPTH: Final = 100
+_MAX_NODES: Final = 20_000
+"""Schemas in a strict schema; a list of types repeats what is below it for each type."""
 
 
 def input_schema(parameters: Any) -> Schema:
-    """The schema of a tool's input: an object at the top, without alternatives there.
+    """Return the schema of a tool's input: an object at the top, without alternatives there.
 
-    What the alternatives demand in common stays demanded; each one's properties stay known.
+    Properties that all alternatives require stay required; the others become optional.
     """
     if not isinstance(parameters, Mapping):
         return {"type": "object", "properties": {}}
@@ -55,22 +58,30 @@ def _merge(schema: Schema, branches: list[Mapping[str, Any]], *, every: bool) ->
             schema["required"] = names
 
 
-def expressible(schema: Any, depth: int = 0) -> bool:
-    """Can structured outputs keep what the schema means?
+def expressible(schema: Any) -> bool:
+    """Return whether structured outputs can keep the meaning of the schema.
 
-    Maps with free keys and schemas that allow anything cannot be had: every object is closed.
+    They cannot express maps with free keys or schemas that allow anything: every object is
+    closed. A schema that would become too large is not expressible either.
     """
+    return _nodes(schema, 0) <= _MAX_NODES
+
+
+def _nodes(schema: Any, depth: int) -> float:
+    """Return the number of schemas in the strict schema; infinity if it is not expressible."""
     if not isinstance(schema, Mapping) or depth > _MAX_DEPTH:
-        return False
+        return inf
     if "$ref" in schema:
-        return isinstance(schema["$ref"], str) and schema["$ref"].startswith("#")
+        return 1 if isinstance(schema["$ref"], str) and schema["$ref"].startswith("#") else inf
     if schema.get("additionalProperties", False) is not False or "patternProperties" in schema:
-        return False
+        return inf
     if schema.get("type") == "object" and not {"properties", "additionalProperties"} & set(schema):
-        return False
+        return inf
     if not any(k in schema for k in ("type", "anyOf", "oneOf", "allOf", "enum", "const")):
-        return False
-    return all(expressible(sub, depth + 1) for sub in _subschemas(schema))
+        return inf
+    kinds = schema.get("type")
+    copies = max(1, len(kinds)) if _is_list(kinds) else 1
+    return 1 + copies * sum(_nodes(sub, depth + 1) for sub in _subschemas(schema))
 
 
 def _subschemas(schema: Mapping[str, Any]) -> list[Any]:
@@ -87,10 +98,10 @@ def _subschemas(schema: Mapping[str, Any]) -> list[Any]:
 
 
 def strict_schema(schema: Mapping[str, Any]) -> Schema:
-    """The schema in the subset of structured outputs.
+    """Return the schema in the subset of structured outputs.
 
-    Objects are closed; limits that the grammar does not know go into the description, where the
-    model at least reads them. Expects an `expressible` schema.
+    Objects are closed. Keywords that the subset lacks move into the description, where the model
+    can read them. Expects an `expressible` schema.
     """
     rest = dict(schema)
     out: Schema = {}
@@ -129,13 +140,13 @@ def strict_schema(schema: Mapping[str, Any]) -> Schema:
         out["format"] = rest.pop("format")
     if rest:
         limits = orjson.dumps(rest).decode()
-        told = out.get("description")
-        out["description"] = f"{told}\n\n{limits}" if isinstance(told, str) and told else limits
+        text = out.get("description")
+        out["description"] = f"{text}\n\n{limits}" if isinstance(text, str) and text else limits
     return out
 
 
 def plain_schema(schema: Any, depth: int = 0) -> Schema:
-    """The least that says what a value looks like: nothing that a validator could object to."""
+    """Return a simple form of the schema: only keywords that every validator accepts."""
     if not isinstance(schema, Mapping) or depth > _MAX_DEPTH:
         return {}
     out: Schema = {}
@@ -143,14 +154,15 @@ def plain_schema(schema: Any, depth: int = 0) -> Schema:
     for kind in kinds if _is_list(kinds) else [kinds]:
         if kind in _KINDS:
             out.setdefault("type", kind)
-    if isinstance(told := schema.get("description"), str):
-        out["description"] = told
+    if isinstance(description := schema.get("description"), str):
+        out["description"] = description
     if _is_list(values := schema.get("enum")) and values:
         out["enum"] = values
     if isinstance(known := schema.get("properties"), Mapping):
         out["properties"] = {name: plain_schema(sub, depth + 1) for name, sub in known.items()}
         if _is_list(required := schema.get("required")):
-            out["required"] = [name for name in known if name in required]
+            names = {name for name in required if isinstance(name, str)}
+            out["required"] = [name for name in known if name in names]
     if isinstance(schema.get("items"), Mapping):
         out["items"] = plain_schema(schema["items"], depth + 1)
     for name in ("anyOf", "oneOf"):
@@ -160,11 +172,11 @@ def plain_schema(schema: Any, depth: int = 0) -> Schema:
 
 
 def _alternatives(kinds: list[Any], rest: Schema) -> Schema:
-    """`"type": ["string", "null"]` as the alternatives that it is short for."""
-    told = {name: rest.pop(name) for name in ("description", "title") if name in rest}
+    """Return a list of types, as in `"type": ["string", "null"]`, as alternatives."""
+    about = {name: rest.pop(name) for name in ("description", "title") if name in rest}
     if "enum" in rest or "const" in rest:
-        return told | strict_schema(rest)
-    return told | {
+        return about | strict_schema(rest)
+    return about | {
         "anyOf": [
             {"type": "null"} if kind == "null" else strict_schema({"type": kind, **rest})
             for kind in kinds

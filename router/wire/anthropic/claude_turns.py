@@ -1,9 +1,8 @@
 """The messages of a chat as Claude's alternating turns.
 
-Claude wants user first, turns that alternate, every tool call answered in the very next turn with
-all results ahead of any text, and ids of one plain alphabet, each used once. Conversations that
-come from other models, or that were cut and edited, keep none of this; here they are made to,
-and nothing that was said is lost.
+Claude's rules: the user comes first, turns alternate, every tool call is answered in the very next
+turn, results come before any text, and ids use one plain alphabet, each id once. Conversations of
+other models, or edited ones, break these rules. Here they are rearranged; no content is lost.
 """
 
 import hashlib
@@ -15,15 +14,16 @@ from router.wire.anthropic.claude_cache import Block
 from router.wire.anthropic.claude_decoder import BEFORE
 from router.wire.anthropic.claude_model import Abilities
 from router.wire.anthropic.claude_parts import blocks, text_block, unfit
+from router.wire.call_ids import OpenCalls, UniqueIds
 from router.wire.fields import arguments
 
 Turn = dict[str, Any]
 Recall = Callable[[str], Mapping[str, Any] | None]
-"""What the vault holds for a tool call of the model that is asked, by the caller's id."""
+"""Returns what the vault holds for a call of the model that is asked, by the caller's id."""
 
 DEMAND: Final = "demand"
-"""Key in a call's `extra`: what was said after the user's words to have a tool called. It must be
-said again: Claude's thoughts hold only after the very prompt that they were made for."""
+"""Key in a call's `extra`: the demand after the user's words to call a tool. It must be repeated:
+Claude's thoughts are valid only after the very prompt that they were made for."""
 
 START: Final = "(The conversation starts here.)"
 CONTINUE: Final = (
@@ -35,9 +35,9 @@ _OTHER: Final = re.compile(r"[^a-zA-Z0-9_-]+")
 
 
 def plain(name: str, limit: int) -> str:
-    """A name or id in the alphabet that Claude takes: itself, or one made from it, always the same.
+    """Return a name or id in Claude's alphabet: the same one, or always the same substitute.
 
-    The end of one that had to change is a digest, so that different ones stay different.
+    A substitute ends with a digest, so that different names stay different.
     """
     if len(name) <= limit and _PLAIN.fullmatch(name):
         return name
@@ -46,15 +46,17 @@ def plain(name: str, limit: int) -> str:
 
 
 def tool_name(name: str) -> str:
+    """Return a tool's name as Claude accepts it."""
     return plain(name, 128)
 
 
 def call_id(name: str) -> str:
+    """Return a tool call's id as Claude accepts it."""
     return plain(name, 200)
 
 
-class Turns:
-    """Collects messages; `finished()` gives the turns."""
+class ClaudeTurns:
+    """Collects messages; `finished()` returns the turns."""
 
     def __init__(self, abilities: Abilities, recall: Recall) -> None:
         self.system: list[Block] = []
@@ -63,12 +65,19 @@ class Turns:
         self._abilities = abilities
         self._recall = recall
         self._turns: list[Turn] = []
-        self._ids: set[str] = set()
-        self._calls: list[tuple[str, str]] = []  # of the last turn: (the caller's id, ours)
-        self._results: dict[str, Block] = {}  # by our id
-        self._said: list[Block] = []  # in the user turn that is being collected
+        self._ids = UniqueIds()
+        self._after_text: list[Block] = []
+        """Blocks of the last turn, an assistant's, that later texts must precede."""
+        self._calls: list[str] = []
+        """Ids of the tool calls in the last turn."""
+        self._open = OpenCalls()
+        self._results: dict[str, Block] = {}
+        """Results by the id of their call."""
+        self._said: list[Block] = []
+        """Other blocks of the user turn that is being collected."""
 
     def add(self, message: dict[str, Any], where: str) -> None:
+        """Add a message. `where` is its path in the request."""
         match message["role"]:
             case "system" | "developer":
                 self._add_system(message, where)
@@ -82,9 +91,12 @@ class Turns:
                 self._said += blocks(message.get("content"), where, self._abilities)
 
     def finished(self, demand: str = "") -> list[Turn]:
-        """The turns; the last one is the user's, and ends with the demand. Empty if nobody said
-        anything."""
+        """Return the turns; the last one is the user's and ends with the demand.
+
+        Empty if the conversation has no content.
+        """
         self._close_user_turn()
+        self._close_assistant_turn()
         if not self._turns and self.system:
             self._turns.append({"role": "user", "content": self.system})
             self.system = []
@@ -97,26 +109,23 @@ class Turns:
         return self._turns
 
     def _add_system(self, message: dict[str, Any], where: str) -> None:
-        told = blocks(message.get("content"), where, self._abilities)
-        if any(block["type"] != "text" for block in told):
+        content = blocks(message.get("content"), where, self._abilities)
+        if any(block["type"] != "text" for block in content):
             raise unfit("Claude takes only text in a system message.", where)
         if not self._turns and not self._said and not self._results:
-            self.system += told
+            self.system += content
         else:  # in its place, not in `system`: a prefix that changes is not read from the cache
-            for block in told:
+            for block in content:
                 self._said.append(block | {"text": f"<system>\n{block['text']}\n</system>"})
 
     def _add_result(self, message: dict[str, Any], call_id: Any, where: str) -> None:
         content = blocks(message.get("content"), where, self._abilities)
-        open_calls = [(theirs, ours) for theirs, ours in self._calls if ours not in self._results]
-        ours = next((ours for theirs, ours in open_calls if theirs == call_id), None)
-        if ours is None and not call_id and open_calls:
-            ours = open_calls[0][1]
-        if ours is None:  # answers no call of the last step: Claude would refuse it as a result
+        id = self._open.take(call_id)
+        if id is None:  # answers no call of the last step: Claude would refuse it as a result
             self._said += text_block(f"Result of the tool call {call_id}:")
             self._said += content or text_block("(empty)")
             return
-        result: Block = {"type": "tool_result", "tool_use_id": ours}
+        result: Block = {"type": "tool_result", "tool_use_id": id}
         for block in content:  # only a whole result can be marked for the cache
             if mark := block.pop("cache_control", None):
                 result["cache_control"] = mark
@@ -124,7 +133,7 @@ class Turns:
             result["content"] = content[0]["text"]
         elif content:
             result["content"] = content
-        self._results[ours] = result
+        self._results[id] = result
 
     def _add_assistant(self, message: dict[str, Any], where: str) -> None:
         if message.get("audio") and not message.get("content"):
@@ -144,15 +153,31 @@ class Turns:
             if kept and (demand := kept[0].get(DEMAND)):
                 self._said += text_block(demand)
             self._close_user_turn()
-        content = _with_thoughts(text, calls, kept)
+        self._add_to_assistant_turn(_with_thoughts(text, calls, kept))
+        for theirs, block in calls:
+            self._calls.append(block["id"])
+            self._open.add(theirs, block["id"])
+
+    def _add_to_assistant_turn(self, content: list[Block]) -> None:
+        """Start an assistant's turn, or add to it; its text stays ahead of its tool calls."""
         if self._turns and self._turns[-1]["role"] == "assistant":
-            _append(self._turns[-1]["content"], content)
+            texts = [block for block in content if block["type"] == "text"]
+            others = [block for block in content if block["type"] != "text"]
         else:
-            self._turns.append({"role": "assistant", "content": content})
-        self._calls += [(theirs, block["id"]) for theirs, block in calls]
+            self._turns.append({"role": "assistant", "content": []})
+            uses = (i for i, block in enumerate(content) if block["type"] == "tool_use")
+            first_use = next(uses, len(content))
+            texts, others = content[:first_use], content[first_use:]
+        self._turns[-1]["content"] += texts
+        self._after_text += others
+
+    def _close_assistant_turn(self) -> None:
+        if self._after_text:
+            self._turns[-1]["content"] += self._after_text
+            self._after_text = []
 
     def _call(self, call: dict[str, Any]) -> tuple[str, Block]:
-        """A tool call of the history: the caller's id, and the block."""
+        """Return a tool call of the history: the caller's id, and the block."""
         function: Any = call.get("function") or call.get("custom")
         if not isinstance(function, dict):
             function = {}
@@ -161,33 +186,30 @@ class Turns:
         self.tools_used[name] = None
         theirs = call.get("id")
         theirs = theirs if isinstance(theirs, str) else ""
-        ours = wanted = call_id(theirs) if theirs else "call"
-        again = 1
-        while ours in self._ids:  # some servers begin at call_0 in every answer
-            again += 1
-            ours = f"{wanted}_{again}"
-        self._ids.add(ours)
+        id = self._ids.make(call_id(theirs) if theirs else "call")
         input = arguments(function.get("arguments", function.get("input")))
-        return theirs, {"type": "tool_use", "id": ours, "name": name, "input": input}
+        return theirs, {"type": "tool_use", "id": id, "name": name, "input": input}
 
     def _close_user_turn(self) -> None:
         content: list[Block] = []
-        for _, ours in self._calls:
-            missing = {"type": "tool_result", "tool_use_id": ours, "content": NO_RESULT}
-            content.append(self._results.get(ours) or missing | {"is_error": True})
+        for id in self._calls:
+            missing = {"type": "tool_result", "tool_use_id": id, "content": NO_RESULT}
+            content.append(self._results.get(id) or missing | {"is_error": True})
         content += self._said
         if content:
+            self._close_assistant_turn()
             self._turns.append({"role": "user", "content": content})
         self._calls, self._results, self._said = [], {}, []
+        self._open = OpenCalls()
 
 
 def _with_thoughts(
     text: list[Block], calls: list[tuple[str, Block]], kept: list[Mapping[str, Any]]
 ) -> list[Block]:
-    """An assistant's blocks in the order Claude made them, if it was this model that made them.
+    """Return an assistant's blocks in the order in which this model wrote them, if it did.
 
-    Chat Completions has one text and a list of calls; the vault has what came before each call.
-    If that is no longer the text that the caller sends, only the thoughts are put back.
+    Chat Completions has one text and a list of calls; the vault has the blocks before each call.
+    If the caller's text differs from theirs, only the thoughts are put back.
     """
     thoughts = [extra.get(BEFORE) or [] for extra in kept]
     remembered = "".join(b["text"] for before in thoughts for b in before if b["type"] == "text")
@@ -200,10 +222,3 @@ def _with_thoughts(
             content += text
         content.append(block)
     return content or text
-
-
-def _append(turn: list[Block], more: list[Block]) -> None:
-    """Join two assistant messages to one turn; text stays ahead of its tool calls."""
-    at = next((i for i, block in enumerate(turn) if block["type"] == "tool_use"), len(turn))
-    turn[at:at] = [block for block in more if block["type"] == "text"]
-    turn += [block for block in more if block["type"] != "text"]

@@ -1,4 +1,4 @@
-"""Answers in Anthropic's Messages format: our events as its stream of blocks, or as one message.
+"""Answers in Anthropic's Messages format: events as its stream of blocks, or as one message.
 
 Source: Anthropic API reference, "Messages" and "Streaming messages".
 """
@@ -7,12 +7,11 @@ import re
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from typing import Any, Final
 
-import orjson
-
 from router.events import Event, Finish, FinishReason, ReasoningDelta, RefusalDelta, Usage
 from router.request import ChatRequest, size_tokens
 from router.wire import sse
-from router.wire.anthropic.blocks import Block, Blocks, Kind, Step
+from router.wire.blocks import Block, Blocks, Kind, Step
+from router.wire.fields import arguments
 
 _STOP: Final[dict[FinishReason, str]] = {
     "stop": "end_turn",
@@ -25,14 +24,13 @@ _STOP: Final[dict[FinishReason, str]] = {
 async def stream(
     events: AsyncIterator[Event], request: ChatRequest, model: str, answer_id: str, created: int
 ) -> AsyncGenerator[bytes, None]:
-    """The answer as SSE: message_start, blocks one after the other, message_delta, message_stop.
+    """Yield the answer as SSE: message_start, the blocks in order, message_delta, message_stop.
 
-    The input tokens of message_start are our estimate (nobody has counted yet), those of
-    message_delta the backend's.
+    The input tokens of message_start are an estimate, those of message_delta the backend's count.
     """
     estimate = Usage(size_tokens(request), 0)
     yield _event({"type": "message_start", "message": _message(answer_id, model, [], estimate)})
-    answer = _Answer(request, answer_id)
+    answer = _MessageBlocks(request, answer_id)
     before = b""
     async for event in events:
         for step, block, words in answer.add(event):
@@ -55,8 +53,8 @@ async def stream(
 async def complete(
     events: AsyncIterator[Event], request: ChatRequest, model: str, answer_id: str, created: int
 ) -> dict[str, Any]:
-    """The answer as one message; its blocks are those of the stream."""
-    answer = _Answer(request, answer_id)
+    """Return the answer as one message; its blocks are those of the stream."""
+    answer = _MessageBlocks(request, answer_id)
     finish = Finish("stop")
     async for event in events:
         for _ in answer.add(event):
@@ -69,16 +67,16 @@ async def complete(
 
 
 def shows_thoughts(request: ChatRequest) -> bool:
-    """Has the caller asked for the model's thoughts?"""
+    """Return whether the caller has asked for the model's thoughts."""
     thinking = (request.original or {}).get("thinking") or {}
     return thinking.get("type", "disabled") != "disabled" and thinking.get("display") != "omitted"
 
 
-class _Answer:
-    """The blocks that this caller is shown.
+class _MessageBlocks:
+    """The blocks that a caller gets.
 
     Thoughts only if asked for: callers that did not ask expect text in the first block. A refusal
-    is no block but part of how the message ends.
+    is not a block but part of the end of the message.
     """
 
     def __init__(self, request: ChatRequest, answer_id: str) -> None:
@@ -88,6 +86,7 @@ class _Answer:
         self._key = answer_id.removeprefix("msg_")
 
     def add(self, event: Event) -> Iterator[Step]:
+        """Yield the steps that are possible once this event is known."""
         match event:
             case Finish():
                 return self.blocks.end()
@@ -99,6 +98,7 @@ class _Answer:
         return self.blocks.add(event)
 
     def empty(self, block: Block) -> dict[str, Any]:
+        """Return a block at its start."""
         match block.kind:
             case "text":
                 return {"type": "text", "text": "", "citations": None}
@@ -108,18 +108,19 @@ class _Answer:
         return {"type": "tool_use", **called, "caller": {"type": "direct"}}
 
     def whole(self, block: Block) -> dict[str, Any]:
+        """Return a block with its words."""
         match block.kind:
             case "text":
                 return self.empty(block) | {"text": block.text}
             case "reasoning":
                 return self.empty(block) | {"thinking": block.text}
-        return self.empty(block) | {"input": _input(block.text)}
+        return self.empty(block) | {"input": arguments(block.text)}
 
     def _call_id(self, block: Block) -> str:
-        """The call's own id, if Claude would take it back in a later turn, else one of ours.
+        """Return the call's own id if Claude would accept it in a later turn, else a new one.
 
-        Some local servers have characters in it that Claude refuses, or begin at call_0 in every
-        answer, while Claude wants each id once in a conversation.
+        Some local servers use characters that Claude refuses, or start at call_0 in every answer,
+        while Claude wants each id only once in a conversation.
         """
         return block.id if _LASTING_ID.fullmatch(block.id) else f"toolu_{self._key}_{block.index}"
 
@@ -134,21 +135,12 @@ _DELTAS: Final[dict[Kind, tuple[str, str]]] = {
 
 
 def _before_words(block: Block) -> bytes:
-    """What stands before the words in each delta of a block; two braces stand after them."""
+    """Return the bytes before the words in each delta of a block; two braces follow the words."""
     kind, key = _DELTAS[block.kind]
     return (
         f'event: content_block_delta\ndata: {{"type":"content_block_delta","index":{block.index},'
         f'"delta":{{"type":"{kind}","{key}":'
     ).encode()
-
-
-def _input(arguments: str) -> dict[str, Any]:
-    """A tool call's input. What is not a JSON object, as when it was cut off, is kept as text."""
-    try:
-        value = orjson.loads(arguments or "{}")
-    except orjson.JSONDecodeError:
-        value = None
-    return value if isinstance(value, dict) else {"_raw": arguments}
 
 
 def _message(answer_id: str, model: str, content: list[Any], usage: Usage) -> dict[str, Any]:
@@ -179,7 +171,7 @@ def _ending(finish: Finish, refusal: str) -> dict[str, Any]:
 
 
 def _counts(usage: Usage) -> dict[str, Any]:
-    """Anthropic's input_tokens leave out what went through the cache."""
+    """Return Anthropic's usage object; its input_tokens leave out cached tokens."""
     cached = usage.cached_tokens + usage.cache_write_tokens
     return {
         "input_tokens": max(usage.prompt_tokens - cached, 0),

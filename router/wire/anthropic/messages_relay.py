@@ -1,6 +1,6 @@
-"""Anthropic Messages on both ends: what is looked for in a local answer whose bytes pass.
+"""Messages on both ends, with a local server: what the router reads in an answer that passes.
 
-JSON escapes the quotes of what the model says, so a name in quotes is a name where it is found.
+JSON escapes the quotes in what the model says, so a key in quotes is a key wherever it is found.
 """
 
 from collections.abc import Mapping
@@ -18,40 +18,49 @@ from router.events import (
     ToolCallStart,
     Usage,
 )
-from router.wire.anthropic.claude_decoder import FINISH, counted, usage_of
-from router.wire.chat.relay import in_band_error, objects
+from router.wire import sse
+from router.wire.anthropic.claude_decoder import FINISH, STOP, counted, usage_of
+from router.wire.chat.relay import ReportedError, in_band_error, objects, rewritten
 
-_TELLING: Final = (b'"message_', b'error"')
+_MARKS: Final = (b'"message_', b"error")
 
 
-class Tally:
-    """What must be known of a stream that is passed on."""
+class MessagesTally:
+    """Collects what the router must know of a local server's stream that passes through it."""
 
-    def __init__(self) -> None:
-        self.error = ""
-        """What the stream says went wrong; it is over then."""
+    def __init__(self, full_names: Mapping[str, str] | None = None) -> None:
+        """`full_names`: the caller's name for each short name that a model may use for a tool."""
+        self.error: ReportedError | None = None
+        """The error that ended the stream."""
         self.is_over = False
-        """Has the answer said its last word?"""
-        self._told: dict[str, Any] = {}
+        """Set once the answer has said its last word."""
+        self._full_names = full_names or {}
+        self._has_stopped = False
+        self._counts: dict[str, Any] = {}
 
     @property
     def usage(self) -> Usage | None:
-        return usage_of(self._told)
+        """Return the usage as far as it is known."""
+        return usage_of(self._counts)
 
     @property
     def ending(self) -> bytes | None:
-        """What the end of the stream lacks: nothing; None if it ended too early."""
-        return b"" if self.is_over else None
+        """Return what is missing at the end of the stream; None if it ended too early."""
+        if self.is_over:
+            return b""
+        return sse.event(STOP, STOP["type"]) if self._has_stopped else None
 
     def passed(self, block: bytes) -> bytes:
-        """What of a block of whole events goes on to the caller."""
-        if not any(mark in block for mark in _TELLING):
+        """Return what goes on to the caller of a block of whole events."""
+        if self._full_names and b'"tool_use"' in block:
+            block = rewritten(block, self._with_full_names)
+        if not any(mark in block for mark in _MARKS):
             return block
         events = block.replace(b"\r\n", b"\n").split(b"\n\n")
         for position, event in enumerate(events):
             for body in objects(event):
                 self._read(body)
-                if self.error:
+                if self.error is not None:
                     return b"".join(good + b"\n\n" for good in events[:position])
         return block
 
@@ -60,17 +69,33 @@ class Tally:
             case "message_start":
                 message = body.get("message")
                 usage = message.get("usage") if isinstance(message, dict) else None
-                self._told = counted(self._told, usage)
+                self._counts = counted(self._counts, usage)
             case "message_delta":
-                self._told = counted(self._told, body.get("usage"))
+                self._counts = counted(self._counts, body.get("usage"))
+                delta = body.get("delta")
+                self._has_stopped = isinstance(delta, dict) and bool(delta.get("stop_reason"))
             case "message_stop":
                 self.is_over = True
-            case kind if body.get("error") or str(kind).endswith("error"):
-                self.error = in_band_error(body) or str(body.get("message") or kind)
+            case _:
+                self.error = in_band_error(body)
+
+    def _with_full_names(self, body: dict[str, Any]) -> bool:
+        return give_full_names([body.get("content_block")], self._full_names)
+
+
+def give_full_names(blocks: Any, full_names: Mapping[str, str]) -> bool:
+    """Replace short names of tools in the tool_use blocks; return whether there were any."""
+    changed = False
+    for block in blocks if isinstance(blocks, list) else ():
+        match block:
+            case {"type": "tool_use", "name": str(name)} if name in full_names:
+                block["name"] = full_names[name]
+                changed = True
+    return changed
 
 
 def fault_of(document: Mapping[str, Any]) -> str:
-    """Why a whole answer is none; empty if it is one."""
+    """Return why a whole answer cannot be used; empty if it can."""
     content = document.get("content")
     blocks = content if isinstance(content, list) else [None]
     if all(isinstance(block, dict) and "type" in block for block in blocks):
@@ -79,7 +104,7 @@ def fault_of(document: Mapping[str, Any]) -> str:
 
 
 def first_block(block: bytes) -> str:
-    """The kind of the first content block that begins in a block of events; "" if none does."""
+    """Return the kind of the first content block that begins in these events; "" if none does."""
     if b'"content_block_start"' in block:
         for body in objects(block):
             match body:
@@ -89,13 +114,13 @@ def first_block(block: bytes) -> str:
 
 
 def without_thoughts(document: Mapping[str, Any]) -> dict[str, Any]:
-    """A whole answer for a caller who has not asked for thoughts."""
-    said = [block for block in document["content"] if block["type"] != "thinking"]
-    return {**document, "content": said}
+    """Return a whole answer for a caller who has not asked for thoughts."""
+    content = [block for block in document["content"] if block["type"] != "thinking"]
+    return {**document, "content": content}
 
 
 def decode_complete(document: Mapping[str, Any], backend: str = "local") -> list[Event]:
-    """The events of a whole answer. Raises BackendBroken on one in another format."""
+    """Return the events of a whole answer. Raises BackendBroken for another format."""
     events: list[Event] = []
     calls = 0
     try:

@@ -1,7 +1,7 @@
-"""Chat Completions: the encoder of our events, and the decoder of a local server's answers.
+"""Chat Completions: the encoder of events, and the decoder of a local server's answers.
 
-Source: OpenAI API reference, "Chat Completions"; `reasoning_content` and `reasoning` are what
-local servers (LM Studio, llama.cpp, Ollama, vLLM) add to it.
+Source: OpenAI API reference, "Chat Completions"; local servers (LM Studio, llama.cpp, Ollama,
+vLLM) add `reasoning_content` or `reasoning` to it.
 """
 
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Mapping
@@ -10,14 +10,7 @@ from typing import Any, Final
 
 import orjson
 
-from router.errors import (
-    BackendBroken,
-    BackendBusy,
-    BackendError,
-    BackendRejected,
-    BackendUnfit,
-    RouterError,
-)
+from router.errors import BackendBroken, BackendError, BackendUnfit, RouterError
 from router.events import (
     Event,
     Finish,
@@ -31,23 +24,39 @@ from router.events import (
     ToolCallStart,
     Usage,
 )
-from router.request import ChatRequest, checked, parse_json, text_of
+from router.request import ChatRequest, checked, text_of
 from router.wire import sse
 from router.wire.chat.tool_calls import ToolCalls
 from router.wire.decoder import decoded
-from router.wire.fields import count
+from router.wire.failures import CONTEXT_LENGTH, TOO_LONG_KINDS, status_failure, status_of
+from router.wire.fields import count, parse_body
+from router.wire.openai import KEEPALIVE, error_body
 from router.wire.responses.parser import chat_of
 
+__all__ = [
+    "ID_PREFIX",
+    "KEEPALIVE",
+    "ChatDecoder",
+    "complete",
+    "decode",
+    "decode_complete",
+    "error_body",
+    "error_event",
+    "parse",
+    "stream",
+    "usage_body",
+    "usage_of",
+]
+
 ID_PREFIX: Final = "chatcmpl-"
-KEEPALIVE: Final = b": keep-alive\n\n"
 
 
 def parse(raw: bytes, headers: Mapping[str, str] | None = None) -> ChatRequest:
-    """The request, untouched. Raises InvalidRequest, naming the field.
+    """Return the request with its body unchanged. Raises InvalidRequest, naming the field.
 
     Cursor sends bodies of the Responses dialect here too, and reads chat answers to them.
     """
-    body = parse_json(raw)
+    body = parse_body(raw)
     if "messages" not in body and "input" in body:
         body, dropped = chat_of(body)
         return ChatRequest(body, dropped=dropped)
@@ -60,10 +69,10 @@ def parse(raw: bytes, headers: Mapping[str, str] | None = None) -> ChatRequest:
 async def stream(
     events: AsyncIterator[Event], request: ChatRequest, model: str, answer_id: str, created: int
 ) -> AsyncGenerator[bytes, None]:
-    """The answer as SSE: role, deltas, one finish, usage if the caller asked for it, [DONE].
+    """Yield the answer as SSE: role, deltas, one finish, usage if asked for, [DONE].
 
-    A chunk is put together from bytes that are the same in every chunk and the JSON of its
-    delta: a token costs a microsecond or two.
+    Each chunk joins bytes that are the same in every chunk with the JSON of its delta, which
+    takes a microsecond or two.
     """
     start = b'data: {"id":%b,"object":"chat.completion.chunk","created":%d,"model":%b,' % (
         orjson.dumps(answer_id),
@@ -117,7 +126,7 @@ def _delta(event: Event) -> bytes:
 async def complete(
     events: AsyncIterator[Event], request: ChatRequest, model: str, answer_id: str, created: int
 ) -> dict[str, Any]:
-    """The answer as one JSON object."""
+    """Return the answer as one JSON object."""
     text, reasoning, refusal = [], [], []
     tokens: list[TokenLogprob] = []
     calls: dict[int, dict[str, Any]] = {}
@@ -170,17 +179,17 @@ async def complete(
 
 
 def _logprobs(tokens: Iterable[TokenLogprob]) -> dict[str, Any]:
-    told = [_token(token) | {"top_logprobs": [_token(t) for t in token.top]} for token in tokens]
-    return {"content": told, "refusal": None}
+    content = [_token(token) | {"top_logprobs": list(map(_token, token.top))} for token in tokens]
+    return {"content": content, "refusal": None}
 
 
 def _token(token: TokenLogprob) -> dict[str, Any]:
-    said = token.token.encode("utf-8", "replace")
-    return {"token": said.decode(), "logprob": token.logprob, "bytes": list(said)}
+    text = token.token.encode("utf-8", "replace")
+    return {"token": text.decode(), "logprob": token.logprob, "bytes": list(text)}
 
 
 def usage_body(usage: Usage) -> dict[str, Any]:
-    """OpenAI's usage object."""
+    """Return OpenAI's usage object."""
     return {
         "prompt_tokens": usage.prompt_tokens,
         "completion_tokens": usage.completion_tokens,
@@ -193,19 +202,8 @@ def usage_body(usage: Usage) -> dict[str, Any]:
     }
 
 
-def error_body(error: RouterError) -> dict[str, Any]:
-    return {
-        "error": {
-            "message": error.message,
-            "type": error.type,
-            "param": error.param,
-            "code": error.code,
-        }
-    }
-
-
 def error_event(error: RouterError) -> bytes:
-    """A failure in mid-stream. It is the last event: there is no finish and no [DONE]."""
+    """Return a failure in mid-stream, the last event: no finish and no [DONE] follow."""
     return sse.event(error_body(error))
 
 
@@ -213,46 +211,37 @@ def error_event(error: RouterError) -> bytes:
 
 
 def decode(blocks: AsyncIterator[bytes], backend: str = "local") -> AsyncGenerator[Event, None]:
-    """Turn a chat stream, cut into blocks of whole SSE events, into our events; see `Decoder`."""
-    return decoded(blocks, Decoder(backend))
+    """Convert a chat stream, in blocks of whole SSE events, into events; see `ChatDecoder`."""
+    return decoded(blocks, ChatDecoder(backend))
 
 
 def decode_complete(body: Mapping[str, Any], backend: str = "local") -> list[Event]:
-    """The events of an answer that came as one JSON object. Raises like `Decoder`."""
-    decoder = Decoder(backend)
+    """Return the events of an answer that came as one JSON object. Raises like `ChatDecoder`."""
+    decoder = ChatDecoder(backend)
     return [*decoder.read(body, "message"), *decoder.end()]
 
 
 def _failure(error: Any, backend: str) -> BackendError:
-    """The error inside an answer, in either of its two shapes: text, or an object."""
+    """Return the error for the `error` field of an answer: a text or an object."""
     fields = error if isinstance(error, dict) else {"message": error}
     message = fields.get("message")
     if not isinstance(message, str) or not message:
         message = f"{backend} reported an error without a message."
-    kind, code = (str(fields.get(name)) for name in ("type", "code"))
-    if {kind, code} & {"context_length_exceeded", "exceed_context_size_error"}:
-        return BackendUnfit(message, backend=backend, code="context_length_exceeded")
-    if {kind, code} & {
-        "429",
-        "503",
-        "529",
-        "rate_limit_error",
-        "overloaded_error",
-        "unavailable_error",
-    }:
-        return BackendBusy(message, backend=backend)
-    if {kind, code} & {"400", "422", "invalid_request_error"}:
-        return BackendRejected(message, backend=backend)
-    return BackendBroken(message, backend=backend)
+    kinds = {str(fields.get(name)) for name in ("type", "code")}
+    if kinds & TOO_LONG_KINDS:
+        return BackendUnfit(message, backend=backend, code=CONTEXT_LENGTH)
+    if (status := status_of(kinds)) is None:
+        return BackendBroken(message, backend=backend)
+    return status_failure(status, message, backend=backend)
 
 
-class Decoder:
-    """Turns a chat stream into our events.
+class ChatDecoder:
+    """Converts a chat stream into events.
 
-    Takes what local servers make of the format: tool calls without index or id, whole or in
-    pieces, their names repeated; "stop" after a tool call; usage in the last choice's chunk or
-    in its own. Raises BackendError for an error in the stream, BackendBroken for one that is
-    not JSON or ends without saying why.
+    Reads the variants of local servers: tool calls without index or id, whole or in pieces, with
+    their names repeated; "stop" after a tool call; usage in the last choice's chunk or in its
+    own. A stream that ends with whole tool calls needs no finish reason. Raises BackendError for
+    an error in the stream, BackendBroken for a stream that is not JSON or ends too early.
     """
 
     def __init__(self, backend: str = "local") -> None:
@@ -262,8 +251,18 @@ class Decoder:
         self._usage: Usage | None = None
         self._calls = ToolCalls(backend)
 
+    @property
+    def has_finished(self) -> bool:
+        """Return whether the answer has said why it ends."""
+        return self._reason not in (None, "error")
+
+    @property
+    def calls_are_whole(self) -> bool:
+        """Return whether there are tool calls, all with a name and valid arguments."""
+        return bool(self._calls) and self._calls.are_whole
+
     def feed(self, block: bytes) -> Iterator[Event]:
-        """The events of a block; those of the end too, if the stream says that it ends here."""
+        """Yield the events of a block; with the events of the end, if [DONE] is in it."""
         for data in sse.data_of(block):
             if data == b"[DONE]":
                 self.is_over = True
@@ -272,7 +271,7 @@ class Decoder:
             yield from self.read(_loads(data, self._backend), "delta")
 
     def read(self, body: Mapping[str, Any], key: str) -> Iterator[Event]:
-        """The events of one chunk ("delta") or of a whole answer ("message")."""
+        """Yield the events of one chunk ("delta") or of a whole answer ("message")."""
         if error := body.get("error"):
             raise _failure(error, self._backend)
         if usage := body.get("usage"):
@@ -306,11 +305,14 @@ class Decoder:
             yield from self._calls.read(piece)
 
     def end(self) -> Iterator[Event]:
-        """What follows when nothing more comes."""
+        """Yield what remains at the end. Raises BackendBroken if the stream ended too early."""
         if self._reason is None:
-            raise BackendBroken(
-                f"{self._backend} broke off its answer in the middle.", backend=self._backend
-            )
+            if not self.calls_are_whole:
+                raise BackendBroken(
+                    f"{self._backend} ended its stream in the middle of the answer.",
+                    backend=self._backend,
+                )
+            self._reason = "tool_calls"
         if self._reason == "error":
             raise BackendBroken(
                 f"{self._backend} ended its answer with an error.", backend=self._backend
@@ -330,7 +332,7 @@ _FINISH: Final[dict[str, FinishReason]] = {
 
 
 def usage_of(usage: Any) -> Usage | None:
-    """Usage as a chat server reports it; None where it is not there."""
+    """Return the usage that a chat server reports; None if it reports none."""
     if not isinstance(usage, dict):
         return None
     counted = Usage(count(usage, "prompt_tokens"), count(usage, "completion_tokens"))

@@ -1,44 +1,57 @@
-"""Chat Completions on both ends: what is looked for in an answer whose bytes pass as they are.
+"""Chat Completions on both ends: what the router reads in an answer whose bytes pass unchanged.
 
-JSON escapes the quotes of what the model says, so a key in quotes is a key where it is found.
+JSON escapes the quotes in what the model says, so a key in quotes is a key wherever it is found.
 """
 
 import contextlib
 import re
-from collections.abc import Iterator, Mapping
-from typing import Any, Final
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Final, NamedTuple
 
 import orjson
 
+from router.errors import BackendError
 from router.events import Usage
 from router.wire import sse
-from router.wire.chat.completions import usage_of
+from router.wire.chat.completions import ChatDecoder, usage_of
 
 _USAGE_FOLLOWS: Final = re.compile(rb'"usage"\s*:\s*\{')
 
 
-class Tally:
-    """What must be known of a stream that is passed on."""
+class ReportedError(NamedTuple):
+    """An error that a server reports inside an answer."""
 
-    def __init__(self, *, hold_usage: bool) -> None:
-        """`hold_usage`: keep back the usage chunk, which the caller did not ask for."""
+    message: str
+    kinds: frozenset[str] = frozenset()
+    """Its type and its code, as text."""
+
+
+class ChatTally:
+    """Collects what the router must know of a chat stream that passes through it."""
+
+    def __init__(self, *, hold_usage: bool, full_names: Mapping[str, str] | None = None) -> None:
+        """`hold_usage`: keep back the usage chunk, which the caller did not ask for.
+        `full_names`: the caller's name for each short name that a model may use for a tool."""
         self.usage: Usage | None = None
-        self.error = ""
-        """What the stream says went wrong; it is over then."""
-        self._hold_usage = hold_usage
+        self.error: ReportedError | None = None
+        """The error that ended the stream."""
         self.is_over = False
-        """Has the answer said its last word?"""
-        self._said = False
+        """Set once the answer has said its last word."""
+        self._hold_usage = hold_usage
+        self._full_names = full_names or {}
+        self._has_answer = False
         self._last = self._before = b""
+        self._calls: list[bytes] = []
+        """Blocks with pieces of tool calls; they are read only if no finish follows."""
 
     def passed(self, block: bytes) -> bytes:
-        """What of a block of whole events goes on to the caller."""
-        if b'"error"' in block:
+        """Return what goes on to the caller of a block of whole events."""
+        if b"error" in block:
             block, self.error = before_error(block)
-        self._said = self._said or b'"delta"' in block
+        self._has_answer = self._has_answer or b'"delta"' in block
         if b"[DONE]" in block and _says_done(block):
-            if not self._said:
-                self.error = "[DONE], without an answer before it"
+            if not self._has_answer:
+                self.error = ReportedError("[DONE], without an answer before it")
                 return b""
             self.is_over = True
         if b'"usage"' in block and (found := _USAGE_FOLLOWS.search(block)):
@@ -49,26 +62,64 @@ class Tally:
                 self.usage = usage_of(body.get("usage")) or self.usage
             if self._hold_usage:
                 block = before + _without_usage_chunk(rest)
+        if b'"tool_calls"' in block:
+            if self._full_names:
+                block = rewritten(block, self._with_full_names)
+            self._calls.append(block)
         if block:
             self._before, self._last = self._last, block
         return block
 
     @property
     def ending(self) -> bytes | None:
-        """What the end of the stream lacks; None if it ended too early."""
+        """Return what is missing at the end of the stream; None if it ended too early."""
         if self.is_over:
             return b""
-        said = objects(self._before + self._last)
-        return sse.DONE if any(_says_finished(body) for body in said) else None
+        bodies = list(objects(self._before + self._last))
+        if any(_says_finished(body) for body in bodies):
+            return sse.DONE
+        if bodies and self._calls_are_whole():
+            choice = {"index": 0, "delta": {}, "finish_reason": "tool_calls"}
+            return sse.event({**bodies[-1], "choices": [choice]}) + sse.DONE
+        return None
+
+    def _calls_are_whole(self) -> bool:
+        decoder = ChatDecoder()
+        try:
+            for block in self._calls:
+                for _ in decoder.feed(block):
+                    pass
+        except BackendError:
+            return False
+        return decoder.calls_are_whole
+
+    def _with_full_names(self, body: dict[str, Any]) -> bool:
+        return give_full_names(body, "delta", self._full_names)
+
+
+def give_full_names(body: Mapping[str, Any], key: str, full_names: Mapping[str, str]) -> bool:
+    """Replace short tool names in a chunk (`key` "delta") or an answer ("message").
+
+    Returns whether there were any.
+    """
+    changed = False
+    for choice in _dicts(body.get("choices")):
+        said = choice.get(key)
+        for call in _dicts(said.get("tool_calls") if isinstance(said, dict) else None):
+            function = call.get("function")
+            if isinstance(function, dict) and function.get("name") in full_names:
+                function["name"] = full_names[function["name"]]
+                changed = True
+    return changed
 
 
 def fault_of(document: Mapping[str, Any]) -> str:
-    """Why a whole answer is none; empty if it is one."""
+    """Return why a whole answer cannot be used; empty if it can."""
     return "" if document.get("choices") else "answered without any choices"
 
 
 def objects(block: bytes) -> Iterator[dict[str, Any]]:
-    """The JSON objects in a block of events; what is not one is passed over."""
+    """Yield the JSON objects in a block of events; data of other kinds is skipped."""
     for data in sse.data_of(block):
         with contextlib.suppress(orjson.JSONDecodeError):
             body = orjson.loads(data)
@@ -76,28 +127,56 @@ def objects(block: bytes) -> Iterator[dict[str, Any]]:
                 yield body
 
 
-def in_band_error(body: Mapping[str, Any]) -> str:
-    """What a body says went wrong: `{"error": "text"}` or `{"error": {"message": …}}`."""
+def in_band_error(body: Mapping[str, Any]) -> ReportedError | None:
+    """Return the error that the JSON of an answer reports; None if it reports none.
+
+    Shapes: `{"error": "text"}`, `{"error": {"message": …}}`, `{"object": "error", "message": …}`,
+    `{"type": "…_error", "message": …}`, and a choice that finished with the reason "error".
+    """
     error = body.get("error")
-    if not error:
-        return ""
+    if not error and str(body.get("object") or body.get("type")).endswith("error"):
+        error = body
     if isinstance(error, dict):
-        return str(error.get("message") or error.get("code") or error)
-    return str(error)
+        kinds = {str(error[name]) for name in ("type", "code") if error.get(name) is not None}
+        said = str(error.get("message") or error.get("code") or error)
+        return ReportedError(said, frozenset(kinds))
+    if error:
+        return ReportedError(str(error))
+    if any(choice.get("finish_reason") == "error" for choice in _dicts(body.get("choices"))):
+        return ReportedError("the answer ended with an error")
+    return None
 
 
-def before_error(block: bytes) -> tuple[bytes, str]:
-    """What the block says before an event that is an error, and that error; if there is one."""
+def before_error(block: bytes) -> tuple[bytes, ReportedError | None]:
+    """Return what a block holds before an event that reports an error, and that error."""
     events = block.replace(b"\r\n", b"\n").split(b"\n\n")
     for position, event in enumerate(events):
         for body in objects(event):
-            if error := in_band_error(body):
+            error = in_band_error(body)
+            if error is None and b"event: error" in event.split(b"\n"):
+                error = in_band_error({"error": body})
+            if error is not None:
                 return b"".join(good + b"\n\n" for good in events[:position]), error
-    return block, ""
+    return block, None
+
+
+def rewritten(block: bytes, change: Callable[[dict[str, Any]], bool]) -> bytes:
+    """Return the block with `change` applied to the JSON objects in it.
+
+    `change` edits an object in place and returns whether it did; other events pass unchanged.
+    """
+    events = block.replace(b"\r\n", b"\n").split(b"\n\n")
+    for position, event in enumerate(events):
+        bodies = list(objects(event))
+        if any([change(body) for body in bodies]):
+            names = [line for line in event.split(b"\n") if line.startswith(b"event:")]
+            data = [b"data: " + sse.json_of(body) for body in bodies]
+            events[position] = b"\n".join([*names, *data])
+    return b"\n\n".join(events)
 
 
 def _without_usage_chunk(block: bytes) -> bytes:
-    """The block without events that carry usage and no choice."""
+    """Return the block without events that carry usage and no choice."""
     kept = []
     for event in block.replace(b"\r\n", b"\n").split(b"\n\n"):
         body = next(objects(event), None) if b'"usage"' in event else None
@@ -107,15 +186,15 @@ def _without_usage_chunk(block: bytes) -> bytes:
 
 
 def _says_done(block: bytes) -> bool:
-    """Is it an event of its own? The model may write it too."""
+    """Return whether `[DONE]` is an event of its own. The model may write it too."""
     at = block.rfind(b"[DONE]")
     line = max(block.rfind(b"\n", 0, at), block.rfind(b"\r", 0, at)) + 1
     return block[line:at].rstrip(b" ") == b"data:"
 
 
 def _says_finished(body: Mapping[str, Any]) -> bool:
-    choices = body.get("choices")
-    return any(
-        isinstance(choice, dict) and choice.get("finish_reason")
-        for choice in (choices if isinstance(choices, list) else ())
-    )
+    return any(choice.get("finish_reason") for choice in _dicts(body.get("choices")))
+
+
+def _dicts(value: Any) -> list[dict[str, Any]]:
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []

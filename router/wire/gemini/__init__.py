@@ -1,1 +1,1 @@
-"""Gemini's generateContent: encoder and decoder."""
+"""Gemini's generateContent: encoder of requests and decoder of answers."""

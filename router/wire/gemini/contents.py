@@ -1,14 +1,15 @@
 """The messages of a chat as Gemini's alternating contents.
 
-Gemini wants user first, turns that alternate, and every call of a step answered in the very next
-turn, by name and in order. Conversations that come from other models, or that were cut and
-edited, keep none of this; here they are made to, and nothing that was said is lost.
+Gemini's rules: the user comes first, turns alternate, and every call of a step is answered in the
+very next turn, by name and in order. Conversations of other models, or edited ones, break these
+rules. Here they are rearranged; no content is lost.
 """
 
 import base64
 from collections.abc import Callable, Mapping
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
+from router.wire.call_ids import OpenCalls, UniqueIds
 from router.wire.fields import arguments
 from router.wire.gemini.generation import sent_name
 from router.wire.gemini.parts import Fetched, Part, parts, text_part
@@ -17,10 +18,10 @@ from router.wire.gemini.rpc_status import unfit
 
 Content = dict[str, Any]
 Recall = Callable[[str], Mapping[str, Any] | None]
-"""What the vault holds for a tool call of the model that is asked, by the caller's id."""
+"""Returns what the vault holds for a call of the model that is asked, by the caller's id."""
 
 NO_SIGNATURE: Final = base64.b64encode(b"skip_thought_signature_validator").decode()
-"""What the documentation has for a call that Gemini did not make, or whose signature is lost."""
+"""The documented value for a call that Gemini did not make or whose signature is lost."""
 
 START: Final = "(The conversation starts here.)"
 CONTINUE: Final = (
@@ -29,30 +30,30 @@ CONTINUE: Final = (
 NO_RESULT: Final = "The tool was not run, or its result is lost."
 
 
-class _Call(NamedTuple):
-    """A tool call of the step that is being answered."""
-
-    theirs: str
-    """The id the caller knows it by; maybe none, maybe another call's too."""
-    id: str
-    name: str
-
-
-class Turns:
-    """Collects messages; `finished()` gives the contents."""
+class GeminiTurns:
+    """Collects messages; `finished()` returns the contents."""
 
     def __init__(self, fetched: Fetched, recall: Recall, *, signed: bool) -> None:
-        """`signed`: the model wants a thought signature with the first call of each step."""
+        """`signed`: the model expects a thought signature with the first call of each step."""
         self.system: list[str] = []
         self._fetched = fetched
         self._recall = recall
         self._signed = signed
         self._contents: list[Content] = []
-        self._calls: list[_Call] = []
-        self._results: dict[str, dict[str, str]] = {}  # by our id
-        self._said: list[Part] = []  # in the user turn that is being collected
+        self._said: list[Part] = []
+        """Parts of the user turn that is being collected, besides results."""
+        self._begin_step()
+
+    def _begin_step(self) -> None:
+        self._ids = UniqueIds()
+        self._open = OpenCalls()
+        self._calls: dict[str, str] = {}
+        """Names of the tools called in this step, by the id of the call, in order."""
+        self._results: dict[str, dict[str, str]] = {}
+        """Results by the id of their call."""
 
     def add(self, message: Mapping[str, Any], where: str) -> None:
+        """Add a message. `where` is its path in the request."""
         match message["role"]:
             case "system" | "developer":
                 self._add_system(message, where)
@@ -66,7 +67,7 @@ class Turns:
                 self._said += self._parts(message, where)
 
     def finished(self) -> list[Content]:
-        """The contents; the last one is the user's. Empty if nobody said anything."""
+        """Return the contents; the last one is the user's. Empty without any content."""
         self._close_user_turn()
         if not self._contents and self.system:  # an instruction alone is a prompt
             self._append("user", text_part("\n\n".join(self.system)))
@@ -116,14 +117,10 @@ class Turns:
         name, theirs = function.get("name"), call.get("id")
         name = sent_name(name) if isinstance(name, str) and name else "unnamed"
         theirs = theirs if isinstance(theirs, str) else ""
-        taken = {call.id for call in self._calls}
-        id = wanted = theirs or "call"
-        again = 1
-        while id in taken:
-            again += 1
-            id = f"{wanted}_{again}"
+        id = self._ids.make(theirs or "call")
         first = not self._calls
-        self._calls.append(_Call(theirs, id, name))
+        self._calls[id] = name
+        self._open.add(theirs, id)
         args = arguments(function.get("arguments", function.get("input")))
         part: Part = {"functionCall": {"id": id, "name": name, "args": args}}
         if signature := (self._recall(theirs) or {}).get(SIGNATURE):
@@ -134,23 +131,21 @@ class Turns:
 
     def _add_result(self, message: Mapping[str, Any], call_id: Any, where: str) -> None:
         content = self._parts(message, where)
-        waiting = [call for call in self._calls if call.id not in self._results]
-        answered = next((call for call in waiting if call.theirs == call_id), None)
-        if answered is None and not call_id and waiting:
-            answered = waiting[0]
-        if answered is None:  # answers no call of the last step: only its words are of use
+        id = self._open.take(call_id)
+        if id is None:  # it answers no call of the last step: only its text is useful
             self._said += text_part(f"Result of the tool call {call_id}:")
             self._said += content or text_part("(empty)")
             return
         texts = [part["text"] for part in content if "text" in part]
-        self._results[answered.id] = {"output": "\n".join(texts)}
+        self._results[id] = {"output": "\n".join(texts)}
         self._said += [part for part in content if "text" not in part]  # a result holds text only
 
     def _close_user_turn(self) -> None:
         """Answer every call of the step in one turn, in the order of the calls."""
         answers: list[Part] = []
-        for _, id, name in self._calls:
+        for id, name in self._calls.items():
             response = self._results.get(id, {"error": NO_RESULT})
             answers.append({"functionResponse": {"id": id, "name": name, "response": response}})
         self._append("user", answers + self._said)
-        self._calls, self._results, self._said = [], {}, []
+        self._said = []
+        self._begin_step()

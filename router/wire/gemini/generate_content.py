@@ -1,10 +1,9 @@
 """Chat Completions to Gemini's generateContent, and back: `encode` and `decode`.
 
-`encode` makes the body of the REST API, which the SDK sends as it is; `gemini_turns.py` has the
-conversation and `gemini_parts.py` what is in it, `gemini_config.py` the settings and tools,
-`gemini_schema.py` the JSON Schema that it takes, `gemini_answer.py` the way back,
-`gemini_errors.py` the failures. Source: Gemini API reference, "generateContent", "Function
-calling" and "Thought signatures".
+`encode` makes the body of the REST API, which the SDK sends unchanged. `contents.py` has the
+conversation, `parts.py` the content of a message, `generation.py` the settings and tools,
+`schema.py` JSON Schemas, `reply.py` answers, `rpc_status.py` errors. Source: Gemini API reference,
+"generateContent", "Function calling" and "Thought signatures".
 """
 
 from collections.abc import Mapping
@@ -12,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from router.request import ChatRequest
-from router.wire.gemini.contents import NO_SIGNATURE, Recall, Turns
+from router.wire.gemini.contents import NO_SIGNATURE, GeminiTurns, Recall
 from router.wire.gemini.generation import (
     dropped_fields,
     generation_config,
@@ -35,7 +34,7 @@ __all__ = [
     "NAME",
     "NO_SIGNATURE",
     "SIGNATURE",
-    "Encoded",
+    "GeminiRequest",
     "Malformed",
     "UnknownField",
     "UnknownGeminiModel",
@@ -48,14 +47,14 @@ __all__ = [
 
 
 @dataclass(frozen=True, slots=True)
-class Encoded:
-    """A request as Gemini takes it."""
+class GeminiRequest:
+    """A request as Gemini accepts it."""
 
     body: dict[str, Any]
     dropped: tuple[str, ...] = ()
-    """Fields of the caller's that Gemini has nothing for."""
+    """The caller's fields that Gemini does not support."""
     names: Mapping[str, str] | None = None
-    """Tool names as sent to the caller's own, where they differ; for `decode`."""
+    """The caller's tool name for each name that may come back, where they differ."""
 
 
 def encode(
@@ -66,20 +65,19 @@ def encode(
     recall: Recall | None = None,
     most_tokens: int | None = None,
     strict: bool = False,
-) -> Encoded:
-    """The body of generateContent for a chat request.
+) -> GeminiRequest:
+    """Return the body of generateContent for a chat request.
 
-    `pictures`: what the URLs of `picture_urls` led to, each with its type. `recall`: what
-    this very model gave with its calls. `most_tokens`: the longest answer of the model, where it
-    is known. `strict`: only what every model takes, for a second attempt after a 400. Raises
-    BackendUnfit naming the part that Gemini cannot express, InvalidRequest naming the field that
-    nobody could.
+    `pictures`: the pictures at the URLs of `picture_urls`, each with its type. `recall` returns
+    what this model gave with a call of its own. `most_tokens`: the longest answer of the model, if
+    known. `strict`: send only what every model accepts, in a second attempt after a 400. Raises
+    BackendUnfit, naming the part that Gemini cannot express, and InvalidRequest for a wrong field.
     """
     dropped = dropped_fields(request)
     signed = (version_of(model) or (0, 0)) >= (3, 0)
-    # A signature that is refused is worse than none.
+    # A wrong signature is refused; a missing one is not.
     known = _nothing if strict or recall is None else recall
-    turns = Turns(pictures or {}, known, signed=signed)
+    turns = GeminiTurns(pictures or {}, known, signed=signed)
     for i, message in enumerate(request.messages):
         turns.add(message, f"messages[{i}]")
     contents = turns.finished()
@@ -96,8 +94,8 @@ def encode(
     if config := generation_config(request, model, strict, most_tokens, dropped):
         body["generationConfig"] = config
     body |= service_tier(request, strict, dropped)
-    return Encoded(body, tuple(dropped), names)
+    return GeminiRequest(body, tuple(dict.fromkeys(dropped)), names)
 
 
 def _nothing(call_id: str) -> None:
-    """A model that remembers no call."""
+    """Return nothing: a recall without memory."""

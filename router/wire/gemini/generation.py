@@ -1,7 +1,7 @@
-"""How Gemini is told to answer: sampling, thinking, output format, tools and their choice.
+"""Settings of a Gemini request: sampling, thinking, output format, tools and their choice.
 
-Everything here becomes `generationConfig`, `tools` and `toolConfig` of a request. Names and ranges
-are those of the Gemini API reference and the google-genai SDK's types.
+They become `generationConfig`, `tools` and `toolConfig`. Names and ranges are those of the Gemini
+API reference and of the google-genai SDK's types.
 """
 
 import hashlib
@@ -16,6 +16,7 @@ from router.request import ChatRequest
 from router.wire import sampling
 from router.wire.gemini.rpc_status import unfit
 from router.wire.gemini.schema import TooDeep, cleaned, strictest
+from router.wire.tool_names import full_names
 
 _KNOBS: Final = {
     "temperature": "temperature",
@@ -25,7 +26,7 @@ _KNOBS: Final = {
     "frequency_penalty": "frequencyPenalty",
 }
 _PENALTIES: Final = ("presence_penalty", "frequency_penalty")
-"""Some models refuse any penalty: zero is not sent, and a second attempt does without."""
+"""Some models refuse any penalty: zero is not sent, and a second attempt leaves them out."""
 
 _READ: Final = frozenset(
     {
@@ -59,7 +60,7 @@ _TIERS: Final = {"flex": "flex", "priority": "priority", "fast": "priority"}
 _FORMATS: Final = ("text", "json_object", "json_schema")
 _TOOL_NAME: Final = re.compile(r"[A-Za-z_][\w.:-]{0,127}", re.ASCII)
 _MOST_CHARS: Final = 128
-"""Of a tool's name."""
+"""Limit of a tool's name."""
 _MODEL: Final = re.compile(r"gemini-(?:(\d+)(?:\.(\d+))?|(?:pro|flash|flash-lite)-latest)")
 _NOT_THINKING: Final = re.compile(r"image|tts|audio|live|embedding")
 _NEWEST: Final = (99, 0)
@@ -68,14 +69,14 @@ _MOST_LOGPROBS: Final = 20
 
 
 def version_of(model: str) -> tuple[int, int] | None:
-    """The version in a Gemini model's name; aliases have the newest, other models none."""
+    """Return the version in a Gemini model's name; the newest for aliases, None for others."""
     if (found := _MODEL.search(model)) is None:
         return None
     return (int(found[1]), int(found[2] or 0)) if found[1] else _NEWEST
 
 
 def dropped_fields(request: ChatRequest) -> list[str]:
-    """Names of the fields that Gemini has nothing for; raises BackendUnfit if one matters."""
+    """Return the fields that Gemini does not support. Raises BackendUnfit if one matters."""
     sampling.check(request, "Gemini", unfit)
     return sampling.left_out(request, _READ)
 
@@ -83,7 +84,7 @@ def dropped_fields(request: ChatRequest) -> list[str]:
 def generation_config(
     request: ChatRequest, model: str, strict: bool, most_tokens: int | None, dropped: list[str]
 ) -> dict[str, Any]:
-    """`generationConfig`; what this model cannot honour is added to `dropped`."""
+    """Return `generationConfig`; add fields that this model does not support to `dropped`."""
     body = request.body
     config: dict[str, Any] = {}
     for name, theirs in _KNOBS.items():
@@ -113,7 +114,7 @@ def generation_config(
 
 
 def service_tier(request: ChatRequest, strict: bool, dropped: list[str]) -> dict[str, str]:
-    """`serviceTier`, where the caller wants another than the usual."""
+    """Return `serviceTier`, if the caller wants another than the default."""
     wanted = request.body.get("service_tier")
     if wanted in (None, "auto", "default"):
         return {}
@@ -124,20 +125,20 @@ def service_tier(request: ChatRequest, strict: bool, dropped: list[str]) -> dict
 
 
 def json_instruction(request: ChatRequest, model: str) -> str:
-    """What to tell a model that takes no output format next to tools; empty for one that does."""
+    """Return an instruction for a model that accepts no output format next to tools; else ""."""
     form = _json_format(request)
     if form is None or not _only_tells(request, model):
         return ""
     if (schema := _json_schema(form)) is None:
         return "Give the final answer as one JSON object, with no text around it."
-    said = orjson.dumps(schema).decode()
-    return f"Give the final answer as JSON, with no text around it, that fits this schema: {said}"
+    text = orjson.dumps(schema).decode()
+    return f"Give the final answer as JSON, with no text around it, that fits this schema: {text}"
 
 
 def tools_and_choice(
     request: ChatRequest, strict: bool, dropped: list[str]
 ) -> tuple[dict[str, Any], dict[str, str]]:
-    """`tools` and `toolConfig`; and sent names to the caller's, where they differ."""
+    """Return `tools` and `toolConfig`, and the caller's tool names by those that may come back."""
     if not request.tools:
         if request.body.get("tool_choice") not in (None, "none", "auto"):
             raise InvalidRequest("`tool_choice` needs `tools` to choose from.", param="tool_choice")
@@ -151,7 +152,7 @@ def tools_and_choice(
     elif mode == "AUTO" and (wants_strict or allowed is not None) and not strict:
         mode = "VALIDATED"
     declarations = [
-        _declaration(tool["function"], i, strict)
+        _declaration(tool["function"], i, strict, dropped)
         for i, tool in enumerate(request.tools)
         if mode != "AUTO" or allowed is None or tool["function"]["name"] in allowed
     ]
@@ -162,13 +163,15 @@ def tools_and_choice(
         "tools": [{"functionDeclarations": declarations}],
         "toolConfig": {"functionCallingConfig": calling},
     }
-    return out, {theirs: name for name, theirs in sent.items() if theirs != name}
+    return out, full_names(names) | {
+        theirs: name for name, theirs in sent.items() if theirs != name
+    }
 
 
 def sent_name(name: str) -> str:
-    """A tool's name as Gemini takes it: itself, or one made from it, always the same.
+    """Return a tool's name as Gemini accepts it: the same one, or always the same substitute.
 
-    The end of one that holds other signs is a digest, so that different ones stay different.
+    A substitute for a name with other characters ends with a digest, so that names stay different.
     """
     if _TOOL_NAME.fullmatch(name):
         return name
@@ -187,7 +190,7 @@ def _stop_sequences(stop: Any) -> list[str]:
 
 
 def _logprobs(body: Mapping[str, Any], strict: bool, dropped: list[str]) -> dict[str, Any]:
-    """Some models refuse to say how likely their words are: a second attempt does not ask."""
+    """Return the request for log probabilities; some models refuse it, so a retry leaves it out."""
     if body.get("logprobs") is not True:
         return {}
     most = body.get("top_logprobs")
@@ -223,14 +226,14 @@ def _thinking(request: ChatRequest, model: str, strict: bool, dropped: list[str]
         thinking["thinkingBudget"] = max(_BUDGETS[effort], least)
     off_by_default = version < (3, 0) and "lite" in model
     thinks = thinking.get("thinkingBudget") != 0 and (effort is not None or not off_by_default)
-    if thinks and not strict:  # asking for thoughts where there are none is refused
+    if thinks and not strict:  # a model without thoughts refuses this
         thinking["includeThoughts"] = True
     return {"thinkingConfig": thinking} if thinking else {}
 
 
 def _level(effort: str, version: tuple[int, int], pro: bool, strict: bool) -> str:
     level = _LEVELS[effort]
-    if strict:  # the two that every model has
+    if strict:  # every model has these two
         return "LOW" if level in ("MINIMAL", "LOW") else "HIGH"
     if level == "MINIMAL" and (pro or version >= (3, 8)):
         return "LOW"
@@ -252,12 +255,12 @@ def _output(request: ChatRequest, model: str, strict: bool, dropped: list[str]) 
     if schema is not None:
         field = "responseSchema" if strict else "responseJsonSchema"
         where = "response_format.json_schema.schema"
-        out[field] = _schema(schema, strict, where, ordered=True)
+        out[field] = _schema(schema, strict, where, dropped, ordered=True)
     return out
 
 
 def _json_format(request: ChatRequest) -> Mapping[str, Any] | None:
-    """The response format, where it asks for JSON."""
+    """Return the response format if it asks for JSON."""
     form = request.body.get("response_format")
     if form is None:
         return None
@@ -269,7 +272,7 @@ def _json_format(request: ChatRequest) -> Mapping[str, Any] | None:
 
 
 def _json_schema(form: Mapping[str, Any]) -> Any:
-    """The schema that a response format asks for; None where any JSON will do."""
+    """Return the schema of a response format; None if it allows any JSON."""
     if form["type"] == "json_object":
         return None
     described = form.get("json_schema")
@@ -282,7 +285,7 @@ def _json_schema(form: Mapping[str, Any]) -> Any:
 
 
 def _only_tells(request: ChatRequest, model: str) -> bool:
-    """Before Gemini 3 an output format next to tools is refused; the wish is put into words."""
+    """Return whether the format must be put into words: before Gemini 3, tools exclude one."""
     return bool(request.tools) and (version_of(model) or (0, 0)) < (3, 0)
 
 
@@ -297,7 +300,9 @@ def _function(tool: Mapping[str, Any], i: int) -> Mapping[str, Any]:
     return function
 
 
-def _declaration(function: Mapping[str, Any], i: int, strict: bool) -> dict[str, Any]:
+def _declaration(
+    function: Mapping[str, Any], i: int, strict: bool, dropped: list[str]
+) -> dict[str, Any]:
     declaration: dict[str, Any] = {"name": sent_name(function["name"])}
     if isinstance(description := function.get("description"), str) and description:
         declaration["description"] = description
@@ -305,21 +310,30 @@ def _declaration(function: Mapping[str, Any], i: int, strict: bool) -> dict[str,
     if not isinstance(parameters, Mapping):
         return declaration
     # An object without properties is refused; a function without parameters has none.
-    schema = _schema({**parameters, "type": "object"}, strict, f"tools[{i}].function.parameters")
+    where = f"tools[{i}].function.parameters"
+    schema = _schema({**parameters, "type": "object"}, strict, where, dropped)
     if any(schema.get(key) for key in ("properties", "additionalProperties", "$ref", "anyOf")):
         declaration["parameters" if strict else "parametersJsonSchema"] = schema
     return declaration
 
 
-def _schema(schema: Any, strict: bool, where: str, ordered: bool = False) -> dict[str, Any]:
+def _schema(
+    schema: Any, strict: bool, where: str, dropped: list[str], ordered: bool = False
+) -> dict[str, Any]:
+    """Return a schema as Gemini accepts it; add each lost `<field>.<keyword>` to `dropped`."""
+    lost: dict[str, None] = {}
     try:
-        return (strictest if strict else cleaned)(schema, ordered=ordered)
+        sent = (strictest if strict else cleaned)(schema, ordered=ordered, lost=lost)
     except TooDeep:
-        raise unfit(f"`{where}` is nested too deep for Gemini.", where) from None
+        raise unfit(f"`{where}` is nested too deeply for Gemini.", where) from None
+    field = where.partition("[")[0].partition(".")[0]
+    dropped += [f"{field}.{keyword}" for keyword in lost]
+    return sent
 
 
 def _choice(choice: Any, names: list[str]) -> tuple[frozenset[str] | None, str]:
-    """The tools that may be called (None: all), and the mode."""
+    """Return the tools that may be called (None: all), and the mode."""
+    known = set(names)
     match choice:
         case None | "auto":
             return None, "AUTO"
@@ -327,7 +341,7 @@ def _choice(choice: Any, names: list[str]) -> tuple[frozenset[str] | None, str]:
             return None, "NONE"
         case "required":
             return None, "ANY"
-        case {"type": "function", "function": {"name": str(name)}} if name in names:
+        case {"type": "function", "function": {"name": str(name)}} if name in known:
             return frozenset((name,)), "ANY"
         case {"type": "allowed_tools", "allowed_tools": {"tools": list(tools), **rest}}:
             allowed = frozenset(
@@ -335,7 +349,8 @@ def _choice(choice: Any, names: list[str]) -> tuple[frozenset[str] | None, str]:
                 for tool in tools
                 if isinstance(tool, Mapping)
                 and isinstance(function := tool.get("function"), Mapping)
-                and function.get("name") in names
+                and isinstance(function.get("name"), str)
+                and function["name"] in known
             )
             if allowed:
                 return allowed, "ANY" if rest.get("mode") == "required" else "AUTO"

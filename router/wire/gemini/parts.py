@@ -1,4 +1,4 @@
-"""Content parts of a chat message as Gemini's parts.
+"""Converter of the content parts of a chat message to Gemini's parts.
 
 Source: OpenAI API reference, "Chat Completions"; Gemini API reference, "Content", "Image
 understanding", "Audio understanding", "Document understanding".
@@ -15,7 +15,7 @@ from router.wire.gemini.rpc_status import unfit
 
 Part = dict[str, Any]
 Fetched = Mapping[str, tuple[bytes, str]]
-"""Pictures by their URL, each with the type that it was sent as."""
+"""Pictures by their URL, each with the media type of its server."""
 
 _PICTURES: Final = frozenset(
     ["image/png", "image/jpeg", "image/webp", "image/heic", "image/heif", "image/gif", "image/avif"]
@@ -32,7 +32,7 @@ _URL: Final = re.compile(r"https?://", re.IGNORECASE)
 
 
 def picture_urls(request: ChatRequest) -> dict[str, str]:
-    """URLs of the pictures that have to be fetched first, each with the part that names it."""
+    """Return the URLs of pictures to fetch first, each with the path of its part."""
     urls: dict[str, str] = {}
     for i, message in enumerate(request.messages):
         content = message.get("content")
@@ -44,7 +44,7 @@ def picture_urls(request: ChatRequest) -> dict[str, str]:
 
 
 def parts(content: Any, where: str, fetched: Fetched) -> list[Part]:
-    """The parts of a message's content. Raises BackendUnfit for what Gemini cannot read."""
+    """Return the parts of a message's content. Raises BackendUnfit for unreadable parts."""
     if content is None:
         return []
     if isinstance(content, str):
@@ -54,7 +54,7 @@ def parts(content: Any, where: str, fetched: Fetched) -> list[Part]:
 
 
 def text_part(text: str) -> list[Part]:
-    """One part, or none: an empty one is refused."""
+    """Return one part, or none for empty text, which Gemini refuses."""
     return [{"text": text}] if text else []
 
 
@@ -101,7 +101,7 @@ def _seen(media_type: str, data: str, where: str) -> Part:
 
 
 def _file(given: str, where: str) -> Part:
-    """A PDF, a text or a picture as a data URI; or a PDF in bare base64."""
+    """Return a file: a PDF, text or picture as a data URI, or a PDF in bare base64."""
     if known_type(given) == PDF:
         return _inline(PDF, given, where)
     if (found := _data(given, where)) is None:
@@ -109,7 +109,7 @@ def _file(given: str, where: str) -> Part:
     media_type, data = found
     if media_type.startswith("image/"):
         return _seen(media_type, data, where)
-    if is_text(media_type):  # whatever text it is: not every kind is known by name
+    if is_text(media_type):  # Gemini does not know every kind of text
         return _inline("text/plain", data, where)
     if media_type != PDF:
         raise unfit(f"Gemini takes PDF, text and picture files, not {media_type}.", where)

@@ -1,5 +1,5 @@
-"""What Gemini says, as events. Pure: bytes of an answer to `generateContent`, or to
-`streamGenerateContent?alt=sse`, in.
+"""Decoder of Gemini's answers: bytes of `generateContent`, or of
+`streamGenerateContent?alt=sse`, to events.
 
 Source: Gemini API reference, "GenerateContentResponse"; the google-genai SDK's types.
 """
@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import orjson
 
-from router.errors import BackendBroken, BackendMisconfigured
+from router.errors import BackendBroken, BackendMisconfigured, NoUsableAnswer
 from router.events import (
     Event,
     Finish,
@@ -53,24 +53,28 @@ FINISHES: Final[Mapping[str, FinishReason]] = {
 _PLAIN_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
-class Malformed(BackendBroken):
-    """The model produced something Gemini itself could not use; another attempt may fare better."""
+class Malformed(NoUsableAnswer):
+    """The model's answer was empty or unusable for Gemini itself; another attempt may succeed."""
 
 
 async def decode(
     chunks: AsyncIterator[bytes], names: Mapping[str, str] | None = None
 ) -> AsyncGenerator[Event, None]:
-    """Turn a Gemini stream into our events.
+    """Convert a Gemini stream into events.
 
-    Out: deltas in order, then one Finish. A tool call comes whole, its arguments as one delta;
-    `names` leads from the tool names that were sent to the caller's own, where they differ.
-    Raises Malformed when the model failed, BackendBroken when the answer breaks off, and what an
-    error in the stream stands for.
+    Out: deltas in order, then one Finish. A tool call comes whole, its arguments as one delta.
+    `names`: the caller's tool name for each name that may come back, where they differ. Raises
+    Malformed if the model failed or said nothing, BackendBroken if the stream ends too early, and
+    the error that an event of the stream reports.
     """
-    answer = _Answer(names or {})
-    async for block in sse.blocks(chunks):
-        for event in answer.read(block):
-            yield event
+    answer = _ReplyReader(names or {})
+    try:
+        async for block in sse.blocks(chunks):
+            for event in answer.read(block):
+                yield event
+    except Exception:
+        if not answer.has_finished:  # after the finish reason a broken connection costs nothing
+            raise
     for event in answer.end():
         yield event
 
@@ -78,39 +82,47 @@ async def decode(
 async def decode_whole(
     chunks: AsyncIterator[bytes], names: Mapping[str, str] | None = None
 ) -> AsyncGenerator[Event, None]:
-    """Turn a whole answer, in pieces of its JSON, into the events that `decode` makes of a stream;
-    whatever is wrong with it is raised before the first of them."""
+    """Convert a whole answer, in pieces of its JSON, into the events that `decode` yields.
+
+    Errors are raised before the first event.
+    """
     document = b"".join([chunk async for chunk in chunks])
     if sse.is_stream(document):
         async for event in decode(sse.once(document), names):
             yield event
         return
-    answer = _Answer(names or {})
+    answer = _ReplyReader(names or {})
     for event in [*answer.read(document), *answer.end()]:
         yield event
 
 
 def _data(block: bytes) -> Iterator[bytes]:
-    """The data of each event; a whole answer is bare JSON, and an error that replaces the rest of a
-    stream is."""
+    """Yield the data of each event. A whole answer is bare JSON, as is an error in a stream."""
     bare = block.strip()
     if bare.startswith((b"{", b"[")):
         return iter((bare,))
     return sse.data_of(block)
 
 
-class _Answer:
-    """One answer as far as it has come."""
+class _ReplyReader:
+    """Reads one answer, and keeps what its end depends on."""
 
     def __init__(self, names: Mapping[str, str]) -> None:
         self._names = names
         self._ids: set[str] = set()
+        self._has_content = False
         self._reason = ""
         self._message = ""
         self._blocked = ""
         self._usage: Usage | None = None
 
+    @property
+    def has_finished(self) -> bool:
+        """Return whether the answer has said why it ends."""
+        return self._reason in FINISHES
+
     def read(self, block: bytes) -> Iterator[Event]:
+        """Yield the events of a block. Raises BackendError."""
         for data in _data(block):
             try:
                 payload = orjson.loads(data)
@@ -138,19 +150,24 @@ class _Answer:
                 continue
             for part in (candidate.get("content") or {}).get("parts") or ():
                 yield from self._part(part)
-            if told := candidate.get("logprobsResult"):
-                yield _logprobs(told)
+            if result := candidate.get("logprobsResult"):
+                yield _logprobs(result)
             if reason := candidate.get("finishReason"):
                 self._reason = str(reason)
                 self._message = str(candidate.get("finishMessage") or "")
 
     def end(self) -> Iterator[Event]:
+        """Yield the last events. Raises BackendError if the answer is not complete."""
         if self._reason:
             reason = self._finish_reason()
         elif self._blocked:
             reason = "content_filter"
         else:
-            raise BackendBroken("Gemini's answer broke off before its end.", backend=NAME)
+            raise BackendBroken(
+                "Gemini ended its stream before the end of the answer.", backend=NAME
+            )
+        if reason == "stop" and not self._has_content:
+            raise Malformed("Gemini ended its answer without any content.", backend=NAME)
         if reason == "content_filter":
             stopped = self._message or f"Gemini stopped the answer: {self._reason}."
             yield RefusalDelta(self._blocked or stopped)
@@ -165,22 +182,25 @@ class _Answer:
         reason = FINISHES.get(self._reason)
         if reason is None:
             said = f": {self._message}" if self._message else "."
-            raise Malformed(f"Gemini gave up with {self._reason}{said}", backend=NAME)
+            raise Malformed(f"Gemini stopped with {self._reason}{said}", backend=NAME)
         return "tool_calls" if reason == "stop" and self._ids else reason
 
     def _part(self, part: Mapping[str, Any]) -> Iterator[Event]:
         if isinstance(text := part.get("text"), str) and text:
-            yield ReasoningDelta(text) if part.get("thought") else TextDelta(text)
+            is_thought = bool(part.get("thought"))
+            self._has_content = self._has_content or not (is_thought or text.isspace())
+            yield ReasoningDelta(text) if is_thought else TextDelta(text)
         if call := part.get("functionCall"):
             yield from self._call(call, part.get("thoughtSignature"))
-        if blob := part.get("inlineData"):  # image models; Markdown is how a chat shows a picture
+        if blob := part.get("inlineData"):  # image models; chats show pictures as Markdown
+            self._has_content = True
             yield TextDelta(f"![image](data:{blob['mimeType']};base64,{blob['data']})")
 
     def _call(self, call: Mapping[str, Any], signature: Any) -> Iterator[Event]:
         index = len(self._ids)
         id = call.get("id") or ""
         if not _PLAIN_ID.fullmatch(id) or id in self._ids:
-            id = f"call_{uuid.uuid4().hex[:24]}"  # the next turn may go to a pickier backend
+            id = f"call_{uuid.uuid4().hex[:24]}"  # the next turn may go to a stricter backend
         self._ids.add(id)
         name = str(call["name"])
         extra = {SIGNATURE: signature} if isinstance(signature, str) and signature else None
@@ -188,9 +208,9 @@ class _Answer:
         yield ToolCallDelta(index, orjson.dumps(call.get("args") or {}).decode())
 
 
-def _logprobs(told: Mapping[str, Any]) -> Logprobs:
-    chosen = told.get("chosenCandidates") or ()
-    tops = told.get("topCandidates") or [{}] * len(chosen)
+def _logprobs(result: Mapping[str, Any]) -> Logprobs:
+    chosen = result.get("chosenCandidates") or ()
+    tops = result.get("topCandidates") or [{}] * len(chosen)
     return Logprobs(
         tuple(
             _token(token, tuple(map(_token, top.get("candidates") or ())))
@@ -200,7 +220,7 @@ def _logprobs(told: Mapping[str, Any]) -> Logprobs:
 
 
 def _token(token: Mapping[str, Any], top: tuple[TokenLogprob, ...] = ()) -> TokenLogprob:
-    """What is zero is left out of protobuf's JSON: a token that was certain has no logarithm."""
+    """Return a token; a missing probability is 0, which protobuf's JSON leaves out."""
     return TokenLogprob(str(token.get("token", "")), float(token.get("logProbability", 0)), top)
 
 

@@ -1,4 +1,4 @@
-"""Gemini's errors told in our words: `{"error": {"code", "message", "status", "details"}}`.
+"""Converter of Gemini's errors: `{"error": {"code", "message", "status", "details"}}`.
 
 Source: google.rpc.Status with its ErrorInfo and RetryInfo details, as the Gemini API sends them.
 """
@@ -7,15 +7,15 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-from router.clouds.failures import CONTEXT_LENGTH, NO_SUCH_MODEL, retry_after_s, status_failure
 from router.errors import BackendError, BackendMisconfigured, BackendRejected, BackendUnfit
 from router.privacy.redact import redact
+from router.wire.failures import CONTEXT_LENGTH, NO_SUCH_MODEL, retry_after_s, status_failure
 
 NAME: Final = "gemini"
 MOST_CHARS: Final = 1000
-"""Of a message; a proxy may answer with a whole page."""
+"""Limit of an error message; a proxy may answer with a whole page."""
 
-# A prompt that is too long has no code of its own; this is the one thing only its prose says.
+# A prompt that is too long has no code of its own, only prose.
 _TOO_LONG: Final = re.compile(
     r"token count.{0,40}exceeds the maximum|exceeds the maximum number of (?:input )?tokens"
     r"|input (?:is|context is) too long",
@@ -47,7 +47,7 @@ _HTTP_STATUS: Final = {
 
 
 def unfit(message: str, param: str) -> BackendUnfit:
-    """Gemini cannot do this; `param` names the part of the request."""
+    """Return the error for a part of the request, `param`, that Gemini does not support."""
     return BackendUnfit(message, backend=NAME, param=param)
 
 
@@ -57,10 +57,10 @@ def failure(
     headers: Mapping[str, str] | None = None,
     secrets: Iterable[str] = (),
 ) -> BackendError:
-    """The failure that an error answer stands for.
+    """Return the error for an error answer.
 
-    `payload`: the parsed body, or an event of a stream that had begun well; sometimes wrapped in
-    a list. `status`: the HTTP status, where the answer came with an error status.
+    `payload`: the parsed body, or an event of a stream; sometimes wrapped in a list. `status`: the
+    HTTP status, if it was an error status.
     """
     if isinstance(payload, list) and payload:
         payload = payload[0]
@@ -88,7 +88,7 @@ def failure(
         return UnknownGeminiModel(
             f"Gemini has no such model; set GEMINI_MODEL to one it has. It said: {said}",
             backend=NAME,
-            # Anything may answer 404 at an address of the user's own; only Google says why.
+            # At an address of the user's own any server may answer 404; Google gives a name.
             code=NO_SUCH_MODEL if name == "NOT_FOUND" else None,
         )
     if name == "FAILED_PRECONDITION":  # the account's country or billing, nothing in the request
@@ -107,11 +107,11 @@ class UnknownGeminiModel(BackendMisconfigured):
 
 
 class UnknownField(BackendRejected):
-    """This version of the API does not know a field of the request."""
+    """A field of the request is not part of this version of the API."""
 
 
 def _wait_s(error: Mapping[str, Any], headers: Mapping[str, str]) -> float | None:
-    """Seconds until a retry makes sense: RetryInfo says it as "34.5s", else the header does."""
+    """Return the seconds to wait before a retry: of RetryInfo ("34.5s"), else of the header."""
     for detail in _details(error):
         delay = detail.get("retryDelay")
         if isinstance(delay, str) and re.fullmatch(r"\d+(\.\d+)?s", delay):

@@ -1,16 +1,17 @@
-"""JSON Schema to what Gemini takes of it: one unknown keyword is a 400 for the whole request.
+"""Converter of JSON Schemas to Gemini's subset: one unknown keyword would be a 400.
 
-`cleaned` keeps all that `parametersJsonSchema` and `responseJsonSchema` honour. `strictest` is the
-small OpenAPI subset that every model takes, for a second attempt: less exact, never refused.
+`cleaned` keeps all that `parametersJsonSchema` and `responseJsonSchema` support. `strictest` is the
+small OpenAPI subset that every model accepts, for a second attempt: less exact, never refused.
 Source: the google-genai SDK, `GenerateContentConfig.response_json_schema` and `types.Schema`.
 """
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 MAX_DEPTH: Final = 64
 MAX_NODES: Final = 20_000
-"""References are inlined, and each may hold two more: without a limit that doubles per line."""
+"""References are inlined, and each may hold two more: their number can double per line."""
 
 _KEPT: Final = frozenset(
     {
@@ -21,6 +22,22 @@ _KEPT: Final = frozenset(
 _ANNOTATIONS: Final = frozenset(
     {"title", "description", "default", "examples", "allOf", "$defs", "definitions"}
 )
+_HANDLED: Final = (
+    _KEPT
+    | _ANNOTATIONS - {"default", "examples"}
+    | frozenset(
+        {
+            *("type", "enum", "const", "anyOf", "oneOf", "properties", "items", "prefixItems"),
+            *("additionalProperties", "$ref", "$schema", "$comment"),
+        }
+    )
+)
+"""Keywords that `cleaned` keeps or converts, or that have no meaning."""
+_HANDLED_STRICTLY: Final = _HANDLED - {
+    *("format", "minItems", "maxItems", "minimum", "maximum", "prefixItems"),
+}
+_KEYWORD: Final = re.compile(r"[\w$-]{1,40}", re.ASCII)
+"""Keywords that can stand in a response header."""
 _TYPES: Final = {
     "string": "STRING",
     "number": "NUMBER",
@@ -32,15 +49,18 @@ _TYPES: Final = {
 
 
 class TooDeep(ValueError):
-    """The schema is nested deeper, or unfolds to more, than any model would follow."""
+    """The schema is nested too deeply, or too large once its references are inlined."""
 
 
-def cleaned(schema: Any, *, ordered: bool = False) -> dict[str, Any]:
-    """The schema with only what Gemini's JSON Schema fields honour. Raises TooDeep.
+def cleaned(
+    schema: Any, *, ordered: bool = False, lost: dict[str, None] | None = None
+) -> dict[str, Any]:
+    """Return the schema with only the keywords that Gemini's JSON Schema fields support.
 
     `ordered`: the model writes properties in the order of the schema, not of the alphabet.
+    Keywords that are left out are added to `lost`. Raises TooDeep.
     """
-    source = _Schema(schema, ordered)
+    source = _Schema(schema, ordered, {} if lost is None else lost)
     root = source.cleaned(schema)
     if definitions := source.definitions:
         root["$defs"] = {
@@ -50,19 +70,23 @@ def cleaned(schema: Any, *, ordered: bool = False) -> dict[str, Any]:
     return root
 
 
-def strictest(schema: Any, *, ordered: bool = False) -> dict[str, Any]:
-    """The schema as an OpenAPI subset: references inlined, alternatives narrowed to the first.
+def strictest(
+    schema: Any, *, ordered: bool = False, lost: dict[str, None] | None = None
+) -> dict[str, Any]:
+    """Return the schema in an OpenAPI subset: references inlined, only the first alternative.
 
-    A reference into itself becomes an object of any shape. Raises TooDeep.
+    A reference into itself becomes an object of any shape. `ordered`, `lost` and errors are those
+    of `cleaned`.
     """
-    return _Schema(schema, ordered).strictest(schema)
+    return _Schema(schema, ordered, {} if lost is None else lost).strictest(schema)
 
 
 class _Schema:
-    """One schema document: what its references point at, and how much was made of it so far."""
+    """One schema document: the targets of its references, and the number of schemas made."""
 
-    def __init__(self, document: Any, ordered: bool) -> None:
+    def __init__(self, document: Any, ordered: bool, lost: dict[str, None]) -> None:
         self._ordered = ordered
+        self._lost = lost
         self.definitions: dict[str, Any] = {
             f"#/{place}/{name}": value
             for place in ("definitions", "$defs")
@@ -71,10 +95,12 @@ class _Schema:
         self._nodes = 0
 
     def cleaned(self, schema: Any, depth: int = 0) -> dict[str, Any]:
+        """Return one schema of the document; see the function `cleaned`."""
         self._count(depth)
         if not isinstance(schema, Mapping):  # true and false are schemas too
             return {}
         schema = self._merged(schema, depth)
+        self._lose(schema.keys() - _HANDLED)
         if isinstance(reference := schema.get("$ref"), str):
             return {"$ref": reference.replace("#/definitions/", "#/$defs/")}
         out = {key: value for key, value in schema.items() if key in _KEPT}
@@ -88,6 +114,7 @@ class _Schema:
             out["type"] = kinds if len(kinds) > 1 else kinds[0]
         if values := _values(schema):
             out["enum"] = values
+        self._lose(_lost_values(schema))
         if isinstance(properties := schema.get("properties"), Mapping):
             out["properties"] = {
                 name: self.cleaned(value, depth + 1) for name, value in properties.items()
@@ -111,13 +138,17 @@ class _Schema:
     def strictest(
         self, schema: Any, inside: frozenset[str] = frozenset(), depth: int = 0
     ) -> dict[str, Any]:
+        """Return one schema of the document; see the function `strictest`."""
         self._count(depth)
         if not isinstance(schema, Mapping):
             return {"type": "STRING"}
         schema = self._merged(schema, depth)
+        self._lose(schema.keys() - _HANDLED_STRICTLY)
+        self._lose(_lost_values(schema))
         kinds = _kinds(schema)
         alternatives = _alternatives(schema)
         real = [each for each in alternatives if _kinds(_mapping(each)) != ["null"]]
+        self._lose(["anyOf"] if len(real) > 1 else [])
         kind = next((kind for kind in kinds if kind != "null"), None)
         if isinstance(reference := schema.get("$ref"), str):
             out: dict[str, Any] = {"type": "OBJECT"}
@@ -156,24 +187,31 @@ class _Schema:
         return out
 
     def _merged(self, schema: Mapping[str, Any], depth: int) -> Mapping[str, Any]:
-        """The schema with its `allOf` folded in; a lone reference in it stays a reference."""
+        """Return the schema with its `allOf` merged; a lone reference in it stays a reference."""
         self._count(depth)
         if not (parts := _list(schema.get("allOf"))):
             return schema
         alone = len(parts) == 1 and schema.keys() <= _ANNOTATIONS
         out = {key: value for key, value in schema.items() if key != "allOf"}
+        properties = dict(_mapping(out.get("properties")))
+        required = list(_list(out.get("required")))
         for part in parts:
             reference = _mapping(part).get("$ref")
             if isinstance(reference, str) and not alone:
                 part = self.definitions.get(reference)
             for key, value in self._merged(_mapping(part), depth + 1).items():
                 if key == "properties":
-                    out[key] = {**_mapping(out.get(key)), **_mapping(value)}
+                    properties.update(_mapping(value))
+                    out[key] = properties
                 elif key == "required":
-                    out[key] = [*_list(out.get(key)), *_list(value)]
+                    required += _list(value)
+                    out[key] = required
                 else:
                     out.setdefault(key, value)
         return out
+
+    def _lose(self, keywords: Iterable[str]) -> None:
+        self._lost.update(dict.fromkeys(sorted(filter(_KEYWORD.fullmatch, keywords))))
 
     def _count(self, depth: int) -> None:
         self._nodes += 1
@@ -182,13 +220,23 @@ class _Schema:
 
 
 def _values(schema: Mapping[str, Any]) -> list[Any]:
-    """The texts and numbers a value may be; there is no enum of booleans and nulls."""
-    values = [schema["const"]] if "const" in schema else _list(schema.get("enum"))
-    return [value for value in values if type(value) in (str, int, float)]
+    """Return the allowed texts and numbers; Gemini has no enum of booleans and nulls."""
+    return [value for value in _all_values(schema) if type(value) in (str, int, float)]
+
+
+def _all_values(schema: Mapping[str, Any]) -> list[Any]:
+    return [schema["const"]] if "const" in schema else _list(schema.get("enum"))
+
+
+def _lost_values(schema: Mapping[str, Any]) -> list[str]:
+    """Return the keyword whose values are left out, except null where the type allows it."""
+    values, nullable = _all_values(schema), "null" in _kinds(schema)
+    kept = len(_values(schema)) + nullable * values.count(None)
+    return [] if kept == len(values) else ["const" if "const" in schema else "enum"]
 
 
 def _drop_dangling(schema: dict[str, Any]) -> None:
-    """Drop from `required` and `propertyOrdering` what is no property."""
+    """Remove names from `required` and `propertyOrdering` that are not properties."""
     properties = schema.get("properties", {})
     for key in ("required", "propertyOrdering"):
         listed = _list(schema.pop(key, None))

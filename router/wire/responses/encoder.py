@@ -1,4 +1,4 @@
-"""Answers in OpenAI's Responses format: our events as its stream of items, or as one response.
+"""Answers in OpenAI's Responses format: events as its stream of items, or as one response.
 
 Source: OpenAI API reference, "Responses" and "Streaming events".
 """
@@ -10,7 +10,7 @@ from router.errors import RouterError
 from router.events import Event, Finish, Usage
 from router.request import ChatRequest
 from router.wire import sse
-from router.wire.anthropic.blocks import Block, Blocks, Kind, Step
+from router.wire.blocks import Block, Blocks, Kind, Step
 from router.wire.responses.tools import Tool, custom_input, tools_of
 
 Json = dict[str, Any]
@@ -31,12 +31,12 @@ async def stream(
     *,
     keep: Callable[[Json], None] | None = None,
 ) -> AsyncGenerator[bytes, None]:
-    """The answer as SSE: created, in_progress, the items one after the other, and how it ended.
+    """Yield the answer as SSE: created, in_progress, the items in order, and the last event.
 
-    There is no [DONE]. A failure of `events` is told as response.failed and raised again. `keep`
+    There is no [DONE]. A failure of `events` becomes response.failed and is raised again. `keep`
     gets the response before its last event is sent: callers hang up when they have read that.
     """
-    answer = _Answer(request, model, answer_id, created)
+    answer = _ResponseEvents(request, model, answer_id, created)
     yield answer.event("created", response=answer.response())
     yield answer.event("in_progress", response=answer.response())
     try:
@@ -59,8 +59,8 @@ async def stream(
 async def complete(
     events: AsyncIterator[Event], request: ChatRequest, model: str, answer_id: str, created: int
 ) -> Json:
-    """The answer as one response, the same that ends the stream."""
-    answer = _Answer(request, model, answer_id, created)
+    """Return the answer as one response, the same that ends the stream."""
+    answer = _ResponseEvents(request, model, answer_id, created)
     finish = Finish("stop")
     async for event in events:
         if isinstance(event, Finish):
@@ -71,8 +71,8 @@ async def complete(
     return answer.ended(finish)
 
 
-class _Answer:
-    """One answer on its way: what has been said, and the numbers of the events that say it."""
+class _ResponseEvents:
+    """The events of one answer: its output so far, and the next event's number."""
 
     def __init__(self, request: ChatRequest, model: str, answer_id: str, created: int) -> None:
         original = request.original or {}
@@ -82,7 +82,7 @@ class _Answer:
         self._output: list[Json] = []
         self._number = 0
         self._before = b""
-        """What stands before the words in each delta of the open item."""
+        """The bytes before the words in each delta of the open item."""
         self._base = _echo(original) | {
             "id": answer_id,
             "object": "response",
@@ -91,17 +91,19 @@ class _Answer:
         }
 
     def event(self, kind: str, **data: Any) -> bytes:
+        """Return the next event, `response.<kind>`."""
         name = f"response.{kind}"
         numbered = {"type": name, **data, "sequence_number": self._number}
         self._number += 1
         return sse.event(numbered, name)
 
     def response(self, status: str = "in_progress") -> Json:
-        told = {"error": None, "incomplete_details": None, "output": self._output}
-        return self._base | told | {"status": status}
+        """Return the response as it is now."""
+        state = {"error": None, "incomplete_details": None, "output": self._output}
+        return self._base | state | {"status": status}
 
     def ended(self, finish: Finish) -> Json:
-        """The response at its end."""
+        """Return the response at its end."""
         why = None
         if finish.reason == "length":
             why = {"reason": "max_output_tokens"}
@@ -115,20 +117,22 @@ class _Answer:
 
     @property
     def _has_refused(self) -> bool:
-        """Has the model itself said why it does not answer? Then that is its whole answer."""
+        """Return whether the model explained its refusal; that is its whole answer then."""
         return any(block.kind == "refusal" for block in self._blocks.done)
 
     def failed(self, error: RouterError) -> Json:
+        """Return the response after a failure."""
         code = "rate_limit_exceeded" if error.status == 429 else "server_error"
         if error.code == "context_length_exceeded":  # at which Codex compacts
             code = error.code
         return self.response("failed") | {"error": {"code": code, "message": error.message}}
 
     def add(self, event: Event) -> Iterator[bytes]:
+        """Yield what can be sent once this event is known."""
         yield from self._steps(self._blocks.add(event))
 
     def finish(self, finish: Finish) -> Iterator[bytes]:
-        """What is left to say before the end."""
+        """Yield what is left to send before the last event."""
         steps = [*self._blocks.end()]
         last = steps[-1][1] if steps else None
         was_cut = finish.reason == "length" or (
@@ -185,7 +189,7 @@ class _Answer:
                 name = self._tool(block).name
                 yield self.event("function_call_arguments.done", **at, name=name, arguments=text)
         item = self._item(block, status)
-        self._output = [*self._output, item]
+        self._output.append(item)
         yield self.event("output_item.done", output_index=block.index, item=item)
 
     def _tool(self, block: Block) -> Tool:
@@ -195,7 +199,7 @@ class _Answer:
         return block.kind == "call" and self._tool(block).kind == "custom"
 
     def _at(self, block: Block) -> Json:
-        """Where the words of a block belong."""
+        """Return the place that the words of a block belong to."""
         at: Json = {"item_id": self._item_id(block), "output_index": block.index}
         match block.kind:
             case "text" | "refusal":
@@ -209,7 +213,7 @@ class _Answer:
         return f"{prefix.get(block.kind, 'msg')}_{self._key}_{block.index}"
 
     def _item(self, block: Block, status: str) -> Json:
-        """An output item; without its words while it is in progress."""
+        """Return an output item; without its words while it is in progress."""
         id, begun = self._item_id(block), status == "in_progress"
         text = "" if begun else block.text
         match block.kind:
@@ -247,15 +251,15 @@ def _part(block: Block, text: str) -> Json:
 
 
 def _echo(original: Json) -> Json:
-    """What the response repeats of its request, with the reference's defaults."""
-    told = {name: original[name] for name in _ECHOED if original.get(name) is not None}
+    """Return what the response repeats of its request, with the reference's defaults."""
+    given = {name: original[name] for name in _ECHOED if original.get(name) is not None}
     tools = [
         {"strict": None, "parameters": None} | tool if tool["type"] == "function" else tool
         for tool in original.get("tools") or ()
     ]
     reasoning = {"effort": None, "summary": None} | (original.get("reasoning") or {})
     text = {"format": {"type": "text"}} | (original.get("text") or {})
-    return _DEFAULTS | told | {"tools": tools, "reasoning": reasoning, "text": text}
+    return _DEFAULTS | given | {"tools": tools, "reasoning": reasoning, "text": text}
 
 
 _DEFAULTS: Final[Json] = {

@@ -1,4 +1,4 @@
-"""A Responses request as a chat body. Source: OpenAI API reference, "Responses"."""
+"""Parser of Responses requests into chat bodies. Source: OpenAI API reference, "Responses"."""
 
 from collections.abc import Callable
 from typing import Any, Final
@@ -12,7 +12,7 @@ from router.wire.responses.tools import chat_name, choice_of, custom_arguments, 
 from router.wire.transcript import Part, Transcript, call, file_part, image_part, text_part
 
 Recall = Callable[[str], list[Any] | None]
-"""The items of the conversation that ended with this response; None when it is not kept."""
+"""Returns the items of the conversation that ended with this response; None if it is not kept."""
 
 _READ: Final = frozenset(
     {"model", "input", "instructions", "previous_response_id", "tools", "tool_choice", "stream"}
@@ -23,7 +23,7 @@ _WITHOUT_EFFECT: Final = frozenset(
     {"include", "stream_options", "prompt_cache_key", "prompt_cache_retention", "client_metadata"}
     | {"service_tier", "max_tool_calls", "generate"}
 )
-"""What only tells OpenAI's servers how to bill, cache or log; that it is left out is not told."""
+"""Fields about billing, caching and logging at OpenAI; leaving them out is not reported."""
 _ELSEWHERE: Final = {
     "conversation": "is kept by OpenAI only; use `previous_response_id` or send all of `input`",
     "prompt": "is kept by OpenAI only; send its text as `instructions`",
@@ -33,9 +33,9 @@ _ELSEWHERE: Final = {
 def chat_of(
     body: dict[str, Any], recall: Recall | None = None
 ) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """The chat body, and the names of what it cannot say. Raises InvalidRequest, naming the field.
+    """Return the chat body and the names of what it leaves out. Raises InvalidRequest.
 
-    Reasoning of earlier turns is left out: only the model that thought it can read it.
+    Reasoning of earlier turns is left out: only the model that wrote it can read it.
     """
     for name, rule in _ELSEWHERE.items():
         if body.get(name) is not None:
@@ -80,7 +80,7 @@ def _nothing(response_id: str) -> None:
 
 
 def _text(body: dict[str, Any]) -> dict[str, Any]:
-    """`response_format` and `verbosity`."""
+    """Return `response_format` and `verbosity` of the chat body."""
     text = have(body.get("text"), dict, "text") or {}
     chat: dict[str, Any] = {}
     if verbosity := have(text.get("verbosity"), str, "text.verbosity"):
@@ -125,7 +125,7 @@ def _messages(body: dict[str, Any], recall: Recall) -> list[dict[str, Any]]:
 
 
 def items_of(body: dict[str, Any]) -> list[tuple[dict[str, Any], str]]:
-    """The items of `input`, each with its name; a text is a message of the user's."""
+    """Return the items of `input`, each with its path; a text is one message of the user."""
     given = body.get("input")
     if isinstance(given, str):
         return [({"role": "user", "content": given}, "input")] if given else []
@@ -144,7 +144,8 @@ def _add(transcript: Transcript, item: dict[str, Any], where: str) -> None:
         case "function_call":
             namespace = have(item.get("namespace"), str, f"{where}.namespace")
             name = chat_name(need(item.get("name"), str, f"{where}.name"), namespace)
-            arguments = need(item.get("arguments"), str, f"{where}.arguments")
+            given = item.get("arguments", 0)  # null means no arguments
+            arguments = "" if given is None else need(given, str, f"{where}.arguments")
             transcript.assistant(calls=[call(_call_id(item, where), name, arguments)])
         case "custom_tool_call":
             namespace = have(item.get("namespace"), str, f"{where}.namespace")

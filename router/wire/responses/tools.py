@@ -1,8 +1,8 @@
-"""A Responses caller's tools as chat functions, and how it names the calls of them.
+"""The tools of a Responses caller as chat functions, and the names of calls to them.
 
-Functions stay what they are. Those in a namespace are put beside the others under both names.
-Custom tools, which take free text, become functions of one string. What only OpenAI runs (web
-search, code interpreter…) is left out and named.
+Functions stay as they are. The name of a function in a namespace is preceded by the namespace.
+Custom tools, which take free text, become functions of one string. Tools that only OpenAI runs
+(web search, code interpreter…) are left out and reported.
 """
 
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ import orjson
 from router.wire.fields import have, invalid, need, objects
 
 INPUT: Final = "input"
-"""The one argument of a function that stands for a custom tool."""
+"""The only argument of a function that stands for a custom tool."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +26,7 @@ class Tool:
 
     @property
     def chat_name(self) -> str:
+        """Return its name in the chat body."""
         return chat_name(self.name, self.namespace)
 
 
@@ -39,18 +40,19 @@ class Tools:
 
     @property
     def functions(self) -> list[dict[str, Any]]:
-        """As the chat body has them."""
+        """Return the tools as the chat body has them."""
         return [{"type": "function", "function": made} for made in self.definitions.values()]
 
 
 def chat_name(name: str, namespace: str | None) -> str:
+    """Return the name of a tool in the chat body."""
     return f"{namespace}__{name}" if namespace else name
 
 
 def tools_of(body: dict[str, Any]) -> Tools:
-    """The tools of `tools`, and those that items of `input` add.
+    """Return the tools of `tools` and those that items of `input` add.
 
-    Raises InvalidRequest on a tool that is not what its type says.
+    Raises InvalidRequest for a tool that does not match its type.
     """
     tools = Tools({}, {}, [])
     _add_all(tools, body.get("tools"), "tools")
@@ -108,7 +110,10 @@ def _format(tool: dict[str, Any], where: str) -> str:
 
 
 def choice_of(body: dict[str, Any], tools: Tools) -> dict[str, Any]:
-    """`tools` and `tool_choice` of the chat body; InvalidRequest for what cannot be forced."""
+    """Return `tools` and `tool_choice` of the chat body.
+
+    Raises InvalidRequest for a choice that cannot be forced.
+    """
     functions = tools.functions
     choice = body.get("tool_choice")
     if isinstance(choice, dict) and choice.get("type") == "allowed_tools":
@@ -138,12 +143,12 @@ def choice_of(body: dict[str, Any], tools: Tools) -> dict[str, Any]:
 
 
 def custom_arguments(text: str) -> str:
-    """The arguments of the function that stands for a custom tool."""
+    """Return the arguments of the function that stands for a custom tool."""
     return orjson.dumps({INPUT: text}).decode()
 
 
 def custom_input(arguments: str) -> str:
-    """The free text in the arguments of a call; what is not as it should be is taken as it is."""
+    """Return the free text in a call's arguments; other arguments are returned unchanged."""
     try:
         given = orjson.loads(arguments)
     except orjson.JSONDecodeError:

@@ -10,7 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
-from router.clouds.failures import CONTEXT_LENGTH
 from router.errors import (
     BackendBroken,
     BackendBusy,
@@ -30,6 +29,7 @@ from router.events import (
 from router.request import ChatRequest
 from router.wire import sse
 from router.wire.anthropic import claude
+from router.wire.failures import CONTEXT_LENGTH
 from tests.support.claude_recordings import FAILING, RECORDINGS, SAID, recorded
 from tests.support.claude_rules import assert_acceptable
 from tests.support.published import validator

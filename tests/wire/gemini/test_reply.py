@@ -96,7 +96,7 @@ FAILURES: dict[str, tuple[list[Event], type[BackendError], str]] = {
     ),
     "error_event": ([TextDelta("Half an ")], BackendBusy, "The model is overloaded."),
     "error_bare": ([TextDelta("Half an ")], BackendError, "An internal error has occurred."),
-    "cut_off": ([TextDelta("Half an "), TextDelta("answer")], BackendBroken, "broke off"),
+    "cut_off": ([TextDelta("Half an "), TextDelta("answer")], BackendBroken, "before the end"),
 }
 SPLITS = [1, 2, 3, 7, 64, 10**9]
 
@@ -192,7 +192,7 @@ async def test_finish_reasons(reason: str) -> None:
 async def test_a_model_that_failed_is_no_answer(reason: str) -> None:
     answer = decode(stream_of(candidate([], reason, finishMessage="Because.")))
     with pytest.raises(
-        generate_content.Malformed, match=f"^Gemini gave up with {reason}: Because.$"
+        generate_content.Malformed, match=f"^Gemini stopped with {reason}: Because.$"
     ):
         await anext(answer)
 

@@ -1,13 +1,13 @@
-"""Failures of a cloud told in our words, whichever cloud it was. Pure; no SDK in sight.
+"""The meaning of the failures that backends report: by HTTP status, error type and error code.
 
-The clients and the wire formats branch on SDK exception type, status and error code first; here
-is what an HTTP status means.
+Clients and wire formats look at exception types and codes of their provider first; this module
+holds what is the same for all providers.
 """
 
 import email.utils
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 from router.errors import (
@@ -19,12 +19,31 @@ from router.errors import (
 )
 
 CONTEXT_LENGTH: Final = "context_length_exceeded"
-"""The code that clients look for to shorten a conversation."""
-
+"""The code at which clients shorten a conversation."""
 NO_SUCH_MODEL: Final = "upstream_model"
-"""Our code for a model that a cloud does not know."""
+"""The router's own code for a model that a cloud does not know."""
+TOO_LONG_KINDS: Final = frozenset({CONTEXT_LENGTH, "exceed_context_size_error"})
+"""Types and codes of an error that say that the prompt is too long."""
 
+_STATUS_OF: Final[Mapping[str, int]] = {
+    "429": 429,
+    "rate_limit_error": 429,
+    "503": 503,
+    "529": 503,
+    "overloaded_error": 503,
+    "unavailable_error": 503,
+    "400": 400,
+    "422": 400,
+    "invalid_request_error": 400,
+}
+"""HTTP status by type or code of an error inside an answer that began with status 200."""
 _NUMBER: Final = re.compile(r"\d{1,9}(?:\.\d{0,9})?", re.ASCII)
+
+
+def status_of(kinds: Iterable[str]) -> int | None:
+    """Return the HTTP status that the types and codes of an error stand for; None if unknown."""
+    known = {_STATUS_OF[kind] for kind in kinds if kind in _STATUS_OF}
+    return max(known, default=None)
 
 
 def status_failure(
@@ -36,7 +55,7 @@ def status_failure(
     code: str | None = None,
     retry_after_s: float | None = None,
 ) -> BackendError:
-    """What an HTTP error status stands for. `message` is the provider's own, cleaned."""
+    """Return the error for an HTTP status. `message` is the provider's, free of keys."""
     match status:
         case 401 | 402 | 403 | 404:
             return BackendMisconfigured(message, backend=backend, code=code)
@@ -61,9 +80,9 @@ def status_failure(
 
 
 def retry_after_s(headers: Mapping[str, str], now: float | None = None) -> float | None:
-    """Seconds to wait as a Retry-After header says, in seconds or as a date; None without one.
+    """Return the seconds that a Retry-After header asks to wait; None without one.
 
-    `now`: seconds since the epoch.
+    The header holds seconds or a date. `now`: seconds since 1970.
     """
     value = headers.get("retry-after", "").strip()
     if _NUMBER.fullmatch(value):

@@ -1,10 +1,11 @@
-"""Events put into blocks that come one after the other, as other dialects stream them.
+"""Events grouped into blocks that follow one another, as other dialects stream them.
 
-Events may interleave: two tool calls at a time, text between their pieces. What belongs to
-another block than the open one waits while the open one is a tool call whose arguments are not
-whole yet; text and whole calls are never held back.
+Events may interleave: two tool calls at a time, text between their pieces. Parts of another block
+wait while the open block is a tool call whose arguments are not complete; text and complete calls
+are never held back.
 """
 
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal
@@ -22,7 +23,7 @@ from router.events import (
 
 Kind = Literal["text", "reasoning", "refusal", "call"]
 Step = tuple[Literal["begin", "more", "end"], "Block", str]
-"""`more` comes with the words; `begin` and `end` with none."""
+"""A step of a block; only `more` comes with words."""
 
 
 @dataclass(slots=True)
@@ -33,23 +34,27 @@ class Block:
     id: str = ""
     name: str = ""
     index: int = -1
-    """Its place among the blocks, from when it begins."""
+    """Its position among the blocks, set when it begins."""
     words: list[str] = field(default_factory=list)
     call: int | None = None
     sent: int = 0
-    """How many of the words have been sent."""
+    """Number of the words that have been sent."""
+    checked: int = 0
+    """Number of the words at the last check whether they are complete."""
 
     @property
     def text(self) -> str:
+        """Return all words as one text."""
         return "".join(self.words)
 
     @property
     def is_whole(self) -> bool:
-        """Can nothing but white space follow?"""
+        """Return whether only white space can follow."""
         if self.kind != "call":
             return True
-        if not self.words or not self.words[-1].rstrip().endswith("}"):
+        if self.checked == len(self.words) or not self.words[-1].rstrip().endswith("}"):
             return False
+        self.checked = len(self.words)
         try:
             orjson.loads(self.text)
         except orjson.JSONDecodeError:
@@ -62,11 +67,13 @@ class Blocks:
 
     def __init__(self) -> None:
         self.done: list[Block] = []
-        self._open: list[Block] = []
+        self._open: deque[Block] = deque()
         """The first one is being sent; the others wait."""
+        self._calls: dict[int, Block] = {}
+        """Tool calls that have not ended, by their index."""
 
     def add(self, event: Event) -> Iterator[Step]:
-        """What can be said once this event is known."""
+        """Yield the steps that are possible once this event is known."""
         match event:
             case TextDelta(text) if text:
                 self._running("text").words.append(text)
@@ -75,15 +82,14 @@ class Blocks:
             case RefusalDelta(text) if text:
                 self._running("refusal").words.append(text)
             case ToolCallStart(index, id, name):
-                self._open.append(Block("call", id, name, call=index))
-            case ToolCallDelta(index, arguments) if arguments:
-                for block in self._open:
-                    if block.call == index:
-                        block.words.append(arguments)
+                self._calls[index] = Block("call", id, name, call=index)
+                self._open.append(self._calls[index])
+            case ToolCallDelta(index, arguments) if arguments and index in self._calls:
+                self._calls[index].words.append(arguments)
         return self._steps(ended=False)
 
     def end(self) -> Iterator[Step]:
-        """What is left to say."""
+        """Yield the steps that are left at the end."""
         return self._steps(ended=True)
 
     def _running(self, kind: Kind) -> Block:
@@ -102,5 +108,7 @@ class Blocks:
             block.sent = len(block.words)
             if not ended and (len(self._open) == 1 or not block.is_whole):
                 return
-            self.done.append(self._open.pop(0))
+            self.done.append(self._open.popleft())
+            if block.call is not None:
+                self._calls.pop(block.call, None)
             yield "end", block, ""
