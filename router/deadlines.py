@@ -36,13 +36,11 @@ class Interruptible:
 
     __slots__ = ("_cancelling", "_error", "_task")
 
-    def __init__(self) -> None:
-        self._error: Exception | None = None
-
     def __enter__(self) -> Self:
         task = asyncio.current_task()
         assert task is not None
         self._task = task
+        self._error: Exception | None = None
         self._cancelling = task.cancelling()
         return self
 
@@ -76,7 +74,6 @@ class within(Interruptible):
     __slots__ = ("_seconds", "_ticker", "until")
 
     def __init__(self, seconds: float) -> None:
-        super().__init__()
         self._seconds = seconds
 
     def __enter__(self) -> Self:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from router.deadlines import Ticker, within
+from router.deadlines import Interruptible, Ticker, within
 
 
 async def test_waiting_for_too_long_is_a_timeout() -> None:
@@ -152,3 +152,28 @@ def test_each_event_loop_has_a_ticker(turn: int) -> None:
             await asyncio.sleep(10)
 
     asyncio.run(waiting())
+
+
+async def interrupted(interrupt: Callable[[Interruptible], None]) -> None:
+    with Interruptible() as block:
+        interrupt(block)
+        with within(10):
+            await asyncio.sleep(10)
+
+
+async def test_a_callback_can_end_a_block_with_an_exception() -> None:
+    loop = asyncio.get_running_loop()
+    with pytest.raises(LookupError):
+        await interrupted(lambda block: loop.call_soon(block.interrupt, LookupError()) and None)
+    task = asyncio.current_task()
+    assert task is not None
+    assert not task.cancelling()
+
+
+async def test_only_the_first_interruption_counts() -> None:
+    def twice(block: Interruptible) -> None:
+        block.interrupt(LookupError())
+        block.interrupt(ValueError())
+
+    with pytest.raises(LookupError):
+        await interrupted(twice)

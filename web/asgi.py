@@ -43,17 +43,15 @@ class CallerLeft(Exception):
 
 
 def header(scope: Scope, name: bytes) -> str:
-    """Return a request header's value, empty if there is none. `name` is in lower case."""
-    value: bytes = headers_of(scope).get(name, b"")
-    return value.decode("latin-1")
+    """Return a request header's value, empty if there is none; of a repeated one the last value.
 
-
-def headers_of(scope: Scope) -> dict[bytes, bytes]:
-    """Return the request's headers by name; of a repeated one the last value."""
-    by_name: dict[bytes, bytes] | None = scope.get("router.headers")
+    `name` is in lower case.
+    """
+    by_name = scope.get("router.headers")
     if by_name is None:
         by_name = scope["router.headers"] = dict(scope["headers"])
-    return by_name
+    value: bytes = by_name.get(name, b"")
+    return value.decode("latin-1")
 
 
 async def read_body(

@@ -140,9 +140,10 @@ class Exchange:
         self._keepalive: KeepAlive | None = None
         # The request's id is listed by /decisions. The answer's is not: it opens a conversation
         # to `previous_response_id`, so it must not be guessable or visible to others.
-        self._answer_id = f"{service.wire.ID_PREFIX}{os.urandom(ID_BYTES).hex()}"
+        digits = os.urandom(2 * ID_BYTES).hex()
+        self._answer_id = f"{service.wire.ID_PREFIX}{digits[2 * ID_BYTES :]}"
         entry = Entry(
-            f"req_{os.urandom(ID_BYTES).hex()}",
+            f"req_{digits[: 2 * ID_BYTES]}",
             service.dialect,
             user_agent=header(scope, b"user-agent"),
         )
@@ -158,7 +159,6 @@ class Exchange:
                 await self._answer(request)
         except CallerLeft:
             self.state = State.LEFT
-            self._flow.entry.left()
         except RouterError as error:
             await self._fail(error)
         except asyncio.CancelledError:
@@ -171,6 +171,8 @@ class Exchange:
                 self._connection.unwatch(self._leave)
             if self._keepalive is not None:
                 self._keepalive.stop()
+            if self.state is State.LEFT:
+                self._flow.entry.left()
             self._flow.end_soon()
 
     async def _read(self) -> ChatRequest:
@@ -209,18 +211,16 @@ class Exchange:
         else:
             await self._start(reply)
         last_events = LAST_EVENTS[self._service.dialect]
+        send, time = self._send, asyncio.get_running_loop().time
         async with aclosing(self._encoded(reply, request)) as chunks:
             async for chunk in chunks:
-                if self.state is State.ENDED:
-                    continue  # a backend's connection can be kept once it is read to its end
-                keepalive.sent()
+                keepalive.sent_at = time()
                 if _has_one_of(last_events, chunk):
                     await self._send_last(chunk, keepalive)
-                else:
-                    await self._send(
-                        {"type": "http.response.body", "body": chunk, "more_body": True}
-                    )
-        if self.state is State.STREAMING:
+                    async for _ in chunks:
+                        pass  # a backend's connection can be kept once it is read to its end
+                    return
+                await send({"type": "http.response.body", "body": chunk, "more_body": True})
             await self._send_last(b"", keepalive)
 
     def _encoded(self, reply: Reply, request: ChatRequest) -> Items[bytes]:
@@ -268,14 +268,15 @@ class Exchange:
 
     async def _fail(self, error: RouterError) -> None:
         """Send a failure: as a status, or as an event once the stream has begun."""
-        state, self.state = self.state, State.ENDED
-        if state is State.ENDED:
+        state = self.state
+        if state in (State.ENDED, State.LEFT):
             return
+        self.state = State.ENDED
         error.message = self._service.redact(error.message)
         self._flow.entry.failed(error)
         if state is State.STREAMING:
             assert self._keepalive is not None
-            self._keepalive.sent()
+            self._keepalive.sent_at = asyncio.get_running_loop().time()
             await self._send_last(self._wire.error_event(error), self._keepalive)
         else:
             headers = decision_headers(self._flow)
@@ -299,7 +300,7 @@ class Exchange:
             await self._start()
         if self.state is State.STREAMING:
             assert self._keepalive is not None
-            self._keepalive.sent()
+            self._keepalive.sent_at = asyncio.get_running_loop().time()
             await self._send(
                 {"type": "http.response.body", "body": self._wire.KEEPALIVE, "more_body": True}
             )

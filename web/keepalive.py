@@ -37,14 +37,10 @@ class KeepAlive:
         self._sending: asyncio.Task[None] | None = None
         self._finishing = False
         self.sent_at = self._loop.time()
-        """When the caller was last sent something, on the loop's clock."""
+        """When the caller was last sent something, on the loop's clock; the sender sets it."""
         self.until = self.sent_at + after_s
         """When to look again."""
         self._ticker.watch(self)
-
-    def sent(self) -> None:
-        """Note that the caller is being sent something now."""
-        self.sent_at = self._loop.time()
 
     async def settle(self) -> None:
         """Wait for the comment that is being sent, if there is one."""
