@@ -162,9 +162,11 @@ async def interrupted(interrupt: Callable[[Interruptible], None]) -> None:
 
 
 async def test_a_callback_can_end_a_block_with_an_exception() -> None:
-    loop = asyncio.get_running_loop()
+    def later(block: Interruptible) -> None:
+        asyncio.get_running_loop().call_soon(block.interrupt, LookupError())
+
     with pytest.raises(LookupError):
-        await interrupted(lambda block: loop.call_soon(block.interrupt, LookupError()) and None)
+        await interrupted(later)
     task = asyncio.current_task()
     assert task is not None
     assert not task.cancelling()
