@@ -7,17 +7,16 @@ from contextlib import aclosing
 from typing import Any
 
 from chat.text import visible
-from router.backend import Relayed, Target
+from router.backend import Target
 from router.build import Assembly
-from router.call import Call
 from router.classifier import Evidence, explain
 from router.decision import Side
 from router.errors import RouterError
 from router.events import RefusalDelta, TextDelta
 from router.request import ChatRequest
+from router.telemetry.flow import AnswerFlow
 from router.telemetry.ledger import Entry
 from router.telemetry.record import Feedback
-from router.wire.chat import completions
 
 
 class Chat:
@@ -114,23 +113,16 @@ class Chat:
     async def _ask(self, force: Target | None, take: Callable[[str], None]) -> None:
         request = ChatRequest({"model": "auto", "messages": list(self.messages), "stream": True})
         entry = Entry(f"chat-{secrets.token_hex(8)}", user_agent="chat.py")
-        entry.asked(request)
         self.evidence = explain(request)
-        call: Call | None = None
-        router = self.assembly.router
+        flow = AnswerFlow(self.assembly.router, self.assembly.ledger, entry)
         try:
-            decision = await router.decide(request, force)
-            entry.decided(decision)
-            async with router.call(request, decision) as call:
-                reply = await call.open()
-                entry.opened()
-                events = (
-                    completions.decode(reply.chunks) if isinstance(reply, Relayed) else reply.events
-                )
-                async with aclosing(entry.noting(events)) as noted:
-                    async for event in noted:
-                        if isinstance(event, TextDelta | RefusalDelta):
-                            take(event.text)
+            async with (
+                await flow.decide(request, force),
+                aclosing(flow.events(await flow.open())) as events,
+            ):
+                async for event in events:
+                    if isinstance(event, TextDelta | RefusalDelta):
+                        take(event.text)
         except RouterError as error:
             error.message = visible(self.assembly.redact(error.message))
             entry.failed(error)
@@ -140,4 +132,4 @@ class Chat:
             raise
         finally:
             self.last = entry
-            self.assembly.ledger.end(entry, call)
+            flow.end()
