@@ -8,7 +8,8 @@ import orjson
 import pytest
 import pytest_asyncio
 
-from tests.support.chaos.callers import CHAT, DIALECTS, MESSAGES, ask
+from tests.support.chaos.callers import DIALECTS, ask
+from tests.support.chaos.raw import CHUNKED, error_of, exchange, head
 from tests.support.chaos.running_server import RunningServer, running_server, settled
 from tests.support.chaos.sides import CLAUDE, HELLO, LOCAL, THERE
 from web.protocol import MOST_HEAD_BYTES
@@ -59,12 +60,6 @@ async def answers(server: RunningServer) -> None:
         heard = await ask(server.http, stream=True, dialect=dialect)
         assert heard.text == HELLO + THERE
     await settled(lambda: not server.at_work, "a slot was not given back")
-
-
-def error_of(path: str, body: bytes) -> Json:
-    """The error, in the shape that the path's callers read."""
-    dialect = MESSAGES if path.startswith("/v1/messages") else CHAT
-    return dialect.error_of(orjson.loads(body))
 
 
 # --- bodies that are no JSON ----------------------------------------------------------------------
@@ -189,38 +184,6 @@ async def test_a_wrong_field_is_named(h: RunningServer, path: str) -> None:
 # --- what is no HTTP, or too much of it -----------------------------------------------------------
 
 
-async def exchange(
-    h: RunningServer, *pieces: bytes, leave: bool = False
-) -> tuple[int, bytes, bool]:
-    """Send these bytes: the answer's status and body, and whether the connection was closed."""
-    reader, writer = await asyncio.open_connection(*h.host)
-    try:
-        async with asyncio.timeout(8):
-            for piece in pieces:
-                writer.write(piece)
-                await writer.drain()
-            if leave:
-                return 0, b"", True
-            head = await reader.readuntil(b"\r\n\r\n")
-            length = next(
-                int(line.partition(b":")[2])
-                for line in head.split(b"\r\n")
-                if line.startswith(b"content-length")
-            )
-            body = await reader.readexactly(length)
-            closed = b"connection: close" in head
-            if closed:
-                assert await reader.read() == b""
-            return int(head.split()[1]), body, closed
-    finally:
-        writer.close()
-
-
-def head(line: str = "POST /classify", *headers: str) -> bytes:
-    return "\r\n".join((f"{line} HTTP/1.1", "Host: localhost", *headers, "", "")).encode("latin-1")
-
-
-CHUNKED = "Transfer-Encoding: chunked"
 NO_HTTP = {
     "TLS": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(500),
     "HTTP/2": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
