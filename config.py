@@ -335,6 +335,11 @@ def settings_or_exit(env: Path | Literal["find"] | None = "find", **overrides: A
         return load_settings(env, **overrides)
 
 
+def colours_wanted() -> bool:
+    """Return whether colours may be used on a terminal (https://no-color.org)."""
+    return not os.environ.get("NO_COLOR")
+
+
 @contextmanager
 def bad_settings_exit() -> Iterator[None]:
     """Turn a SettingsError into its lines on stderr and exit status 2."""

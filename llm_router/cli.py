@@ -44,10 +44,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _serve(arguments: list[str]) -> int:
-    import server
+    from web.main import main
 
-    server.main()
-    return 0
+    return main(arguments, prog="llm-router serve")
 
 
 def _chat(arguments: list[str]) -> int:

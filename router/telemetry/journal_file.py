@@ -29,7 +29,7 @@ COLUMNS: Final = (
     *("prompt_tokens", "completion_tokens"),
     *("cached_tokens", "cache_write_tokens", "reasoning_tokens"),
     *("cost_usd", "saved_usd", "outcome", "status", "error"),
-    *("conversation", "prompt", "feedback", "feedback_source", "fix"),
+    *("conversation", "prompt", "feedback", "feedback_source", "fix", "message"),
 )
 _NAMES: Final = ", ".join(COLUMNS)
 _ROW: Final = f"({', '.join('?' * len(COLUMNS))})"
@@ -57,6 +57,7 @@ MIGRATIONS: Final = (
     CREATE INDEX requests_by_time ON requests (time);
     """,
     "ALTER TABLE requests ADD COLUMN fix TEXT NOT NULL DEFAULT ''",
+    "ALTER TABLE requests ADD COLUMN message TEXT NOT NULL DEFAULT ''",
 )
 
 
@@ -198,7 +199,7 @@ def _row(r: Record) -> tuple[object, ...]:
         *tokens,
         *(r.cost_usd, r.saved_usd, r.outcome, r.status, _clean(r.error)),
         *(r.conversation, r.prompt and _clean(r.prompt), r.feedback, r.feedback_source),
-        r.fix,
+        *(r.fix, _clean(r.message)),
     )
 
 

@@ -13,6 +13,7 @@ from router.events import Event, Finish
 from router.request import ChatRequest, Dialect, text_of
 from router.scoring.turns import human_turns
 from router.telemetry.journal import Journal
+from router.telemetry.log_line import request_line
 from router.telemetry.metrics import Metrics
 from router.telemetry.prices import Prices
 from router.telemetry.record import Attempt, Record
@@ -62,9 +63,11 @@ class Entry:
         self.record.status = 499
 
     def failed(self, error: RouterError) -> None:
+        """Note the failure that the caller is told; its message must be redacted already."""
         self.record.outcome = "failed"
         self.record.status = error.status
         self.record.error = type(error).__name__
+        self.record.message = error.message[:MESSAGE_CHARS]
 
     def ended(self) -> None:
         self.record.total_ms = self._elapsed_ms()
@@ -136,13 +139,16 @@ class Ledger:
         record.threshold = self._threshold
         if entry.request is not None:
             self._identify(record, entry.request)
+            quotable = entry.decision is not None and self._may_quote(entry.decision)
+            if record.message and not quotable and _quotes(record.message, entry.request):
+                record.message = ""
             if entry.decision is not None:  # else nobody knows whether it is private
                 self._fill_in(record, entry.request, entry.decision, call)
         self.prices.price(record)
         self._journal.add(record)
         self._metrics.observe(record)
         if self._log_decisions:
-            log.info("%s", _line(record))
+            log.info("%s", request_line(record), extra={"request": record})
 
     def _fill_in(
         self, record: Record, request: ChatRequest, decision: Decision, call: Call | None
@@ -159,7 +165,7 @@ class Ledger:
         if call is not None:
             candidate = call.candidate
             record.reason = call.reason
-            quotable = self._journal.prompts and not record.private
+            quotable = self._may_quote(decision)
             record.attempts = tuple(
                 [self._attempt(one, request, quotable=quotable) for one in call.attempts]
             )
@@ -170,6 +176,10 @@ class Ledger:
         record.target = candidate.target
         record.backend = candidate.backend
         record.model = candidate.model
+
+    def _may_quote(self, decision: Decision) -> bool:
+        """True if a message may repeat some of the request."""
+        return self._journal.prompts and decision.private is None
 
     def _attempt(self, failed: FailedAttempt, request: ChatRequest, *, quotable: bool) -> Attempt:
         message = self._redact(failed.error.message)[:MESSAGE_CHARS]
@@ -207,21 +217,3 @@ def _quotes(message: str, request: ChatRequest) -> bool:
         if (short and len(text) > 2 and text in message) or any(piece in text for piece in pieces):
             return True
     return False
-
-
-def _line(record: Record) -> str:
-    """The log line of a request: score, target, model, reason, times and tokens."""
-    usage = record.usage
-    parts = [
-        f"score={record.score:.0f}",
-        f"target={record.target or '-'}",
-        f"model={record.model or '-'}",
-        f"reason={record.reason or '-'}",
-        f"first_byte_ms={record.first_byte_ms:.0f}" if record.first_byte_ms is not None else "",
-        f"total_ms={record.total_ms:.0f}" if record.total_ms is not None else "",
-        f"tokens={usage.prompt_tokens}+{usage.completion_tokens}" if usage else "",
-        record.outcome if record.outcome != "done" else "",
-        record.error,
-        f"id={record.id}",
-    ]
-    return " ".join(part for part in parts if part)

@@ -68,6 +68,10 @@ class Record:
     outcome: Outcome = "done"
     status: int = 200
     error: str = ""
+    """The class of the failure that the caller was told."""
+    message: str = ""
+    """What it was told, short and free of keys; empty where that quotes a prompt that is not to be
+    kept."""
 
     conversation: str = ""
     question: str = ""
