@@ -9,6 +9,7 @@ from router.decision import Decision, Policy, Side
 from router.errors import RouterError
 from router.request import ChatRequest
 from router.router import Router
+from web.headline import headline
 
 Json = dict[str, Any]
 
@@ -18,6 +19,7 @@ async def health(router: Router) -> Json:
     local, cloud = await router.sides()
     return {
         "status": "ok" if local.usable or cloud.usable else "degraded",
+        "headline": headline(local, cloud, router.policy)._asdict(),
         "local": side(local, router),
         "cloud": side(cloud, router),
         "notice": notice(local),

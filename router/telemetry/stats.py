@@ -32,12 +32,12 @@ SUMS: Final = {
     "completion_tokens": "sum(completion_tokens)",
     "reasoning_tokens": "sum(reasoning_tokens)",
     "fallbacks": "sum(fallback)",
-    "bad": "sum(feedback = 'bad')",
+    "bad": "sum(feedback = 'bad' AND feedback_source != 'repeat')",
     "good": "sum(feedback = 'good')",
 }
 CELLS: Final = f"""
     SELECT CAST((time - ?) / ? AS INTEGER), coalesce(target, 'none'), reason, outcome, count(*),
-           {", ".join(SUMS.values())}
+           sum(feedback_source = 'repeat'), {", ".join(SUMS.values())}
     FROM requests WHERE time >= ? GROUP BY 1, 2, 3, 4
 """
 SPEEDS: Final = """
@@ -47,19 +47,22 @@ SPEEDS: Final = """
 
 
 def stats_json(journal: Journal, days: float = 7, now: float | None = None) -> dict[str, Any]:
-    """The last `days` in figures. Reads the file: milliseconds, so call it in a thread.
+    """Return figures of the last `days`. Reads the file, so call it in a thread.
 
-        {"days", "since", "slot_s", "requests", "local_share": 0..1 | null,
+        {"days", "since", "slot_s", "requests", "answered", "local_share": 0..1 | null,
          "spent_today_usd", "journal": {"path" | null, "trouble"},
          "totals": SUMS, "targets": {"local" | "cloud" | "none": {"requests", SUMS,
              "first_byte_ms": {"p50", "p95"} | null, "total_ms": …, "tokens_per_s": p50 | null}},
          "reasons": [{"reason", "target", "requests"}], most frequent first,
-         "outcomes": {"done" | "failed" | "left": requests},
+         "outcomes": {"done" | "failed" | "left": requests}, "repeated",
          "over_time": [{"time", "local", "cloud", "none", "cost_usd", "saved_usd"}]}
 
-    SUMS: cost_usd, saved_usd, unpriced (cloud answers, also broken off ones, whose cost is
-    unknown), unsaved (local ones that could not be compared), prompt_, cached_, completion_ and
-    reasoning_tokens, fallbacks, and bad and good (feedback).
+    `answered` and `local_share` count the requests that a side answered; failed ones are "none",
+    by target as well as over time. SUMS: cost_usd, saved_usd, unpriced (cloud answers, also
+    broken off ones, whose cost is unknown), unsaved (local ones that could not be compared),
+    prompt_, cached_, completion_ and reasoning_tokens, fallbacks, and bad and good (as people
+    rated them). `repeated` counts local answers that were asked again of the cloud, which the
+    tuner counts as bad.
     """
     journal.flush(FLUSH_S)  # what has just been answered counts
     now = time.time() if now is None else now
@@ -78,15 +81,18 @@ def stats_json(journal: Journal, days: float = 7, now: float | None = None) -> d
     reasons: dict[tuple[str, str], int] = {}
     outcomes = {"done": 0, "failed": 0, "left": 0}
     slots: dict[int, dict[str, float]] = {}
-    for slot, target, reason, outcome, count, *sums in cells:
-        targets[target]["requests"] += count
+    repeated = 0
+    for slot, target, reason, outcome, count, repeats, *sums in cells:
+        repeated += repeats or 0
+        side = target if outcome != "failed" else "none"
+        targets[side]["requests"] += count
         for name, amount in zip(SUMS, sums, strict=True):
             targets[target][name] += amount or 0
             totals[name] += amount or 0
         reasons[reason, target] = reasons.get((reason, target), 0) + count
         outcomes[outcome] += count
         point = slots.setdefault(slot, _point(first + slot * slot_s))
-        point[target] += count
+        point[side] += count
         point["cost_usd"] += sums[0]
         point["saved_usd"] += sums[1]
     local, cloud = targets["local"]["requests"], targets["cloud"]["requests"]
@@ -95,6 +101,7 @@ def stats_json(journal: Journal, days: float = 7, now: float | None = None) -> d
         "since": since,
         "slot_s": slot_s,
         "requests": sum(outcomes.values()),
+        "answered": local + cloud,
         "local_share": local / (local + cloud) if local + cloud else None,
         "spent_today_usd": journal.spent_today_usd(),
         "journal": {"path": str(journal.file.path or "") or None, "trouble": journal.trouble},
@@ -105,6 +112,7 @@ def stats_json(journal: Journal, days: float = 7, now: float | None = None) -> d
             for (reason, target), count in sorted(reasons.items(), key=lambda item: -item[1])
         ],
         "outcomes": outcomes,
+        "repeated": repeated,
         "over_time": [
             slots.get(slot, _point(first + slot * slot_s))
             for slot in range(int((now - first) // slot_s) + 1)

@@ -64,6 +64,36 @@ def test_shares_outcomes_and_reasons(journal: Journal) -> None:
     }
 
 
+def test_failed_requests_are_in_no_sides_share(journal: Journal) -> None:
+    filled(
+        journal,
+        *(record(f"l{i}") for i in range(6)),
+        record("c", target="cloud"),
+        record("left", target="cloud", outcome="left"),
+        record("failed", outcome="failed", status=502),
+        *(record(f"n{i}", target=None, outcome="failed") for i in range(3)),
+    )
+    stats = stats_json(journal, 7, NOON)
+    assert (stats["requests"], stats["answered"], stats["local_share"]) == (12, 8, 0.75)
+    for name, count in {"local": 6, "cloud": 2, "none": 4}.items():
+        assert stats["targets"][name]["requests"] == count
+        assert sum(point[name] for point in stats["over_time"]) == count
+
+
+def test_what_was_asked_again_is_told_apart_from_what_was_rated_bad(journal: Journal) -> None:
+    filled(
+        journal,
+        record("a", feedback="bad", feedback_source="repeat"),
+        record("b", feedback="bad", feedback_source="repeat"),
+        record("c", feedback="bad", feedback_source="caller"),
+        record("d", feedback="bad", feedback_source="chat"),
+        record("e", feedback="good", feedback_source="chat"),
+        record("f"),
+    )
+    stats = stats_json(journal, 7, NOON)
+    assert (stats["totals"]["bad"], stats["totals"]["good"], stats["repeated"]) == (2, 1, 2)
+
+
 def test_money_and_what_is_unknown_of_it(journal: Journal) -> None:
     filled(
         journal,
