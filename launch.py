@@ -11,7 +11,7 @@ OLDEST = (3, 11)
 ROOT = os.path.dirname(os.path.abspath(__file__))
 
 
-def run(module):  # type: ignore[no-untyped-def]  # an old Python cannot read annotations
+def run(module: str) -> None:
     """Run `main` of a module and exit with its status."""
     if sys.version_info < OLDEST:
         version = ".".join(map(str, sys.version_info[:3]))

@@ -405,8 +405,9 @@ async def test_private_lines_are_never_kept(tmp_path: Path) -> None:
     history = tmp_path / "llm-router" / "chat_history"
     async with scripted(says_hello) as local:
         for privacy in ("on", "off"):
-            settings: dict[str, Any] = {"private_patterns": "falcon", "privacy": privacy}
-            async with chatting(tmp_path, local, **settings) as chat:
+            async with chatting(
+                tmp_path, local, private_patterns="falcon", privacy=privacy
+            ) as chat:
                 for n, line in enumerate(("plain", f"my key is {key}", "project falcon"), 1):
                     chat.type(f"{line}\r")
                     await chat.shows("42 tokens", times=n)
