@@ -16,7 +16,7 @@ from router.errors import (
     NoUsableAnswer,
 )
 from router.request import ChatRequest
-from router.sides.availability import LONGEST_PAUSE_S, Breaker, Watch
+from router.sides.availability import LONGEST_PAUSE_S, LONGEST_RETRY_AFTER_S, Breaker, Watch
 
 READY, COLD, DOWN = Status("ready"), Status("cold"), Status("down")
 
@@ -67,6 +67,40 @@ def test_retry_after_is_honoured() -> None:
     b.failure(0, retry_after_s=30)
     assert b.blocks(29)
     assert not b.blocks(31)
+
+
+def test_retry_after_is_cut_and_never_shortens_a_pause() -> None:
+    b = breaker()
+    b.failure(0, retry_after_s=86_400)
+    assert b.retry_in_s(0) == LONGEST_RETRY_AFTER_S
+    b.failure(1, retry_after_s=1)
+    assert b.retry_in_s(1) == LONGEST_RETRY_AFTER_S - 1
+
+
+def test_a_breaker_says_its_state() -> None:
+    b = breaker()
+    assert (b.state(0), b.retry_in_s(0)) == ("closed", 0)
+    b.failure(0)
+    assert b.state(0.9) == "open"
+    assert b.state(1.0) == "half-open"
+    assert b.retry_in_s(5) == 0
+    b.success()
+    assert b.state(0.9) == "closed"
+
+
+def test_a_closed_breaker_needs_no_trial() -> None:
+    b = breaker()
+    b.enter(0, longest_s=300)
+    assert not b.blocks(1)
+
+
+def test_a_failed_trial_lets_the_next_one_come_after_a_longer_pause() -> None:
+    b = breaker()
+    b.failure(0)
+    b.enter(2, longest_s=300)
+    b.failure(3)
+    assert b.blocks(4.9)
+    assert not b.blocks(5.1)
 
 
 def test_a_burst_that_is_told_when_to_come_back_counts_once_too() -> None:
@@ -136,6 +170,47 @@ async def test_a_hundred_callers_share_the_first_probe() -> None:
     looks = await asyncio.gather(*(watch.status() for _ in range(100)))
     assert set(looks) == {READY}
     assert fake.probes == 1
+
+
+async def test_a_caller_that_leaves_does_not_end_the_look_that_others_wait_for() -> None:
+    fake = Fake(READY)
+    fake.may_answer.clear()
+    watch = Watch(fake, ttl_s=3)
+    leaves, stays = (asyncio.create_task(watch.look()) for _ in range(2))
+    await asyncio.sleep(0)
+    leaves.cancel()
+    await asyncio.sleep(0)
+    fake.may_answer.set()
+    async with asyncio.timeout(5):
+        assert await stays == READY
+    assert leaves.cancelled()
+    assert fake.probes == 1
+
+
+async def test_a_trial_that_ends_without_a_word_lets_the_next_request_try() -> None:
+    now = 0.0
+    watch = Watch(Fake(READY), ttl_s=3, clock=lambda: now)
+    for end in (watch.left, lambda: watch.failed(NoUsableAnswer("", backend="fake"))):
+        watch.failed(BackendBusy("", backend="fake"))
+        now += 100
+        watch.entered(longest_s=300)
+        assert watch.blocked
+        end()
+        assert not watch.blocked
+        watch.answered()
+        assert watch.breaker_state == "closed"
+    await watch.aclose()
+
+
+async def test_a_look_is_fresh_for_its_lifetime_and_has_an_age() -> None:
+    now = 5.0
+    watch = Watch(Fake(READY), ttl_s=3, clock=lambda: now)
+    assert (watch.fresh, watch.age_s, watch.last) == (None, None, None)
+    await watch.status()
+    now = 8.0
+    assert (watch.fresh, watch.age_s) == (READY, 3.0)
+    now = 8.1
+    assert (watch.fresh, watch.last) == (None, READY)
 
 
 async def test_an_old_look_is_renewed_without_making_the_caller_wait() -> None:

@@ -2,8 +2,17 @@
 
 from typing import Any
 
+import pytest
+
 from router.request import ChatRequest
-from router.sides.conversations import CACHE_LIVES_S, Conversations, prefixes_of
+from router.sides.conversations import (
+    GIST_CHARS,
+    MOST_MESSAGES,
+    Conversations,
+    Memory,
+    in_tool_loop,
+    prefixes_of,
+)
 
 QUESTION = {"role": "user", "content": "Prove it."}
 ANSWER = {"role": "assistant", "content": "Since..."}
@@ -60,23 +69,113 @@ def test_a_conversation_that_was_never_seen_is_not_found() -> None:
     assert conversations.recall([]) is None
 
 
-def test_the_oldest_are_forgotten() -> None:
+def user(text: str) -> dict[str, Any]:
+    return {"role": "user", "content": text}
+
+
+LONG = "x" * 3 * GIST_CHARS
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ([user("a")], [user("b")]),
+        ([user("a")], [{"role": "tool", "content": "a"}]),
+        ([user(LONG + "a")], [user(LONG + "b")]),
+        ([user("a" + LONG)], [user("b" + LONG)]),
+        ([user("a" + LONG + "b")], [user("a" + LONG + "xb")]),
+        ([user("a"), ANSWER, user("b")], [user("a"), user("b")]),
+        (
+            [{"role": "user", "content": [{"type": "text", "text": "a"}]}],
+            [{"role": "user", "content": [{"type": "text", "text": "b"}]}],
+        ),
+        (
+            [{"role": "user", "content": [{"type": "image_url"}]}],
+            [{"role": "user", "content": [{"type": "input_audio"}]}],
+        ),
+        (
+            [
+                user("a"),
+                {"role": "assistant", "content": None, "tool_calls": [{"id": "1"}]},
+                user("b"),
+            ],
+            [
+                user("a"),
+                {"role": "assistant", "content": None, "tool_calls": [{"id": "2"}]},
+                user("b"),
+            ],
+        ),
+    ],
+    ids=[
+        *("text", "role", "end of a long text", "start of a long text", "length of a long text"),
+        *("an answer in between", "text of a part", "kind of a part", "tool calls"),
+    ],
+)
+def test_conversations_that_differ_are_told_apart(
+    one: list[dict[str, Any]], other: list[dict[str, Any]]
+) -> None:
+    assert prefixes(*one)[-1] != prefixes(*other)[-1]
+
+
+def test_only_messages_of_the_caller_end_a_prefix() -> None:
+    assert len(prefixes({"role": "system", "content": "s"}, QUESTION, ANSWER, user("b"))) == 2
+    assert len(prefixes(*[QUESTION] * (MOST_MESSAGES + 5))) == MOST_MESSAGES
+
+
+def test_the_middle_of_a_long_text_is_not_read() -> None:
+    half = "x" * GIST_CHARS
+    assert prefixes(user(f"{half}a{half}")) == prefixes(user(f"{half}b{half}"))
+    assert prefixes(user(f"{half[1:]}a{half}")) != prefixes(user(f"{half[1:]}b{half}"))
+
+
+def test_the_latest_of_several_memories_is_found() -> None:
+    conversations = store()
+    first, second = (conversations.memory(t, escalated=False, private=None) for t in TARGETS)
+    history = [QUESTION, ANSWER, user("and now?")]
+    conversations.remember(prefixes(QUESTION), first)
+    conversations.remember(prefixes(*history), second)
+    assert conversations.recall(prefixes(*history, ANSWER, user("why?"))) == second
+
+
+def test_a_full_memory_forgets_what_was_remembered_longest_ago() -> None:
     conversations = store(limit=2)
     memory = conversations.memory("local", escalated=False, private=None)
-    for n in range(3):
-        conversations.remember(prefixes({"role": "user", "content": str(n)}), memory)
-    assert conversations.recall(prefixes({"role": "user", "content": "0"})) is None
-    assert conversations.recall(prefixes({"role": "user", "content": "2"})) == memory
+    for text in ("0", "1", "0", "2"):
+        conversations.remember(prefixes(user(text)), memory)
+    found = [conversations.recall(prefixes(user(text))) for text in ("0", "1", "2")]
+    assert found == [memory, None, memory]
 
 
-def test_a_cache_is_taken_to_be_warm_for_a_few_minutes() -> None:
-    now = 0.0
+def test_a_memory_holds_what_was_found_out() -> None:
+    memory = store().memory("cloud", escalated=True, private="a rule")
+    assert memory == Memory("cloud", 0, escalated=True, private="a rule")
+
+
+@pytest.mark.parametrize(("after_s", "warm"), [(0, True), (299.9, True), (300, False)])
+def test_a_cloud_keeps_a_prompt_cached_for_five_minutes(after_s: float, warm: bool) -> None:
+    now = 1000.0
     conversations = Conversations(clock=lambda: now)
     memory = conversations.memory("cloud", escalated=False, private=None)
-    now = CACHE_LIVES_S - 1
-    assert conversations.is_warm(memory)
-    now = CACHE_LIVES_S + 1
-    assert not conversations.is_warm(memory)
+    now += after_s
+    assert conversations.is_warm(memory) is warm
+
+
+@pytest.mark.parametrize(
+    ("messages", "loop"),
+    [
+        ([QUESTION], False),
+        ([QUESTION, ANSWER], False),
+        ([QUESTION, ANSWER, {"role": "tool", "content": "42"}], True),
+        ([QUESTION, {"role": "function", "content": "42"}], True),
+        ([QUESTION, {"role": "tool", "content": "42"}, user("go on")], False),
+        ([QUESTION, {"role": "tool", "content": "42"}, user("")], True),
+        ([], False),
+    ],
+)
+def test_a_tool_loop_is_a_turn_that_goes_on_with_results(
+    messages: list[dict[str, Any]], loop: bool
+) -> None:
+    assert in_tool_loop(ChatRequest({"messages": messages})) is loop
 
 
 TARGETS: tuple[Any, ...] = ("local", "cloud")
