@@ -1,1 +1,1 @@
-"""Journal, figures, metrics and prices of ended requests."""
+"""What became of requests: ledger, journal, figures, metrics and prices."""

@@ -1,7 +1,7 @@
-"""Every decision and its outcome, kept on disk without a request ever waiting for it.
+"""The journal: every decision and its outcome on disk, without making a request wait.
 
-`add()` only appends; a thread commits what came in within 200 ms. When the disk is full, read-only
-or gone, one warning says so, the last records stay in memory, and it is tried again later.
+`add()` appends to a queue, and a thread commits it within 200 ms. When the disk is full, read-only
+or gone, one warning says so, the last records stay in memory, and writing is tried again later.
 """
 
 import hashlib
@@ -29,36 +29,36 @@ log = logging.getLogger("router.journal")
 BATCH_S: Final = 0.1
 """How often the thread looks for records, while there are any."""
 AWAKE_S: Final = 2.0
-"""How long it goes on doing so after the last one."""
+"""How long it goes on looking after the last record."""
 RETRY_S: Final = 30.0
 LOOK_S: Final = 15.0
-"""How old our figure for what other processes have spent may be."""
+"""Greatest age of the figure for what other processes have spent."""
 TIDY_S: Final = 3600.0
 MEMORY: Final = 500
 """Records kept in memory."""
 BACKLOG: Final = 5_000
-"""Records that wait for a broken disk; then the oldest are given up."""
+"""Records that wait while the disk fails; then the oldest are dropped."""
 REPEAT_S: Final = 600.0
-"""The same question asked again of the cloud within this time: the local answer was not enough."""
+"""The same question asked of the cloud within this time counts as a bad local answer."""
 PROMPT_CHARS: Final = 20_000
-"""Of a longer prompt the beginning is kept."""
+"""Only this beginning of a longer prompt is kept."""
 DAY_S: Final = 86_400
 UNSTORABLE: Final = (
     *(OverflowError, TypeError, ValueError),
     *(sqlite3.InterfaceError, sqlite3.ProgrammingError),
 )
-"""What SQLite says of a value that it has no type for: a count that a server made up, say."""
+"""What SQLite raises for a value that it cannot store: an absurd token count, for example."""
 
 
 def journal_path(setting: str | None) -> Path | None:
-    """Where JOURNAL_PATH says; unset: the user's data folder; `off`: None, memory only."""
+    """Return the journal's file: JOURNAL_PATH, else in the data folder; None for `off`."""
     if setting is None:
         return platformdirs.user_data_path("llm-router", appauthor=False) / "journal.db"
     return None if setting == "off" else Path(setting).expanduser()
 
 
 class Verdict(NamedTuple):
-    """Feedback on a request that may be on disk already."""
+    """Feedback on a request, which may be on disk already."""
 
     feedback: Feedback
     source: str
@@ -76,9 +76,9 @@ class _Spent(NamedTuple):
 
 
 class Journal:
-    """Takes a record when its request has ended; answers what was.
+    """Keeps the records of ended requests, and finds them again.
 
-    `add`, `spent_today_usd` and `hashed` are for the event loop; what reads the file (`recent`,
+    `add`, `spent_today_usd` and `hashed` are for the event loop. What reads the file (`recent`,
     `feedback`, `file.rows`) takes milliseconds and may be called from any thread.
     """
 
@@ -92,9 +92,9 @@ class Journal:
     ) -> None:
         self.file = JournalFile(path)
         self.prompts = prompts
-        """Are prompt texts kept?"""
+        """Whether prompt texts are kept."""
         self.trouble = ""
-        """Why nothing can be written, in one sentence; empty while all is well."""
+        """Why the file cannot be written, in one sentence; empty while it can."""
         self._days = days
         self._clock = clock
         self._retry_s = retry_s
@@ -113,7 +113,7 @@ class Journal:
         self._starting = threading.Lock()
 
     def add(self, record: Record) -> None:
-        """Keep it. Costs microseconds; never raises because of the disk."""
+        """Keep a record. Costs microseconds; a failing disk raises nothing here."""
         if record.private or not self.prompts:
             record.prompt = None
         elif record.prompt is not None:
@@ -127,12 +127,12 @@ class Journal:
         self._tell(record)
 
     def hashed(self, text: str) -> str:
-        """A short hash by which to recognise a text; only this process can make it."""
+        """Return a short hash of a text, with a key that only this process has."""
         raw = text.encode("utf-8", "surrogatepass")
         return hashlib.blake2b(raw, key=self._salt, digest_size=8).hexdigest()
 
     def feedback(self, request_id: str, feedback: Feedback, source: str = "caller") -> bool:
-        """Say how good an answer was. False when there is no such request."""
+        """Note how good an answer was. False when there is no such request."""
         record = next((r for r in reversed(list(self._recent)) if r.id == request_id), None)
         if record is not None:
             self._judge(record, feedback, source)
@@ -146,7 +146,7 @@ class Journal:
         return bool(found)
 
     def recent(self, n: int = 50) -> list[Record]:
-        """The last `n`, newest first: what is on disk, and what is not there yet."""
+        """Return the last `n` records, newest first, including those not yet on disk."""
         found = {record.id: record for record in list(self._recent)[-n:]}
         try:
             for record in self.file.records("ORDER BY time DESC LIMIT ?", n):
@@ -156,8 +156,8 @@ class Journal:
         return sorted(found.values(), key=lambda record: record.time, reverse=True)[:n]
 
     def spent_today_usd(self) -> float:
-        """What the cloud has cost since local midnight, other processes included."""
-        if not self._looked.is_set():  # once: what was spent before this process began
+        """Return what the cloud has cost since local midnight, other processes included."""
+        if not self._looked.is_set():  # once, for what was spent before this process began
             if self._thread is None:
                 self._start()
             self._looked.wait(timeout=1)
@@ -165,7 +165,7 @@ class Journal:
         return self._spent.usd + self._cost_usd - self._spent.written
 
     def flush(self, timeout_s: float = 5) -> bool:
-        """Wait until everything added so far was written, or was tried to be."""
+        """Wait until everything added so far is written or has failed; False after a timeout."""
         if self._thread is None:
             return True
         done = threading.Event()
@@ -174,7 +174,7 @@ class Journal:
         return done.wait(timeout_s)
 
     def close(self) -> None:
-        """Write what is left and close the file."""
+        """Write the rest and close the file."""
         self._closing = True
         if self.flush() and self._thread is not None:
             self._thread.join()
@@ -220,7 +220,7 @@ class Journal:
                 self._thread.start()
 
     def _write(self) -> None:
-        """The thread: gather for a moment, commit, tidy up now and then."""
+        """Gather records, commit them, and delete old ones now and then. Runs in the thread."""
         backlog: deque[Record | Verdict] = deque(maxlen=BACKLOG)
         self._look()
         now = came_at = looked = tidy_at = time.monotonic()
@@ -241,10 +241,12 @@ class Journal:
                 done.set()
 
     def _gather(self, backlog: deque[Record | Verdict], *, doze: bool) -> list[threading.Event]:
-        """What has come since the last time, a moment ago; with `doze`, sleep until something
-        comes, or it is time to look around."""
-        # If each record woke this thread, it would have the interpreter just when the caller's
-        # next request comes.
+        """Move queued entries to the backlog; returns the events of waiting flushes.
+
+        With `doze`, sleep until an entry comes or LOOK_S have passed.
+        """
+        # Waking for each record would take the interpreter just when the caller's next request
+        # comes.
         self._dozing = doze
         self._hurry.wait(LOOK_S if doze and self._queue.empty() else BATCH_S)
         self._dozing = False
@@ -267,7 +269,7 @@ class Journal:
         except UNSTORABLE as error:
             if len(backlog) == 1:
                 log.warning("A record cannot be journalled: %s", error)
-            else:  # one of them is at fault
+            else:  # find the one that cannot be stored
                 for entry in backlog:
                     self._committed(deque([entry]))
             backlog.clear()
@@ -283,7 +285,7 @@ class Journal:
         return True
 
     def _look(self) -> None:
-        """Read what was spent today; on failure the last known figure stands."""
+        """Read what was spent today; on failure the last figure stays."""
         try:
             if self.file.path is not None:
                 since, until = _day(self._clock())
@@ -304,14 +306,14 @@ class Journal:
     def _complain(self, error: Exception) -> None:
         if not self.trouble:
             self.trouble = (
-                f"The journal cannot be written ({self.file.path}: {error}). Requests go on; "
-                "make room, or set JOURNAL_PATH to a place that can be written, or to off."
+                f"The journal cannot be written ({self.file.path}: {error}). Requests go on. "
+                "Make room, or set JOURNAL_PATH to a file that can be written, or to off."
             )
             log.warning("%s", self.trouble)
         self.file.close()
 
 
 def _day(now: float) -> tuple[float, float]:
-    """The local midnights before and after."""
+    """Return the local midnights before and after."""
     midnight = datetime.fromtimestamp(now).replace(hour=0, minute=0, second=0, microsecond=0)
     return midnight.timestamp(), (midnight + timedelta(days=1)).timestamp()

@@ -1,4 +1,4 @@
-"""The journal's SQLite file: its schema, records as rows, and what happens to old ones.
+"""The journal's SQLite file: its schema, records as rows, and the removal of old ones.
 
 Written by one thread of one process at a time (others wait), read by any. Write-ahead log with
 `synchronous=NORMAL`: a committed row survives kill -9, and a crash never corrupts the file.
@@ -35,8 +35,8 @@ _NAMES: Final = ", ".join(COLUMNS)
 _ROW: Final = f"({', '.join('?' * len(COLUMNS))})"
 INSERT: Final = f"INSERT INTO requests ({_NAMES}) VALUES {_ROW}"
 AT_ONCE: Final = 999 // len(COLUMNS)
-"""Rows of one statement (older SQLite takes 999 values). Each statement gives the interpreter lock
-back and takes it again, which stops the event loop for a moment."""
+"""Rows of one statement (older SQLite takes 999 values). Fewer statements stop the event loop less
+often, since each releases and takes the interpreter lock."""
 INSERT_MANY: Final = INSERT + f", {_ROW}" * (AT_ONCE - 1)
 SELECT: Final = f"SELECT {_NAMES} FROM requests"
 JUDGE: Final = "UPDATE requests SET feedback = ?, feedback_source = ? WHERE time = ? AND id = ?"
@@ -62,10 +62,9 @@ MIGRATIONS: Final = (
 
 
 class JournalFile:
-    """The file, or for `path=None` a bounded table in memory with the same face.
+    """The file, or for `path=None` a bounded table in memory.
 
-    Opens on first use. Methods raise sqlite3.Error or OSError; after `close()` a later call opens
-    it again.
+    Opens on first use, and again after `close()`. Methods raise sqlite3.Error or OSError.
     """
 
     def __init__(self, path: Path | None) -> None:
@@ -92,22 +91,23 @@ class JournalFile:
                 db.execute(f"DELETE FROM requests WHERE rowid <= {newest} - {MEMORY_ROWS}")
 
     def forget(self, before: float) -> bool:
-        """Delete older rows, a portion at a time so that nobody waits long; True: none are left."""
+        """Delete some older rows; True when none are left. Portions keep others from waiting."""
         old = "SELECT rowid FROM requests WHERE time < ? LIMIT ?"
         sql = f"DELETE FROM requests WHERE rowid IN ({old})"
         with self._lock, self._transaction() as db:
             return db.execute(sql, (before, PURGE_ROWS)).rowcount < PURGE_ROWS
 
     def rows(self, sql: str, *parameters: object) -> list[tuple[Any, ...]]:
-        """What a query finds, seen by a connection of its own, so that writing goes on."""
+        """Return the rows of a query, over a connection of its own, so that writing goes on."""
         with self._reading() as db:
             return db.execute(sql, parameters).fetchall()
 
     def records(self, where: str, *parameters: object) -> list[Record]:
-        """The records of `SELECT … FROM requests` + `where`."""
+        """Return the records of `SELECT … FROM requests` + `where`."""
         return [_record(row) for row in self.rows(f"{SELECT} {where}", *parameters)]
 
     def close(self) -> None:
+        """Close the file."""
         with self._lock:
             if self._db is not None and self.path is not None:
                 self._db.close()
@@ -116,7 +116,7 @@ class JournalFile:
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
         if self._db is not None and self.path is not None and not self.path.exists():
-            self._db.close()  # somebody began anew by deleting it
+            self._db.close()  # the user has deleted the file
             self._db = None
         if self._db is None:
             self._db = _opened(self.path)
@@ -148,7 +148,7 @@ class JournalFile:
 def _opened(path: Path | None) -> sqlite3.Connection:
     if path is not None:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        # SQLite would make it readable for everyone.
+        # SQLite would let everyone read it.
         os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
     db = sqlite3.connect(
         path or ":memory:",

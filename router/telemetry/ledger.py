@@ -1,4 +1,4 @@
-"""The ledger: what became of a request, told once to the journal, the metrics and the log."""
+"""The ledger: writes each ended request to the journal, the metrics and the log, once."""
 
 import asyncio
 import logging
@@ -21,11 +21,11 @@ from router.telemetry.record import Attempt, Record
 log = logging.getLogger("router")
 
 SOON_S: Final = 0.01
-"""How long after its end a request is written down at the latest."""
+"""Longest time between the end of a request and its record."""
 QUESTION_CHARS: Final = 4000
 MESSAGE_CHARS: Final = 200
 QUOTED_CHARS: Final = 16
-"""So much of a request in an error message is a quotation."""
+"""An error message that repeats this many characters of a request quotes it."""
 
 
 class Entry:
@@ -39,26 +39,28 @@ class Entry:
         self._began = time.perf_counter()
 
     def asked(self, request: ChatRequest) -> None:
+        """Note what the caller asked for."""
         self.request = request
         self.record.asked_model = request.model[:200]
         self.record.stream = request.stream
 
     def decided(self, decision: Decision) -> None:
+        """Note the decision."""
         self.decision = decision
 
     def opened(self) -> None:
-        """The answer has begun."""
+        """Note that the answer has begun."""
         self.record.first_byte_ms = self._elapsed_ms()
 
     async def noting(self, events: AsyncIterator[Event]) -> AsyncGenerator[Event, None]:
-        """The events, as they are; the usage in the last one is kept."""
+        """Yield the events unchanged, and note the usage in the last one."""
         async for event in events:
             if isinstance(event, Finish):
                 self.record.usage = event.usage
             yield event
 
     def left(self) -> None:
-        """The caller hung up."""
+        """Note that the caller hung up."""
         self.record.outcome = "left"
         self.record.status = 499
 
@@ -70,6 +72,7 @@ class Entry:
         self.record.message = error.message[:MESSAGE_CHARS]
 
     def ended(self) -> None:
+        """Note the time that the request took."""
         self.record.total_ms = self._elapsed_ms()
 
     def _elapsed_ms(self) -> float:
@@ -77,9 +80,9 @@ class Entry:
 
 
 class Ledger:
-    """Takes an entry when its request has ended. Microseconds; never fails the request.
+    """Takes an entry when its request has ended. Costs microseconds; never fails the request.
 
-    Who looks at `journal` or `metrics` through it finds all that has ended until then.
+    Reading `journal` or `metrics` flushes pending entries first.
     """
 
     def __init__(
@@ -103,21 +106,23 @@ class Ledger:
 
     @property
     def journal(self) -> Journal:
+        """Return the journal, with every ended request in it."""
         self._catch_up()
         return self._journal
 
     @property
     def metrics(self) -> Metrics:
+        """Return the metrics, with every ended request counted."""
         self._catch_up()
         return self._metrics
 
     def end(self, entry: Entry, call: Call | None) -> None:
-        """Write it down; `call` is None when nobody was asked."""
+        """Record a request now; `call` is None when no backend was asked."""
         entry.ended()
         self._write_down(entry, call)
 
     def end_soon(self, entry: Entry, call: Call | None) -> None:
-        """`end`, a moment later: programs send their next request at once, and that goes first."""
+        """Record a request a moment later: the caller's next request goes first."""
         entry.ended()
         self._due.append((entry, call))
         if self._timer is None:
@@ -202,13 +207,13 @@ class Ledger:
 
 
 def _said(request: ChatRequest) -> str | None:
-    """The prompt that is kept: what the human said last."""
+    """Return the prompt to keep: what the human said last."""
     turns = human_turns(request.messages, most=1)
     return turns[-1].text if turns else None
 
 
 def _quotes(message: str, request: ChatRequest) -> bool:
-    """Does a backend's error message repeat some of the request? Some do, so as to be helpful."""
+    """Return whether a backend's error message repeats some of the request, as some do."""
     pieces = [message[at : at + QUOTED_CHARS] for at in range(0, len(message), QUOTED_CHARS // 2)]
     pieces = [piece for piece in pieces if len(piece) == QUOTED_CHARS]
     for said in request.messages:

@@ -1,13 +1,13 @@
-"""What happened, as Prometheus counts it: fed with the journal's records, read by a scrape.
+"""Prometheus metrics: counts the journal's records, and is read by a scrape.
 
-A request adds to plain numbers; prometheus-client gives them their form at a scrape. Names, labels:
+A request adds to plain numbers; prometheus-client formats them at a scrape. Names and labels:
 
-    llm_router_requests_total{target,reason,outcome}     target "none": nobody was asked
+    llm_router_requests_total{target,reason,outcome}     target "none": no backend was asked
     llm_router_first_byte_seconds{target}                histogram
     llm_router_request_seconds{target}                   histogram
     llm_router_tokens_total{target,kind}                 prompt, cached, completion, reasoning
     llm_router_cost_usd_total, llm_router_saved_usd_total (an estimate)
-    llm_router_unpriced_total                            cloud answers whose cost is not known
+    llm_router_unpriced_total                            cloud answers of unknown cost
     llm_router_fallbacks_total{target}                   answered by the other side than decided
     llm_router_failed_attempts_total{backend,error}
     llm_router_side_up{side}, llm_router_breaker_open{side}, llm_router_queue{side,state}
@@ -43,7 +43,7 @@ class SideState:
 
 
 class _Counter:
-    """A number for each set of labels. Labels are our own words, so there are few sets."""
+    """A number for each set of labels. No label holds a caller's words, so there are few sets."""
 
     def __init__(self, name: str, text: str, *labels: str) -> None:
         self._name, self._text, self._labels = name, text, labels
@@ -64,7 +64,7 @@ class _Counter:
 
 
 class _Histogram:
-    """How many took how long, for each target."""
+    """Counts of durations for each target."""
 
     def __init__(self, name: str, text: str, bounds: tuple[float, ...]) -> None:
         self._name, self._text, self._bounds = name, text, bounds
@@ -90,7 +90,7 @@ class _Histogram:
 
 
 class Metrics:
-    """Counts records; `sides` is asked at each scrape for what is not in a record."""
+    """Counts records. `sides` gives, at each scrape, the state that is not in a record."""
 
     def __init__(self, sides: Callable[[], Iterable[SideState]] = tuple) -> None:
         self._sides = sides
@@ -135,7 +135,7 @@ class Metrics:
             self._attempts.add(1, attempt.backend, attempt.error)
 
     def text(self) -> tuple[bytes, str]:
-        """The exposition, in Prometheus' text format, and its content type."""
+        """Return the metrics in Prometheus' text format, and the content type."""
         from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
         registry = CollectorRegistry()
@@ -143,7 +143,7 @@ class Metrics:
         return generate_latest(registry), CONTENT_TYPE_LATEST
 
     def collect(self) -> Iterator["Metric"]:
-        """For the registry."""
+        """Yield the metrics to the registry."""
         from prometheus_client.metrics_core import GaugeMetricFamily
 
         kept: tuple[_Counter | _Histogram, ...] = (

@@ -1,7 +1,7 @@
-"""What answers cost, and what a local one saved.
+"""The cost of cloud answers, and the savings of local ones.
 
 Prices per model and day come from genai-prices, a dated list that ships with the program, and from
-the user's own PRICES, which win. A price that is not known is None, never 0.
+the user's PRICES, which win. A price that is not known is None, never 0.
 """
 
 import time
@@ -18,9 +18,9 @@ Override = Mapping[Literal["input", "cached", "output"], float]
 """A model's own prices, in USD per million tokens; `cached` may be left out: as `input`."""
 MTOK: Final = 1_000_000
 WARM_S: Final = 300
-"""How long a cloud keeps a prompt's beginning cached (Claude's and Gemini's default)."""
+"""Time that a cloud caches the beginning of a prompt (default of Claude and Gemini)."""
 LEAST_CACHED_TOKENS: Final = 1024
-"""Shorter beginnings are not cached (Claude Sonnet's and Gemini Flash's limit)."""
+"""Shorter beginnings are not cached (limit of Claude Sonnet and Gemini Flash)."""
 MOST_CONVERSATIONS: Final = 2_000
 
 
@@ -40,7 +40,7 @@ class Prices:
     """The prices of models, looked up once per model and day.
 
     `overrides`: a user's own prices by model.
-    `cloud_model` is what local answers are compared with; None: with nothing.
+    `cloud_model`: the model that local answers are compared with, None for no comparison.
     """
 
     overrides: Mapping[str, Override] | None = None
@@ -55,7 +55,7 @@ class Prices:
         self.rates(self.cloud_model or "")
 
     def rates(self, model: str) -> tuple[Rates, ...] | None:
-        """What the model costs today, by prompt size, cheapest first; None: not known."""
+        """Return the model's prices today by prompt size, cheapest first; None if unknown."""
         day = int(self.clock() // 86_400)
         if day != self._day:
             self._rates, self._day = {}, day
@@ -65,7 +65,7 @@ class Prices:
         return self._rates[model]
 
     def cost_usd(self, model: str, usage: Usage) -> float | None:
-        """What an answer of this model cost; None when its price is unknown."""
+        """Return the cost of an answer of this model; None if its price is unknown."""
         at = self._rates_for(model, usage.prompt_tokens)
         if at is None:
             return None
@@ -79,10 +79,10 @@ class Prices:
         return usd / MTOK
 
     def saved_usd(self, usage: Usage, cached_tokens: int = 0) -> float | None:
-        """An estimate of what the cloud would have charged for tokens that were answered locally.
+        """Return an estimate of what the cloud would have charged for a local answer.
 
-        The same token counts at the cloud model's prices, of which `cached_tokens` at its price
-        for cached input. Its surcharge for writing a cache is left out, so it errs low.
+        The same token counts at the cloud model's prices, `cached_tokens` of them at its price for
+        cached input. The surcharge for writing a cache is left out, so the estimate is low.
         """
         if self.cloud_model is None:
             return None
@@ -94,7 +94,7 @@ class Prices:
         return (plain * at.input + cached * at.cached + usage.completion_tokens * at.output) / MTOK
 
     def _rates_for(self, model: str, prompt_tokens: int) -> Rates | None:
-        """What the model costs today, for a prompt of this size."""
+        """Return the model's prices today for a prompt of this size."""
         found = None
         for rates in self.rates(model) or ():
             if prompt_tokens >= rates.from_tokens:
@@ -102,7 +102,7 @@ class Prices:
         return found
 
     def price(self, record: Record) -> None:
-        """Fill in what the answer cost, or what it saved; once, when it has ended."""
+        """Fill in the cost or the savings of an ended request, once."""
         usage = record.usage
         if record.target == "local":
             record.cost_usd = 0.0
@@ -117,8 +117,8 @@ class Prices:
                 self._sent.popitem(last=False)
 
     def _cached_tokens(self, record: Record) -> int:
-        """Tokens that the cloud would have had cached: what this conversation said before, if
-        that was less than five minutes ago."""
+        """Return the tokens that the cloud would have cached: those of the conversation's last
+        request, if it was less than five minutes ago."""
         at, tokens = self._sent.get(record.conversation, (0.0, 0))
         return tokens if record.time - at < WARM_S and tokens >= LEAST_CACHED_TOKENS else 0
 

@@ -1,4 +1,4 @@
-"""One request as the journal keeps it: what was asked, who answered, why, and what it took."""
+"""One request as the journal keeps it: what was asked, what answered, why, and at what cost."""
 
 from dataclasses import dataclass, field
 from typing import Literal
@@ -21,16 +21,16 @@ class Attempt:
     error: str
     """The class of the failure: "BackendTimeout"…"""
     message: str = ""
-    """Empty where the backend's own words quote a prompt that is not to be kept."""
+    """Empty where the backend's message quotes a prompt that must not be kept."""
     ms: float = 0
 
 
 @dataclass(slots=True)
 class Record:
-    """One request. Filled in while it runs; given to `Journal.add` once, when it has ended.
+    """One request. Filled in while it runs, given to `Journal.add` when it has ended.
 
-    Texts that identify a person are not in it: `conversation` and `question` are keyed hashes
-    (`Journal.hashed`), `prompt` survives only where prompts are journalled and nothing is private.
+    `conversation` and `question` are keyed hashes (`Journal.hashed`). `prompt` is kept only where
+    prompts are journalled and the request is not private.
     """
 
     id: str
@@ -41,7 +41,7 @@ class Record:
     user_agent: str = ""
 
     target: Target | None = None
-    """Who answered or was to answer; None when nobody was asked."""
+    """The side that answered or should have; None when no backend was asked."""
     backend: str = ""
     model: str = ""
     score: float = 0
@@ -51,7 +51,7 @@ class Record:
     gates: tuple[str, ...] = ()
     reason: str = ""
     fix: str = ""
-    """What would have let the local model take it."""
+    """The command after which the local model could have taken it."""
     attempts: tuple[Attempt, ...] = ()
     stream: bool = False
     fallback: bool = False
@@ -64,7 +64,7 @@ class Record:
     cost_usd: float | None = None
     """0 for a local answer; None when the price is unknown."""
     saved_usd: float | None = None
-    """Of a local answer: an estimate of what the cloud would have cost; None when unknown."""
+    """For a local answer, what the cloud would have cost (an estimate); None when unknown."""
     outcome: Outcome = "done"
     status: int = 200
     error: str = ""
@@ -82,12 +82,12 @@ class Record:
 
     @property
     def unpriced(self) -> bool:
-        """Did the cloud answer, if only in part, at a cost that is not known?"""
+        """Return whether the cloud answered, at least in part, at an unknown cost."""
         return self.target == "cloud" and self.first_byte_ms is not None and self.cost_usd is None
 
     @property
     def tokens_per_s(self) -> float | None:
-        """How fast the answer came once it had begun."""
+        """Return the speed of the answer once it had begun, None when unknown."""
         if self.usage is None or self.total_ms is None or self.first_byte_ms is None:
             return None
         took_s = (self.total_ms - self.first_byte_ms) / 1000

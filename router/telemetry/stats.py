@@ -1,4 +1,4 @@
-"""What the journal says, as JSON for the page and for scripts; and what people say of answers.
+"""The journal in figures, as JSON for the page and for scripts; and feedback on answers.
 
 All times are seconds since 1970 or, in `*_ms`, milliseconds; money is USD, and null where a price
 is not known. `saved_usd` is an estimate (see `Prices.saved_usd`).
@@ -15,11 +15,11 @@ from router.telemetry.journal import DAY_S, Journal, Record
 
 FLUSH_S: Final = 0.5
 SPEED_SAMPLE: Final = 2_000
-"""Latency and speed come from this many of the latest answers."""
+"""Latest answers that latency and speed are calculated from."""
 MOST_DAYS: Final = 36_500
 MOST_DECISIONS: Final = 500
 SLOTS: Final = ((1, 1_800), (3, 3_600), (14, 4 * 3_600), (60, DAY_S))
-"""Days shown at most, and the seconds that one point of the curve then stands for."""
+"""Most days shown, and the seconds that one point of the curve then covers."""
 HIDDEN: Final = frozenset({"conversation", "question"})
 
 SUMS: Final = {
@@ -64,7 +64,7 @@ def stats_json(journal: Journal, days: float = 7, now: float | None = None) -> d
     rated them). `repeated` counts local answers that were asked again of the cloud, which the
     tuner counts as bad.
     """
-    journal.flush(FLUSH_S)  # what has just been answered counts
+    journal.flush(FLUSH_S)  # so that the latest answers count
     now = time.time() if now is None else now
     days = min(max(days, 1 / 24), MOST_DAYS)
     slot_s = next((seconds for limit, seconds in SLOTS if days <= limit), 7 * DAY_S)
@@ -121,17 +121,17 @@ def stats_json(journal: Journal, days: float = 7, now: float | None = None) -> d
 
 
 def decisions_json(journal: Journal, limit: int = 50) -> dict[str, Any]:
-    """The latest requests, newest first: `{"decisions": [...]}`.
+    """Return the latest requests, newest first: `{"decisions": [...]}`.
 
-    Each has `tokens_per_s` and every field of Record but those that only serve to recognise a
-    repeat. `prompt` is null unless prompts are journalled.
+    Each has `tokens_per_s` and every field of Record except the hashes. `prompt` is null unless
+    prompts are journalled.
     """
     records = journal.recent(min(max(limit, 1), MOST_DECISIONS))
     return {"decisions": [_decision_json(record) for record in records]}
 
 
 def feedback_json(journal: Journal, body: dict[str, Any]) -> dict[str, Any]:
-    """Take `{"request_id", "feedback": "good" | "bad"}`; the id is an answer's X-Request-Id.
+    """Note `{"request_id", "feedback": "good" | "bad"}`; the id is an answer's X-Request-Id.
 
     Raises InvalidRequest, with status 404 when there is no such request.
     """
@@ -162,7 +162,7 @@ def _rows(journal: Journal, sql: str, *parameters: object) -> list[tuple[Any, ..
     try:
         return journal.file.rows(sql, *parameters)
     except sqlite3.Error:
-        return []  # nothing was written yet, or it cannot be read: `trouble` says so
+        return []  # nothing was written yet, or the file cannot be read (`trouble` says why)
 
 
 def _point(at: float) -> dict[str, float]:

@@ -1,5 +1,6 @@
-"""Have both sides answer prompts, and the cloud judge them; results are kept, so that a comparison
-can be stopped and go on later.
+"""Compares both sides: each answers the same prompts, and the cloud model judges the answers.
+
+Results are kept on disk, so that a comparison can be stopped and go on later.
 """
 
 import asyncio
@@ -23,14 +24,14 @@ from router.tuning.judge import Compared, Verdict, judge_prompt, key_of, verdict
 from router.wire.chat import completions
 
 ANSWER_TOKENS: Final = 500
-"""What an answer is taken to be long, for the estimate."""
+"""Assumed length of an answer, for the estimate of the cost."""
 JUDGE_TOKENS: Final = 250
-"""What the judge reads besides the prompt and the answers."""
+"""Length of the judge's instructions."""
 VERDICT_TOKENS: Final = 80
 CLOUD_CALLS: Final = 3
-"""For each prompt: an answer, and a verdict in either order."""
+"""Cloud calls for each prompt: an answer, and a verdict in either order."""
 
-# A follow-up makes no sense without what it follows.
+# Follow-ups are left out: they make no sense without what they follow.
 QUERY: Final = """
     SELECT prompt, max(score) FROM requests
     WHERE target = 'local' AND reason IN ('simple', 'no_signal') AND outcome = 'done'
@@ -49,12 +50,12 @@ class Prompt:
 
 
 def journalled(file: JournalFile) -> list[Prompt]:
-    """The prompts that stayed local, as far as they were journalled. Raises sqlite3.Error."""
+    """Return the journalled prompts that stayed local. Raises sqlite3.Error."""
     return [Prompt(text, score) for text, score in file.rows(QUERY)]
 
 
 def prompts_in(path: Path) -> list[Prompt]:
-    """One prompt a line, or in a .jsonl file one `{"prompt": …}`. Raises OSError, ValueError."""
+    """Read one prompt a line, or `{"prompt": …}` of a .jsonl file. Raises OSError, ValueError."""
     lines = [line for line in path.read_text("utf-8").splitlines() if line.strip()]
     if path.suffix == ".jsonl":
         lines = [_prompt(line, number) for number, line in enumerate(lines, 1)]
@@ -67,13 +68,13 @@ def prompts_in(path: Path) -> list[Prompt]:
 def sampled(
     pool: Iterable[Prompt], count: int, local_model: str, cloud_model: str
 ) -> dict[str, Prompt]:
-    """A random sample by key; the same pool gives the same one, a larger one contains it."""
+    """Return a random sample by key. It is the same for the same pool; a larger one contains it."""
     keyed = {key_of(prompt.text, local_model, cloud_model): prompt for prompt in pool}
     return dict(sorted(keyed.items())[:count])
 
 
 def estimate(prompts: Iterable[Prompt]) -> Usage:
-    """Tokens that comparing these will take in the cloud."""
+    """Estimate the cloud tokens that comparing these prompts takes."""
     sent = received = 0
     for prompt in prompts:
         size = estimate_tokens(prompt.text)
@@ -85,7 +86,7 @@ def estimate(prompts: Iterable[Prompt]) -> Usage:
 async def compare(
     router: Router, key: str, prompt: Prompt, models: tuple[str, str], prices: Prices
 ) -> Compared:
-    """Both sides answer, the cloud judges twice. `models`: the local one and the cloud's.
+    """Have both sides answer and the cloud judge twice. `models`: the local one, the cloud's.
 
     Raises NoVerdict, and RouterError when a side cannot answer.
     """
@@ -124,11 +125,11 @@ async def _answer(router: Router, side: Target, text: str) -> tuple[str, Usage |
     return "".join(pieces), usage
 
 
-# ---- results on disk: one JSON object a line, without any text of a prompt or an answer
+# ---- results on disk: one JSON object a line, without the text of a prompt or an answer
 
 
 def load(path: Path, keys: Mapping[str, object]) -> dict[str, Compared]:
-    """The results kept before, of these prompts. A line that was cut off is left out."""
+    """Return the results kept for these prompts. A line that was cut off is left out."""
     done: dict[str, Compared] = {}
     lines = path.read_text("utf-8").splitlines() if path.exists() else []
     for line in lines:
@@ -144,19 +145,19 @@ def load(path: Path, keys: Mapping[str, object]) -> dict[str, Compared]:
 
 
 def keep(path: Path, result: Compared) -> None:
-    """Add a result; on disk when this returns."""
+    """Append a result to the file."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     line = json.dumps(dataclasses.asdict(result)).encode() + b"\n"
     with open(os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600), "r+b") as file:
         if file.seek(0, os.SEEK_END):
             file.seek(-1, os.SEEK_END)
-            if file.read() != b"\n":  # the one before was cut off
+            if file.read() != b"\n":  # the last line was cut off
                 line = b"\n" + line
         file.write(line)
 
 
 def cost_of(results: Sequence[Compared]) -> float | None:
-    """What the results cost; None when a price is not known."""
+    """Return the cost of the results; None when a price is unknown."""
     costs = [result.cost_usd for result in results if result.cost_usd is not None]
     return sum(costs) if len(costs) == len(results) else None
 

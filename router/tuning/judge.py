@@ -1,7 +1,7 @@
-"""Which of two answers is better, and what many such verdicts say.
+"""Judges which of two answers is better, and sums up many such verdicts.
 
-The judge sees the answers without names and in both orders, since judges favour a place. An answer
-is worse only if the other one was preferred both times.
+The judge sees the answers without names and in both orders, since judges favour one place. An
+answer is worse only if the other one was preferred both times.
 """
 
 import hashlib
@@ -15,7 +15,7 @@ from typing import Final, Literal
 Verdict = Literal["local", "cloud", "tie"]
 BANDS: Final = ((0, 20), (20, 40), (40, 60), (60, 80), (80, 101))
 Z: Final = 1.96
-"""95 %."""
+"""Standard deviations of a 95 % interval."""
 _VERDICT: Final = re.compile(r"VERDICT\W{0,4}(A|B|TIE)\b", re.IGNORECASE)
 
 
@@ -30,13 +30,13 @@ class Compared:
 
     @property
     def as_good(self) -> bool:
-        """The cloud's answer was not preferred both times."""
+        """Return whether the cloud's answer was preferred at most once."""
         return self.verdicts != ("cloud", "cloud")
 
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """How often something held, with the 95 % interval of Wilson's score. All 0 to 1."""
+    """A share with its 95 % interval (Wilson's score). All values 0 to 1."""
 
     count: int
     of: int
@@ -60,13 +60,13 @@ class NoVerdict(Exception):
 
 
 def key_of(prompt: str, local_model: str, cloud_model: str) -> str:
-    """Identifies a comparison, so that it is not made twice."""
+    """Return the key of a comparison, so that it is not made twice."""
     text = "\0".join((local_model, cloud_model, prompt))
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:24]
 
 
 def judge_prompt(prompt: str, first: str, second: str) -> str:
-    """What the judge is asked. The answers stand between marks that they cannot know."""
+    """Return the judge's prompt. The answers stand between marks that they cannot know."""
     mark = secrets.token_hex(4)
     return (
         "Two assistants answered the same request. Which answer serves the person who asked"
@@ -81,7 +81,7 @@ def judge_prompt(prompt: str, first: str, second: str) -> str:
 
 
 def verdict_of(text: str, *, local_first: bool) -> Verdict:
-    """What the judge said last. Raises NoVerdict."""
+    """Return the last verdict in the judge's answer. Raises NoVerdict."""
     found = _VERDICT.findall(text)
     if not found:
         raise NoVerdict
@@ -92,7 +92,7 @@ def verdict_of(text: str, *, local_first: bool) -> Verdict:
 
 
 def by_band(results: Sequence[Compared]) -> list[tuple[tuple[int, int], Rate]]:
-    """How often the local model was as good, by score; bands without results left out."""
+    """Return how often the local model was as good by score; bands without results are left out."""
     return [
         (band, rate)
         for band in BANDS
@@ -101,14 +101,14 @@ def by_band(results: Sequence[Compared]) -> list[tuple[tuple[int, int], Rate]]:
 
 
 def quality_at(results: Sequence[Compared], threshold: float) -> Rate:
-    """Of what would stay local at this threshold, how much was answered as well."""
+    """Return how much of what stays local at this threshold was as good."""
     return _rate([result for result in results if result.score < threshold])
 
 
 def threshold_for(results: Sequence[Compared], quality: float) -> int | None:
-    """The highest threshold at which this share (0 to 1) of what stays local is as good.
+    """Return the highest threshold at which this share (0 to 1) of what stays local is as good.
 
-    None when there is none. Beyond the scores that were compared there is nothing to tell by.
+    None when there is none. No threshold beyond the compared scores is returned.
     """
     highest = max((result.score for result in results), default=0.0)
     for threshold in range(min(100, int(highest) + 1), 0, -1):

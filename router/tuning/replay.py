@@ -1,8 +1,8 @@
-"""What another threshold would have done with the requests in the journal. No model is asked.
+"""Replays the journal at another threshold. No model is asked.
 
-Only decisions by score move with the threshold; what was forced, private, too long, or answered by
-the only side that was there goes where it went. Times and prices of requests that change sides are
-estimates: the other side's median speed, and what the ledger said the cloud would have cost.
+Only decisions by score move with the threshold. What was forced, private, too long, or answered by
+the only available side stays where it went. Times and prices of requests that change sides are
+estimates: the other side's median speed, and the ledger's estimate of the cloud's price.
 """
 
 import math
@@ -32,7 +32,7 @@ QUERY: Final = """
 
 @dataclass(frozen=True, slots=True)
 class Past:
-    """One request that was answered, and what it takes on either side."""
+    """One answered request, and its time and cost on either side."""
 
     target: Target
     local_from: float
@@ -45,40 +45,40 @@ class Past:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a threshold would have led to."""
+    """The result of a threshold."""
 
     threshold: float
     local_share: float
     """0 to 1."""
     usd_per_day: float
     mean_ms: float | None
-    """Until the whole answer was there."""
+    """Mean time until the whole answer was there."""
     bad_avoided: int
-    """Local answers called bad that the cloud would have given."""
+    """Local answers rated bad that the cloud would have given."""
     good_moved: int
-    """Local answers called good that the cloud would have given, for money."""
+    """Local answers rated good that the cloud would have given, at a price."""
 
 
 class Replay:
-    """The requests of some days, ready to be decided again."""
+    """The requests of some days, to be decided again at any threshold."""
 
     def __init__(self, past: Sequence[Past], days: float) -> None:
         self.past = past
         self.days = days
-        """From the first of them until now, at least one."""
+        """Days from the first request until now, at least 1."""
 
     @property
     def unpriced(self) -> int:
-        """Requests whose price in the cloud is not known; they count as nothing."""
+        """Return the number of requests of unknown cloud price; they count as free."""
         return sum(one.cloud_usd is None for one in self.past)
 
     @property
     def bad(self) -> int:
-        """Local answers that were not good enough."""
+        """Return the number of local answers rated bad."""
         return sum(one.target == "local" and one.feedback == "bad" for one in self.past)
 
     def at(self, threshold: float) -> Outcome:
-        """Decide all of them again."""
+        """Return what this threshold would have led to."""
         cloud = [one for one in self.past if threshold < one.local_from]
         local_ms = (one.local_ms for one in self.past if threshold >= one.local_from)
         times = [ms for ms in (*local_ms, *(one.cloud_ms for one in cloud)) if ms is not None]
@@ -95,8 +95,10 @@ class Replay:
     def recommend(
         self, local_share: float | None = None, usd_per_day: float | None = None
     ) -> Outcome | None:
-        """The lowest threshold that keeps these wishes: at least this share local, at most this
-        cost. Lower ones send more to the cloud. None when no threshold does."""
+        """Return the lowest threshold with at least this share local and at most this cost.
+
+        Lower ones send more to the cloud. None when no threshold does.
+        """
 
         def fits(threshold: float) -> bool:
             outcome = self.at(threshold)
@@ -104,13 +106,13 @@ class Replay:
                 usd_per_day is None or outcome.usd_per_day <= usd_per_day
             )
 
-        # The higher the threshold, the more stays local and the less it costs.
+        # A higher threshold keeps more local and costs less.
         lowest = bisect_left(THRESHOLDS, True, key=fits)
         return self.at(THRESHOLDS[lowest]) if lowest < len(THRESHOLDS) else None
 
 
 def read(file: JournalFile, since: float, now: float, unsure_target: Target) -> Replay:
-    """The requests since then. Raises sqlite3.Error when there is no journal to read."""
+    """Read the requests since then. Raises sqlite3.Error when there is no journal."""
     rows = [_Row(*row) for row in file.rows(QUERY, since)]
     speeds: dict[str, _Speed] = {side: _speed(rows, side) for side in ("local", "cloud")}
     past = [_past(row, speeds, unsure_target) for row in rows]
@@ -135,7 +137,7 @@ class _Row:
 
 @dataclass(frozen=True, slots=True)
 class _Speed:
-    """A side's medians; None where it has answered nothing."""
+    """Median speed of a side; None where it has answered nothing."""
 
     first_byte_ms: float | None
     ms_per_token: float | None
@@ -176,5 +178,5 @@ def _local_from(row: _Row, unsure_target: Target) -> float:
     if row.confidence < UNSURE_BELOW and unsure_target == "cloud":
         return math.inf
     if row.reason == "inherited" and row.score < row.threshold:
-        return row.score + SWITCH_DOWN_MARGIN  # a cloud whose cache was warm
+        return row.score + SWITCH_DOWN_MARGIN  # the cloud's cache was warm
     return math.nextafter(row.score, math.inf)
