@@ -7,6 +7,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from router.events import Usage
-from router.telemetry.journal import DAY_S, MEMORY, Attempt, Journal, Record, journal_path
+from router.telemetry.journal import BACKLOG, DAY_S, MEMORY, Attempt, Journal, Record, journal_path
 from router.telemetry.journal_file import MEMORY_ROWS, MIGRATIONS, PURGE_ROWS, JournalFile
 from tests.support import paths
 
@@ -297,6 +298,14 @@ def test_memory_is_bounded(journal: Journal) -> None:
         journal.add(record(f"r{i}", question=f"q{i}"))
     assert len(journal._recent) == MEMORY
     assert len(journal._asked) <= MEMORY
+
+
+def test_the_queue_in_front_of_a_slow_disk_is_bounded(path: Path) -> None:
+    journal = Journal(path)
+    journal._thread = threading.Thread()  # one that writes nothing
+    for i in range(BACKLOG + 10):
+        journal.add(record(f"r{i}"))
+    assert journal._queue.qsize() == BACKLOG
 
 
 # ---- bad disks

@@ -1,5 +1,6 @@
 """The ledger: what of a request is written down, and what never is."""
 
+import asyncio
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -8,6 +9,8 @@ import orjson
 import pytest
 
 from router.events import Usage
+from router.telemetry.ledger import Entry
+from router.telemetry.record import Record
 from tests.support.backend_answers import claude_answer, local_answer
 from tests.support.keys import CANARIES
 from tests.support.running_app import local_side, refusing, running_app
@@ -37,6 +40,7 @@ async def test_an_answer_is_written_down_with_all_that_explains_it(stream: bool)
     assert record.cost_usd == 0
     assert record.saved_usd == pytest.approx((7 * 3 + 5 * 15) / 1e6)
     assert record.prompt is None
+    assert (record.fallback, record.forced, record.private) == (False, False, False)
 
 
 async def test_the_tokens_of_a_stream_are_known_also_when_the_caller_did_not_ask_for_them() -> None:
@@ -99,6 +103,69 @@ async def test_what_is_private_is_kept_nowhere(
     assert answer.status_code == status
     assert record.prompt is None
     assert SECRET not in repr(record)
+
+
+async def test_a_failure_that_quotes_a_private_prompt_is_kept_without_its_words() -> None:
+    local = refusing(500, f"cannot parse {FOX!r}")
+    async with running_app(local=local, journal_prompts=True) as h:
+        await h.ask(f"{FOX} The key is {SECRET}.")
+        (attempt,) = h.last.attempts
+    assert (attempt.error, attempt.message) == ("BackendBroken", "")
+
+
+@pytest.mark.parametrize(
+    ("said", "quotes"),
+    [
+        ("out of memory", False),
+        (f"cannot read {FOX[:24]!r}", True),
+        (f"cannot read {FOX[4:32]!r}", True),
+        (f"cannot read {FOX[:12]!r}", False),
+        (f"cannot read {FOX.upper()!r}", False),
+    ],
+)
+async def test_a_few_words_of_the_prompt_are_a_quotation(said: str, quotes: bool) -> None:
+    async with running_app(local=refusing(500, said)) as h:
+        await h.ask(FOX)
+        (attempt,) = h.last.attempts
+    assert (attempt.message == "") is quotes
+
+
+async def test_a_short_prompt_is_recognised_as_a_whole() -> None:
+    for prompt, said, quotes in (("ping", "no ping today", True), ("hi", "nothing", False)):
+        async with running_app(local=refusing(500, said)) as h:
+            await h.ask(prompt)
+            (attempt,) = h.last.attempts
+        assert (attempt.message == "") is quotes, prompt
+
+
+async def test_one_request_that_cannot_be_recorded_loses_no_other(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with running_app() as h:
+        ledger = h.assembly.ledger
+        price = ledger.prices.price
+
+        def fails_once(record: Record) -> None:
+            if record.id == "b":
+                raise RuntimeError("odd")
+            price(record)
+
+        monkeypatch.setattr(type(ledger.prices), "price", lambda _, record: fails_once(record))
+        for id in "abc":
+            ledger.end_soon(Entry(id), None)
+        kept = {record.id for record in ledger.journal.recent()}
+    assert kept == {"a", "c"}
+    assert "internal error while recording request b" in caplog.text
+
+
+async def test_records_are_written_by_themselves_a_moment_after_the_end() -> None:
+    async with running_app() as h:
+        ledger = h.assembly.ledger
+        ledger.end_soon(Entry("a"), None)
+        assert ledger._journal.recent() == []
+        async with asyncio.timeout(5):
+            while not ledger._journal.recent():  # noqa: ASYNC110
+                await asyncio.sleep(0.001)
 
 
 async def test_a_body_that_is_none_is_written_down_as_a_failure_without_a_side() -> None:

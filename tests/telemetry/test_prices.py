@@ -84,6 +84,18 @@ def test_a_cloud_answer_saves_nothing_and_without_usage_its_cost_is_unknown() ->
     assert (unknown.cost_usd, unknown.saved_usd) == (None, None)
 
 
+def test_a_cloud_answer_of_an_unknown_model_is_of_unknown_cost() -> None:
+    answer = record("cloud", model="claude-nonesuch-9", usage=Usage(1_000, 10))
+    prices().price(answer)
+    assert (answer.cost_usd, answer.saved_usd) == (None, None)
+
+
+def test_a_local_answer_whose_comparison_has_no_price_saves_an_unknown_amount() -> None:
+    answer = record("local", usage=Usage(1_000, 10))
+    prices(cloud_model="claude-nonesuch-9").price(answer)
+    assert (answer.cost_usd, answer.saved_usd) == (0, None)
+
+
 def test_no_answer_costs_nothing_and_saves_nothing() -> None:
     answer = record(None)
     prices().price(answer)
