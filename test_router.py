@@ -239,7 +239,7 @@ async def test_a_forced_side_never_changes_and_gives_its_own_error(sides: Sides)
     assert not sides.cloud.requests
 
 
-async def test_when_nobody_can_answer_the_error_says_what_to_do() -> None:
+async def test_when_no_side_can_answer_the_error_says_what_to_do() -> None:
     async with running(anthropic_api_key=None) as sides:
         await sides.local.stop()
         answer = await sides.ask(EASY)
@@ -284,7 +284,7 @@ async def test_classify_shows_the_decision_without_calling_a_model(sides: Sides)
     assert not sides.cloud.requests
 
 
-async def test_classify_scores_also_where_nobody_can_answer() -> None:
+async def test_classify_scores_even_if_no_side_can_answer() -> None:
     async with running(anthropic_api_key=None) as sides:
         await sides.local.stop()
         answer = await sides.http.post("/classify", json={"prompt": HARD})
@@ -350,7 +350,7 @@ async def test_the_key_is_asked_for_when_it_is_set() -> None:
         assert good.status_code == 200
 
 
-async def test_the_threshold_is_the_users(sides: Sides) -> None:
+async def test_the_users_threshold_counts(sides: Sides) -> None:
     async with running(complexity_threshold=100) as patient:
         assert (await patient.ask(HARD)).headers["x-router-target"] == "local"
     async with running(complexity_threshold=0) as eager:

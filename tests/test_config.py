@@ -57,7 +57,7 @@ def test_lists_are_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:
         "ftp://localhost/v1",
     ],
 )
-def test_an_address_that_leads_nowhere_is_refused_at_the_start(address: str) -> None:
+def test_an_invalid_address_is_refused_at_the_start(address: str) -> None:
     with pytest.raises(SettingsError, match="LOCAL_BASE_URL must be an address"):
         load_settings(local_base_url=address)
 
@@ -142,14 +142,14 @@ def test_the_cloud_is_the_one_named_else_the_one_with_a_key(
         ("https://gateway.lan:8080", "https://gateway.lan:8080"),
     ],
 )
-def test_the_address_that_leads_claude_codes_shell_here_does_not_lead_the_server_to_itself(
+def test_the_routers_own_address_in_anthropic_base_url_is_ignored(
     monkeypatch: pytest.MonkeyPatch, url: str, asked: str | None
 ) -> None:
     monkeypatch.setenv("ANTHROPIC_BASE_URL", url)
     assert load_settings().claude_url == asked
 
 
-def test_a_misspelled_setting_is_named_and_what_is_for_other_programs_is_not(
+def test_a_misspelled_setting_is_a_warning_and_other_names_are_not(
     tmp_path: Path,
 ) -> None:
     env = tmp_path / "my.env"
@@ -223,7 +223,7 @@ def test_a_key_in_the_wrong_place_is_not_printed(monkeypatch: pytest.MonkeyPatch
         monkeypatch.delenv(name)
 
 
-def test_the_comma_in_the_bounds_of_a_pattern_separates_nothing(
+def test_a_comma_in_the_bounds_of_a_pattern_does_not_split_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("PRIVATE_PATTERNS", r"falcon, PRJ-\d{2,4} ,x{3,}y")
@@ -245,7 +245,7 @@ def test_a_command_with_a_wrong_setting_ends_with_status_2_and_one_line(tmp_path
     assert done.stderr.startswith("SERVER_PORT must be ")
 
 
-def test_own_prices_are_json() -> None:
+def test_prices_of_the_user_are_read_as_json() -> None:
     prices = load_settings(prices='{"m": {"input": 3, "output": 15, "cached": 0.3}}').prices
     assert prices == {"m": {"input": 3, "output": 15, "cached": 0.3}}
 

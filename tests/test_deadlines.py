@@ -8,7 +8,7 @@ import pytest
 from router.deadlines import Interruptible, Ticker, within
 
 
-async def test_waiting_for_too_long_is_a_timeout() -> None:
+async def test_a_wait_over_the_limit_is_a_timeout() -> None:
     with pytest.raises(TimeoutError), within(0.05):
         await asyncio.sleep(10)
     task = asyncio.current_task()
@@ -17,13 +17,13 @@ async def test_waiting_for_too_long_is_a_timeout() -> None:
     await asyncio.sleep(0.15)  # the ticker goes on without it, and harms nobody
 
 
-async def test_what_ends_in_time_is_left_alone() -> None:
+async def test_a_block_that_ends_in_time_is_not_cancelled() -> None:
     with within(0.05):
         await asyncio.sleep(0)
     await asyncio.sleep(0.2)
 
 
-async def test_the_inner_limit_is_over_first() -> None:
+async def test_the_inner_of_two_limits_ends_first() -> None:
     with within(10):
         with pytest.raises(TimeoutError), within(0.05):
             await asyncio.sleep(10)
@@ -44,7 +44,7 @@ async def test_the_outer_limit_ends_the_inner_block_too() -> None:
     assert not reached
 
 
-async def test_a_cancellation_from_outside_stays_one() -> None:
+async def test_a_cancellation_from_outside_is_no_timeout() -> None:
     async def waiting() -> None:
         with within(10):
             await asyncio.sleep(10)
@@ -56,7 +56,7 @@ async def test_a_cancellation_from_outside_stays_one() -> None:
         await task
 
 
-async def test_both_at_once_is_a_cancellation() -> None:
+async def test_a_cancellation_at_the_moment_of_a_timeout_is_a_cancellation() -> None:
     async def waiting() -> None:
         with within(0.05) as limit:
             try:
@@ -92,7 +92,7 @@ class Due:
         self.expire = expire
 
 
-async def test_a_limit_that_fails_takes_no_other_with_it(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_failing_limit_does_not_disturb_others(caplog: pytest.LogCaptureFixture) -> None:
     ticker = Ticker(asyncio.get_running_loop())
     ended: list[str] = []
 

@@ -159,7 +159,7 @@ TITLE = replace(HARD, background="title")
         (PICTURE, LOCAL, replace(CLOUD, blocked=True), "cloud", "vision"),
     ],
 )
-def test_each_rule_decides(
+def test_each_rule_decides_in_its_place(
     asked: Ask, local: Side, cloud: Side, target: Target, reason: str
 ) -> None:
     decision = decide(asked, local, cloud, POLICY)
@@ -182,7 +182,7 @@ def test_each_rule_decides(
         (replace(HARD, force="cloud"), LOCAL, "cloud", "forced"),
     ],
 )
-def test_a_spent_budget_keeps_what_is_not_forced_at_home(
+def test_a_spent_budget_keeps_unforced_requests_local(
     asked: Ask, local: Side, target: Target, reason: str
 ) -> None:
     decision = decide(asked, local, CLOUD, POLICY, broke=True)
@@ -196,7 +196,7 @@ def test_the_other_side_is_the_second_choice() -> None:
     assert targets(decide(TITLE, LOCAL, CLOUD, POLICY)) == ["local", "cloud"]
 
 
-def test_what_is_private_or_forced_has_no_second_choice() -> None:
+def test_private_and_forced_requests_have_no_second_choice() -> None:
     assert targets(decide(PRIVATE, LOCAL, CLOUD, POLICY)) == ["local"]
     for side in ("local", "cloud"):
         assert targets(decide(replace(EASY, force=side), LOCAL, CLOUD, POLICY)) == [side]
@@ -266,7 +266,7 @@ def test_a_request_that_does_not_fit_says_what_would_make_it_fit(asked: Ask, fix
         (TOO_BIG, LOCAL_DOWN, OFF, False, NoBackend, r"Start LM Studio\. Set ANTHROPIC_API_KEY\."),
     ],
 )
-def test_when_nobody_can_answer_it_says_why_and_what_to_do(
+def test_when_no_side_can_answer_the_error_says_why_and_what_to_do(
     asked: Ask, local: Side, cloud: Side, broke: bool, error: type[RouterError], says: str
 ) -> None:
     with pytest.raises(error, match=says) as caught:
@@ -289,7 +289,7 @@ def test_the_answer_gets_room_in_the_context() -> None:
     assert decide(replace(fits, size_tokens=4000), LOCAL, CLOUD, POLICY).reason == "context"
 
 
-def test_an_unknown_ability_is_no_obstacle() -> None:
+def test_an_unknown_ability_excludes_nothing() -> None:
     plain = Model("m")
     local = replace(LOCAL, status=Status("ready", plain, (plain,)))
     big = replace(EASY, has_images=True, has_tools=True, size_tokens=100_000)
@@ -325,7 +325,7 @@ FACTS: dict[str, tuple[Any, ...]] = {
 
 @pytest.mark.parametrize("local", LOCALS)
 @pytest.mark.parametrize("cloud", CLOUDS)
-def test_whatever_comes_together_no_gate_is_passed(local: Side, cloud: Side) -> None:
+def test_no_combination_of_facts_passes_a_gate(local: Side, cloud: Side) -> None:
     met, refused = set(), []
     for values in product(*FACTS.values()):
         asked = Ask(**dict(zip(FACTS, values, strict=True)))

@@ -117,7 +117,7 @@ def test_a_joiner_within_a_value_stays(env: Path) -> None:
         ("A=1\nB=2\n# größer\n", "line 3: not UTF-8, so it is read as Latin-1."),
     ],
 )
-def test_what_is_odd_is_named_once_with_its_line_and_the_rest_is_read(
+def test_an_odd_line_is_named_once_and_the_rest_is_read(
     env: Path, content: str, problem: str
 ) -> None:
     env.write_bytes(content.encode("latin-1" if "ß" in content else "utf-8"))
@@ -148,12 +148,14 @@ def test_a_file_that_others_can_read_is_named_with_the_command_that_mends_it(env
     )
 
 
-def test_a_file_that_was_asked_for_and_is_not_there_is_named(tmp_path: Path) -> None:
+def test_a_missing_file_that_was_asked_for_is_named(tmp_path: Path) -> None:
     with pytest.raises(Unreadable, match=r"There is no file .*none\.env"):
         env_file.read(tmp_path / "none.env")
 
 
-def test_other_variables_are_put_in(env: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_references_to_other_variables_are_resolved(
+    env: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("HOME", "/home/me")
     env.write_text("JOURNAL_PATH=${HOME}/journal.db\n")
     assert env_file.read(env).values == {"JOURNAL_PATH": "/home/me/journal.db"}

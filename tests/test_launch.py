@@ -31,7 +31,7 @@ def test_an_old_python_is_named_with_the_command_that_works(
     assert "make serve PYTHON=python3.12" in said
 
 
-def test_a_fault_of_a_module_of_ours_is_not_taken_for_a_missing_package(
+def test_a_missing_module_of_the_program_is_not_reported_as_a_missing_package(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def missing(module: str) -> None:

@@ -110,7 +110,7 @@ async def test_every_side_that_is_configured_is_called(
 
 
 @pytest.mark.parametrize("served", [badly], indirect=True)
-async def test_what_fails_is_told_in_one_clear_line(
+async def test_a_failed_call_is_one_clear_line(
     served: ScriptedServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert not await live()

@@ -338,7 +338,7 @@ async def test_a_failed_question_is_one_line_and_status_1(tmp_path: Path) -> Non
     ],
     ids=["no question", "bad setting", "bad pattern"],
 )
-async def test_what_cannot_be_is_one_line_and_status_2(
+async def test_unusable_input_is_one_line_and_status_2(
     tmp_path: Path, words: list[str], settings: dict[str, Any], said: str
 ) -> None:
     status, out, err = await run(tmp_path, None, *words, **settings)
@@ -441,7 +441,7 @@ async def test_a_new_history_is_announced_once(tmp_path: Path) -> None:
                 assert ("CHAT_HISTORY=off" in chat.text) is new
 
 
-async def test_what_was_typed_is_for_nobody_else_to_read(tmp_path: Path) -> None:
+async def test_the_history_can_be_read_by_its_owner_only(tmp_path: Path) -> None:
     home = tmp_path / "data"
     async with scripted(says_hello) as local, chatting(home, local):
         pass

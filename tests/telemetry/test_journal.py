@@ -136,7 +136,7 @@ def test_texts_that_are_not_unicode_are_kept_readable(journal: Journal) -> None:
     assert "plain" in stored
 
 
-def test_a_record_that_cannot_be_stored_takes_no_other_with_it(
+def test_a_record_that_cannot_be_stored_loses_no_other(
     journal: Journal, caplog: pytest.LogCaptureFixture
 ) -> None:
     journal.add(record("before"))
@@ -225,13 +225,13 @@ def test_asking_the_cloud_the_same_again_marks_the_local_answer_as_bad(journal: 
     ],
     ids=["by score", "of the local side", "another question", "an hour later"],
 )
-def test_other_repeats_say_nothing(journal: Journal, again: dict[str, object]) -> None:
+def test_other_repeats_are_no_feedback(journal: Journal, again: dict[str, object]) -> None:
     journal.add(record("local", question="q"))
     journal.add(record("again", **{"question": "q"} | again))
     assert {r.feedback for r in journal.recent()} == {None}
 
 
-def test_a_repeat_does_not_overrule_what_was_said_of_an_answer(journal: Journal) -> None:
+def test_a_repeat_does_not_replace_feedback(journal: Journal) -> None:
     journal.add(record("local", question="q"))
     journal.feedback("local", "good")
     journal.add(record("again", question="q", target="cloud", forced=True))
@@ -437,7 +437,7 @@ journal.close()
     assert ids(path) == ["old"]
 
 
-def test_a_file_of_an_older_version_goes_on(path: Path) -> None:
+def test_a_file_of_an_older_version_is_migrated(path: Path) -> None:
     path.parent.mkdir()
     with sqlite3.connect(path) as db:
         db.executescript(MIGRATIONS[0] + "; PRAGMA user_version = 1")
@@ -487,7 +487,7 @@ def test_a_journal_that_is_deleted_meanwhile_begins_anew(
     assert ids(path) == ["after"]
 
 
-def test_closing_twice_and_adding_after_closing_are_fine(journal: Journal, path: Path) -> None:
+def test_a_journal_can_be_closed_twice_and_used_again(journal: Journal, path: Path) -> None:
     journal.add(record("a"))
     journal.close()
     journal.close()

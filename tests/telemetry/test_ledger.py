@@ -22,7 +22,7 @@ FOX = "Why does the quick brown fox jump over the lazy dog?"
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
-async def test_an_answer_is_written_down_with_all_that_explains_it(stream: bool) -> None:
+async def test_an_answer_is_recorded_with_everything_that_explains_it(stream: bool) -> None:
     async with running_app() as h:
         headers = {"user-agent": "curl/8"}
         await h.ask("What is 2 + 2?", body={"stream": stream, "model": "auto"}, headers=headers)
@@ -50,7 +50,7 @@ async def test_the_tokens_of_a_stream_are_known_also_when_the_caller_did_not_ask
         assert h.last.usage is not None
 
 
-async def test_a_candidate_that_failed_is_written_down_with_its_reason() -> None:
+async def test_a_failed_candidate_is_recorded_with_its_reason() -> None:
     async with running_app(local=refusing(500, "out of memory")) as h:
         answer = await h.ask("What is 2 + 2?")
         record = h.last
@@ -94,7 +94,7 @@ async def test_a_prompt_that_is_kept_is_what_the_human_said() -> None:
     ],
     ids=["answered", "failed", "refused"],
 )
-async def test_what_is_private_is_kept_nowhere(
+async def test_nothing_of_a_private_request_is_kept(
     headers: dict[str, str], local: Script, status: int
 ) -> None:
     async with running_app(local=local, journal_prompts=True) as h:
@@ -168,7 +168,7 @@ async def test_records_are_written_by_themselves_a_moment_after_the_end() -> Non
                 await asyncio.sleep(0.001)
 
 
-async def test_a_body_that_is_none_is_written_down_as_a_failure_without_a_side() -> None:
+async def test_an_invalid_body_is_recorded_as_a_failure_without_a_side() -> None:
     async with running_app() as h:
         assert (await h.ask("?", body={"messages": []})).status_code == 400
         record = h.last
@@ -176,7 +176,7 @@ async def test_a_body_that_is_none_is_written_down_as_a_failure_without_a_side()
     assert (record.status, record.error) == (400, "InvalidRequest")
 
 
-async def test_a_caller_that_leaves_is_written_down_as_one() -> None:
+async def test_a_caller_that_leaves_is_recorded_as_left() -> None:
     async def silent(connection: Connection, request: Request) -> None:
         leaves[0]()
         await connection.silence()
@@ -204,7 +204,7 @@ async def test_a_caller_that_leaves_is_written_down_as_one() -> None:
     assert (record.target, record.outcome, record.status) == ("cloud", "left", 499)
 
 
-async def test_an_answer_that_broke_off_in_the_cloud_is_of_unknown_price() -> None:
+async def test_a_cloud_answer_that_breaks_off_has_an_unknown_price() -> None:
     async def breaking(connection: Connection, request: Request) -> None:
         body, _ = claude_answer(request, calls=False)
         await connection.begin_stream()
@@ -230,7 +230,7 @@ async def test_a_cloud_that_was_never_reached_cost_nothing() -> None:
     assert not record.unpriced
 
 
-async def test_when_the_budget_is_spent_prompts_stay_local_and_say_so() -> None:
+async def test_once_the_budget_is_spent_prompts_stay_local() -> None:
     async with running_app(cloud_budget_usd_per_day=0.00001, complexity_threshold=0) as h:
         first, second = await h.ask("What is 2 + 2?"), await h.ask("What is 2 + 2?")
         forced = await h.ask("What is 2 + 2?", headers={"x-force-route": "cloud"})
@@ -242,7 +242,7 @@ async def test_when_the_budget_is_spent_prompts_stay_local_and_say_so() -> None:
 
 
 @pytest.mark.parametrize("says", ["header", "model"])
-async def test_asking_the_cloud_again_says_that_the_local_answer_was_not_enough(says: str) -> None:
+async def test_asking_the_cloud_again_marks_the_local_answer_as_bad(says: str) -> None:
     again: dict[str, Callable[[], dict[str, Any]]] = {
         "header": lambda: {"headers": {"x-force-route": "cloud"}},
         "model": lambda: {"body": {"model": "cloud"}},
@@ -254,7 +254,7 @@ async def test_asking_the_cloud_again_says_that_the_local_answer_was_not_enough(
         assert (first.feedback, first.feedback_source) == ("bad", "repeat")
 
 
-async def test_token_counts_that_cannot_be_break_nothing() -> None:
+async def test_absurd_token_counts_break_nothing() -> None:
     async def absurd(connection: Connection, request: Request) -> None:
         body, _ = local_answer(request, calls=False)
         await connection.answer(body.replace(b'"prompt_tokens":7', b'"prompt_tokens":-7'))
@@ -266,7 +266,7 @@ async def test_token_counts_that_cannot_be_break_nothing() -> None:
 
 
 @pytest.mark.parametrize(("model", "kept"), [("claude-sonnet-4-6", True), ("made-up-9", False)])
-async def test_a_budget_that_cannot_be_kept_is_said_at_the_start(
+async def test_a_budget_that_cannot_be_kept_is_a_warning_at_the_start(
     model: str, kept: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with running_app(cloud_budget_usd_per_day=1, anthropic_model=model) as h:

@@ -48,7 +48,7 @@ def test_times_are_histograms_in_seconds() -> None:
     assert found["request_seconds_bucket", "5.0", "local"] == 1
 
 
-def test_tokens_money_and_what_has_no_price() -> None:
+def test_tokens_money_and_unpriced_answers_are_counted() -> None:
     metrics = Metrics()
     metrics.observe(record(usage=Usage(100, 20, 60, 0, 5), cost_usd=0.0, saved_usd=0.25))
     metrics.observe(record(target="cloud", usage=Usage(10, 2), cost_usd=0.5))
@@ -64,7 +64,7 @@ def test_tokens_money_and_what_has_no_price() -> None:
     assert found["unpriced_total",] == 1
 
 
-def test_fallbacks_and_the_failures_that_led_to_them() -> None:
+def test_fallbacks_and_failed_attempts_are_counted() -> None:
     metrics = Metrics()
     failed = Attempt("local", "qwen", "BackendTimeout")
     metrics.observe(record(target="cloud", fallback=True, attempts=(failed,), cost_usd=0.1))

@@ -20,7 +20,7 @@ def record(target: str | None, **values: object) -> Record:
     return Record(**{"id": "r", "time": AUTUMN_2026, "target": target, "model": SONNET} | values)  # type: ignore[arg-type]
 
 
-def test_a_cloud_answer_costs_what_its_tokens_cost() -> None:
+def test_a_cloud_answer_costs_the_price_of_its_tokens() -> None:
     usage = Usage(prompt_tokens=1_000_000, completion_tokens=10_000)
     assert prices().cost_usd(SONNET, usage) == pytest.approx(3 + 0.15)
 
@@ -42,7 +42,7 @@ def test_an_unknown_price_is_unknown_and_not_0() -> None:
     assert prices(cloud_model=None).saved_usd(Usage(10, 10)) is None
 
 
-def test_own_prices_win_and_cached_input_costs_as_much_as_other_unless_said() -> None:
+def test_the_users_prices_win_and_cached_input_costs_the_same_by_default() -> None:
     own = {
         SONNET: {"input": 1.0, "output": 2.0},
         "mine": {"input": 1.0, "cached": 0.5, "output": 2.0},
@@ -96,13 +96,13 @@ def test_a_local_answer_whose_comparison_has_no_price_saves_an_unknown_amount() 
     assert (answer.cost_usd, answer.saved_usd) == (0, None)
 
 
-def test_no_answer_costs_nothing_and_saves_nothing() -> None:
+def test_a_request_without_an_answer_has_no_cost_and_no_savings() -> None:
     answer = record(None)
     prices().price(answer)
     assert (answer.cost_usd, answer.saved_usd) == (None, None)
 
 
-def test_what_a_conversation_said_minutes_ago_would_have_been_cached() -> None:
+def test_the_last_minutes_of_a_conversation_count_as_cached() -> None:
     known = prices()
 
     def saved(after_s: float, conversation: str, prompt_tokens: int) -> float:

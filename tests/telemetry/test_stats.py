@@ -35,7 +35,7 @@ def filled(journal: Journal, *records: Record) -> Journal:
     return journal
 
 
-def test_an_empty_journal_has_figures_too(journal: Journal, tmp_path: Path) -> None:
+def test_an_empty_journal_has_figures(journal: Journal, tmp_path: Path) -> None:
     stats = stats_json(journal, 1, NOON)
     assert stats["requests"] == 0
     assert stats["local_share"] is None
@@ -44,7 +44,7 @@ def test_an_empty_journal_has_figures_too(journal: Journal, tmp_path: Path) -> N
     assert json.loads(json.dumps(stats)) == stats
 
 
-def test_shares_outcomes_and_reasons(journal: Journal) -> None:
+def test_shares_outcomes_and_reasons_are_counted(journal: Journal) -> None:
     filled(
         journal,
         *(record(f"l{i}") for i in range(3)),
@@ -163,7 +163,7 @@ def test_the_curve_has_a_point_for_every_slot_and_every_request(
 
 
 @pytest.mark.parametrize("days", [-1, 0, 1e12])
-def test_odd_spans_are_cut_to_sensible_ones(journal: Journal, days: float) -> None:
+def test_spans_are_cut_to_their_limits(journal: Journal, days: float) -> None:
     filled(journal, record("r"))
     assert stats_json(journal, days, NOON)["requests"] == 1
 
@@ -178,7 +178,7 @@ def test_a_journal_that_cannot_be_read_says_so(tmp_path: Path) -> None:
     journal.close()
 
 
-def test_decisions_are_the_newest_first_with_all_that_explains_them(journal: Journal) -> None:
+def test_decisions_come_newest_first_with_their_signals(journal: Journal) -> None:
     filled(
         journal,
         record("first"),
@@ -207,7 +207,7 @@ def test_decisions_are_the_newest_first_with_all_that_explains_them(journal: Jou
     assert len(decisions_json(journal, 1)["decisions"]) == 1
 
 
-def test_what_did_not_fit_the_local_model_comes_with_what_would_make_it_fit(
+def test_a_request_that_did_not_fit_comes_with_its_fix(
     journal: Journal,
 ) -> None:
     fix = "lms load qwen --context-length 16384"
@@ -235,7 +235,7 @@ def test_feedback_is_kept_and_shown(journal: Journal) -> None:
         ({"request_id": "unheard of", "feedback": "good"}, 404, "request_id"),
     ],
 )
-def test_feedback_that_makes_no_sense_is_refused(
+def test_invalid_feedback_is_refused(
     journal: Journal, body: dict[str, object], status: int, param: str
 ) -> None:
     filled(journal, record("r"))
