@@ -3,4 +3,4 @@
 from launch import run
 
 if __name__ == "__main__":
-    run("router.tuning.main")  # type: ignore[no-untyped-call]
+    run("router.tuning.main")
