@@ -94,7 +94,6 @@ class Commands:
             ("asked now", self._chat.force or "auto"),
         ]
         self._console.print(table(rows))
-        await self.say_notice()
 
     def _route(self) -> None:
         entry = self._chat.last
