@@ -9,7 +9,7 @@ import launch
 from tests.support.paths import ROOT
 
 
-@pytest.mark.parametrize("program", ["chat.py", "tune.py"])
+@pytest.mark.parametrize("program", ["server.py", "chat.py", "tune.py"])
 def test_before_the_set_up_a_program_says_how_to_do_it(program: str) -> None:
     done = subprocess.run(
         [sys.executable, "-S", program], cwd=ROOT, capture_output=True, text=True, check=False

@@ -25,8 +25,6 @@ LAYERS = (
 """From the top. A package may import what stands below it."""
 
 WITHIN_A_LAYER = {
-    ("llm_router", "server"),
-    ("test_router", "server"),
     ("router.router", "router.call"),
     ("router.embedded", "router.local_client"),
     ("router.sides", "router.decision"),
@@ -36,9 +34,9 @@ WITHIN_A_LAYER = {
 """Imports between neighbours, one way only."""
 
 ONLY_IN = {
-    "fastapi": {"web", "server"},
-    "starlette": {"web", "server"},
-    "uvicorn": {"web", "server"},
+    "fastapi": {"web"},
+    "starlette": {"web"},
+    "uvicorn": {"web"},
     "rich": {"chat", "router.tuning"},
     "prompt_toolkit": {"chat"},
     "anthropic": {"router.clouds", "router.wire"},

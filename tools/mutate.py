@@ -1,12 +1,12 @@
 """Run the tests against small faults in the code, and list those that no test notices.
 
     python -m tools.mutate                          all mutants
-    python -m tools.mutate router/privacy chat/     those of files with one of these texts in the path
+    python -m tools.mutate router/privacy chat/     those of files with such a text in the path
     python -m tools.mutate --check                  only look whether each mutant fits the code
 
-A mutant is one edit: a text that stands once in a file, and what replaces it (tests/mutants/*.toml).
-Each runs in a copy of the checkout, with the tests named there. Exit status 1 if fewer than the
-wanted share is noticed or a mutant does not fit.
+A mutant is one edit: a text that stands once in a file, and what replaces it. They are kept in
+tests/mutants/*.toml. Each runs in a copy of the checkout, with the tests named there. Exit status 1
+if fewer than the wanted share is noticed or a mutant does not fit.
 """
 
 import argparse

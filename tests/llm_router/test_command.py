@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
 import zipfile
@@ -71,10 +72,9 @@ def test_an_installed_copy_scores_a_prompt(installed: Path) -> None:
 
 def test_an_installed_copy_reads_its_page_and_has_every_command(installed: Path) -> None:
     for command in COMMANDS:
-        if command != "serve":
-            done = run(command, "--help", path=installed)
-            assert (done.returncode, done.stderr) == (0, "")
-            assert done.stdout.startswith(f"usage: llm-router {command}")
+        done = run(command, "--help", path=installed)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert done.stdout.startswith(f"usage: llm-router {command}")
     page = installed / "llm_router" / "web" / "page.html"
     assert page.read_bytes() == (ROOT / "web" / "page.html").read_bytes()
 
@@ -84,8 +84,21 @@ def test_the_version_is_printed() -> None:
     assert (done.returncode, done.stdout) == (0, f"llm-router {VERSION}\n")
 
 
+def test_the_servers_options_win_over_settings_and_are_checked_like_them() -> None:
+    done = run("serve", "--port", "http")
+    assert done.returncode == 2
+    assert done.stderr.startswith("SERVER_PORT must be ")
+    missing = run("serve", "--env-file", "none.env")
+    assert (missing.returncode, missing.stderr) == (2, "There is no file none.env.\n")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        busy = run("serve", "--host", "127.0.0.1", "--port", port)
+    assert busy.returncode == 2
+    assert f"SERVER_PORT={port}: Address already in use" in busy.stderr
+
+
 @pytest.mark.parametrize(
-    "words", [[], ["fly"], ["--fly"], ["classify", "--fly"], ["doctor", "now"], ["tune", "--fly"]]
+    "words", [[], ["fly"], ["--fly"], ["classify", "--fly"], ["doctor", "now"], ["serve", "--fly"]]
 )
 def test_what_the_command_does_not_know_ends_with_status_2(words: list[str]) -> None:
     done = run(*words)

@@ -222,4 +222,5 @@ def test_the_screen_is_no_wider_than_the_terminal_and_the_status_is_1(
     assert doctor.main([]) == 1
     lines = capsys.readouterr().out.splitlines()
     assert any(line.startswith("WRONG  local ") for line in lines)
+    assert any("-> lms server start" in line for line in lines)
     assert [line for line in lines if len(line) > 80 and "->" not in line] == []

@@ -68,3 +68,59 @@ def test_several_answers_are_not_asked_of_a_server_that_gives_one(server: str) -
         assert caught.value.param == "n"
     else:
         check_fit(request(n=2), "local", server)
+
+
+def test_instructions_in_front_become_one_system_message() -> None:
+    messages = [
+        {"role": "system", "content": "Be kind."},
+        {"role": "developer", "content": [{"type": "text", "text": "Be brief."}]},
+        {"role": "user", "content": "Hi"},
+        {"role": "system", "content": "It is noon."},
+    ]
+    body = sent("", messages=messages)
+    assert body["messages"] == [
+        {"role": "system", "content": "Be kind.\n\nBe brief."},
+        *messages[2:],
+    ]
+
+
+def test_a_single_instruction_stays_as_it_is() -> None:
+    system = {"role": "system", "content": [{"type": "text", "text": "Be kind."}]}
+    hi = {"role": "user", "content": "Hi"}
+    assert sent("", messages=[system, hi])["messages"] == [system, hi]
+
+
+@pytest.mark.parametrize(
+    ("server", "model", "kept"),
+    [("ollama", "qwen3", False), ("ollama", "gpt-oss:20b", True), ("lmstudio", "qwen3", True)],
+)
+def test_ollama_is_asked_for_effort_only_where_the_model_knows_it(
+    server: str, model: str, kept: bool
+) -> None:
+    body = adapted(request(reasoning_effort="high"), model, server)
+    assert ("reasoning_effort" in body) is kept
+
+
+@pytest.mark.parametrize(
+    ("given", "limits"),
+    [
+        ({"max_completion_tokens": 5}, (5, 5)),
+        ({"max_tokens": 7}, (7, None)),
+        ({"max_tokens": 7, "max_completion_tokens": 5}, (7, 5)),
+    ],
+)
+def test_the_limit_of_tokens_is_sent_by_its_old_name_too(
+    given: dict[str, int], limits: tuple[int | None, int | None]
+) -> None:
+    body = sent("", **given)
+    assert (body.get("max_tokens"), body.get("max_completion_tokens")) == limits
+
+
+def test_a_stream_is_always_asked_for_its_usage() -> None:
+    assert sent("", stream=True)["stream_options"] == {"include_usage": True}
+    given = {"include_usage": False, "other": 1}
+    assert sent("", stream=True, stream_options=given)["stream_options"] == {
+        "include_usage": True,
+        "other": 1,
+    }
+    assert "stream_options" not in sent("")
