@@ -3,4 +3,4 @@
 from launch import run
 
 if __name__ == "__main__":
-    run("web.main")  # type: ignore[no-untyped-call]
+    run("web.main")

@@ -37,7 +37,7 @@ async def test_a_response_can_be_continued_only_by_a_caller_that_has_its_id(
     h: RunningApp, stream: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
-    answer = await h.http.post("/v1/responses", json=ASKED["/v1/responses"] | {"stream": stream})
+    answer = await h.http.post("/v1/responses", json={**ASKED["/v1/responses"], "stream": stream})
     if stream:
         created = next(line for line in answer.text.splitlines() if line.startswith("data:"))
         response_id = orjson.loads(created[5:])["response"]["id"]
@@ -83,6 +83,7 @@ async def test_an_answer_is_rated_by_the_id_in_its_headers(path: str, h: Running
     ],
 )
 async def test_no_answer_is_sniffed_for_another_type(h: RunningApp, method: str, path: str) -> None:
+    body: Any
     for body in (describe.examples().get(path, {}).get("request"), {}):
         answer = await h.http.request(method, path, json=body if method == "POST" else None)
         assert answer.headers["x-content-type-options"] == "nosniff"
