@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Generic, Literal, Protocol, Self, TypeVar
+from typing import Any, Generic, Literal, Protocol, Self, TypeVar, runtime_checkable
 
 from router.errors import BackendBroken
 from router.events import Event, Usage
@@ -145,6 +145,18 @@ class Backend(Protocol):
         """Close the connections."""
 
 
+@runtime_checkable
+class CountsTokens(Protocol):
+    """A backend that counts the tokens of a Messages request itself."""
+
+    @property
+    def name(self) -> str:
+        """Return the name of the backend."""
+
+    async def count_tokens(self, request: ChatRequest, model: str) -> int:
+        """Return the tokens of the prompt. Raises BackendError."""
+
+
 class LocalServer(Backend, Protocol):
     """A local server that loads models, and that takes other requests than chats."""
 
@@ -164,7 +176,8 @@ class LocalServer(Backend, Protocol):
     ) -> tuple[str, AsyncGenerator[bytes, None]]:
         """POST a body to another path; return the answer's content type and bytes.
 
-        Raises BackendError.
+        Raises BackendError, and UnknownModel for a model that the server lacks. A failure of a
+        stream that has begun is its last event, and is raised after that.
         """
 
     def enlarge_command(self, model: Model, needed_tokens: int) -> str:

@@ -204,8 +204,15 @@ def _cloud(settings: Settings, limits: TimeLimits) -> Backend | None:
         settings.anthropic_model,
         max_tokens=settings.cloud_max_tokens,
         base_url=settings.claude_url,
+        ability_file=_ability_file(settings),
         limits=far,
     )
+
+
+def _ability_file(settings: Settings) -> Path | None:
+    """Return where the abilities of Claude models are kept: beside the journal, or nowhere."""
+    journal = journal_path(settings.journal_path)
+    return journal.with_name("claude-models.json") if journal is not None else None
 
 
 def _side_states(router: Router) -> list[SideState]:

@@ -20,6 +20,8 @@ class Usage:
     cached_tokens: int = 0
     cache_write_tokens: int = 0
     reasoning_tokens: int = 0
+    by_model: tuple[tuple[str, "Usage"], ...] = ()
+    """Parts of these counts that another model was charged for, with its id."""
 
     @property
     def total_tokens(self) -> int:

@@ -8,6 +8,7 @@ import orjson
 
 from router.deadlines import within
 from router.errors import InvalidRequest, RouterError, TooLarge
+from web.content_encoding import decoded
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -57,9 +58,10 @@ def header(scope: Scope, name: bytes) -> str:
 async def read_body(
     scope: Scope, receive: Receive, limit_bytes: int, pause_s: float = CALLER_PAUSE_S
 ) -> bytes:
-    """Return the whole body; refuse one as soon as it is known to be too large.
+    """Return the whole body, decompressed; refuse one as soon as it is known to be too large.
 
-    Raises TooLarge, InvalidRequest (408) when the caller stops sending, CallerLeft.
+    Raises TooLarge, CallerLeft, and InvalidRequest: 408 when the caller stops sending, 415 for an
+    unknown Content-Encoding, 400 for a body that does not match it.
     """
     announced = header(scope, b"content-length")
     if announced.isdecimal() and int(announced) > limit_bytes:
@@ -81,7 +83,9 @@ async def read_body(
         if size > limit_bytes:
             raise _too_large(limit_bytes)
         if not message.get("more_body"):
-            return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+            body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+            encoding = header(scope, b"content-encoding")
+            return await decoded(body, encoding, limit_bytes) if encoding else body
 
 
 async def unless_left(receive: Receive, work: Coroutine[Any, Any, Result]) -> Result:

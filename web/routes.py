@@ -2,11 +2,10 @@
 
 import asyncio
 from collections.abc import Mapping
-from contextlib import aclosing
 from typing import Annotated, Any
 
 from fastapi import Query, Request
-from fastapi.responses import JSONResponse, Response, StreamingResponse
+from fastapi.responses import JSONResponse, Response
 
 from config import Settings
 from router.build import Assembly
@@ -29,17 +28,11 @@ from router.telemetry.stats import (
 )
 from router.wire.anthropic import messages
 from web import views
-from web.asgi import Receive, Scope, Send, read_body, unless_left
+from web.asgi import read_body
 from web.dialect import dialect_of
 from web.page import load_docs, load_page
-
-
-class ClosingStream(StreamingResponse):
-    """A stream whose source is closed however it ends; Starlette alone leaves it open."""
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async with aclosing(self.body_iterator):  # type: ignore[type-var]
-            await super().__call__(scope, receive, send)
+from web.relayed import relayed
+from web.token_counts import count_tokens
 
 
 class Routes:
@@ -55,9 +48,9 @@ class Routes:
         self._docs = load_docs()
 
     async def count_tokens(self, request: Request) -> Response:
-        """Estimate the tokens of a Messages request."""
-        body = await self._json_body(request)
-        return JSONResponse({"input_tokens": messages.count_tokens(body)})
+        """Count the tokens of a Messages request; an estimate, unless Claude is asked for."""
+        chat = messages.counting_request(await self._json_body(request), request.headers)
+        return JSONResponse({"input_tokens": await count_tokens(self._router, chat)})
 
     async def text_completions(self, request: Request) -> Response:
         """Relay text completions to the local server."""
@@ -138,12 +131,9 @@ class Routes:
         )
 
     async def _relayed(self, path: str, request: Request) -> Response:
-        """Send the body to the local server as it is, and its answer back."""
         server = self._router.local.server
         assert server is not None
-        body = await self._json_body(request)
-        content_type, chunks = await unless_left(request.receive, server.relay(path, body))
-        return ClosingStream(chunks, media_type=content_type)
+        return await relayed(path, request, self._json_body, server, self._ledger)
 
 
 def _html(page: tuple[bytes, Mapping[str, str]]) -> Response:

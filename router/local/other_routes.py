@@ -6,7 +6,7 @@ from typing import Any, Final
 import orjson
 
 from router.backend import TimeLimits
-from router.errors import BackendError, BackendUnfit, RouterError, UnknownModel
+from router.errors import BackendError, RouterError, UnknownModel
 from router.local.errors import FAILED, LocalErrors, read_refusal
 from router.local.http.answer import Answer
 from router.privacy.redact import GONE
@@ -76,8 +76,8 @@ class OtherRoutes:
             return error
         names = await self._list_models()
         if model in names:
-            return BackendUnfit(
-                f"The {error.backend} server cannot answer {path} with {model}: {error.message}",
+            return BackendError(
+                f"The {error.backend} server does not answer {path} with {model}. {error.message}",
                 backend=error.backend,
             )
         listed = ", ".join(names[:MOST_NAMES]) + (", …" if len(names) > MOST_NAMES else "")

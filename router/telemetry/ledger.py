@@ -59,6 +59,11 @@ class Entry:
                 self.record.usage = event.usage
             yield event
 
+    def done(self) -> None:
+        """Note that the whole answer was sent."""
+        self.record.outcome = "done"
+        self.record.status = 200
+
     def left(self) -> None:
         """Note that the caller hung up."""
         self.record.outcome = "left"

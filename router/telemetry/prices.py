@@ -65,7 +65,14 @@ class Prices:
         return self._rates[model]
 
     def cost_usd(self, model: str, usage: Usage) -> float | None:
-        """Return the cost of an answer of this model; None if its price is unknown."""
+        """Return the cost of an answer of this model; None if a price is unknown."""
+        parts = [self._part_usd(name, part) for name, part in usage.by_model]
+        parts.append(self._part_usd(model, _own_part(usage)))
+        known = [usd for usd in parts if usd is not None]
+        return sum(known) if len(known) == len(parts) else None
+
+    def _part_usd(self, model: str, usage: Usage) -> float | None:
+        """Return the price of tokens that all belong to one model."""
         at = self._rates_for(model, usage.prompt_tokens)
         if at is None:
             return None
@@ -121,6 +128,19 @@ class Prices:
         request, if it was less than five minutes ago."""
         at, tokens = self._sent.get(record.conversation, (0.0, 0))
         return tokens if record.time - at < WARM_S and tokens >= LEAST_CACHED_TOKENS else 0
+
+
+def _own_part(usage: Usage) -> Usage:
+    """Return the usage without the parts of other models."""
+    others = [part for _, part in usage.by_model]
+    if not others:
+        return usage
+    return Usage(
+        usage.prompt_tokens - sum(part.prompt_tokens for part in others),
+        usage.completion_tokens - sum(part.completion_tokens for part in others),
+        usage.cached_tokens - sum(part.cached_tokens for part in others),
+        usage.cache_write_tokens - sum(part.cache_write_tokens for part in others),
+    )
 
 
 def _overridden(own: Override) -> tuple[Rates, ...]:

@@ -365,18 +365,21 @@ def usage_of(counts: Any) -> Usage | None:
 
     Claude's input_tokens leave out cached tokens. The counts at the top are those of the answer;
     `iterations` also lists other work that is billed: compactions, attempts of a model that
-    refused before a fallback answered, and advisors. Where it is there, its sum counts.
+    refused before a fallback answered, and advisors. If it is there, its sum counts; some of its
+    entries name another model.
     """
     if not isinstance(counts, Mapping) or type(counts.get("output_tokens")) is not int:
         return None
     iterations = counts.get("iterations")
-    billed = [one for one in iterations if isinstance(one, Mapping)] if iterations else []
+    entries = iterations if isinstance(iterations, list) else []
+    billed = [one for one in entries if isinstance(one, Mapping)]
     thoughts = count(counts.get("output_tokens_details"), "thinking_tokens")
     total = _sum([_usage(one) for one in billed])
     answer = _usage(counts)
     if total.total_tokens < answer.total_tokens:  # missing, or without the answer itself
-        total = answer
-    return replace(total, reasoning_tokens=thoughts)
+        return replace(answer, reasoning_tokens=thoughts)
+    others = tuple((one["model"], _usage(one)) for one in billed if _text(one, "model"))
+    return replace(total, reasoning_tokens=thoughts, by_model=others)
 
 
 def _usage(counts: Mapping[str, Any]) -> Usage:

@@ -1,0 +1,78 @@
+"""Requests that go to the local server as they are: /completions and /embeddings.
+
+No decision is made for them, but each one is recorded like any other request.
+"""
+
+import asyncio
+import os
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing
+from typing import Any
+
+from fastapi import Request
+from fastapi.responses import StreamingResponse
+
+from router.backend import LocalServer
+from router.errors import RouterError
+from router.telemetry.ledger import Entry, Ledger
+from web.asgi import CallerLeft, Receive, Scope, Send, header, unless_left
+
+ID_BYTES = 12
+
+
+class ClosingStream(StreamingResponse):
+    """A stream whose source is closed however it ends; Starlette alone leaves it open."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async with aclosing(self.body_iterator):  # type: ignore[type-var]
+            await super().__call__(scope, receive, send)
+
+
+async def relayed(
+    path: str,
+    request: Request,
+    read_json: Callable[[Request], Awaitable[dict[str, Any]]],
+    server: LocalServer,
+    ledger: Ledger,
+) -> ClosingStream:
+    """Send the body to a path of the local server; return its answer, and record the request.
+
+    Raises RouterError and CallerLeft, after recording them.
+    """
+    entry = Entry(
+        f"req_{os.urandom(ID_BYTES).hex()}", user_agent=header(request.scope, b"user-agent")
+    )
+    record = entry.record
+    record.target, record.backend = "local", server.name
+    try:
+        body = await read_json(request)
+        record.stream = body.get("stream") is True
+        record.asked_model = str(body.get("model") or "")[:200]
+        record.model = record.asked_model or server.model
+        content_type, chunks = await unless_left(request.receive, server.relay(path, body))
+    except RouterError as error:
+        entry.failed(error)
+        ledger.end_soon(entry, None)
+        raise
+    except (CallerLeft, asyncio.CancelledError):
+        entry.left()
+        ledger.end_soon(entry, None)
+        raise
+    entry.opened()
+    return ClosingStream(_recorded(chunks, entry, ledger), media_type=content_type)
+
+
+async def _recorded(
+    chunks: AsyncGenerator[bytes, None], entry: Entry, ledger: Ledger
+) -> AsyncGenerator[bytes, None]:
+    """Yield the chunks; record the request at their end."""
+    entry.left()
+    try:
+        async with aclosing(chunks):
+            async for chunk in chunks:
+                yield chunk
+        entry.done()
+    except RouterError as error:  # the last chunk has reported it to the caller
+        entry.failed(error)
+    finally:
+        ledger.end_soon(entry, None)
