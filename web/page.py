@@ -13,25 +13,33 @@ from typing import Final
 
 from web.asgi import NOSNIFF
 
-FOLDER: Final = Path(__file__).parent
+FOLDER: Final = Path(__file__).parent / "static"
+SCRIPTS: Final = ("words.js", "figures.js", "decisions.js", "clients.js", "live.js")
+"""The status page's script, in the order in which its parts run."""
 
 
 def load_page() -> tuple[bytes, dict[str, str]]:
-    """Return the status page and its headers."""
-    text = (FOLDER / "page.html").read_text("utf-8")
+    """Return the status page, in one piece, and its headers."""
+    text = _text("page.html").replace("<style></style>", f"<style>\n{_text('page.css')}</style>")
+    script = "\n".join(map(_text, SCRIPTS))
+    text = text.replace("<script></script>", f"<script>\n{script}</script>")
     policy = {"script-src": _hash_of("script", text), "style-src": _hash_of("style", text)}
     return text.encode(), _headers(policy | {"img-src": "data:"})
 
 
 def load_docs() -> tuple[bytes, dict[str, str]]:
     """Return the page of the routes and its headers. Swagger UI sets styles of its own."""
-    text = (FOLDER / "docs.html").read_text("utf-8")
+    text = _text("docs.html")
     policy = {
         "script-src": f"'self' {_hash_of('script', text)}",
         "style-src": "'self' 'unsafe-inline'",
         "img-src": "'self' data:",
     }
     return text.encode(), _headers(policy)
+
+
+def _text(name: str) -> str:
+    return (FOLDER / name).read_text("utf-8")
 
 
 def _headers(policy: dict[str, str]) -> dict[str, str]:

@@ -1,6 +1,7 @@
 """The status page: whole in itself, strict about what may run, and drawn right by a browser."""
 
 import asyncio
+import json
 import re
 import socket
 from base64 import b64encode
@@ -93,6 +94,13 @@ CLOUD = SIDE | {
     "state": "locked",
     "detail": "The key was refused.",
 }
+HEALTH: dict[str, Any] = {
+    "status": "ok",
+    "headline": {"level": "ok", "text": "Easy prompts stay here."},
+    "local": SIDE,
+    "cloud": CLOUD,
+    "notice": None,
+}
 RECORDS = [
     Record(
         "first",
@@ -131,14 +139,14 @@ async def serve(tmp_path: Path) -> AsyncIterator[Callable[..., Any]]:
     runners: list[web.AppRunner] = []
     journals: list[Journal] = []
 
-    async def start(records: list[Record], key: str | None = None) -> str:
+    async def start(records: list[Record], key: str | None = None, headline: Any = None) -> str:
         journal = Journal(None, prompts=True, clock=lambda: NOW)
         journals.append(journal)
         for record in records:
             journal.add(record)
         journal.flush()
         answers: dict[str, Callable[[], Any]] = {
-            "/health": lambda: {"status": "ok", "local": SIDE, "cloud": CLOUD, "notice": None},
+            "/health": lambda: HEALTH | {"headline": headline} if headline else HEALTH,
             "/info": lambda: {"threshold": 50, "needs_key": key is not None},
             "/stats": lambda: stats_json(journal, 7, NOW),
             "/decisions": lambda: decisions_json(journal),
@@ -190,10 +198,10 @@ async def test_a_browser_shows_sides_figures_and_decisions(
 ) -> None:
     page = await drawn(tab, await serve(RECORDS))
     for text in (
-        *("qwen-test", "Ready", "32.8K tokens of context", "text only"),
+        *("qwen-test", "Ready", "32,768 tokens of context", "text only"),
         *("claude-test", "Key refused", "The key was refused."),
-        *("50%", "$0.25", "at the price of claude-test", "$1.50", "of 2 requests", "1 fallback"),
-        "The local answer was no good, so the cloud started over.",
+        *("50%", "$0.25", "at the price of claude-test", "$1.50", "of 2 answers", "1 fallback"),
+        "The local answer was not usable, so the cloud started over.",
         "<td>1</td>",
     ):
         assert text in page, text
@@ -253,7 +261,7 @@ async def test_the_score_moves_while_one_types(tab: Tab) -> None:
         await tab.type(", design a lock-free queue in C++ and prove that it is linearizable.")
         await tab.until("document.querySelector('#verdict .tag.cloud')")
         assert int(await tab.text("#verdict b")) >= 50 > easy
-        assert "Complex words +" in await tab.text("#verdict")
+        assert "complex keywords +" in await tab.text("#verdict")
         assert "goes to the cloud" in await tab.value(
             "document.querySelector('#spoken').textContent"
         )
@@ -274,13 +282,19 @@ async def test_a_request_shows_up_while_one_looks_and_opens_to_its_signals(tab: 
         await tab.press("Enter")
         await tab.until("document.querySelector('#decisions details[open] .signals')")
         opened = await tab.text("#decisions")
-        for text in ("local", "It scores below the threshold", "Length", "curl/8", "7 in, 5 out"):
+        for text in (
+            "local",
+            "It scores below the threshold",
+            "token count",
+            "curl/8",
+            "7 in, 5 out",
+        ):
             assert text in opened, text
         assert "tomato" not in await tab.value("document.documentElement.outerHTML")
         await tab.click("#decisions button:nth-of-type(2)")
         await tab.until("document.querySelector('#decisions button[aria-pressed=true]')")
         assert h.last.feedback == "bad"
-        await tab.until("document.querySelector('#figures').innerText.includes('of 1 request')")
+        await tab.until("document.querySelector('#figures').innerText.includes('of 1 answer')")
 
 
 @needs_browser
@@ -335,3 +349,152 @@ async def test_the_chart_is_read_with_the_arrow_keys(serve: Callable[..., Any], 
     assert "no requests" in await tab.text("#readout")
     await tab.press("ArrowLeft")
     assert ": 1 local · 1 cloud · 50% local" in await tab.text("#readout")
+
+
+@needs_browser
+async def test_an_opened_failure_shows_the_message_that_the_caller_got(tab: Tab) -> None:
+    async with running_app() as h, on_a_socket(h.app) as address:
+        answer = await h.ask("?", body={"messages": []})
+        said = answer.json()["error"]["message"]
+        await tab.open(address)
+        await tab.until("document.querySelector('#decisions summary')")
+        assert "HTTP 400" in await tab.text("#decisions")
+        await tab.click("#decisions summary")
+        await tab.until("document.querySelector('#decisions details[open] .more')")
+        assert said in await tab.text("#decisions .more")
+
+
+FAILED: dict[str, Any] = {"outcome": "failed", "status": 502, "error": "BackendBroken"}
+
+
+@needs_browser
+async def test_the_figures_and_the_chart_count_the_same_requests(
+    serve: Callable[..., Any], tab: Tab
+) -> None:
+    records = [Record(f"n{i}", NOW - 9, **FAILED) for i in range(3)]
+    records.append(Record("l", NOW - 9, target="local", **FAILED))
+    await drawn(tab, await serve([*RECORDS, *records]))
+    figures = await tab.text("#figures")
+    assert "50% of 2 answers · 1 fallback · 4 unanswered" in figures
+    await tab.value("document.querySelector('#traffic svg').focus()")
+    await tab.press("End")
+    await tab.press("ArrowLeft")
+    assert "1 local · 1 cloud · 4 unanswered · 50% local" in await tab.text("#readout")
+
+
+@needs_browser
+async def test_ratings_and_repeats_are_told_apart(serve: Callable[..., Any], tab: Tab) -> None:
+    bad: dict[str, Any] = {"target": "local", "feedback": "bad"}
+    await drawn(
+        tab,
+        await serve(
+            [
+                Record("a", NOW - 9, feedback_source="repeat", **bad),
+                Record("b", NOW - 9, feedback_source="caller", **bad),
+                Record("c", NOW - 9, feedback_source="chat", **bad),
+            ]
+        ),
+    )
+    assert "2 rated bad · 1 asked again of the cloud" in await tab.text("#live")
+
+
+@needs_browser
+async def test_a_row_of_another_day_has_its_date_and_time(
+    serve: Callable[..., Any], tab: Tab
+) -> None:
+    await drawn(tab, await serve([Record("old", NOW - 86_400, target="local", reason="simple")]))
+    assert re.search(r"Jan 14,? .*\d:\d\d", await tab.text("#decisions .when"))
+
+
+@needs_browser
+@pytest.mark.parametrize(
+    ("level", "shown_in", "hidden"),
+    [("ok", "#tagline", True), ("warning", "#trouble", False), ("error", "#trouble.error", False)],
+)
+async def test_the_headline_stands_where_its_level_belongs(
+    level: str, shown_in: str, hidden: bool, serve: Callable[..., Any], tab: Tab
+) -> None:
+    said = "Neither side can answer: prompts fail."
+    await drawn(tab, await serve([], headline={"level": level, "text": said}))
+    assert said in await tab.text(shown_in)
+    assert await tab.value("document.querySelector('#trouble').hidden") is hidden
+
+
+@needs_browser
+async def test_bars_have_one_scale_for_all_prompts(serve: Callable[..., Any], tab: Tab) -> None:
+    await drawn(tab, await serve([]))
+    width = "signalTable({0}).querySelectorAll('rect')[0].getAttribute('width')"
+    alone = await tab.value(width.format("{complex_keywords: 10}"))
+    beside = await tab.value(width.format("{complex_keywords: 10, structure: 60}"))
+    assert alone == beside
+
+
+@needs_browser
+@pytest.mark.parametrize(
+    ("evidence", "shown"),
+    [
+        (["prove", "lock"], "prove, lock"),
+        (["in", "z", "t"], "the wording as a whole"),
+        (["in", "prove"], "prove"),
+        ([], "the wording as a whole"),
+    ],
+)
+async def test_points_are_explained_by_words_or_by_the_wording(
+    evidence: list[str], shown: str, serve: Callable[..., Any], tab: Tab
+) -> None:
+    await drawn(tab, await serve([]))
+    one = {"signal": "complex_keywords", "count": "hard_words", "points": 18, "words": evidence}
+    table = f"signalTable({{complex_keywords: 18}}, [{json.dumps(one)}])"
+    assert await tab.value(f"{table}.querySelector('td div').textContent") == shown
+
+
+@needs_browser
+async def test_without_a_cloud_no_prompt_would_go_there(tab: Tab) -> None:
+    async with (
+        running_app(anthropic_api_key=None) as h,
+        on_a_socket(h.app) as address,
+    ):
+        await drawn(tab, address)
+        await tab.value("document.querySelector('#prompt').focus()")
+        await tab.type("Design a lock-free queue in C++ and prove that it is linearizable.")
+        await tab.until("document.querySelector('#verdict .tag.local')")
+        assert "cloud from" not in await tab.text("#verdict")
+        assert "without a cloud" in await tab.text("#verdict")
+
+
+@needs_browser
+async def test_on_a_phone_nothing_overlaps_or_overflows(
+    serve: Callable[..., Any], tab: Tab
+) -> None:
+    await tab.open(await serve(RECORDS), width=390)
+    await tab.until("document.querySelector('#traffic svg')")
+    overflowing = await tab.value(
+        "[...document.querySelectorAll('.pills span, .chips li, .tag')]"
+        ".filter(e => e.getBoundingClientRect().right > innerWidth - 14"
+        " || e.scrollWidth > e.clientWidth + 1).map(e => e.textContent)"
+    )
+    assert overflowing == []
+    for i in range(await tab.value("CLIENTS.length")):
+        await tab.value(f"document.querySelectorAll('#clients input')[{i}].click()")
+        code, button = await tab.value(
+            "['#snippet', '#copy'].map(s => document.querySelector(s).getBoundingClientRect())"
+            ".map(r => ({top: r.top, bottom: r.bottom}))"
+        )
+        assert code["bottom"] <= button["top"] or button["bottom"] <= code["top"]
+
+
+@needs_browser
+@pytest.mark.parametrize(("theme", "dark"), [("light", False), ("dark", True)])
+async def test_the_docs_follow_the_theme(theme: str, dark: bool, tab: Tab) -> None:
+    async with running_app() as h, on_a_socket(h.app) as address:
+        await tab.open(f"{address}docs", theme=theme)
+        await tab.until("document.querySelector('.opblock')")
+        brightness = await tab.value(
+            "getComputedStyle(document.body).backgroundColor.match(/\\d+/g)"
+            ".slice(0, 3).map(Number).reduce((a, b) => a + b)"
+        )
+        transparent = await tab.value(
+            "getComputedStyle(document.body).backgroundColor === 'rgba(0, 0, 0, 0)'"
+        )
+        assert (brightness < 3 * 90 and not transparent) is dark
+        assert all(url.startswith(address) or "data:" in url for url in tab.requests)
