@@ -5,6 +5,7 @@ result is limited twice: by MAX_BODY_MB, and by a ratio to the compressed size.
 """
 
 import asyncio
+import importlib
 import sys
 import zlib
 from collections.abc import Callable
@@ -44,18 +45,16 @@ def _gzip(data: bytes) -> _Decompressor:
 
 def _zstd(data: bytes) -> _Decompressor:
     zstd = _zstd_module()
-    return zstd.ZstdDecompressor(  # type: ignore[no-any-return]
+    decompressor: _Decompressor = zstd.ZstdDecompressor(
         options={zstd.DecompressionParameter.window_log_max: MOST_WINDOW_LOG}
     )
+    return decompressor
 
 
 def _zstd_module() -> Any:
     # Imported late: few callers compress their bodies.
-    if sys.version_info >= (3, 14):
-        from compression import zstd
-    else:
-        from backports import zstd
-    return zstd
+    name = "compression.zstd" if sys.version_info >= (3, 14) else "backports.zstd"
+    return importlib.import_module(name)
 
 
 _DECODERS: Final[dict[str, Callable[[bytes], _Decompressor]]] = {

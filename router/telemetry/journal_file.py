@@ -205,7 +205,9 @@ def _row(r: Record) -> tuple[object, ...]:
 
 def _record(row: tuple[Any, ...]) -> Record:
     values = dict(zip(COLUMNS, row, strict=True))
-    counts = {name: values.pop(name) or 0 for name in COLUMNS if name.endswith("_tokens")}
+    counts: dict[str, Any] = {
+        name: values.pop(name) or 0 for name in COLUMNS if name.endswith("_tokens")
+    }
     known = row[COLUMNS.index("prompt_tokens")] is not None
     for flag in ("stream", "fallback", "forced", "private"):
         values[flag] = bool(values[flag])
