@@ -15,6 +15,7 @@ from typing import Any, Final, NamedTuple
 from router.request import ChatRequest
 from router.scoring import followups
 from router.scoring.lexicon import Lexicon, load
+from router.scoring.reach import Kind, kind_of
 from router.scoring.reading import HEAD, LONG, TAIL, Reading, read
 from router.scoring.turns import Turn, human_turns
 
@@ -91,6 +92,8 @@ class Score:
     """0 to 1: how much there was to go by. No evidence is not the same as easy."""
     tokens: int
     """Estimated size of the human's turn, pasted text included."""
+    kind: Kind = "writing"
+    """What the request takes of a model."""
 
     @property
     def score(self) -> float:
@@ -124,14 +127,16 @@ def score_messages(messages: Sequence[Mapping[str, Any]], tools: object = None) 
     easy = weight.asks_easy
     added = round(followups.points(turn.text, own, weight.n_words, easy, need, lexicon), 2)
     points[CONVERSATION] = added
-    confidence = weight.confidence
+    confidence, kind = weight.confidence, weight.alone.kind
     if added > 0:
         confidence = max(confidence, known)
+        kind = _weigh(_shortened(turns[-2].text), lexicon).alone.kind
     return Score(
         total=round(_clamped(sum(points.values())), 2),
         signals=MappingProxyType(points),
         confidence=round(confidence, 3),
         tokens=turn.tokens,
+        kind=kind,
     )
 
 
@@ -199,9 +204,7 @@ def _need_of(turns: Sequence[Turn], lexicon: Lexicon) -> tuple[float, float]:
     need: float | None = None
     known = 0.0
     for turn in turns:
-        text = turn.text
-        if len(text) > EARLIER_CHARS:
-            text = text[: EARLIER_CHARS * 3 // 4] + "\n\n" + text[-EARLIER_CHARS // 4 :]
+        text = _shortened(turn.text)
         weight = _weigh(text, lexicon)
         total = own = sum(weight.points.values())
         if need is not None:
@@ -214,6 +217,13 @@ def _need_of(turns: Sequence[Turn], lexicon: Lexicon) -> tuple[float, float]:
         )
         known = max(known * followups.FADE, weight.confidence)
     return need or 0.0, known
+
+
+def _shortened(text: str) -> str:
+    """Return what is read again of an earlier turn: its ends, if it is long."""
+    if len(text) <= EARLIER_CHARS:
+        return text
+    return text[: EARLIER_CHARS * 3 // 4] + "\n\n" + text[-EARLIER_CHARS // 4 :]
 
 
 class _Weight(NamedTuple):
@@ -256,6 +266,7 @@ def _weighed(text: str, lexicon: Lexicon) -> _Weight:
         signals=MappingProxyType({**points, CONVERSATION: 0.0}),
         confidence=round(confidence, 3),
         tokens=Turn(text).tokens,
+        kind=kind_of(reading),
     )
     return _Weight(points, reading.n_words, reading.asks_easy, confidence, alone)
 

@@ -1,0 +1,274 @@
+"""What the loaded local model makes of a request, next to the cloud that would answer: in points.
+
+Each model has an ability in each skill, from published figures or estimated from its size (see
+`tools/abilities.py`). A request's kind says which skills it takes, its score how much. The cloud's
+gain is P(cloud solves it) - P(local solves it); scores are made for one pair of models, so the
+row is how much more the cloud gains than it would there:
+
+    points = POINTS_PER_GAIN x (gain of this pair - gain of the reference pair)
+
+Bounded: a gain under LITTLE pushes no request to the cloud, one over PLENTY keeps none here. With
+the reference pair the row is 0 for every request. Pure: weights come from `reach.json`, which
+`tools/train_reach.py` makes; nothing is asked.
+"""
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from functools import cache, lru_cache
+from math import exp, log
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from router.scoring.model_names import ModelName, parse
+from router.scoring.reading import Reading
+
+FILE: Final = Path(__file__).with_name("reach.json")
+SKILLS: Final = ("knowledge", "mathematics", "code", "tools", "languages", "writing")
+Kind = Literal["knowledge", "mathematics", "code", "tools", "languages", "writing"]
+"""What a request takes; named after the skill that counts most in it."""
+Source = Literal["measured", "table", "server", "name"]
+"""Where a model's abilities come from: the user's own prompts, published figures, or its size and
+family as the server or its name tells them."""
+
+POINTS_PER_GAIN: Final = 200.0
+MOST_POINTS: Final = 60.0
+LITTLE: Final = 0.05
+PLENTY: Final = 0.2
+"""Around .15, from where a cloud call is worth its price."""
+BASE_SCORE: Final = 50.0
+SCORE_UNIT: Final = 25.0
+"""A prompt's need grows by `Curve.steep` logits with each 25 points of its score."""
+FEW_BITS: Final = {1: -1.2, 2: -0.5, 3: -0.15}
+"""What a model loses, in logits, when its weights have so few bits. An estimate."""
+LABELS_FOR_HALF: Final = 10
+"""So many labels of a kind count as much as what was known before."""
+MOST_MEASURED: Final = 1.5
+"""Logits by which labels can move an ability at most."""
+
+ASKS: Final = frozenset({"what", "who", "whose", "when", "where", "which", "why"})
+CODE_WORDS: Final = frozenset(
+    {
+        "function", "python", "code", "program", "class", "method", "array", "string", "script",
+        "sql", "query", "java", "javascript", "implement", "algorithm", "regex", "bug", "compile",
+        "lists", "tuple", "tuples", "integer", "integers", "elements", "substring", "dictionary",
+        "arrays", "strings", "loop", "api", "bash", "html", "css", "rust", "typescript", "docker",
+        "table", "tables", "select", "column", "columns", "database", "schema",
+    }
+)  # fmt: skip
+"""Two of these make a request one for code."""
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """How likely a prompt of one kind is solved: logit = slope x (ability - need)."""
+
+    mix: tuple[float, ...]
+    """The share of each skill."""
+    slope: float
+    need: float
+    """The ability that solves half of the prompts with score 50."""
+    steep: float
+
+    def chance(self, ability: float, score: float) -> float:
+        """Return the chance that a model solves a prompt of this score."""
+        need = self.need + self.steep * (score - BASE_SCORE) / SCORE_UNIT
+        return 1 / (1 + exp(-self.slope * (ability - need)))
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """What `reach.json` says. Abilities are logits, one a skill."""
+
+    abilities: Mapping[str, tuple[tuple[float, ...], ...]]
+    """Of each family's models, in the order of the table."""
+    published: Mapping[str, tuple[bool, ...]]
+    """Which of them have figures of their own."""
+    size: Mapping[str, tuple[float, ...]]
+    """`at_8b`: of a model of 8 billion parameters of which no more is known; `per_log_size`."""
+    made_for: Mapping[str, tuple[float, ...]]
+    """What a model gains and loses by what it was made for."""
+    curves: Mapping[str, Curve]
+    reference: tuple[tuple[float, ...], tuple[float, ...]]
+    """Abilities of the local model and the cloud that scores are made for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What a server says of a model; empty and None where it does not."""
+
+    parameters_b: float | None = None
+    active_b: float | None = None
+    quantization: str = ""
+    origin: str = ""
+    """The repository or file that it was loaded from."""
+
+
+NO_FACTS: Final = Facts()
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """A model that is known, and what it can do."""
+
+    model: str
+    family: str
+    """Empty where only the size is known."""
+    parameters_b: float | None
+    active_b: float | None
+    source: Source
+    skills: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """Was a local model's answer to one of the user's prompts good enough?"""
+
+    model: str
+    kind: str
+    score: float
+    """Before the row for the model was added."""
+    good: bool
+
+
+@cache
+def load(path: Path = FILE) -> Weights:
+    """Read the weights."""
+    data: dict[str, Any] = json.loads(path.read_bytes())
+    tuples = {name: tuple(map(tuple, rows)) for name, rows in data["abilities"].items()}
+    local, cloud = data["reference"]
+    return Weights(
+        abilities=tuples,
+        published={name: tuple(map(bool, flags)) for name, flags in data["published"].items()},
+        size={name: tuple(values) for name, values in data["size"].items()},
+        made_for={name: tuple(values) for name, values in data["made_for"].items()},
+        curves={
+            kind: Curve(tuple(c["mix"]), c["slope"], c["need"], c["steep"])
+            for kind, c in data["curves"].items()
+        },
+        reference=(tuple(local), tuple(cloud)),
+    )
+
+
+def kind_of(reading: Reading) -> Kind:
+    """Return the kind of a turn, from what was counted in it anyway."""
+    counts, words = reading.counts, reading.words
+    if counts["fences"] or counts["identifiers"] >= 1.3 or len(words & CODE_WORDS) > 1:
+        return "code"
+    figures = counts["numeric_choices"] + counts["latex"] + counts["maths"]
+    if figures + counts["numbers"] / 2 >= 1.4:
+        return "mathematics"
+    if words and 2 * len(reading.known) < len(words):
+        return "languages"
+    return "knowledge" if counts["questions"] or words & ASKS else "writing"
+
+
+@lru_cache(maxsize=1_000)
+def known(model: str, facts: Facts = NO_FACTS) -> Reach | None:
+    """Return what a model can do; None where nothing about it is known."""
+    name = parse(model)
+    if name.family is None and facts.origin:
+        name = parse(facts.origin)
+    told = facts.parameters_b
+    row = name.row
+    if row is not None and told and row.b and not 0.7 < told / row.b < 1.4:
+        row = None  # it is called like a model that it is not
+    size = told or name.parameters_b
+    weights = load()
+    source: Source = "server" if told else "name"
+    if row is not None:
+        skills = weights.abilities[row.family][row.index]
+        if weights.published[row.family][row.index]:
+            source = "table"
+    elif size is not None or name.family is not None:
+        skills = _estimated(name, size, weights)
+    else:
+        return None
+    bits = parse(facts.quantization).bits or name.bits
+    lost = FEW_BITS.get(bits or 0, 0.0)
+    active = facts.active_b or (name.active_b if row is not None or not told else None)
+    return Reach(
+        model,
+        name.shown,
+        row.b or None if row is not None else size,
+        active or size,
+        source,
+        tuple([ability + lost for ability in skills]),
+    )
+
+
+def _estimated(name: ModelName, size_b: float | None, weights: Weights) -> tuple[float, ...]:
+    """Abilities of a model that is not in the table, from its family's nearest one, or its size."""
+    slope = weights.size["per_log_size"]
+    sized = [row for row in name.family.rows if row.b] if name.family is not None else []
+    if name.family is not None and (sized or size_b is None):
+        near = name.family.default
+        if size_b is not None:
+            wanted = size_b
+            near = min(sized, key=lambda row: abs(log(row.b / wanted)))
+        base = weights.abilities[near.family][near.index]
+        steps = log(size_b / near.b) if size_b and near.b else 0.0
+        own = name.family.made_for
+    else:
+        base, own = weights.size["at_8b"], ""
+        steps = log((size_b or 8) / 8)
+    none = (0.0,) * len(SKILLS)
+    gains = weights.made_for.get(name.made_for, none) if name.made_for != own else none
+    return tuple([b + s * steps + g for b, s, g in zip(base, slope, gains, strict=True)])
+
+
+def gain(kind: Kind, score: float, local: tuple[float, ...], cloud: tuple[float, ...]) -> float:
+    """Return how much more often the cloud solves such a prompt: -1 to 1."""
+    curve = load().curves[kind]
+    return curve.chance(_mixed(cloud, curve), score) - curve.chance(_mixed(local, curve), score)
+
+
+def points(kind: Kind, score: float, local: Reach | None, cloud: Reach | None) -> float:
+    """Return the row of a request with this kind and score; 0 for a local model not known.
+
+    A cloud that is not known counts as the one that scores are made for.
+    """
+    if local is None:
+        return 0.0
+    usual_local, usual_cloud = load().reference
+    here = gain(kind, score, local.skills, cloud.skills if cloud is not None else usual_cloud)
+    return round(points_of(here, gain(kind, score, usual_local, usual_cloud)), 2)
+
+
+def points_of(here: float, usual: float) -> float:
+    """Return the points for the cloud's gain over this local model, and over the reference's."""
+    most = min(POINTS_PER_GAIN * max(here - LITTLE, 0.0), MOST_POINTS)
+    least = max(POINTS_PER_GAIN * min(here - PLENTY, 0.0), -MOST_POINTS)
+    return min(max(POINTS_PER_GAIN * (here - usual), least), most)
+
+
+def _mixed(skills: tuple[float, ...], curve: Curve) -> float:
+    return sum([share * ability for share, ability in zip(curve.mix, skills, strict=True)])
+
+
+def with_labels(reach: Reach, labels: Iterable[Label], cloud: Reach | None) -> Reach:
+    """Return the model with its abilities moved by how good its answers were, kind by kind.
+
+    A few labels move them a little: they are shrunk towards what was known before.
+    """
+    reference_cloud = load().reference[1]
+    against = cloud.skills if cloud is not None else reference_cloud
+    by_kind: dict[str, list[Label]] = {}
+    for label in labels:
+        if label.kind in load().curves:
+            by_kind.setdefault(label.kind, []).append(label)
+    skills = list(reach.skills)
+    for kind, seen in by_kind.items():
+        curve = load().curves[kind]
+        ability = _mixed(reach.skills, curve)
+        better = [curve.chance(_mixed(against, curve), one.score) for one in seen]
+        alone = [curve.chance(ability, one.score) for one in seen]
+        # A good answer is one that the cloud would not have bettered.
+        expected = sum([1 - max(b - a, 0) for b, a in zip(better, alone, strict=True)])
+        per_logit = sum([curve.slope * a * (1 - a) for a in alone]) or 1.0
+        trust = len(seen) / (len(seen) + LABELS_FOR_HALF)
+        moved = trust * (sum(one.good for one in seen) - expected) / per_logit
+        moved = min(max(moved, -MOST_MEASURED), MOST_MEASURED)
+        for i, share in enumerate(curve.mix):
+            skills[i] += moved * share
+    return replace(reach, source="measured", skills=tuple(skills)) if by_kind else reach
