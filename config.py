@@ -10,6 +10,7 @@ group, and the text below a field is its meaning.
 
 import base64
 import json
+import math
 import os
 import re
 import sys
@@ -138,6 +139,12 @@ class Settings(BaseSettings):
     """Scores (0 to 100) at or above it go to the cloud."""
     max_local_tokens: Annotated[int, Field(ge=1, examples=[3000])] = 3000
     """A prompt (your turn, with what you paste) of more tokens goes to the cloud."""
+    local_reach: Annotated[
+        Literal["auto"] | Annotated[float, Field(ge=-100, le=100)], Field(examples=["auto"])
+    ] = "auto"
+    """What the local model that is loaded adds to a score: `auto`, or points. 0: nothing."""
+    local_patience_s: Annotated[float, Field(ge=0, le=86_400, examples=[60])] = 60
+    """Seconds after which a prompt goes to the cloud if the first word would take longer. 0: never."""
     unsure_target: Literal["local", "cloud"] = "local"
     """`local` or `cloud`: where prompts go that give the score nothing to go by."""
     commit_hold_s: Annotated[float, Field(ge=0, le=600, examples=[8])] = 8
@@ -217,6 +224,19 @@ class Settings(BaseSettings):
                 raise ValueError("a key, on one line")
             return value or None
         return value
+
+    @field_validator("local_reach", mode="before")
+    @classmethod
+    def _points(cls, value: Any) -> Any:
+        if value == "auto":
+            return value
+        try:
+            points = float(value)
+        except (TypeError, ValueError):
+            points = math.nan
+        if not -100 <= points <= 100:
+            raise ValueError("auto, or points from -100 to 100")
+        return points
 
     @field_validator("prices", mode="before")
     @classmethod

@@ -276,6 +276,7 @@ async def test_classify_shows_the_decision_without_calling_a_model(sides: Sides)
         "structure",
         "reasoning_cues",
         "conversation",
+        "local_model",
     }
     assert body["score"] == pytest.approx(min(100, max(0, sum(body["signals"].values()))), abs=0.5)
     words = {word for reason in body["evidence"] for word in reason["words"]}

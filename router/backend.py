@@ -41,6 +41,12 @@ class Model:
     tools: bool | None = None
     parallel: int | None = None
     """Requests it can work on at a time."""
+    parameters_b: float | None = None
+    """Size, in billions of parameters."""
+    quantization: str = ""
+    """As the server writes it: "Q4_K_M", "4bit"; empty where it does not say."""
+    origin: str = ""
+    """The repository or file that it was loaded from, where `id` is only what it is called."""
 
     @property
     def room_tokens(self) -> int | None:

@@ -18,6 +18,7 @@ from router.local_client import LocalBackend
 from router.privacy.redact import redact
 from router.privacy.scanner import PrivacyScanner
 from router.router import Router
+from router.sides.ability import Ability
 from router.sides.seat import Seat
 from router.telemetry.journal import Journal, journal_path
 from router.telemetry.ledger import Ledger
@@ -163,6 +164,7 @@ def build_router(settings: Settings, spent_today_usd: Callable[[], float] = floa
             settings.cold_local,
         ),
         scanner=scanner,
+        ability=Ability(settings.local_reach),
         hold_s=settings.commit_hold_s,
         first_byte_s=settings.first_byte_timeout_s,
         budget_spent=broke,

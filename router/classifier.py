@@ -1,5 +1,7 @@
 """How much model a request needs: 0 to 100 points, from five signals and the conversation.
 
+A further row is added where the models are known: see `scoring/reach.py`.
+
 The points come from `lexicon.json`: which words and counts go with prompts that small models fail,
 learned from measured answers. Here is only how they add up. Pure: the same messages give the same
 score, whatever system prompt, tools or tool results stand around them.
@@ -78,6 +80,8 @@ SIGNALS: Final = (
 
 CONVERSATION: Final = "conversation"
 """The row beside the five: what a short turn inherits from the turns before it."""
+LOCAL_MODEL: Final = "local_model"
+"""A further row, where the models are known: what the loaded one makes of such a request."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +91,7 @@ class Score:
     total: float
     """0 to 100: the signals' sum, clamped."""
     signals: Mapping[str, float]
-    """Points of the five signals and of the conversation."""
+    """Points of the five signals, of the conversation, and of the local model once it is known."""
     confidence: float
     """0 to 1: how much there was to go by. No evidence is not the same as easy."""
     tokens: int
@@ -103,6 +107,15 @@ class Score:
     def unsure(self) -> bool:
         """Was there nothing to go by?"""
         return self.confidence < UNSURE_BELOW
+
+    def of_kind(self, kind: Kind) -> "Score":
+        """Return the score of a request of another kind."""
+        return replace(self, kind=kind)
+
+    def with_local_model(self, points: float) -> "Score":
+        """Return the score with the row of the local model."""
+        signals = MappingProxyType({**self.signals, LOCAL_MODEL: points})
+        return replace(self, total=round(_clamped(self.total + points), 2), signals=signals)
 
 
 def score(request: ChatRequest) -> Score:

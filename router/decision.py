@@ -8,6 +8,7 @@ from typing import Final, Literal, get_args
 from router.backend import Model, Status, Target
 from router.classifier import Score
 from router.errors import BackendUnfit, NoBackend, Private
+from router.scoring.reach import Reach
 
 Reason = Literal[
     "private",
@@ -114,6 +115,8 @@ class Ask:
     """What a decision reads of a request."""
 
     score: Score
+    reach: Reach | None = None
+    """What the local model can do; None where that is not known."""
     size_tokens: int = 0
     """Everything the caller sends."""
     max_tokens: int | None = None

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
 
-from router.backend import Status, Target
+from router.backend import Model, Status, Target
 from router.call import Call
 from router.classifier import score
 from router.decision import Ask, Decision, Policy, Side, decide
@@ -14,6 +14,7 @@ from router.errors import InvalidRequest
 from router.privacy.scanner import PrivacyScanner
 from router.request import ChatRequest, has_images, outgoing, size_tokens
 from router.scoring.background import background_kind
+from router.sides.ability import Ability
 from router.sides.conversations import Conversations, in_tool_loop, prefixes_of
 from router.sides.seat import Seat
 
@@ -39,6 +40,7 @@ class Router:
         *,
         policy: Policy,
         scanner: PrivacyScanner | None,
+        ability: Ability | None = None,
         hold_s: float = 8,
         first_byte_s: float = 300,
         budget_spent: Callable[[], bool] = lambda: False,
@@ -47,6 +49,7 @@ class Router:
         """`local` is the user's own server; `embedded` stands in for it while it is down and no
         cloud is configured; `cloud` is None without a key."""
         self.policy = policy
+        self.ability = ability or Ability()
         self.seats = {seat.name: seat for seat in (local, cloud, embedded) if seat is not None}
         self.local = local
         self.cloud = cloud
@@ -65,12 +68,26 @@ class Router:
         Raises InvalidRequest on any other `force`, and what decision.decide() raises.
         """
         local, cloud = await self.sides()
-        ask = await self._ask(request, force, local, cloud)
+        ask = self._ask(request, force, local, cloud)
         if ask.force == "local" and self._is_embedded(ask.force_model):
             local = await self._embedded_side()
         if self._is_stand_in(local):
             ask = replace(ask, force_model="")  # it has only one
         return decide(ask, local, cloud, self.policy, broke=self._budget_spent())
+
+    def what_if(self, request: ChatRequest, local_model: str, cloud_model: str) -> Decision:
+        """Choose the candidates as if these models were there; no server is asked.
+
+        An empty name means the one that is set. Raises what decision.decide() raises.
+        """
+        server = self.local.server
+        local_model = local_model or (server.model if server is not None else "")
+        seen = self.cloud.watch.last if self.cloud is not None else None
+        if not cloud_model and seen is not None and seen.model is not None:
+            cloud_model = seen.model.id
+        local = Side("local", self.local.name, _supposed(local_model))
+        cloud = Side("cloud", self.cloud.name if self.cloud else "cloud", _supposed(cloud_model))
+        return decide(self._ask(request, None, local, cloud), local, cloud, self.policy)
 
     def call(self, request: ChatRequest, decision: Decision) -> "Call":
         """Return the call that carries a decision out; use it with `async with`."""
@@ -116,7 +133,7 @@ class Router:
     def _is_stand_in(self, side: Side) -> bool:
         return self.embedded is not None and side.backend == self.embedded.name
 
-    async def _ask(self, request: ChatRequest, force: str | None, local: Side, cloud: Side) -> Ask:
+    def _ask(self, request: ChatRequest, force: str | None, local: Side, cloud: Side) -> Ask:
         target, model = self._forced(request, force, local, cloud)
         conversation = prefixes_of(request)
         memory = self._conversations.recall(conversation)
@@ -125,12 +142,15 @@ class Router:
             private = self._scanner.scan_pieces(outgoing(request))
             if private is not None:
                 log.info("private: %s; this conversation stays on this machine", private)
+        models = (local.status.model, cloud.status.model)
+        has_tools = bool(request.tools)
         return Ask(
-            score(request),
+            self.ability.applied(score(request), *models, has_tools=has_tools),
+            self.ability.reach(*models),
             size_tokens(request),
             request.max_tokens,
             has_images=has_images(request),
-            has_tools=bool(request.tools),
+            has_tools=has_tools,
             force=target,
             force_model=model,
             private=private,
@@ -189,3 +209,9 @@ class Router:
             private=ask.private,
         )
         self._conversations.remember(ask.conversation, memory)
+
+
+def _supposed(model: str) -> Status:
+    """Return the status of a side whose model is there and can do everything."""
+    known = Model(model, loaded=True)
+    return Status("ready", known, (known,)) if model else Status("unconfigured")

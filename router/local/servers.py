@@ -17,6 +17,7 @@ from router.backend import Model
 
 _EMBEDDING_NAME: Final = re.compile(r"embed|rerank|(?:^|[-/_])(?:bge|gte|e5)[-_]", re.IGNORECASE)
 _STEP_TOKENS: Final = 4096
+_SIZE: Final = re.compile(r"(?:(\d+)x)?(\d+(?:\.\d+)?)\s?([BMbm])\b")
 
 Json = Mapping[str, Any]
 
@@ -49,6 +50,8 @@ def _lmstudio_entries(item: Json) -> list[ListedModel]:
         max_context_tokens=_number(item, "max_context_length"),
         vision=_flag(can, "vision"),
         tools=_flag(can, "trained_for_tool_use"),
+        parameters_b=_billions(item.get("params_string")),
+        quantization=_text(_object(item, "quantization"), "name"),
     )
     instances = []
     for instance in _objects(item, "loaded_instances") or []:
@@ -88,6 +91,7 @@ def lmstudio_v0(body: object) -> list[ListedModel] | None:
             max_context_tokens=_number(item, "max_context_length"),
             vision=item.get("type") == "vlm",
             tools="tool_use" in can if isinstance(can, list) else None,
+            quantization=_text(item, "quantization"),
         )
         entries.append(ListedModel(model, chat=item.get("type") != "embeddings"))
     return entries
@@ -118,6 +122,7 @@ def _openai_entry(item: Json) -> ListedModel:
         loaded=None if context is None else True,
         context_tokens=context,
         max_context_tokens=context,
+        origin=root if (root := _text(item, "root")) != name else "",
     )
     return ListedModel(model, chat=not _EMBEDDING_NAME.search(name))
 
@@ -135,6 +140,8 @@ def _llamacpp_entry(item: Json) -> ListedModel:
         context_tokens=_number(meta, "n_ctx"),
         max_context_tokens=_number(meta, "n_ctx_train"),
         vision="image" in takes if isinstance(takes, list) else None,
+        parameters_b=_in_billions(_number(meta, "n_params")),
+        quantization=_text(meta, "ftype"),
     )
     chat = "text" in gives if isinstance(gives, list) else True
     names = tuple(map(str, aliases)) if isinstance(aliases, list) else ()
@@ -153,6 +160,8 @@ def with_llamacpp_props(model: Model, body: object) -> Model:
         vision=model.vision if vision is None else vision,
         tools=_flag(_object(props, "chat_template_caps"), "supports_tool_calls"),
         parallel=_number(props, "total_slots"),
+        quantization=model.quantization or _text(props, "model_ftype"),
+        origin=_text(props, "model_path"),
     )
 
 
@@ -166,8 +175,15 @@ def ollama(tags: object, running: object) -> list[ListedModel] | None:
     for item in items:
         if not isinstance(name := item.get("name"), str):
             return None
-        family = str(_object(item, "details").get("family"))
-        model = Model(name, loaded=name in contexts, context_tokens=contexts.get(name))
+        details = _object(item, "details")
+        family = str(details.get("family"))
+        model = Model(
+            name,
+            loaded=name in contexts,
+            context_tokens=contexts.get(name),
+            parameters_b=_billions(details.get("parameter_size")),
+            quantization=_text(details, "quantization_level"),
+        )
         chat = not (_EMBEDDING_NAME.search(name) or "bert" in family)
         entries.append(ListedModel(model, (name.removesuffix(":latest"),), chat))
     return entries
@@ -177,12 +193,15 @@ def with_ollama_show(model: Model, body: object) -> tuple[Model, bool]:
     """Return the model with the details of `POST /api/show` of Ollama, and whether it chats."""
     show: Json = body if isinstance(body, dict) else {}
     info = _object(show, "model_info")
-    longest = _number(info, f"{info.get('general.architecture')}.context_length")
+    known = replace(
+        model,
+        max_context_tokens=_number(info, f"{info.get('general.architecture')}.context_length"),
+        parameters_b=_in_billions(_number(info, "general.parameter_count")) or model.parameters_b,
+    )
     can = show.get("capabilities")
     if not isinstance(can, list):
-        return replace(model, max_context_tokens=longest), True
-    known = replace(model, max_context_tokens=longest, vision="vision" in can, tools="tools" in can)
-    return known, "completion" in can
+        return known, True
+    return replace(known, vision="vision" in can, tools="tools" in can), "completion" in can
 
 
 def fix_command(server: str, model: Model, need_tokens: int) -> str:
@@ -229,3 +248,21 @@ def _number(body: Json, name: str) -> int | None:
 def _flag(body: Json, name: str) -> bool | None:
     value = body.get(name)
     return value if isinstance(value, bool) else None
+
+
+def _text(body: Json, name: str) -> str:
+    value = body.get(name)
+    return value if isinstance(value, str) else ""
+
+
+def _in_billions(count: int | None) -> float | None:
+    return None if count is None else round(count / 1e9, 3)
+
+
+def _billions(size: object) -> float | None:
+    """Read a size as servers write it for people: "32B", "4.3B", "135M", "8x7B"."""
+    found = _SIZE.search(size) if isinstance(size, str) else None
+    if found is None:
+        return None
+    number = int(found[1] or 1) * float(found[2])
+    return number / 1000 if found[3] in "Mm" else number

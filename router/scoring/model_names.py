@@ -18,6 +18,8 @@ TABLE: Final = Path(__file__).with_name("models.toml")
 LONGEST_NAME: Final = 200
 SAME_SIZE: Final = 1.3
 """A size in a name and one in the table that differ by no more than this factor are the same."""
+MANY_SIZES: Final = 3.2
+"""A family whose largest model has so many times the parameters of its smallest needs a size."""
 EXPERTS_SHARE: Final = 0.83
 """Experts have layers in common: 8x7B is 47B."""
 
@@ -184,9 +186,8 @@ def _read(text: str) -> ModelName:
         row = None
     if not family.name:  # it stands for many of different sizes
         row = None
-    size = row or (family.default if parameters is None and family.name else None)
-    if size is not None and size.b:
-        parameters, active = size.b, size.active_b
+    if row is not None and row.b:
+        parameters, active = row.b, row.active_b
     return ModelName(
         family,
         row,
@@ -262,9 +263,17 @@ def _choose(family: Family, key: str, parameters: float | None) -> Row | None:
         return len(row.word), -off, row is family.default
 
     best = max(able, key=fits)
-    if parameters is None and best.word not in key:
-        return family.default
-    return best
+    if parameters is not None or (best.word and best.word in key):
+        return best
+    return None if _is_vague(family, key) else family.default
+
+
+def _is_vague(family: Family, key: str) -> bool:
+    """Could a name without a size be any of many models: "qwen", "llama"?"""
+    sizes = [row.b for row in family.rows]
+    return (
+        not family.cloud and not any(map(str.isdigit, key)) and max(sizes) > MANY_SIZES * min(sizes)
+    )
 
 
 def _apart(one: float, other: float) -> float:

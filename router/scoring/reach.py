@@ -180,7 +180,7 @@ def known(model: str, facts: Facts = NO_FACTS) -> Reach | None:
         skills = weights.abilities[row.family][row.index]
         if weights.published[row.family][row.index]:
             source = "table"
-    elif size is not None or name.family is not None:
+    elif size is not None:
         skills = _estimated(name, size, weights)
     else:
         return None
@@ -197,24 +197,20 @@ def known(model: str, facts: Facts = NO_FACTS) -> Reach | None:
     )
 
 
-def _estimated(name: ModelName, size_b: float | None, weights: Weights) -> tuple[float, ...]:
+def _estimated(name: ModelName, size_b: float, weights: Weights) -> tuple[float, ...]:
     """Abilities of a model that is not in the table, from its family's nearest one, or its size."""
-    slope = weights.size["per_log_size"]
     sized = [row for row in name.family.rows if row.b] if name.family is not None else []
-    if name.family is not None and (sized or size_b is None):
-        near = name.family.default
-        if size_b is not None:
-            wanted = size_b
-            near = min(sized, key=lambda row: abs(log(row.b / wanted)))
-        base = weights.abilities[near.family][near.index]
-        steps = log(size_b / near.b) if size_b and near.b else 0.0
+    if name.family is not None and sized:
+        near = min(sized, key=lambda row: abs(log(row.b / size_b)))
+        base, base_b = weights.abilities[near.family][near.index], near.b
         own = name.family.made_for
     else:
-        base, own = weights.size["at_8b"], ""
-        steps = log((size_b or 8) / 8)
+        base, base_b, own = weights.size["at_8b"], 8.0, ""
+    steps = log(size_b / base_b)
     none = (0.0,) * len(SKILLS)
     gains = weights.made_for.get(name.made_for, none) if name.made_for != own else none
-    return tuple([b + s * steps + g for b, s, g in zip(base, slope, gains, strict=True)])
+    slopes = weights.size["per_log_size"]
+    return tuple([b + s * steps + g for b, s, g in zip(base, slopes, gains, strict=True)])
 
 
 def gain(kind: Kind, score: float, local: tuple[float, ...], cloud: tuple[float, ...]) -> float:

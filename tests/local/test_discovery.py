@@ -68,6 +68,8 @@ QWEN = Model(
     vision=False,
     tools=True,
     parallel=4,
+    parameters_b=32,
+    quantization="Q4_K_M",
 )
 
 
@@ -90,7 +92,13 @@ async def test_a_model_that_must_first_be_loaded_is_cold() -> None:
     status = await Server("lmstudio").look("openai/gpt-oss-20b")
     assert status.state == "cold"
     assert status.model == Model(
-        "openai/gpt-oss-20b", loaded=False, max_context_tokens=131072, vision=False, tools=True
+        "openai/gpt-oss-20b",
+        loaded=False,
+        max_context_tokens=131072,
+        vision=False,
+        tools=True,
+        parameters_b=20,
+        quantization="Q4_K_M",
     )
     assert "is not loaded" in status.detail
 
@@ -190,7 +198,7 @@ async def test_a_server_with_embedding_models_only_says_what_to_do() -> None:
 
 async def test_an_older_lmstudio_is_asked_the_older_way() -> None:
     status = await Server("lmstudio-v0").look("qwen2.5-32b-instruct")
-    expected = replace(QWEN, context_tokens=8192, parallel=None)
+    expected = replace(QWEN, context_tokens=8192, parallel=None, parameters_b=None)
     assert (status.state, status.server, status.model) == ("ready", "lmstudio", expected)
     status = await Server("lmstudio-v0").look("qwen2-vl-7b-instruct")
     assert status.state == "cold"
@@ -209,6 +217,9 @@ async def test_llamacpp_tells_context_slots_and_modalities() -> None:
         vision=False,
         tools=False,
         parallel=2,
+        parameters_b=0.135,
+        quantization="Q4_1",
+        origin="/models/SmolLM2-135M-Instruct.Q4_1.gguf",
     )
 
 
@@ -270,11 +281,19 @@ async def test_ollama_tells_what_is_in_memory_and_what_models_can_do() -> None:
         max_context_tokens=131072,
         vision=True,
         tools=False,
+        parameters_b=4.3,
+        quantization="Q4_K_M",
     )
     status = await Server("ollama").look("qwen2.5:32b")
     assert status.state == "cold"
     assert status.model == Model(
-        "qwen2.5:32b", loaded=False, max_context_tokens=32768, vision=False, tools=True
+        "qwen2.5:32b",
+        loaded=False,
+        max_context_tokens=32768,
+        vision=False,
+        tools=True,
+        parameters_b=32.8,
+        quantization="Q4_K_M",
     )
     assert [model.id for model in status.models] == ["qwen2.5:32b", "gemma3:latest"]
 
@@ -285,6 +304,38 @@ async def test_an_ollama_model_that_only_embeds_by_its_own_account_does_not_chat
     status = await server.look("gemma3")
     assert status.model is not None
     assert status.model.id == "qwen2.5:32b"
+
+
+async def test_a_vllm_model_with_a_name_of_its_own_tells_what_it_was_loaded_from() -> None:
+    server = Server("vllm")
+    body = server.json("GET /v1/models")
+    body["data"][0]["id"] = "assistant"
+    server.replace("GET /v1/models", body)
+    status = await server.look("assistant")
+    assert status.model is not None
+    assert (status.model.id, status.model.origin) == ("assistant", "Qwen/Qwen2.5-32B-Instruct")
+
+
+@pytest.mark.parametrize(
+    ("written", "billions"),
+    [
+        ("32B", 32),
+        ("4.3B", 4.3),
+        ("135M", 0.135),
+        ("8x7B", 56),
+        ("", None),
+        (7, None),
+        ("big", None),
+    ],
+)
+async def test_a_size_is_read_as_servers_write_it(written: object, billions: float | None) -> None:
+    server = Server("lmstudio")
+    body = server.json("GET /api/v1/models")
+    body["models"][0]["params_string"] = written
+    server.replace("GET /api/v1/models", body)
+    status = await server.look("qwen2.5-32b-instruct")
+    assert status.model is not None
+    assert status.model.parameters_b == billions
 
 
 async def test_vllm_tells_its_context() -> None:
@@ -596,7 +647,9 @@ async def test_a_real_llamacpp_server_is_understood() -> None:
     await backend.aclose()
     await server.aclose()
     assert (status.state, status.server) == ("ready", "llama.cpp")
-    assert status.model == Model(
+    assert status.model is not None
+    assert status.model.origin.endswith(".gguf")
+    assert replace(status.model, origin="") == Model(
         server.model_id,
         loaded=True,
         context_tokens=4096,
@@ -604,4 +657,6 @@ async def test_a_real_llamacpp_server_is_understood() -> None:
         vision=False,
         tools=False,
         parallel=2,
+        parameters_b=0.135,
+        quantization="Q4_1",
     )

@@ -316,7 +316,7 @@ NAMES = [
     ("falcon3:7b", "falcon-3", 7.5, "", False),
     ("vicuna:33b", "vicuna", 33.0, "", True),
     ("dolphin-mixtral:8x7b", "dolphin", 46.7, "", True),
-    ("dolphin-mistral", "dolphin", 7.2, "", True),
+    ("dolphin-mistral", "dolphin", None, "", True),
     ("dolphin3", "dolphin", 7.2, "", True),
     ("nous-hermes2:10.7b", "hermes-2", 10.7, "", True),
     ("hermes3:8b", "hermes-3", 8.0, "", True),
