@@ -144,7 +144,7 @@ class Settings(BaseSettings):
     ] = "auto"
     """What the local model that is loaded adds to a score: `auto`, or points. 0: nothing."""
     local_patience_s: Annotated[float, Field(ge=0, le=86_400, examples=[60])] = 60
-    """Seconds after which a prompt goes to the cloud if the first word would take longer. 0: never."""
+    """Seconds: where a local first word would take longer, the cloud answers. 0: any time."""
     unsure_target: Literal["local", "cloud"] = "local"
     """`local` or `cloud`: where prompts go that give the score nothing to go by."""
     commit_hold_s: Annotated[float, Field(ge=0, le=600, examples=[8])] = 8

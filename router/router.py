@@ -82,9 +82,10 @@ class Router:
         """
         server = self.local.server
         local_model = local_model or (server.model if server is not None else "")
-        seen = self.cloud.watch.last if self.cloud is not None else None
-        if not cloud_model and seen is not None and seen.model is not None:
-            cloud_model = seen.model.id
+        if not cloud_model and self.cloud is not None:
+            seen = self.cloud.watch.last
+            known = seen.model if seen is not None else None
+            cloud_model = known.id if known is not None else self.cloud.name
         local = Side("local", self.local.name, _supposed(local_model))
         cloud = Side("cloud", self.cloud.name if self.cloud else "cloud", _supposed(cloud_model))
         return decide(self._ask(request, None, local, cloud), local, cloud, self.policy)

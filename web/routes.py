@@ -79,10 +79,14 @@ class Routes:
             if not isinstance(body.get("prompt"), str):
                 raise InvalidRequest("Send `prompt`, a string, or `messages`.", param="prompt")
             body = {**body, "messages": [{"role": "user", "content": body["prompt"]}]}
+        local, cloud = (_supposed_model(body, f"{side}_model") for side in ("local", "cloud"))
         chat = ChatRequest(checked(body))
         outcome: Decision | RouterError
         try:
-            outcome = await self._router.decide(chat, request.headers.get("x-force-route"))
+            if local or cloud:
+                outcome = self._router.what_if(chat, local, cloud)
+            else:
+                outcome = await self._router.decide(chat, request.headers.get("x-force-route"))
         except (NoBackend, BackendUnfit, Private) as error:
             outcome = error
         return JSONResponse(views.classified(chat, outcome, self._router.policy))
@@ -139,6 +143,14 @@ class Routes:
 def _html(page: tuple[bytes, Mapping[str, str]]) -> Response:
     content, headers = page
     return Response(content, headers=headers)
+
+
+def _supposed_model(body: dict[str, Any], field: str) -> str:
+    """Return the name of a model that is to be taken as there, or ""."""
+    name = body.get(field)
+    if name is not None and not isinstance(name, str):
+        raise InvalidRequest(f"`{field}` must be the name of a model.", param=field)
+    return name or ""
 
 
 def _public(settings: Settings) -> dict[str, Any]:

@@ -3,12 +3,13 @@
 from typing import Any
 
 from router.backend import Model
-from router.classifier import explain
+from router.classifier import LOCAL_MODEL, Score, explain
 from router.classifier import score as score_of
 from router.decision import Decision, Policy, Side
 from router.errors import RouterError
 from router.request import ChatRequest
 from router.router import Router
+from router.scoring.reach import Reach
 from web.headline import headline
 
 Json = dict[str, Any]
@@ -101,6 +102,8 @@ def classified(request: ChatRequest, outcome: Decision | RouterError, policy: Po
             {"signal": e.signal, "count": e.count, "points": round(e.points, 1), "words": e.words}
             for e in explain(request)
         ],
+        "kind": score.kind,
+        "reach": _reach(decided.ask.reach, score) if decided else None,
         "tokens": score.tokens,
         "confidence": round(score.confidence, 2),
         "gates": list(decided.gates) if decided else [],
@@ -111,6 +114,20 @@ def classified(request: ChatRequest, outcome: Decision | RouterError, policy: Po
             for c in (decided.candidates if decided else ())
         ],
         "would_fall_back": decided is not None and decided.would_fall_back,
+    }
+
+
+def _reach(reach: Reach | None, score: Score) -> Json | None:
+    """What is known of the local model, and what it adds to this score. Sizes in billions."""
+    if reach is None:
+        return None
+    return {
+        "model": reach.model,
+        "family": reach.family or None,
+        "parameters_b": reach.parameters_b,
+        "active_b": reach.active_b,
+        "source": reach.source,
+        "points": round(score.signals.get(LOCAL_MODEL, 0.0), 1),
     }
 
 

@@ -30,7 +30,7 @@ async def test_an_answer_is_recorded_with_everything_that_explains_it(stream: bo
     assert (record.target, record.backend, record.model) == ("local", "local", "local-model")
     assert (record.reason, record.outcome, record.status) == ("simple", "done", 200)
     assert record.score == pytest.approx(max(0.0, sum(record.signals.values())), abs=0.1)
-    assert len(record.signals) == 6
+    assert len(record.signals) == 7
     assert (record.asked_model, record.user_agent, record.stream) == ("auto", "curl/8", stream)
     assert record.usage is not None
     assert (record.usage.prompt_tokens, record.usage.completion_tokens) == (7, 5)

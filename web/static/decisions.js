@@ -136,8 +136,12 @@ function showVerdict(d) {
   put(box,
     el("div", { class: "verdict" }, el("b", {}, String(Math.round(d.score))), el("span", { class: `tag ${d.target}` }, d.target),
       el("span", {}, why(d)), el("span", { class: "dim small" }, [d.model, `${whole.format(d.tokens)} tokens`, ...also].join(" · "))),
-    remedy(d) && el("p", { class: "small" }, remedy(d)), gauge(d.score, d.threshold), signalTable(d.signals, d.evidence, d.tokens));
+    remedy(d) && el("p", { class: "small" }, remedy(d)), gauge(d.score, d.threshold), signalTable(d.signals, [...d.evidence, ...reach(d)], d.tokens));
   $("spoken").textContent = `Score ${Math.round(d.score)}: it ${SPEECH[d.target]}. ${why(d)}`;
+}
+// What the row for the local model is about.
+function reach(d) {
+  return d.reach ? [{ signal: "local_model", points: d.reach.points, words: [d.reach.family || d.reach.model, d.kind].filter(Boolean) }] : [];
 }
 async function classify() {
   const prompt = $("prompt").value;
@@ -145,11 +149,12 @@ async function classify() {
   if (!prompt.trim()) { showVerdict(null); return; }
   asking = new AbortController();
   try {
-    showVerdict(await ask("/classify", { method: "POST", body: JSON.stringify({ prompt }), signal: asking.signal }));
+    showVerdict(await ask("/classify", { method: "POST", body: JSON.stringify({ prompt, local_model: $("supposed").value || undefined }), signal: asking.signal }));
   } catch (error) {
     if (error.name === "AbortError") return;
     $("verdict").className = "none";
     $("verdict").replaceChildren(el("p", { class: "dim" }, error.message));
   }
 }
+$("supposed").addEventListener("change", classify);
 $("prompt").addEventListener("input", () => { clearTimeout(typing); typing = setTimeout(classify, 120); });

@@ -35,7 +35,7 @@ const STATES = { ready: "Ready", cold: "Up, model not loaded", locked: "Key refu
 // What a signal measures where no single word explains its points.
 const GENERAL = {
   complex_keywords: "the wording as a whole", simple_keywords: "the wording as a whole",
-  reasoning_cues: "the wording as a whole", structure: "its form", conversation: "the turns before it",
+  reasoning_cues: "the wording as a whole", structure: "its form", conversation: "the turns before it", local_model: "the model that is loaded",
 };
 const signalName = name => name.replaceAll("_", " ");
 const REASONS = {
@@ -47,6 +47,7 @@ const REASONS = {
   context: "It does not fit into the context that the local model has loaded.",
   too_long: "The prompt is longer than MAX_LOCAL_TOKENS.",
   budget: "Today’s cloud budget is spent.",
+  slow: "The first word would take longer than LOCAL_PATIENCE_S on the local side.",
   local_cold: "The local model must first be loaded.",
   local_busy: "The local queue is full.",
   inherited: "It is a follow-up, so it goes where the conversation went.",
