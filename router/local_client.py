@@ -32,10 +32,10 @@ from router.backend import (
 )
 from router.errors import BackendError
 from router.events import Event, Usage
+from router.http.answer import Answer, HttpError
+from router.http.client import HttpClient
 from router.local.discovery import Discovery
 from router.local.errors import FAILED, LocalErrors, read_refusal
-from router.local.http.answer import Answer, HttpError
-from router.local.http.client import HttpClient
 from router.local.native import as_it_came
 from router.local.other_routes import OtherRoutes
 from router.local.quirks import adapted, check_fit

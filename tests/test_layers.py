@@ -18,7 +18,7 @@ LAYERS = (
     ("router.sides", "router.embedded", "router.local_client", "router.cloud_client",
      "router.decision"),
     ("router.answers", "router.local", "router.clouds", "router.classifier", "router.state"),
-    ("router.wire", "router.scoring", "router.backend"),
+    ("router.wire", "router.scoring", "router.backend", "router.http"),
     ("router.request", "router.events", "router.errors", "router.deadlines", "router.privacy",
      "config", "env_file", "launch"),
 )  # fmt: skip

@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import replace
 from typing import Final
 from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 from router.backend import TimeLimits
 from router.deadlines import within
@@ -63,6 +64,18 @@ def _is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
+
+
+def has_proxy(base_url: str) -> bool:
+    """Return whether requests to this address go through a proxy of the environment."""
+    try:
+        parts = urlsplit(base_url)
+        host = parts.hostname or ""
+    except ValueError:  # not an address: the client reports that
+        return False
+    proxies = getproxies()
+    known = parts.scheme in proxies or "all" in proxies
+    return known and may_use_proxy(base_url) and not proxy_bypass(host)
 
 
 async def paced(

@@ -1,8 +1,8 @@
 """ClaudeBackend: Anthropic's Messages API through the anthropic SDK.
 
-The SDK sends the request (keys, address, proxies, errors) with its aiohttp transport. The answer
-is read as raw bytes, because the SDK's typed events take four times the CPU of the rest of the
-route.
+The SDK gives the headers (keys, versions), and `direct.py` sends the request. Behind a proxy the
+SDK sends it with its aiohttp transport. The answer is read as raw bytes, because the SDK's typed
+events take four times the CPU of the rest of the route.
 """
 
 import asyncio
@@ -22,12 +22,14 @@ from router.clouds.calls import (
     connection_errors,
     connection_failure,
     for_whole,
+    has_proxy,
     may_use_proxy,
     paced,
     too_slow,
     was_stale,
 )
 from router.clouds.claude_models import ClaudeModels
+from router.clouds.direct import DirectClient, Refused
 from router.clouds.thought_signatures import Vault
 from router.deadlines import within
 from router.errors import (
@@ -40,6 +42,7 @@ from router.errors import (
     BackendUnreachable,
 )
 from router.events import Event, ToolCallStart, Usage
+from router.http.client import header_lines
 from router.privacy.redact import redact
 from router.request import ChatRequest
 from router.wire import sse
@@ -89,6 +92,8 @@ class ClaudeBackend:
         self._vault = Vault() if vault is None else vault
         self._models = ClaudeModels(model, self._get, clock, AbilityCache(ability_file))
         self._client: anthropic.AsyncAnthropic | None = None
+        self._direct: DirectClient | None = None
+        self._headers: dict[str, str] = {}
         self._building = asyncio.Lock()
 
     async def warm(self) -> None:
@@ -98,6 +103,9 @@ class ClaudeBackend:
 
     async def aclose(self) -> None:
         """Close the connections."""
+        if self._direct is not None:
+            await self._direct.aclose()
+            self._direct = None
         if self._client is not None:
             await self._client.close()
             self._client = None
@@ -266,6 +274,17 @@ class ClaudeBackend:
         """Send a request and yield the bytes of its answer. Leaving early closes the connection."""
         with self._translating_errors():
             client = await self._connected()
+        if (direct := self._direct) is not None:
+            with self._translating_errors():
+                lines = self._header_lines(headers or {})
+                url = self._base_url.rstrip("/") + path
+                try:
+                    async with direct.answer(url, lines, body, limits) as chunks:
+                        yield chunks
+                except Refused as refused:
+                    raise self._refusal(refused) from None
+            return
+        with self._translating_errors():
             asked_at = asyncio.get_running_loop().time()
             response = await self._send(client, path, body, headers or {})
         with self._translating_errors(begun=True):
@@ -279,6 +298,14 @@ class ClaudeBackend:
                             pass
             finally:
                 await response.aclose()
+
+    def _header_lines(self, headers: Mapping[str, str]) -> bytes:
+        """Return the SDK's headers, and the caller's own, as lines of a request."""
+        sent = {**self._headers, **headers}
+        if sent.get("anthropic-version", _BEARER_SINCE) < _BEARER_SINCE:
+            sent.pop("Authorization", None)
+            sent["x-api-key"] = self._api_key or ""
+        return header_lines(sent)
 
     async def _send(
         self, client: "anthropic.AsyncAnthropic", path: str, body: bytes, headers: Mapping[str, str]
@@ -310,6 +337,7 @@ class ClaudeBackend:
         return self._client
 
     def _built(self) -> "anthropic.AsyncAnthropic":
+        """Return the SDK's client; make the direct one beside it, unless a proxy is in use."""
         import anthropic
         import httpx2
 
@@ -322,13 +350,23 @@ class ClaudeBackend:
             follow_redirects=False,
             trust_env=may_use_proxy(self._base_url),
         )
-        return anthropic.AsyncAnthropic(
+        client = anthropic.AsyncAnthropic(
             api_key=self._api_key,
             base_url=self._base_url,
             max_retries=0,
             timeout=timeout,
             http_client=http_client,
         )
+        if not has_proxy(self._base_url):
+            given = client.default_headers.items()
+            self._headers = {
+                name: value
+                for name, value in given
+                if isinstance(value, str) and name.lower() != "content-type"
+            }
+            tls = httpx2.create_ssl_context() if self._base_url.startswith("https:") else None
+            self._direct = DirectClient(self._base_url, self._limits.connect_s, tls, self.name)
+        return client
 
     @contextlib.contextmanager
     def _translating_errors(self, *, begun: bool = False) -> Iterator[None]:
@@ -355,12 +393,21 @@ class ClaudeBackend:
             return connection_failure(cause, backend=self.name)
         if not isinstance(error, anthropic.APIStatusError):
             return BackendError(self._cleaned(str(error)), backend=self.name)
-        status = error.status_code
-        detail = error.body.get("error") if isinstance(error.body, dict) else None
+        return self._refusal_of(error.body, error.status_code, error.response.headers)
+
+    def _refusal(self, refused: Refused) -> BackendError:
+        try:
+            body = orjson.loads(refused.body)
+        except orjson.JSONDecodeError:
+            body = None
+        return self._refusal_of(body, refused.status, refused.headers)
+
+    def _refusal_of(self, body: object, status: int, headers: Mapping[str, str]) -> BackendError:
+        detail = body.get("error") if isinstance(body, dict) else None
         if not isinstance(detail, dict):
             detail = {"message": f"Claude answered HTTP {status} without a readable error."}
         detail = detail | {"message": self._cleaned(str(detail.get("message") or ""))}
-        return claude.failure(detail, status, retry_after_s(error.response.headers))
+        return claude.failure(detail, status, retry_after_s(headers))
 
     def _cleaned(self, message: str) -> str:
         return redact(message, (self._api_key,) if self._api_key else ())

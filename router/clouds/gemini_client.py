@@ -1,18 +1,22 @@
 """GeminiBackend: Google's generateContent through the google-genai SDK.
 
-The SDK makes the address, signs the request, sends it and reads its errors. Its pydantic models
-take 250 µs of CPU for a token and 10 ms for an agent's prompt. Two public features avoid them: the
-body goes in whole as `HttpOptions.extra_body`, and the HTTP transport (`gemini_transport.py`)
-keeps the answer's bytes for `wire/gemini/reply.py`.
+The SDK makes the address and the headers once for each model, and `direct.py` sends the bodies.
+Behind a proxy the SDK sends each request itself. Its pydantic models take 250 µs of CPU for a token
+and 10 ms for an agent's prompt. Two public features avoid them: the body goes in whole as
+`HttpOptions.extra_body`, and the HTTP transport (`gemini_transport.py`) keeps the answer's bytes
+for `wire/gemini/reply.py`.
 """
 
 import asyncio
 import contextlib
+import json
 import re
 import time
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from json import JSONDecodeError
 from typing import TYPE_CHECKING, Any, Final
+
+import orjson
 
 from router.backend import Items, Model, Status, TimeLimits, Translated, primed
 from router.clouds.calls import (
@@ -20,10 +24,12 @@ from router.clouds.calls import (
     connection_errors,
     connection_failure,
     for_whole,
+    has_proxy,
     may_use_proxy,
     paced,
     too_slow,
 )
+from router.clouds.direct import DirectClient, Refused
 from router.clouds.gemini_models import BETA, GeminiModels, Limits
 from router.clouds.pictures import PictureError, Pictures
 from router.clouds.thought_signatures import Vault
@@ -37,6 +43,7 @@ from router.errors import (
     BackendUnreachable,
 )
 from router.events import Event, ToolCallStart
+from router.http.client import header_lines
 from router.privacy.redact import redact
 from router.request import ChatRequest
 from router.wire.gemini import generate_content
@@ -49,6 +56,11 @@ if TYPE_CHECKING:
 # Given explicitly, because the SDK would otherwise look for keys and addresses of its own.
 BASE_URL: Final = "https://generativelanguage.googleapis.com"
 
+MOST_HEADS: Final = 64
+_NOT_SENT: Final = frozenset(
+    {"host", "accept-encoding", "connection", "content-type", "content-length"}
+)
+"""Headers of the SDK that the direct client sets itself."""
 _VERSION: Final = re.compile(r"/v1(?:alpha|beta)?/?$")
 _NO_KEY: Final = "Gemini is not configured: set GEMINI_API_KEY."
 
@@ -81,6 +93,9 @@ class GeminiBackend:
         self._models = GeminiModels(model, self._limits_of, self._usable_models, clock)
         self._client: genai.Client | None = None
         self._http: httpx2.AsyncClient | None = None
+        self._direct: DirectClient | None = None
+        self._heads: dict[tuple[str, str, bool], tuple[str, bytes]] = {}
+        """Address and header lines that the SDK gives a request, by version, model and `whole`."""
         self._building = asyncio.Lock()
 
     async def warm(self) -> None:
@@ -94,6 +109,9 @@ class GeminiBackend:
             self._client.close()
             await self._http.aclose()
             self._client = self._http = None
+        if self._direct is not None:
+            await self._direct.aclose()
+            self._direct = None
 
     async def open(self, request: ChatRequest, model: str) -> Translated:
         """Send the request; return once the answer has begun. Raises BackendError.
@@ -190,6 +208,19 @@ class GeminiBackend:
     ) -> AsyncGenerator[bytes, None]:
         """Send a body; yield the answer's bytes. Closing the generator closes the connection."""
         limits = for_whole(self._limits) if whole else self._limits
+        if (direct := self._direct) is not None:
+            url, lines = await self._head(client, model, whole)
+            try:
+                data = orjson.dumps(body)
+            except (TypeError, orjson.JSONEncodeError):  # nested too deeply, or half a character
+                data = json.dumps(body).encode()
+            try:
+                async with direct.answer(url, lines, data, limits) as pieces:
+                    async for piece in pieces:
+                        yield piece
+            except Refused as refused:
+                raise self._refusal(refused) from None
+            return
         asked_at = asyncio.get_running_loop().time()
         try:
             with within(limits.first_byte_s) as limit:
@@ -211,30 +242,12 @@ class GeminiBackend:
         self, client: "genai.Client", body: Mapping[str, Any], model: str, whole: bool
     ) -> "aiohttp.ClientResponse":
         """Send a body; return the answer, unread, as soon as it begins."""
-        from google.genai import types
-
         from router.clouds.gemini_transport import unread
 
-        config = types.GenerateContentConfigDict(
-            automatic_continuation=False,
-            automatic_function_calling={"disable": True},
-            http_options={"extra_body": dict(body), "api_version": self._models.version(model)},
-        )
         answers: list[aiohttp.ClientResponse] = []
         token = unread.set(answers)
         try:
-            # The SDK requires `contents`; the body replaces them.
-            contents = types.Content()
-            if whole:
-                await client.aio.models.generate_content(
-                    model=model, contents=contents, config=config
-                )
-            else:
-                stream = await client.aio.models.generate_content_stream(
-                    model=model, contents=contents, config=config
-                )
-                async for _ in stream:  # sends it; nothing is left for the SDK to read
-                    pass
+            await self._ask_sdk(client, body, model, whole)
         except BaseException:
             for answer in answers:
                 answer.close()
@@ -242,6 +255,55 @@ class GeminiBackend:
         finally:
             unread.reset(token)
         return answers[0]
+
+    async def _head(self, client: "genai.Client", model: str, whole: bool) -> tuple[str, bytes]:
+        """Return the address and the header lines that the SDK gives a request for this model."""
+        from router.clouds.gemini_transport import captured
+
+        key = (self._models.version(model), model, whole)
+        if (known := self._heads.get(key)) is not None:
+            return known
+        requests: list[httpx2.Request] = []
+        token = captured.set(requests)
+        try:
+            await self._ask_sdk(client, {}, model, whole)
+        finally:
+            captured.reset(token)
+        sent = requests[0]
+        headers = {name: value for name, value in sent.headers.items() if name not in _NOT_SENT}
+        if len(self._heads) >= MOST_HEADS:
+            self._heads.clear()
+        self._heads[key] = str(sent.url), header_lines(headers)
+        return self._heads[key]
+
+    async def _ask_sdk(
+        self, client: "genai.Client", body: Mapping[str, Any], model: str, whole: bool
+    ) -> None:
+        """Have the SDK send a body; its transport keeps what it sends or gets."""
+        from google.genai import types
+
+        config = types.GenerateContentConfigDict(
+            automatic_continuation=False,
+            automatic_function_calling={"disable": True},
+            http_options={"extra_body": dict(body), "api_version": self._models.version(model)},
+        )
+        # The SDK requires `contents`; the body replaces them.
+        contents = types.Content()
+        if whole:
+            await client.aio.models.generate_content(model=model, contents=contents, config=config)
+            return
+        stream = await client.aio.models.generate_content_stream(
+            model=model, contents=contents, config=config
+        )
+        async for _ in stream:  # sends it; nothing is left for the SDK to read
+            pass
+
+    def _refusal(self, refused: Refused) -> BackendError:
+        try:
+            said = orjson.loads(refused.body)
+        except orjson.JSONDecodeError:
+            said = {"message": refused.body.decode("utf-8", "replace"), "status": ""}
+        return generate_content.failure(said, refused.status, refused.headers, self._secrets)
 
     async def _fetched(self, request: ChatRequest) -> Mapping[str, tuple[bytes, str]]:
         urls = generate_content.picture_urls(request)
@@ -275,7 +337,11 @@ class GeminiBackend:
         http = httpx2.AsyncClient(transport=transport)
         options = types.HttpOptions(base_url=self._base_url, httpx_async_client=http)
         with self._translating_errors():
-            return genai.Client(enterprise=False, api_key=self._api_key, http_options=options), http
+            client = genai.Client(enterprise=False, api_key=self._api_key, http_options=options)
+        if not has_proxy(self._base_url):
+            tls = httpx2.create_ssl_context() if self._base_url.startswith("https:") else None
+            self._direct = DirectClient(self._base_url, self._limits.connect_s, tls, self.name)
+        return client, http
 
     @contextlib.contextmanager
     def _translating_errors(self) -> Iterator[None]:

@@ -19,6 +19,9 @@ unread: Final[ContextVar[list[aiohttp.ClientResponse] | None]] = ContextVar("unr
 The code that sets it must read and close the answer.
 """
 
+captured: Final[ContextVar[list[httpx2.Request] | None]] = ContextVar("captured", default=None)
+"""If set, a request is put here and not sent, and the SDK gets an empty answer."""
+
 _OURS: Final = frozenset({b"host", b"content-length", b"connection", b"accept-encoding"})
 """Headers that aiohttp sets itself."""
 
@@ -39,6 +42,10 @@ class GeminiTransport(httpx2.AsyncBaseTransport):
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         """Send a request; return its answer."""
+        requests = captured.get()
+        if requests is not None:
+            requests.append(request)
+            return httpx2.Response(200)
         clock = asyncio.get_running_loop().time
         asked_at = clock()
         try:

@@ -16,7 +16,7 @@ from router.errors import (
     BackendUnfit,
     BackendUnreachable,
 )
-from router.local.http.answer import Answer, CutOff, HttpError, Unreadable
+from router.http.answer import Answer, CutOff, HttpError, Unreadable
 from router.privacy.redact import redact
 from router.wire.chat.relay import ReportedError, in_band_error
 from router.wire.failures import CONTEXT_LENGTH, TOO_LONG_KINDS, retry_after_s, status_of

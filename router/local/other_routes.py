@@ -7,8 +7,8 @@ import orjson
 
 from router.backend import TimeLimits
 from router.errors import BackendError, RouterError, UnknownModel
+from router.http.answer import Answer
 from router.local.errors import FAILED, LocalErrors, read_refusal
-from router.local.http.answer import Answer
 from router.privacy.redact import GONE
 from router.wire import sse
 from router.wire.chat import completions, relay

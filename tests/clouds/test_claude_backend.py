@@ -144,10 +144,12 @@ async def test_a_connection_that_went_stale_is_replaced() -> None:
 
 
 async def test_a_connection_that_is_reset_again_is_given_up() -> None:
-    async with claude_server(resetting) as server, backend_of(server) as backend:
+    answers = (streaming(recorded("text")), resetting)
+    async with claude_server(*answers) as server, backend_of(server) as backend:
+        await events_of(backend, request())
         with pytest.raises(BackendUnreachable):
             await backend.open(request(), MODEL)
-        assert len(server.asked) == 2
+        assert len(server.asked) == 3
 
 
 async def test_events_come_as_they_are_made() -> None:

@@ -10,8 +10,8 @@ from contextlib import ExitStack, asynccontextmanager, suppress
 
 import pytest
 
-from router.local.http.answer import CutOff, Gone, NotConnected, Unreadable
-from router.local.http.client import HttpClient
+from router.http.answer import CutOff, Gone, NotConnected, Unreadable
+from router.http.client import HttpClient
 
 uvloop = pytest.importorskip("uvloop")
 LOOPS = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}

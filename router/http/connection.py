@@ -4,7 +4,7 @@ import asyncio
 import select
 from typing import Protocol, cast
 
-from router.local.http.answer import Answer, Gone, HttpError
+from router.http.answer import Answer, Gone, HttpError
 
 
 class Pool(Protocol):

@@ -14,8 +14,8 @@ from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
 from aiohappyeyeballs import start_connection
 
-from router.local.http.answer import Answer, Gone, NotConnected
-from router.local.http.connection import ServerConnection
+from router.http.answer import Answer, Gone, NotConnected
+from router.http.connection import ServerConnection
 
 KEEP_S: Final = 15.0
 """How long an unused connection is kept."""
@@ -28,6 +28,13 @@ EYEBALLS_S: Final = 0.25
 """If a name has several addresses: how long before the next one is tried beside the first."""
 
 
+def header_lines(headers: Mapping[str, str]) -> bytes:
+    """Return headers as lines of a request. Raises ValueError on a control character."""
+    if not all(value.isprintable() for pair in headers.items() for value in pair):
+        raise ValueError("a header would hold a control character")
+    return "".join(f"{name}: {value}\r\n" for name, value in headers.items()).encode()
+
+
 class HttpClient:
     """Sends requests to one server, over as many connections as there are requests at a time.
 
@@ -35,7 +42,14 @@ class HttpClient:
     without them.
     """
 
-    def __init__(self, url: str, headers: Mapping[str, str], connect_s: float) -> None:
+    def __init__(
+        self,
+        url: str,
+        headers: Mapping[str, str],
+        connect_s: float,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        """`tls` replaces the default context of an https address."""
         parts = urlsplit(url)
         is_tls = parts.scheme == "https"
         host = parts.netloc.rpartition("@")[2]
@@ -45,16 +59,13 @@ class HttpClient:
         self._origin = f"{parts.scheme}://{host}"
         self._host = parts.hostname or ""
         self._port = parts.port or (443 if is_tls else 80)
-        self._tls = ssl.create_default_context() if is_tls else None
+        self._tls = (tls or ssl.create_default_context()) if is_tls else None
         self._connect_s = connect_s
         headers = {"Host": host, "Accept-Encoding": "identity", **headers}
         if parts.username is not None and "Authorization" not in headers:
             login = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
             headers["Authorization"] = f"Basic {base64.b64encode(login.encode()).decode()}"
-        if not all(value.isprintable() for value in headers.values()):
-            raise ValueError("a header would hold a control character")
-        lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
-        self._head = f" HTTP/1.1\r\n{lines}".encode()
+        self._head = b" HTTP/1.1\r\n" + header_lines(headers)
         self._authorization = headers.get("Authorization", "")
         self._found: list[Any] = []
         self._found_at = 0.0
@@ -73,15 +84,18 @@ class HttpClient:
         head = b"GET %b%b\r\n" % (self._target(url), self._head)
         return await self._ask([head], within_s)
 
-    async def post(self, url: str, body: bytes, *, within_s: float) -> Answer:
+    async def post(self, url: str, body: bytes, *, within_s: float, headers: bytes = b"") -> Answer:
         """Send JSON; return the answer once its head is there. Close it.
+
+        `headers` are further lines, of `header_lines`.
 
         The whole answer has to come within `within_s` seconds, unless `Answer.flowing` changes
         that. Raises HttpError, and TimeoutError if the server is silent.
         """
-        head = b"POST %b%bContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % (
+        head = b"POST %b%b%bContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % (
             self._target(url),
             self._head,
+            headers,
             len(body),
         )
         return await self._ask([head, body], within_s)

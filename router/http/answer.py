@@ -95,6 +95,7 @@ class Answer:
             lenient_spaces_after_chunk_size=True,
         )
         self._keeps_alive = False
+        self._has_body = False
         self._head_bytes = 0
         self._pieces: list[bytes] = []
         self._held_bytes = 0
@@ -174,6 +175,16 @@ class Answer:
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
+
+    @property
+    def has_body(self) -> bool:
+        """True once a part of the body came."""
+        return self._has_body
+
+    @property
+    def is_overdue(self) -> bool:
+        """True if the time for the whole answer is over, and not only that for its next piece."""
+        return self._loop.time() >= self._deadline
 
     @property
     def until(self) -> float:
@@ -269,6 +280,7 @@ class Answer:
             self.close()
             return
         self._heard_at = self._loop.time()
+        self._has_body = True
         self._pieces.append(piece)
         self._held_bytes += len(piece)
         if self._held_bytes > MOST_HELD_BYTES and self._state is State.BODY:
