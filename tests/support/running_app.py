@@ -54,10 +54,14 @@ def refusing(status: int, says: str) -> Script:
 
 @asynccontextmanager
 async def running_app(
-    local: Script = local_side, cloud: Script = cloud_side, **settings: Any
+    local: Script = local_side,
+    cloud: Script = cloud_side,
+    *,
+    local_models: Script = models,
+    **settings: Any,
 ) -> AsyncIterator[RunningApp]:
     async with AsyncExitStack() as stack:
-        here = await stack.enter_async_context(scripted(local, models))
+        here = await stack.enter_async_context(scripted(local, local_models))
         there = await stack.enter_async_context(scripted(cloud, models))
         defaults: dict[str, Any] = {
             "env": None,
