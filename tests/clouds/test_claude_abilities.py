@@ -53,31 +53,34 @@ async def test_the_first_request_has_its_effort_by_the_built_in_table(
 
 async def test_a_model_that_nothing_is_known_of_is_asked_for_first() -> None:
     models = {NEW: (200, info(NEW, "low", "max"))}
-    async with claude_server(streaming(recorded("text")), models=models) as server:
-        async with backend_of(server) as backend:
-            for _ in range(2):
-                await events_of(backend, request(reasoning_effort="max"), NEW)
+    async with (
+        claude_server(streaming(recorded("text")), models=models) as server,
+        backend_of(server) as backend,
+    ):
+        for _ in range(2):
+            await events_of(backend, request(reasoning_effort="max"), NEW)
     assert efforts_sent(server) == ["max", "max"]
     assert [sent.method for sent in server.received] == ["GET", "POST", "POST"]
 
 
 async def test_effort_is_sent_though_the_models_api_does_not_answer() -> None:
-    async with claude_server(streaming(recorded("text"))) as server:
-        async with backend_of(server) as backend:
-            for _ in range(2):
-                await events_of(backend, request(reasoning_effort="max"), NEW)
+    async with claude_server(streaming(recorded("text"))) as server, backend_of(server) as backend:
+        for _ in range(2):
+            await events_of(backend, request(reasoning_effort="max"), NEW)
     assert efforts_sent(server) == ["high", "high"]
     assert [sent.method for sent in server.received] == ["GET", "POST", "POST"], "asked once"
 
 
 async def test_effort_that_claude_refuses_is_left_out_and_reported() -> None:
     refusal = failing(400, "invalid_request_error", "This model does not support effort.")
-    async with claude_server(refusal, streaming(recorded("text"))) as server:
-        async with backend_of(server) as backend:
-            reply = await backend.open(request(reasoning_effort="high"), NEW)
-            assert reply.dropped == ("reasoning_effort",)
-            await reply.aclose()
-            assert await events_of(backend, request(reasoning_effort="high"), NEW) == SAID["text"]
+    async with (
+        claude_server(refusal, streaming(recorded("text"))) as server,
+        backend_of(server) as backend,
+    ):
+        reply = await backend.open(request(reasoning_effort="high"), NEW)
+        assert reply.dropped == ("reasoning_effort",)
+        await reply.aclose()
+        assert await events_of(backend, request(reasoning_effort="high"), NEW) == SAID["text"]
     assert efforts_sent(server) == ["high", None, None]
 
 
@@ -102,9 +105,8 @@ async def test_a_damaged_file_is_as_good_as_none(tmp_path: Path, stored: bytes) 
     file.write_bytes(stored)
     assert AbilityCache(file).load() == {}
     answer = streaming(recorded("text"))
-    async with claude_server(answer) as server:
-        async with backend_of(server, ability_file=file) as backend:
-            assert await events_of(backend, request(reasoning_effort="low")) == SAID["text"]
+    async with claude_server(answer) as server, backend_of(server, ability_file=file) as backend:
+        assert await events_of(backend, request(reasoning_effort="low")) == SAID["text"]
     assert efforts_sent(server) == ["low"]
 
 
@@ -112,10 +114,12 @@ async def test_a_folder_that_cannot_be_written_changes_nothing(tmp_path: Path) -
     file = tmp_path / "no-folder" / "claude-models.json"
     file.parent.write_text("a file in its place")
     models = {MODEL: (200, info(MODEL, "low", image_input=False))}
-    async with claude_server(streaming(recorded("text")), models=models) as server:
-        async with backend_of(server, ability_file=file) as backend:
-            await backend.warm()
-            assert (await backend.probe()).state == "ready"
+    async with (
+        claude_server(streaming(recorded("text")), models=models) as server,
+        backend_of(server, ability_file=file) as backend,
+    ):
+        await backend.warm()
+        assert (await backend.probe()).state == "ready"
 
 
 @pytest.mark.parametrize(

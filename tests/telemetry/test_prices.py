@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import pytest
 
 from router.events import Usage
-from router.telemetry.prices import Prices
+from router.telemetry.prices import MTOK, Prices
 from router.telemetry.record import Record
 
 SONNET = "claude-sonnet-4-6"  # since 2026-03-13 3 in, 0.30 cached, 3.75 cache write, 15 out
@@ -129,3 +129,11 @@ def test_memory_of_conversations_is_bounded() -> None:
     for i in range(5_000):
         known.price(record("local", conversation=f"c{i}", usage=Usage(10, 10)))
     assert len(known._sent) == 2_000
+
+
+def test_parts_of_another_model_cost_its_price() -> None:
+    prices = Prices({"a": {"input": 1, "output": 10}, "b": {"input": 2, "output": 20}})
+    usage = Usage(3 * MTOK, 2 * MTOK, by_model=(("b", Usage(MTOK, MTOK)),))
+    assert prices.cost_usd("a", usage) == 2 * 1 + 1 * 10 + 1 * 2 + 1 * 20
+    unknown = Usage(3 * MTOK, 2 * MTOK, by_model=(("nobody", Usage(MTOK, MTOK)),))
+    assert prices.cost_usd("a", unknown) is None

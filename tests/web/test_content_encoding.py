@@ -70,7 +70,7 @@ async def test_a_body_may_not_grow_beyond_the_limit(compress: Any) -> None:
 
 
 async def test_a_window_that_takes_much_memory_is_refused() -> None:
-    options = {zstd.CompressionParameter.window_log: 27}
+    options: dict[int, int] = {zstd.CompressionParameter.window_log: 27}
     compressor = zstd.ZstdCompressor(options=options)
     body = compressor.compress(BODY) + compressor.flush()
     with pytest.raises(RouterError):

@@ -104,8 +104,11 @@ class MessagesReader:
                     pass
                 case "text":
                     texts.append(need(block.get("text"), str, f"{spot}.text"))
-                case _:  # the result of a tool that Anthropic runs, a summary of earlier turns…
-                    texts += _words(block)
+                case kind:  # the result of a tool that Anthropic runs, a summary of earlier turns…
+                    if words := _words(block):
+                        texts += words
+                    elif isinstance(kind, str):
+                        self.left_out[f"messages.{kind}"] = None
         self._transcript.assistant("\n\n".join(filter(None, texts)), calls)
 
     def _parts(self, content: Any, where: str) -> list[Part]:

@@ -415,3 +415,64 @@ async def test_what_claude_says_is_heard_and_goes_back_as_it_was(
         for block in whole[: len(whole) - after_calls]
         if block["type"] != "text" or block["text"].strip()
     ]
+
+
+STOPPED = recorded("text").partition(b"event: message_stop")[0]
+
+
+async def breaking(data: bytes) -> AsyncIterator[bytes]:
+    yield data
+    raise ConnectionResetError
+
+
+@pytest.mark.parametrize("how", ["ends", "breaks", "is cut"])
+async def test_after_the_stop_reason_the_rest_of_the_stream_may_be_missing(how: str) -> None:
+    chunks = {
+        "ends": pieces(STOPPED, 64),
+        "breaks": breaking(STOPPED),
+        "is cut": pieces(STOPPED + b"event: mess", 64),
+    }[how]
+    assert [event async for event in claude.decode(sse.blocks(chunks))] == SAID["text"]
+
+
+async def test_before_the_stop_reason_a_stream_that_ends_is_broken() -> None:
+    begun = STOPPED.partition(b"event: message_delta")[0]
+    with pytest.raises(BackendBroken):
+        await decoded(begun)
+
+
+def test_a_relayed_stream_without_message_stop_gets_one() -> None:
+    tally = claude.ClaudeTally()
+    tally.passed(STOPPED)
+    assert tally.ending is not None
+    assert [*sse.data_of(tally.ending)] == [b'{"type":"message_stop"}']
+    assert tally.usage == Usage(25, 15)
+
+
+def iteration(kind: str, input: int, output: int, **fields: Any) -> dict[str, Any]:
+    return {"type": kind, "input_tokens": input, "output_tokens": output, **fields}
+
+
+COMPACTION = iteration("compaction", 900, 100)
+DECLINED = iteration("message", 50, 1)
+FALLBACK = iteration("fallback_message", 60, 9, model="claude-opus-4-8")
+
+
+@pytest.mark.parametrize(
+    ("iterations", "usage"),
+    [
+        (None, Usage(10, 5)),
+        ([], Usage(10, 5)),
+        ("odd", Usage(10, 5)),
+        ([iteration("message", 10, 5)], Usage(10, 5)),
+        ([COMPACTION, iteration("message", 10, 5)], Usage(910, 105)),
+        ([COMPACTION, 7, None], Usage(900, 100)),
+        (
+            [DECLINED, FALLBACK],
+            Usage(110, 10, by_model=(("claude-opus-4-8", Usage(60, 9)),)),
+        ),
+    ],
+)
+def test_everything_that_is_billed_is_counted(iterations: Any, usage: Usage) -> None:
+    counts = {"input_tokens": 10, "output_tokens": 5, "iterations": iterations}
+    assert claude.usage_of(counts) == usage

@@ -250,3 +250,31 @@ def assert_honoured(schema: dict[str, Any]) -> None:
     for name in ("items", "additionalProperties"):
         if isinstance(each := schema.get(name), dict):
             assert_honoured(each)
+
+
+@pytest.mark.parametrize(
+    ("schema", "kept", "strictly"),
+    [
+        ({"type": "string", "pattern": "a+", "maxLength": 9}, ["maxLength", "pattern"], []),
+        ({"type": "string", "format": "date"}, [], ["format"]),
+        ({"type": "integer", "minimum": 1, "multipleOf": 2}, ["multipleOf"], ["minimum"]),
+        ({"type": "array", "items": {"type": "string", "pattern": "a"}}, ["pattern"], []),
+        ({"anyOf": [STRING, INTEGER]}, [], ["anyOf"]),
+        ({"anyOf": [STRING, {"type": "null"}]}, [], []),
+        ({"enum": ["a", True]}, ["enum"], []),
+        ({"type": ["string", "null"], "enum": ["a", None]}, [], []),
+        ({"const": False}, ["const"], []),
+        ({"$schema": "x", "$comment": "y", "title": "T", "type": "string"}, [], []),
+        ({"type": "object", "properties": {"pattern": STRING}}, [], []),
+        ({"type": "string", "x\r\ny": 1, "x" * 99: 1}, [], []),
+    ],
+)
+def test_keywords_that_are_lost_are_named(
+    schema: Any, kept: list[str], strictly: list[str]
+) -> None:
+    lost: dict[str, None] = {}
+    cleaned(schema, lost=lost)
+    assert [*lost] == kept
+    lost.clear()
+    strictest(schema, lost=lost)
+    assert {*lost} == {*kept, *strictly}

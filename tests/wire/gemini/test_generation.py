@@ -353,3 +353,11 @@ def test_what_is_nested_too_deep_is_named() -> None:
     with pytest.raises(BackendUnfit) as caught:
         body_of(tools=[function("f", parameters={"properties": {"a": schema}})])
     assert caught.value.param == "tools[0].function.parameters"
+
+
+def test_lost_keywords_of_schemas_are_reported_with_their_field() -> None:
+    parameters = {"type": "object", "properties": {"a": {"type": "string", "pattern": "x"}}}
+    form = {"type": "json_schema", "json_schema": {"schema": {"type": "string", "minLength": 1}}}
+    tools = [function("f", parameters=parameters), function("g", parameters=parameters)]
+    sent = encode(request_of(tools=tools, response_format=form), NEW)
+    assert sent.dropped == ("tools.pattern", "response_format.minLength")

@@ -18,6 +18,7 @@ from router.errors import (
     BackendMisconfigured,
     BackendRejected,
     BackendTimeout,
+    NoUsableAnswer,
 )
 from router.events import (
     Event,
@@ -415,3 +416,43 @@ async def test_any_event_is_read_or_refused(payload: Any) -> None:
                 pass
         except BackendError:
             pass
+
+
+STOP: dict[str, Any] = {"finishReason": "STOP"}
+
+
+def stopping(*parts: dict[str, Any]) -> bytes:
+    """An answer of these parts that ends with STOP, as one event."""
+    candidate = {"content": {"role": "model", "parts": [*parts]}, **STOP}
+    return b"data: " + orjson.dumps({"candidates": [candidate]}) + b"\n\n"
+
+
+@pytest.mark.parametrize(
+    "parts", [[], [{"text": ""}], [{"text": " \n"}], [{"text": "hm", "thought": True}]]
+)
+async def test_a_stop_without_content_is_no_answer(parts: list[dict[str, Any]]) -> None:
+    with pytest.raises(NoUsableAnswer) as raised:
+        [event async for event in generate_content.decode(sse.once(stopping(*parts)))]
+    assert raised.value.retryable
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        {"text": "x"},
+        {"functionCall": {"name": "f"}},
+        {"inlineData": {"mimeType": "image/png", "data": "AA"}},
+    ],
+)
+async def test_a_stop_after_content_is_one(part: dict[str, Any]) -> None:
+    events = [event async for event in generate_content.decode(sse.once(stopping(part)))]
+    assert isinstance(events[-1], Finish)
+
+
+async def test_after_the_finish_reason_a_broken_connection_costs_nothing() -> None:
+    async def broken() -> AsyncIterator[bytes]:
+        yield stopping({"text": "x"})
+        raise ConnectionResetError
+
+    events = [event async for event in generate_content.decode(broken())]
+    assert [type(event) for event in events] == [TextDelta, Finish]
