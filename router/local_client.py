@@ -160,7 +160,7 @@ class LocalBackend:
             raise
 
     async def _as_asked(self, reply: Relayed, request: ChatRequest) -> Reply:
-        """Return the stream, as events if it begins with thoughts that nobody asked for."""
+        """Return the stream, as events if it begins with thoughts that were not asked for."""
         if shows_thoughts(request):
             return reply
         held: list[bytes] = []

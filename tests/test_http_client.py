@@ -181,7 +181,7 @@ def test_each_way_to_fail_has_its_error(
     run(body())
 
 
-def test_nobody_there_is_known_at_once(run: Callable[[Awaitable[None]], None]) -> None:
+def test_a_port_without_a_server_is_known_at_once(run: Callable[[Awaitable[None]], None]) -> None:
     async def body() -> None:
         client = HttpClient("http://127.0.0.1:9", {}, connect_s=2)
         with pytest.raises(NotConnected):
@@ -216,7 +216,7 @@ def test_a_server_waits_for_a_reader_that_is_slow(run: Callable[[Awaitable[None]
     run(body())
 
 
-def test_an_answer_to_nobody_closes_the_connection(
+def test_an_answer_without_a_request_closes_the_connection(
     run: Callable[[Awaitable[None]], None],
 ) -> None:
     async def body() -> None:
@@ -268,7 +268,7 @@ def test_a_model_that_hangs_is_noticed_after_its_caller_was_slow(
 def test_a_connection_with_unread_bytes_is_not_used_again(
     run: Callable[[Awaitable[None]], None],
 ) -> None:
-    """The loop has not read them yet: it was busy."""
+    """The event loop was busy and has not read them yet."""
 
     said_more = threading.Event()
 
@@ -316,7 +316,7 @@ def test_callers_that_leave_while_it_connects_leave_nothing(
     run(body())
 
 
-def test_a_closed_client_asks_nobody(run: Callable[[Awaitable[None]], None]) -> None:
+def test_a_closed_client_sends_nothing(run: Callable[[Awaitable[None]], None]) -> None:
     async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read()
         writer.close()

@@ -1,4 +1,4 @@
-"""What is known of a Claude model before the first request, and after a restart."""
+"""Abilities of Claude models before the first request and after a restart."""
 
 import asyncio
 from pathlib import Path
@@ -84,7 +84,7 @@ async def test_effort_that_claude_refuses_is_left_out_and_reported() -> None:
     assert efforts_sent(server) == ["high", None, None]
 
 
-async def test_what_was_learned_is_known_after_a_restart(tmp_path: Path) -> None:
+async def test_learned_abilities_are_known_after_a_restart(tmp_path: Path) -> None:
     file = tmp_path / "folder" / "claude-models.json"
     models = {NEW: (200, info(NEW, "low"))}
     async with claude_server(streaming(recorded("text")), models=models) as server:

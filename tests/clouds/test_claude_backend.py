@@ -1,4 +1,4 @@
-"""ClaudeBackend against real sockets: answers, failures, leaving, and what it asks for."""
+"""ClaudeBackend against real sockets: requests, answers, failures, and callers that leave."""
 
 import asyncio
 import contextlib
@@ -53,7 +53,7 @@ BEGUN = recorded("text").partition(b"event: content_block_stop")[0]
 
 
 async def failure_of(answer: Answer, limits: TimeLimits = BRISK) -> BackendError:
-    """How opening, or reading to the end, fails."""
+    """Return the error of opening, or of reading to the end."""
     async with claude_server(answer) as server, backend_of(server, limits) as backend:
         with pytest.raises(BackendError) as raised:
             await events_of(backend, request())
@@ -76,7 +76,7 @@ async def test_an_answer_comes_as_events(name: str) -> None:
         assert await events_of(backend, request()) == SAID[name]
 
 
-async def test_what_is_sent() -> None:
+async def test_the_request_that_is_sent() -> None:
     async with claude_server(streaming(recorded("text"))) as server, backend_of(server) as backend:
         reply = await backend.open(request(user("Hi"), temperature=0.3), "claude-x")
         assert isinstance(reply, Translated)
@@ -170,7 +170,7 @@ async def test_events_come_as_they_are_made() -> None:
         assert [event async for event in reply.events] == SAID["text"][2:]
 
 
-async def test_a_server_that_keeps_the_stream_open_delays_nobody() -> None:
+async def test_a_server_that_keeps_the_stream_open_causes_no_delay() -> None:
     answer = streaming(recorded("text"), end=False)
     async with claude_server(answer) as server, backend_of(server) as backend:
         async with asyncio.timeout(2):
@@ -344,7 +344,7 @@ async def test_without_a_key_nothing_is_sent() -> None:
         await backend.open(request(), MODEL)
 
 
-async def test_what_nests_too_deeply_is_unfit() -> None:
+async def test_a_request_that_is_nested_too_deeply_is_unfit() -> None:
     arguments: Any = {}
     for _ in range(300):
         arguments = {"a": arguments}
@@ -375,7 +375,7 @@ def test_no_error_of_the_sdk_or_beneath_it_is_left_as_it_is() -> None:
         assert isinstance(connection_failure(made, backend="claude"), BackendError)
 
 
-# Leaving
+# Callers that leave
 
 
 async def gone_in_time(server: ClaudeServer, leave: Callable[[], Any]) -> None:
@@ -436,7 +436,7 @@ async def test_leaving_while_reading_closes_the_connection() -> None:
         await gone_in_time(server, leave)
 
 
-# Asking again
+# Second attempts
 
 
 FORCED = {"tools": [{"type": "function", "function": {"name": "x"}}], "tool_choice": "required"}
@@ -533,7 +533,7 @@ async def test_a_plain_refusal_is_final() -> None:
     assert len(server.asked) == 1
 
 
-# Looking
+# Probes
 
 
 LISTED = {"data": [{"type": "model", "id": "claude-opus-5-5"}, {"type": "model", "id": "claude-h"}]}
@@ -555,7 +555,7 @@ async def test_a_look_before_the_sdk_is_there_waits_for_nothing() -> None:
         assert not server.received
 
 
-async def test_a_look_tells_what_the_model_can_do_and_is_kept() -> None:
+async def test_a_probe_returns_the_abilities_of_the_model_and_is_kept() -> None:
     info = {
         "id": MODEL,
         "max_input_tokens": 1_000_000,
@@ -604,7 +604,9 @@ async def test_a_look_tells_what_the_model_can_do_and_is_kept() -> None:
         ({MODEL: (200, b"<html>")}, "ready", "cannot be read"),
     ],
 )
-async def test_what_a_look_finds(models: dict[str, Any], state: str, said: str) -> None:
+async def test_the_status_that_a_probe_returns(
+    models: dict[str, Any], state: str, said: str
+) -> None:
     async with claude_server(models=models) as server, backend_of(server) as backend:
         status = await probed(backend)
     assert status.state == state
@@ -612,7 +614,7 @@ async def test_what_a_look_finds(models: dict[str, Any], state: str, said: str) 
     assert KEY not in status.detail
 
 
-async def test_a_look_at_nobody_is_down_and_soon_repeated() -> None:
+async def test_a_probe_without_a_server_is_down_and_soon_repeated() -> None:
     async with claude_server() as server:
         port = int(server.url.rpartition(":")[2])
     now = 0.0
@@ -624,7 +626,7 @@ async def test_a_look_at_nobody_is_down_and_soon_repeated() -> None:
             assert (await probed(backend)).state == "ready"
 
 
-async def test_an_unknown_model_is_told_which_there_are() -> None:
+async def test_an_error_for_an_unknown_model_lists_the_models() -> None:
     answer = failing(404, "not_found_error", "model: claude-old")
     models = {"": (200, LISTED)}
     async with claude_server(answer, models=models) as server, backend_of(server) as backend:
@@ -726,7 +728,7 @@ async def test_a_relay_that_is_cut_off_says_so() -> None:
         assert reply.usage == Usage(25, 1)
 
 
-async def test_an_error_inside_a_relayed_stream_is_raised_after_what_came_before() -> None:
+async def test_an_error_inside_a_relayed_stream_is_raised_after_the_bytes_before_it() -> None:
     answer = streaming(recorded("overloaded"))
     async with claude_server(answer) as server, backend_of(server) as backend:
         reply = await backend.open(messages_request(), MODEL)
@@ -750,7 +752,7 @@ async def test_half_an_event_is_not_relayed() -> None:
 
 
 async def heard(chunks: AsyncIterator[bytes], said: list[bytes]) -> None:
-    """Listen to the end, keeping what was said up to a failure."""
+    """Read to the end, or up to a failure, and keep what came."""
     async for chunk in chunks:
         said.append(chunk)
 
@@ -763,7 +765,7 @@ async def test_closing_a_relay_closes_the_connection() -> None:
         await gone_in_time(server, reply.aclose)
 
 
-async def test_what_other_models_left_in_the_history_is_put_right() -> None:
+async def test_traces_of_other_models_in_the_history_are_repaired() -> None:
     claudes = {"type": "thinking", "thinking": "a", "signature": "s"}
     foreign = {"type": "thinking", "thinking": "b", "signature": ""}
     said = {"type": "text", "text": "c"}

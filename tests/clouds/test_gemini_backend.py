@@ -1,4 +1,4 @@
-"""GeminiBackend through the real SDK, against a server on loopback that plays Gemini."""
+"""GeminiBackend through the real SDK, against a stand-in for Gemini on loopback."""
 
 import asyncio
 import contextlib
@@ -52,7 +52,7 @@ Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class Gemini:
-    """What plays Gemini: answers in the order given, the last one again and again."""
+    """A stand-in for Gemini: answers in the given order, the last one repeatedly."""
 
     def __init__(self, *answers: Answer, models: Answer | None = None) -> None:
         self.answers = list(answers)
@@ -137,7 +137,7 @@ async def ask(backend: GeminiBackend, model: str = NEW, **fields: Any) -> list[E
 # --- a request and its answer ---------------------------------------------------------------------
 
 
-async def test_what_was_encoded_arrives_and_what_was_said_is_heard() -> None:
+async def test_the_encoded_request_arrives_and_the_answer_is_decoded() -> None:
     gemini = Gemini(recording("thoughts"))
     request = request_of(
         user("What is 6 x 7?"),
@@ -182,7 +182,7 @@ async def test_previews_and_aliases_are_asked_of_the_beta(model: str, path: str)
         (400, "INVALID_ARGUMENT", 'Unknown name "systemInstruction": Cannot find field.'),
     ],
 )
-async def test_what_only_the_beta_has_is_asked_of_it_from_then_on(
+async def test_a_model_that_only_the_beta_has_is_asked_for_there_from_then_on(
     lacks: tuple[int, str, str],
 ) -> None:
     gemini = Gemini(refusal(*lacks), recording("text"))
@@ -274,7 +274,7 @@ async def say(backend: GeminiBackend, text: str) -> list[Event]:
     return await heard(await backend.open(request_of(user(text)), NEW))
 
 
-async def test_events_come_as_they_are_said() -> None:
+async def test_events_come_as_they_are_made() -> None:
     go_on = asyncio.Event()
 
     async def slow(request: web.Request) -> web.StreamResponse:
@@ -314,7 +314,7 @@ async def test_a_signature_comes_back_to_the_model_that_made_it_and_to_no_other(
     assert vault.get("fc_1", NEW) == {SIGNATURE: "QUJD+/8="}
 
 
-async def test_what_the_environment_says_of_google_is_not_read(
+async def test_googles_environment_variables_are_not_read(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("GEMINI_API_KEY", "another")
@@ -379,7 +379,7 @@ async def test_a_refused_body_is_sent_once_more_in_its_simplest_form() -> None:
     assert gemini.bodies == [first, second]
 
 
-async def test_refused_twice_the_first_refusal_is_told() -> None:
+async def test_after_two_refusals_the_first_one_is_raised() -> None:
     refusals = (refusal(400, "INVALID_ARGUMENT", say) for say in ("First.", "Second."))
     gemini = Gemini(*refusals)
     async with playing(gemini) as backend:
@@ -388,7 +388,7 @@ async def test_refused_twice_the_first_refusal_is_told() -> None:
     assert len(gemini.bodies) == 2
 
 
-async def test_what_has_no_simpler_form_is_asked_once() -> None:
+async def test_a_request_without_a_simpler_form_is_sent_once() -> None:
     gemini = Gemini(refusal(400, "INVALID_ARGUMENT"))
     async with playing(gemini) as backend:
         with pytest.raises(BackendRejected):
@@ -415,7 +415,7 @@ async def test_a_model_that_failed_gets_a_second_chance() -> None:
     assert gemini.bodies[0] == gemini.bodies[1]
 
 
-async def test_a_model_that_failed_twice_is_told_of() -> None:
+async def test_a_model_that_fails_twice_raises() -> None:
     gemini = Gemini(recording("malformed_call"))
     async with playing(gemini) as backend:
         with pytest.raises(Malformed, match="MALFORMED_FUNCTION_CALL"):
@@ -483,7 +483,7 @@ ODD_ERRORS = [
 
 
 @pytest.mark.parametrize("answer", ODD_ERRORS)
-async def test_errors_in_any_form_are_ours(answer: Answer) -> None:
+async def test_errors_in_any_form_become_backend_errors(answer: Answer) -> None:
     async with playing(Gemini(answer)) as backend:
         with pytest.raises(BackendError) as caught:
             await ask(backend)
@@ -532,14 +532,14 @@ async def test_without_a_list_of_models_the_error_is_the_same() -> None:
 
 
 @pytest.mark.parametrize("model", ["", "a?b", "..", "a&b"])
-async def test_a_model_name_that_cannot_be_is_ours_to_mend(model: str) -> None:
+async def test_an_impossible_model_name_is_a_wrong_setting(model: str) -> None:
     async with playing(Gemini(recording("text"))) as backend:
         with pytest.raises(BackendMisconfigured, match="GEMINI_MODEL"):
             await ask(backend, model)
 
 
 @pytest.mark.parametrize("key", ["späße", "a\nb", "auth_tokens/x"])
-async def test_a_key_that_cannot_be_is_ours_to_mend(key: str) -> None:
+async def test_an_impossible_key_is_a_wrong_setting(key: str) -> None:
     async with playing(Gemini(recording("text")), api_key=key) as backend:
         with pytest.raises(BackendMisconfigured, match="GEMINI_API_KEY") as caught:
             await ask(backend)
@@ -555,7 +555,7 @@ async def test_nothing_is_sent_without_a_key() -> None:
     assert gemini.heads == []
 
 
-async def test_what_is_nested_too_deep_to_send_is_refused() -> None:
+async def test_a_body_that_is_nested_too_deeply_to_send_is_refused() -> None:
     arguments: Any = {}
     for _ in range(950):
         arguments = {"a": arguments}
@@ -574,7 +574,7 @@ CHUNK = b"%x\r\n%s\r\n" % (len(EVENT), EVENT)
 
 
 class Wire:
-    """A bare TCP server: writes what it is told to, then waits for the other side to go."""
+    """A bare TCP server that writes the given bytes, then waits for the other side to leave."""
 
     def __init__(self, data: bytes = b"", *, hang_up: bool = False) -> None:
         self.data = data
@@ -620,7 +620,7 @@ BROKEN: dict[str, tuple[bytes, type[BackendError]]] = {
 
 
 @pytest.mark.parametrize("name", BROKEN)
-async def test_a_broken_connection_is_told_in_our_words(name: str) -> None:
+async def test_a_broken_connection_is_a_router_error(name: str) -> None:
     data, kind = BROKEN[name]
     async with Wire(data, hang_up=True).running() as url, backend_of(url) as backend:
         with pytest.raises(BackendError) as caught:
@@ -628,7 +628,7 @@ async def test_a_broken_connection_is_told_in_our_words(name: str) -> None:
     assert isinstance(caught.value, kind)
 
 
-async def test_nobody_there_is_unreachable() -> None:
+async def test_a_port_without_a_server_is_unreachable() -> None:
     async with Wire().running() as url:
         pass
     async with backend_of(url) as backend:
@@ -636,7 +636,7 @@ async def test_nobody_there_is_unreachable() -> None:
             await ask(backend)
 
 
-async def test_an_address_that_cannot_be_is_ours_to_mend() -> None:
+async def test_an_impossible_address_is_a_wrong_setting() -> None:
     async with backend_of("http://[::1") as backend:
         with pytest.raises(BackendError, match=r"GEMINI_BASE_URL|not a URL"):
             await ask(backend)
@@ -695,7 +695,7 @@ async def test_a_server_that_falls_silent_is_given_up() -> None:
         await asyncio.wait_for(wire.left.wait(), CLOSED_WITHIN_S)
 
 
-# --- leaving --------------------------------------------------------------------------------------
+# --- callers that leave ---------------------------------------------------------------------------
 
 
 async def test_leaving_while_it_thinks_closes_the_connection() -> None:
@@ -732,7 +732,7 @@ async def test_closing_the_reply_closes_the_connection() -> None:
         await asyncio.wait_for(wire.left.wait(), CLOSED_WITHIN_S)
 
 
-async def test_closing_a_reply_that_nobody_read_closes_the_connection() -> None:
+async def test_closing_an_unread_reply_closes_the_connection() -> None:
     wire = Wire(HEAD + CHUNK)
     async with wire.running() as url, backend_of(url) as backend:
         reply = await backend.open(request_of(), NEW)
@@ -747,7 +747,7 @@ async def assert_gone_when(waiting: "asyncio.Task[Any]", wire: Wire) -> None:
     await asyncio.wait_for(wire.left.wait(), CLOSED_WITHIN_S)
 
 
-# --- looking --------------------------------------------------------------------------------------
+# --- probes ---------------------------------------------------------------------------------------
 
 
 async def test_without_a_key_nothing_is_looked_at() -> None:
@@ -783,7 +783,7 @@ async def test_a_model_that_is_not_there_is_named_with_those_that_are() -> None:
     assert "gemini-2.5-pro, gemini-3.8-flash" in status.detail
 
 
-async def test_a_proxy_without_the_models_api_is_taken_at_its_word() -> None:
+async def test_a_proxy_without_the_models_api_is_ready() -> None:
     gemini = Gemini(recording("text"), models=raw(404, b'{"error": {"message": "not found"}}'))
     async with playing(gemini) as backend:
         status = await probed(backend)
@@ -801,7 +801,7 @@ LOOKS: list[tuple[Answer, str, str]] = [
 
 
 @pytest.mark.parametrize(("answer", "state", "detail"), LOOKS)
-async def test_a_look_tells_what_is_wrong_and_looks_again_soon(
+async def test_a_probe_says_what_is_wrong_and_is_soon_repeated(
     answer: Answer, state: str, detail: str
 ) -> None:
     now = 0.0
@@ -817,7 +817,7 @@ async def test_a_look_tells_what_is_wrong_and_looks_again_soon(
     assert (status.state, detail in status.detail) == (state, True)
 
 
-async def test_a_look_at_nobody_is_down() -> None:
+async def test_a_probe_without_a_server_is_down() -> None:
     async with Wire().running() as url:
         pass
     async with backend_of(url) as backend:
@@ -825,6 +825,6 @@ async def test_a_look_at_nobody_is_down() -> None:
 
 
 async def probed(backend: GeminiBackend) -> Status:
-    """A look with the SDK in place; without it a key is taken at its word."""
+    """Probe with the SDK in place; without it a key counts as valid."""
     await backend.warm()
     return await backend.probe()

@@ -1,4 +1,4 @@
-"""Pictures come from the public internet or not at all; the servers here are real, on loopback."""
+"""Pictures come only from the public internet; the servers here are real, on loopback."""
 
 import asyncio
 import contextlib
@@ -169,7 +169,7 @@ async def test_the_address_that_was_vetted_is_the_one_connected_to() -> None:
 
 
 async def test_a_redirect_is_vetted_like_the_first_address() -> None:
-    """The first server counts as public, the one it leads to does not."""
+    """The first server counts as public, the one it redirects to does not."""
     ports: list[str] = []
 
     async def away(request: web.Request) -> web.Response:
@@ -203,11 +203,11 @@ async def test_a_redirect_to_another_scheme_is_refused() -> None:
 @pytest.mark.parametrize(
     "url", ["https://", "http://a b/", "http://[::1", "http://x:99999/", "http://\x00/"]
 )
-async def test_what_is_no_url_is_refused(url: str) -> None:
+async def test_an_address_that_is_not_a_url_is_refused(url: str) -> None:
     await refusal(Pictures(allowed=anywhere), url)
 
 
-async def test_what_is_too_large_is_not_read_to_its_end() -> None:
+async def test_a_picture_that_is_too_large_is_not_read_to_its_end() -> None:
     stopped = asyncio.Event()
 
     async def endless(request: web.Request) -> web.StreamResponse:
@@ -235,7 +235,7 @@ async def test_the_limit_is_for_all_pictures_of_a_request() -> None:
             )
 
 
-async def test_what_takes_too_long_is_given_up() -> None:
+async def test_a_picture_that_takes_too_long_is_given_up() -> None:
     async def slow(request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse(headers={"Content-Type": "image/png"})
         await response.prepare(request)
@@ -248,7 +248,7 @@ async def test_what_takes_too_long_is_given_up() -> None:
     assert "longer than 0.1 s" in said
 
 
-async def test_what_is_no_picture_is_refused() -> None:
+async def test_content_that_is_not_a_picture_is_refused() -> None:
     async def page(request: web.Request) -> web.Response:
         return web.Response(text="<html>", content_type="text/html")
 
@@ -267,7 +267,7 @@ async def test_what_is_no_picture_is_refused() -> None:
         assert "compressed" in await refusal(pictures, f"{base}/zipped")
 
 
-async def test_a_server_that_hangs_up_is_told() -> None:
+async def test_a_server_that_hangs_up_is_reported() -> None:
     async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: image/png\r\nContent-Length: 9\r\n\r\nabc")
@@ -300,7 +300,7 @@ async def test_there_is_a_limit_to_how_many() -> None:
         await Pictures(allowed=anywhere).fetch(urls)
 
 
-async def test_nothing_of_ours_goes_along() -> None:
+async def test_no_credentials_or_cookies_are_sent() -> None:
     heads: list[dict[str, str]] = []
 
     async def look(request: web.Request) -> web.Response:

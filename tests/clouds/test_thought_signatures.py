@@ -1,4 +1,4 @@
-"""The bounded store of what must come back to the model that made it."""
+"""The bounded store of opaque data that must return to the model that made it."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ def thought(size: int) -> dict[str, Any]:
     return {"before": [{"type": "thinking", "thinking": "x" * size, "signature": "s"}]}
 
 
-def test_what_is_kept_comes_back_to_the_same_model_only() -> None:
+def test_stored_data_comes_back_to_the_same_model_only() -> None:
     vault = Vault()
     vault.put("call_1", "claude-a", thought(1))
     assert vault.get("call_1", "claude-a") == thought(1)
@@ -51,7 +51,7 @@ def test_the_one_used_longest_ago_makes_room() -> None:
     assert [vault.get(str(i), "a") is not None for i in range(4)] == [True, False, True, True]
 
 
-def test_what_is_larger_than_all_room_is_not_kept_and_ousts_nothing() -> None:
+def test_data_that_is_larger_than_the_store_is_not_kept_and_displaces_nothing() -> None:
     vault = Vault(max_bytes=5_000)
     vault.put("0", "a", thought(1_000))
     vault.put("1", "a", thought(10_000))

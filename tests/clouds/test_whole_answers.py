@@ -1,4 +1,4 @@
-"""Callers that do not stream: the clouds are asked for whole answers, where those come in time."""
+"""Callers that do not stream: the clouds are asked for whole answers, if those come in time."""
 
 import asyncio
 from pathlib import Path
@@ -23,7 +23,7 @@ from tests.support.whole import whole_claude, whole_gemini
 
 CLOUDS = (CLAUDE, GEMINI)
 LONG = 60_000
-"""An answer of so many tokens is asked for as a stream."""
+"""An answer with this limit is requested as a stream."""
 clouds = pytest.mark.parametrize("kind", CLOUDS, ids=lambda kind: kind.name)
 dialects = pytest.mark.parametrize("dialect", DIALECTS, ids=lambda dialect: dialect.name)
 
@@ -58,7 +58,7 @@ async def test_a_caller_that_does_not_stream_has_a_whole_answer_asked_for(
         ({"first_byte_timeout_s": 10}, {"max_tokens": 301}, True),
     ],
 )
-async def test_what_may_not_come_in_time_is_asked_for_as_a_stream(
+async def test_an_answer_that_may_be_late_is_requested_as_a_stream(
     kind: Kind, settings: Any, fields: Any, streams: bool
 ) -> None:
     async with faulty(kind, kind.well, **settings) as here:
@@ -68,7 +68,7 @@ async def test_what_may_not_come_in_time_is_asked_for_as_a_stream(
 
 
 async def test_the_limit_that_counts_is_the_one_that_is_sent() -> None:
-    """A model that cannot say more than that comes in time, whatever the caller allows."""
+    """A model with a low limit of its own ends in time, whatever the caller allows."""
     models = {MODEL: (200, {"id": MODEL, "max_tokens": 4096})}
     async with (
         claude_server(document(CLAUDE.document), models=models) as server,
@@ -79,11 +79,11 @@ async def test_the_limit_that_counts_is_the_one_that_is_sent() -> None:
     assert "stream" not in server.asked[0].body
 
 
-# --- what is said ---------------------------------------------------------------------------------
+# --- answers --------------------------------------------------------------------------------------
 
 
 def both_ways(kind: Kind, recording: Path) -> Script:
-    """Say what was recorded, as it is asked for."""
+    """Answer with a recording, as a stream or whole, as requested."""
     stream = recording.read_bytes()
     put_together = whole_claude if kind is CLAUDE else whole_gemini
     whole = orjson.dumps(put_together(stream), option=orjson.OPT_INDENT_2)
@@ -123,7 +123,7 @@ async def test_every_recorded_stream_says_the_same_when_it_comes_whole(
 
 
 def said(answer: httpx2.Response) -> Any:
-    """An answer without what is made up for it: its id and time, and ids of calls."""
+    """Return an answer without generated values: its id and time, and ids of calls."""
     body = answer.json()
     if answer.status_code != 200:
         return body
@@ -141,7 +141,7 @@ def said(answer: httpx2.Response) -> Any:
     ],
     ids=["claude", "gemini"],
 )
-async def test_what_came_with_a_whole_answers_calls_comes_back_with_them(
+async def test_opaque_data_of_a_whole_answers_calls_comes_back_with_them(
     kind: Kind, recording: Path, opaque: bytes
 ) -> None:
     async with faulty(kind, both_ways(kind, recording)) as here:
@@ -176,12 +176,12 @@ async def test_answers_at_the_same_time_do_not_mix(kind: Kind) -> None:
         assert await asyncio.gather(*(asked(here.http, each) for each in words)) == words
 
 
-# --- what goes wrong ------------------------------------------------------------------------------
+# --- failures -------------------------------------------------------------------------------------
 
 
 @clouds
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 429, 500, 503, 504, 529])
-async def test_an_error_in_place_of_a_whole_answer_is_what_it_is_in_a_stream(
+async def test_an_error_in_place_of_a_whole_answer_is_the_same_as_in_a_stream(
     kind: Kind, status: int
 ) -> None:
     error = kind.failure(status, "No.")
@@ -201,7 +201,7 @@ async def test_an_error_in_place_of_a_whole_answer_is_what_it_is_in_a_stream(
 
 
 async def test_a_gemini_that_fails_in_mid_answer_is_asked_once_more() -> None:
-    """Of a whole answer nobody has heard the beginning."""
+    """No part of a whole answer has reached the caller yet."""
     answer = orjson.loads(GEMINI.document)
     failed = orjson.loads(GEMINI.document)
     failed["candidates"][0]["finishReason"] = "MALFORMED_FUNCTION_CALL"
@@ -217,7 +217,7 @@ async def test_a_gemini_that_fails_in_mid_answer_is_asked_once_more() -> None:
 
 
 @clouds
-async def test_a_message_in_a_form_that_nobody_documents_is_a_broken_one(kind: Kind) -> None:
+async def test_a_message_in_an_undocumented_form_is_broken(kind: Kind) -> None:
     broken = [
         {"type": "message", "content": content, "candidates": content}
         for content in (None, "Hi", [None], [{"type": "text"}], [{"content": {"parts": [1]}}])

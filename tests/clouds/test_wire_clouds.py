@@ -1,4 +1,4 @@
-"""Both clouds, asked what an OpenAI client can say: by its types, and by what real ones sent."""
+"""Both clouds with requests of OpenAI clients: by the client's types, and recorded ones."""
 
 from collections.abc import Callable
 from typing import Any
@@ -121,9 +121,9 @@ GO_TOGETHER: dict[str, dict[str, Any]] = {
     "tool_choice": {"tools": [LOOK]},
     "top_logprobs": {"logprobs": True},
 }
-"""What a parameter says nothing without."""
+"""Fields that a parameter needs to have an effect."""
 ELSEWHERE = {"model", "messages", "stream", "stream_options"}
-"""What the router itself reads."""
+"""Fields that the router itself reads."""
 
 
 def test_every_parameter_of_the_client_is_tried() -> None:
@@ -190,7 +190,7 @@ def test_a_part_is_sent_on_or_makes_the_cloud_unfit(kind: str, cloud: str) -> No
         assert len(to_claude(request, ALL).params["messages"][0]["content"]) == 2
 
 
-# What real clients have sent, by each of the doors
+# Recorded requests of real clients, at each route
 
 DOORS: dict[str, Any] = {
     "/v1/chat/completions": completions,
@@ -202,7 +202,7 @@ DOORS: dict[str, Any] = {
 @pytest.mark.parametrize(
     ("path", "name"), [(path, name) for path in DOORS for name in recorded_for(path)]
 )
-def test_what_real_clients_send_reaches_both_clouds(path: str, name: str) -> None:
+def test_recorded_requests_of_real_clients_reach_both_clouds(path: str, name: str) -> None:
     request = DOORS[path].parse(orjson.dumps(recorded(name)["body"]), {})
     for can in ABILITIES.values():
         to_claude(request, can)

@@ -1,4 +1,4 @@
-"""What clients send besides their questions, and errors in the shape that each client reads."""
+"""Requests of clients besides their questions, and errors in the shape that each client reads."""
 
 import base64
 from collections.abc import AsyncIterator
@@ -38,7 +38,7 @@ async def by_path(connection: Connection, request: Request) -> None:
 async def router(
     *, cloud: bool = True, **settings: Any
 ) -> AsyncIterator[tuple[httpx2.AsyncClient, ScriptedServer]]:
-    """The server in front of both sides, a client of it, and what the sides were asked."""
+    """The server in front of both sides, a client of it, and the requests that the sides got."""
     async with scripted(by_path, models) as server:
         known = load_settings(
             env=None,
@@ -81,7 +81,7 @@ def openai_client(http: httpx2.AsyncClient, key: str = "k") -> openai.AsyncOpenA
     )
 
 
-# --- one decision for all doors -------------------------------------------------------------------
+# --- one decision at all routes -------------------------------------------------------------------
 
 SYSTEM = "You are an expert. Prove, analyse and refactor everything step by step. " * 50
 TOOL = {"name": "prove", "description": "Prove a theorem.", "input_schema": {"type": "object"}}
@@ -114,7 +114,7 @@ def messages_body(text: str) -> dict[str, Any]:
         "def f(x):\n    return x\n\nWhy does f(None) return None?",
     ],
 )
-async def test_a_question_has_the_same_score_whichever_door_it_comes_in_by(text: str) -> None:
+async def test_a_question_has_the_same_score_at_each_route(text: str) -> None:
     doors = {
         "/v1/chat/completions": chat_body(text),
         "/v1/responses": responses_body(text),
@@ -129,11 +129,11 @@ async def test_a_question_has_the_same_score_whichever_door_it_comes_in_by(text:
     assert set(scores.values()) == {f"{bare.json()['score']:.0f}"}
 
 
-# --- looks at the server --------------------------------------------------------------------------
+# --- probes ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("path", ["/", "/health", "/v1/models", "/v1/models/auto"])
-async def test_head_answers_what_get_answers_but_the_body(path: str) -> None:
+async def test_head_answers_like_get_without_the_body(path: str) -> None:
     """Claude Code asks `HEAD /` before it does anything."""
     async with router() as (http, _):
         head, get = await http.head(path), await http.get(path)
@@ -160,7 +160,7 @@ async def test_each_client_can_read_the_list_of_models() -> None:
         assert (await claude_client(http).models.retrieve("auto")).type == "model"
 
 
-# --- what only the local server does --------------------------------------------------------------
+# --- routes that only the local server has --------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -187,7 +187,7 @@ async def test_they_never_go_to_a_cloud(path: str) -> None:
     assert server.requests == []
 
 
-async def test_the_password_of_the_local_address_is_used_and_never_shown() -> None:
+async def test_the_password_of_the_local_address_is_sent_and_never_shown() -> None:
     async with scripted(by_path, models) as server:
         address = server.url.replace("http://", "http://me:hunter2%21@")
         async with router(local_base_url=f"{address}/v1") as (http, _):
@@ -213,7 +213,7 @@ async def test_a_body_that_is_too_large_ends_the_connection_at_every_path(path: 
     assert answer.headers["x-should-retry"] == "false"
 
 
-async def test_a_wrong_key_is_told_in_each_clients_shape() -> None:
+async def test_a_wrong_key_is_an_error_in_each_clients_shape() -> None:
     async with router(router_api_key=KEY) as (http, _):
         with pytest.raises(openai.AuthenticationError) as caught:
             await openai_client(http).models.list()
@@ -243,7 +243,7 @@ async def test_claudes_clients_send_the_key_as_they_like(options: dict[str, Any]
         ("PUT", "/v1/messages", "invalid_request_error"),
     ],
 )
-async def test_claudes_clients_are_told_every_failure_in_claudes_shape(
+async def test_claudes_clients_get_every_failure_in_claudes_shape(
     method: str, path: str, kind: str
 ) -> None:
     async with router() as (http, _):
@@ -254,10 +254,10 @@ async def test_claudes_clients_are_told_every_failure_in_claudes_shape(
     assert answer.json()["error"]["type"] == kind
 
 
-# --- fields and tools that are not for everybody --------------------------------------------------
+# --- fields and tools that only one side supports -------------------------------------------------
 
 
-async def test_fields_that_nobody_knows_reach_the_local_server_or_are_named() -> None:
+async def test_unknown_fields_reach_the_local_server_or_are_reported() -> None:
     async with router() as (http, server):
         chat = await http.post("/v1/chat/completions", json=HI | {"model": "local", "x_new": 1})
         claude = await http.post("/v1/messages?beta=true", json=HI | {"model": "local", "x_new": 1})
@@ -295,10 +295,10 @@ async def test_a_forced_tool_of_openais_is_refused() -> None:
 
 
 @pytest.mark.parametrize("name", recorded_for("/v1/messages"))
-async def test_what_changes_in_each_request_of_claude_code_changes_nothing_for_the_local_server(
+async def test_the_line_that_claude_code_changes_in_each_request_does_not_reach_the_local_server(
     name: str,
 ) -> None:
-    """Its prompt cache holds for as long as the bytes are the same."""
+    """Its prompt cache is valid as long as the bytes are the same."""
     body = recorded(name)["body"] | {"stream": False}
     line = next(b["text"] for b in body["system"] if b["text"].startswith("x-anthropic-billing"))
     again = orjson.loads(orjson.dumps(body).replace(line.encode(), line.encode()[:-6] + b"ff0;"))

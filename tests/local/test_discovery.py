@@ -18,7 +18,7 @@ URL = "http://127.0.0.1:1234"
 
 
 class Server:
-    """A local server that gives recorded answers, and remembers what it was asked."""
+    """A local server that gives recorded answers and keeps the requests."""
 
     def __init__(self, recording: str) -> None:
         answers = orjson.loads((RECORDINGS / f"{recording}.json").read_bytes())["answers"]
@@ -73,7 +73,7 @@ QWEN = Model(
 )
 
 
-async def test_lmstudio_tells_what_the_loaded_model_can_do_now() -> None:
+async def test_lmstudio_reports_the_abilities_of_the_loaded_model() -> None:
     status = await Server("lmstudio").look("qwen2.5-32b-instruct")
     assert (status.state, status.server, status.model, status.detail) == (
         "ready",
@@ -187,7 +187,7 @@ async def test_an_embedding_model_is_never_a_chat_model(recording: str) -> None:
     assert not [model for model in status.models if "embed" in model.id]
 
 
-async def test_a_server_with_embedding_models_only_says_what_to_do() -> None:
+async def test_the_status_of_a_server_with_embedding_models_only_says_what_to_do() -> None:
     server = Server("lmstudio")
     body = server.json("GET /api/v1/models")
     server.replace("GET /api/v1/models", {"models": body["models"][3:]})
@@ -271,7 +271,7 @@ async def test_a_llamacpp_with_many_models_tells_which_are_loaded(wanted: str, s
         )
 
 
-async def test_ollama_tells_what_is_in_memory_and_what_models_can_do() -> None:
+async def test_ollama_reports_the_models_in_memory_and_their_abilities() -> None:
     status = await Server("ollama").look("gemma3")
     assert (status.state, status.server) == ("ready", "ollama")
     assert status.model == Model(
@@ -389,7 +389,7 @@ async def test_another_server_at_the_same_address_is_noticed() -> None:
         assert (await discovery.look()).server == kind
 
 
-async def test_what_changes_on_the_server_is_seen_at_the_next_look() -> None:
+async def test_changes_on_the_server_are_seen_at_the_next_look() -> None:
     server = Server("llamacpp")
     discovery = server.discovery("any")
     await discovery.look()
@@ -467,7 +467,7 @@ async def test_nonsense_is_reported_not_raised(raw: bytes, status_code: int) -> 
 
 @pytest.mark.parametrize("recording", sorted(path.stem for path in RECORDINGS.glob("*.json")))
 async def test_odd_values_in_an_answer_are_reported_not_raised(recording: str) -> None:
-    """Every value of every answer, replaced by each of a few that do not belong there."""
+    """Each value of each answer is replaced by values that do not belong there."""
     odd: tuple[Any, ...] = (None, "text", -1, True, [], {}, [None])
 
     def spoilt(value: Any) -> list[Any]:
@@ -546,7 +546,7 @@ async def test_a_cold_model_is_loaded_as_by_a_request() -> None:
         ("ollama", 200, "", None),
     ],
 )
-async def test_a_server_that_does_not_load_by_itself_is_told_to(
+async def test_a_server_that_does_not_load_by_itself_gets_a_load_request(
     recording: str, status: int, answer: str, then: str | None
 ) -> None:
     server, wanted = Server(recording), COLD[recording]
@@ -569,7 +569,9 @@ async def test_a_server_that_does_not_load_by_itself_is_told_to(
         ("lmstudio-locked", "qwen"),
     ],
 )
-async def test_what_is_loaded_or_cannot_be_is_not_loaded_again(recording: str, wanted: str) -> None:
+async def test_a_model_that_is_loaded_or_cannot_be_loaded_is_not_loaded_again(
+    recording: str, wanted: str
+) -> None:
     server = Server(recording)
     assert not await server.discovery(wanted).warm_up(server.post, wanted)
     assert not [asked for asked in server.asked if asked.endswith(("/load", "/generate", CHAT))]

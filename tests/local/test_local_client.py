@@ -90,7 +90,7 @@ async def read(reply: Any) -> bytes:
 
 
 async def ask(script: Script, *, limits: TimeLimits = QUICK, **fields: Any) -> bytes:
-    """What the caller gets; the first failure is raised, before or after the answer began."""
+    """Return the bytes that the caller gets; raise the first failure."""
     async with scripted(script) as server:
         local = backend(server, limits)
         try:
@@ -117,7 +117,7 @@ async def test_a_stream_survives_being_cut_anywhere(size: int) -> None:
     assert await ask(answering(*pieces), **asked) == stream
 
 
-async def test_only_the_model_is_replaced_in_what_goes_out() -> None:
+async def test_only_the_model_is_replaced_in_the_body_that_goes_out() -> None:
     async with scripted(whole(ANSWER)) as server:
         local = backend(server)
         body = {"model": "auto", "messages": [{"role": "user", "content": "Hi", "x": 1}], "y": [2]}
@@ -127,7 +127,7 @@ async def test_only_the_model_is_replaced_in_what_goes_out() -> None:
     assert body["model"] == "auto"
 
 
-async def test_usage_is_asked_for_and_held_back_from_a_caller_who_did_not_ask() -> None:
+async def test_usage_is_requested_and_held_back_from_a_caller_who_did_not_ask() -> None:
     async with scripted(answering(ROLE, HELLO, STOP + USAGE + DONE)) as server:
         local = backend(server)
         reply = await local.open(request(stream=True), "local-model")
@@ -158,7 +158,7 @@ async def test_usage_in_the_last_choice_stays_where_it_is() -> None:
     assert await ask(answering(HELLO, last, DONE), stream=True) == HELLO + last + DONE
 
 
-async def test_what_the_model_says_is_not_taken_for_a_field() -> None:
+async def test_the_models_words_are_not_taken_for_a_field() -> None:
     tricky = chunk({"content": '{"error": "x", "usage": {"prompt_tokens": 9}} [DONE]'})
     assert await ask(answering(tricky, STOP, DONE), stream=True) == tricky + STOP + DONE
 
@@ -327,7 +327,7 @@ async def test_an_answer_that_never_ends_is_cut_at_the_whole_limit() -> None:
         await ask(endless, stream=True, limits=TimeLimits(1, 0.3, 0.3, total_s=0.5))
 
 
-async def test_nobody_listening_is_known_at_once() -> None:
+async def test_a_port_without_a_listener_is_known_at_once() -> None:
     async with scripted(silent) as server:
         gone = backend(server)
     async with asyncio.timeout(1):
@@ -348,7 +348,7 @@ async def test_a_pooled_connection_that_the_server_closed_costs_nothing() -> Non
 
 @pytest.mark.parametrize("streams", [1, 4])
 async def test_a_server_that_hangs_up_after_each_stream_is_still_there(streams: int) -> None:
-    """llama.cpp does, though it announces to keep the connection."""
+    """llama.cpp does so, though it announces to keep the connection."""
 
     async def script(connection: Connection, request: Request) -> None:
         await connection.stream(HELLO, STOP, DONE)
@@ -439,7 +439,9 @@ async def test_system_messages_in_front_are_sent_as_one() -> None:
         ),
     ],
 )
-async def test_lm_studio_gets_what_it_takes(choice: dict[str, Any], sent_choice: str) -> None:
+async def test_lm_studio_gets_a_form_that_it_accepts(
+    choice: dict[str, Any], sent_choice: str
+) -> None:
     async def lm_studio(connection: Connection, request: Request) -> None:
         models = [
             {
@@ -473,7 +475,7 @@ async def test_lm_studio_gets_what_it_takes(choice: dict[str, Any], sent_choice:
 
 
 @pytest.mark.parametrize(("model", "kept"), [("qwen2.5-coder:7b", False), ("gpt-oss:20b", True)])
-async def test_ollama_is_not_told_how_hard_to_think_where_it_would_refuse(
+async def test_ollama_gets_no_effort_for_models_that_would_refuse_it(
     model: str, kept: bool
 ) -> None:
     async def ollama(connection: Connection, request: Request) -> None:

@@ -1,4 +1,4 @@
-"""Local servers that speak the caller's dialect: what they get as it came, and what comes back."""
+"""Local servers that speak the caller's dialect: requests that pass unchanged, and answers."""
 
 import asyncio
 from typing import Any
@@ -25,7 +25,7 @@ KINDS: dict[str, dict[str, Any]] = {
     "vllm": {"/v1/models": {"data": [{"id": "m", "owned_by": "vllm"}]}},
     "openai": {"/v1/models": {"data": [{"id": "m", "owned_by": "me"}]}},
 }
-"""What each kind of server answers when it is looked at."""
+"""Answers of each kind of server to a probe."""
 
 HI: dict[str, Any] = {
     "model": "auto",
@@ -98,7 +98,7 @@ def answering(*chunks: bytes) -> Script:
 
 
 class Asked:
-    """An answer that was asked for, and what the server saw."""
+    """Return the answer to a request, and the request as the server got it."""
 
     def __init__(self, reply: Reply, raw: bytes, events: list[Any], server: ScriptedServer) -> None:
         self.reply, self.raw, self.events, self.server = reply, raw, events, server
@@ -131,7 +131,7 @@ async def send(request: ChatRequest, script: Script, kind: str = "llama.cpp") ->
             await local.aclose()
 
 
-# --- who gets it as it came -----------------------------------------------------------------------
+# --- requests -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("endpoint", ENDPOINTS, ids=lambda e: f"{e.server} {e.dialect}")
@@ -221,7 +221,7 @@ async def test_a_request_that_says_more_is_translated(body: dict[str, Any]) -> N
     assert (await ask(body)).paths == ["/v1/chat/completions"]
 
 
-async def test_what_nobody_reads_is_refused_as_ever() -> None:
+async def test_a_part_that_no_server_reads_is_refused() -> None:
     deed = {"type": "document", "source": {"type": "base64", "media_type": "x/y", "data": "aa"}}
     with pytest.raises(BackendUnfit):
         await ask(conversation([deed]))
@@ -239,7 +239,7 @@ async def test_the_billing_line_never_reaches_it() -> None:
 
 @pytest.mark.parametrize("name", recorded_for("/v1/messages"))
 async def test_no_recorded_request_loses_anything_on_its_way_to_llama_cpp(name: str) -> None:
-    """Claude Code says more than llama.cpp's endpoint reads: effort, mid-conversation notes."""
+    """Claude Code sends more than llama.cpp's endpoint reads: effort, mid-conversation notes."""
     request = messages.parse(orjson.dumps(recorded(name)["body"] | {"stream": False}))
     asked = await send(request, by_path)
     assert b"x-anthropic-billing-header" not in asked.server.requests[0].body
@@ -247,7 +247,7 @@ async def test_no_recorded_request_loses_anything_on_its_way_to_llama_cpp(name: 
         assert request.dropped == ()
 
 
-# --- what comes back ------------------------------------------------------------------------------
+# --- answers --------------------------------------------------------------------------------------
 
 
 async def test_a_stream_comes_back_byte_for_byte() -> None:
@@ -277,7 +277,7 @@ async def test_thoughts_pass_where_they_were_asked_for() -> None:
     assert asked.raw == stream
 
 
-async def test_thoughts_that_nobody_asked_for_are_for_the_encoder_to_leave_out() -> None:
+async def test_thoughts_that_were_not_asked_for_are_left_out_by_the_encoder() -> None:
     asked = await ask(HI | {"stream": True}, answering(START, THOUGHT, SAID, END))
     assert isinstance(asked.reply, Translated)
     assert asked.events[-2:] == [TextDelta("Hi"), Finish("stop", Usage(7, 2, cached_tokens=3))]

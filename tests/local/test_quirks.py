@@ -1,4 +1,4 @@
-"""What each kind of local server is sent of a chat request."""
+"""The form of a chat request for each kind of local server."""
 
 from typing import Any
 
@@ -50,7 +50,7 @@ def test_any_other_choice_is_the_servers_business(server: str, choice: Any) -> N
 
 
 @pytest.mark.parametrize("server", SERVERS)
-def test_a_json_object_is_asked_for_by_schema_where_the_word_has_no_effect(server: str) -> None:
+def test_a_json_object_is_asked_for_by_a_schema_where_the_word_has_no_effect(server: str) -> None:
     wanted = sent(server, response_format={"type": "json_object"})["response_format"]
     if server in ("lmstudio", "llama.cpp"):
         assert wanted["type"] == "json_schema"

@@ -1,4 +1,4 @@
-"""Streams of a local server that end in an unusual way, and what each caller hears of it."""
+"""Streams of a local server that end in an unusual way, for each caller."""
 
 from collections.abc import AsyncIterator
 from typing import Any

@@ -1,3 +1,5 @@
+"""Chat Completions: requests, answers as streams and documents, and local servers' streams."""
+
 import contextlib
 from typing import Any
 
@@ -109,7 +111,7 @@ def test_keeps_every_field_of_the_body_as_it_came() -> None:
     assert wire.parse(raw).body == orjson.loads(raw)
 
 
-def test_a_responses_body_that_comes_by_this_door_is_understood() -> None:
+def test_a_responses_body_at_the_chat_route_is_read() -> None:
     request = wire.parse(b'{"model":"auto","input":"Hi","max_output_tokens":9}')
     assert request.dialect == "chat"
     assert request.body == {
@@ -181,7 +183,7 @@ async def test_usage_comes_in_a_chunk_of_its_own_when_asked_for() -> None:
     }
 
 
-async def test_usage_that_nobody_knows_is_not_made_up() -> None:
+async def test_unknown_usage_is_left_out() -> None:
     events: list[Event] = [Finish("stop")]
     chunks = await chunks_of(events, stream_options={"include_usage": True})
     assert all(chunk["usage"] is None for chunk in chunks)
@@ -268,7 +270,7 @@ async def test_an_answer_of_tool_calls_alone_has_null_content() -> None:
 
 
 @given(answers())
-async def test_the_openai_client_rebuilds_what_was_said_from_a_stream(events: list[Event]) -> None:
+async def test_the_openai_client_rebuilds_the_answer_from_a_stream(events: list[Event]) -> None:
     for chunk in await chunks_of(events):
         check_event("chat", chunk)
     client = openai_client(sse_answer(await encoded(events)))
@@ -300,7 +302,7 @@ async def test_the_openai_client_rebuilds_what_was_said_from_a_stream(events: li
 
 
 @given(answers())
-async def test_the_openai_client_reads_what_was_said_from_a_whole_answer(
+async def test_the_openai_client_reads_a_whole_answer(
     events: list[Event],
 ) -> None:
     body = await wire.complete(said(events), asked(), "m", "chatcmpl-1", 17)
@@ -439,7 +441,7 @@ def test_errors_have_the_published_shape() -> None:
         ),
     ],
 )
-async def test_reads_what_local_servers_send(
+async def test_reads_the_streams_of_local_servers(
     data: list[dict[str, Any]], events: list[Event]
 ) -> None:
     assert await decoded(*data, b"[DONE]") == events

@@ -1,3 +1,5 @@
+"""Anthropic Messages: requests as chat bodies, answers as streams and documents, failures."""
+
 import contextlib
 import json
 from typing import Any
@@ -313,7 +315,7 @@ WEB_SEARCH = {"type": "web_search_20250305", "name": "web_search"}
                 {"role": "user", "content": "Hi"},
                 {"role": "assistant", "content": "Ulm\n\nhttps://ulm.de\n\nFound."},
             ],
-            id="what a server tool found",
+            id="the result of a server tool",
         ),
     ],
 )
@@ -403,7 +405,7 @@ def test_the_original_and_its_headers_stay_with_the_request() -> None:
 
 
 @pytest.mark.parametrize("name", recorded_for("/v1/messages"))
-def test_reads_what_real_clients_send(name: str) -> None:
+def test_reads_recorded_requests_of_real_clients(name: str) -> None:
     recording = recorded(name)
     request = wire.parse(orjson.dumps(recording["body"]), recording["headers"])
     assert request.original == recording["body"]
@@ -424,7 +426,7 @@ def test_understands_claude_code() -> None:
     assert request.headers["anthropic-version"] == "2023-06-01"
 
 
-def test_counts_the_tokens_of_what_claude_code_asks_about() -> None:
+def test_counts_the_tokens_of_a_request_of_claude_code() -> None:
     assert wire.count_tokens(recorded("claude-code-count-tokens")["body"]) > 0
 
 
@@ -581,7 +583,7 @@ fuzzed_messages = st.lists(
         max_size=3,
     ),
 )
-def test_whatever_comes_is_a_chat_request_or_names_what_is_wrong(
+def test_any_body_is_a_chat_request_or_an_error_that_names_the_field(
     messages: list[Any], fields: dict[str, Any]
 ) -> None:
     with contextlib.suppress(InvalidRequest):
@@ -692,14 +694,14 @@ async def test_names_the_events_for_clients_that_go_by_name() -> None:
         assert name == b"event: " + orjson.loads(body.removeprefix(b"data: "))["type"].encode()
 
 
-async def test_thoughts_are_shown_only_to_those_who_asked() -> None:
+async def test_thoughts_are_shown_only_if_they_were_asked_for() -> None:
     for thinking in (None, {"type": "disabled"}, {"type": "adaptive", "display": "omitted"}):
         answer = await whole(ANSWERS["reasoning"], thinking=thinking)
         assert [block["type"] for block in answer["content"]] == ["text"]
         assert b"hm" not in await encoded(ANSWERS["reasoning"], thinking=thinking)
 
 
-async def test_usage_leaves_out_what_was_cached_and_a_guess_stands_in_for_none() -> None:
+async def test_usage_leaves_out_cached_tokens_and_is_estimated_if_it_is_missing() -> None:
     counted = (await events_of(ANSWERS["text"]))[-2]["usage"]
     assert counted == {
         "input_tokens": 13,
@@ -721,7 +723,7 @@ def content_of(message: anthropic.types.Message) -> tuple[str, str, list[tuple[s
 
 
 @given(answers())
-async def test_the_anthropic_client_rebuilds_what_was_said(events: list[Event]) -> None:
+async def test_the_anthropic_client_rebuilds_the_answer(events: list[Event]) -> None:
     data = await encoded(events, thinking={"type": "adaptive"})
     for event_data in sse.data_of(data):
         check_event("messages", orjson.loads(event_data))
@@ -804,7 +806,7 @@ async def test_errors_have_anthropics_shape(
         await client.messages.create(model="m", max_tokens=9, messages=[])
 
 
-def test_a_context_that_is_too_long_is_said_in_the_words_clients_look_for() -> None:
+def test_a_context_that_is_too_long_has_the_message_that_clients_look_for() -> None:
     error = BackendUnfit("9 > 8", backend="local", code="context_length_exceeded")
     assert wire.error_body(error)["error"]["message"] == "prompt is too long: 9 > 8"
 

@@ -84,7 +84,7 @@ async def test_claude_gets_every_block_as_it_came(block: dict[str, Any], place: 
     assert (sent["messages"], sent["system"]) == (asked["messages"], asked["system"])
 
 
-async def test_another_side_answers_what_it_can_and_names_the_rest() -> None:
+async def test_another_side_answers_and_reports_the_blocks_it_cannot_read() -> None:
     async with running_app() as app:
         asked = body({"type": "hologram", "data": "AAAA"}, "user") | {"model": "local"}
         answer = await app.http.post("/v1/messages", json=asked)

@@ -1,3 +1,5 @@
+"""OpenAI Responses: requests as chat bodies, answers as streams and documents, failures."""
+
 import contextlib
 from typing import Any
 
@@ -262,7 +264,7 @@ def call(id: str, name: str, arguments: str) -> dict[str, Any]:
                 },
                 {"role": "tool", "tool_call_id": "a", "content": '{"stdout":"x"}'},
             ],
-            id="what other kinds of tools did",
+            id="calls of other kinds of tools",
         ),
         pytest.param(
             [{"role": "assistant", "content": [{"type": "refusal", "refusal": "No."}]}],
@@ -364,7 +366,7 @@ def test_tools_can_be_added_by_an_item() -> None:
     assert [m["role"] for m in request.messages] == ["user"]
 
 
-def test_what_only_openai_can_do_is_left_out_and_named() -> None:
+def test_tools_that_only_openai_runs_are_left_out_and_reported() -> None:
     request = asked(
         tools=[{"type": "web_search", "external_web_access": True}, FUNCTION, {"type": "mcp"}],
         truncation="auto",
@@ -376,7 +378,7 @@ def test_what_only_openai_can_do_is_left_out_and_named() -> None:
 
 
 @pytest.mark.parametrize("name", recorded_for("/v1/responses"))
-def test_reads_what_real_clients_send(name: str) -> None:
+def test_reads_recorded_requests_of_real_clients(name: str) -> None:
     recording = recorded(name)
     request = parsed(recording["body"])
     assert request.original == recording["body"]
@@ -511,7 +513,7 @@ fuzzed_items = st.lists(
         max_size=3,
     ),
 )
-def test_whatever_comes_is_a_chat_request_or_names_what_is_wrong(
+def test_any_body_is_a_chat_request_or_an_error_that_names_the_field(
     items: list[Any], fields: dict[str, Any]
 ) -> None:
     with contextlib.suppress(InvalidRequest):
@@ -685,7 +687,7 @@ def bare(value: Any) -> Any:
 
 
 @given(answers())
-async def test_the_openai_client_rebuilds_what_was_said(events: list[Event]) -> None:
+async def test_the_openai_client_rebuilds_the_answer(events: list[Event]) -> None:
     data = await encoded(events)
     for event_data in sse.data_of(data):
         check_event("responses", orjson.loads(event_data))
@@ -746,7 +748,7 @@ async def test_the_openai_client_parses_structured_output() -> None:
         ),
     ],
 )
-async def test_a_failure_in_mid_stream_is_told_to_codex_and_to_the_openai_client(
+async def test_a_failure_in_mid_stream_reaches_codex_and_the_openai_client(
     error: RouterError, code: str
 ) -> None:
     async def breaking() -> Any:
@@ -789,7 +791,7 @@ async def test_an_error_is_read_by_the_openai_client() -> None:
 
 
 async def answered(door: StoredResponses, id: str, text: str, **body: Any) -> ChatRequest:
-    """One turn through the door; gives the request as it was understood."""
+    """Send one turn through the route; return the parsed request."""
     request = door.parse(orjson.dumps(body))
     events: list[Event] = [TextDelta(text), Finish("stop")]
     if body.get("stream"):
@@ -838,7 +840,7 @@ async def test_is_kept_before_the_caller_can_know_that_it_is_complete() -> None:
     assert (await answered(door, "b", "x", input="?", previous_response_id="resp_a")).messages
 
 
-async def test_what_is_not_to_be_stored_is_not() -> None:
+async def test_a_response_with_store_false_is_not_stored() -> None:
     door = StoredResponses()
     await answered(door, "resp_a", "Ulm.", input="Which city?", store=False)
     with pytest.raises(InvalidRequest, match="whole conversation") as caught:
@@ -846,7 +848,7 @@ async def test_what_is_not_to_be_stored_is_not() -> None:
     assert caught.value.code == "previous_response_not_found"
 
 
-def test_the_store_forgets_what_was_longest_unused() -> None:
+def test_the_store_forgets_the_response_that_was_unused_for_longest() -> None:
     store = ResponsesStore(most=2)
     store.keep("a", [{"n": 1}], None)
     store.keep("b", [{"n": 2}], None)

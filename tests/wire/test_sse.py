@@ -1,4 +1,4 @@
-"""Cutting a byte stream into server-sent events."""
+"""The cutter of byte streams into server-sent events."""
 
 from collections.abc import AsyncIterator
 

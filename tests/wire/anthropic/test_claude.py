@@ -1,4 +1,4 @@
-"""A chat request as a Messages request: each row of the mapping."""
+"""Chat requests as Messages requests: each row of the mapping."""
 
 import re
 from dataclasses import replace
@@ -54,7 +54,7 @@ from tests.support.claude_words import (
         ({"messages": [system([PICTURE]), user("a")]}, "messages[0]"),
     ],
 )
-def test_what_claude_cannot_do_makes_it_unfit(fields: dict[str, Any], param: str) -> None:
+def test_requests_that_claude_cannot_express_are_unfit(fields: dict[str, Any], param: str) -> None:
     with pytest.raises(BackendUnfit) as raised:
         encoded(request(**fields))
     assert raised.value.param == param
@@ -129,7 +129,7 @@ def test_a_forced_choice_needs_tools(choice: Any) -> None:
         (named("clock"), "Call the tool `clock` now; do not answer with text alone."),
     ],
 )
-def test_a_model_that_cannot_be_forced_is_told(choice: Any, told: str) -> None:
+def test_a_model_that_refuses_forced_tools_gets_the_demand_in_words(choice: Any, told: str) -> None:
     asked = request(system("s"), user("q"), tools=[WEATHER, CLOCK], tool_choice=choice)
     params = encoded(asked, abilities=ALWAYS_THINKING)
     assert "tool_choice" not in params
@@ -161,7 +161,7 @@ def test_a_forced_choice_is_worth_more_than_thinking(
     assert params.get("thinking") == thinking
 
 
-def test_names_that_claude_refuses_are_exchanged_and_can_be_told_back() -> None:
+def test_names_that_claude_refuses_are_substituted_and_mapped_back() -> None:
     tools = [named("files.read"), named("files:read"), named("x" * 200), named("fine-1")]
     asked = request(tools=tools, tool_choice=named("files.read"))
     params = encoded(asked)
@@ -260,7 +260,7 @@ def test_reasoning_effort(wanted: Any, can: Abilities, effort: Any, thinking: An
 
 
 @pytest.mark.parametrize("can", [Abilities(), Abilities(efforts=())])
-def test_effort_that_a_model_does_not_have_is_said_to_be_left_out(can: Abilities) -> None:
+def test_effort_that_a_model_does_not_have_is_reported_as_left_out(can: Abilities) -> None:
     asked = request(reasoning_effort="high")
     assert claude.encode(asked, MODEL, max_tokens=9, abilities=can).dropped == ("reasoning_effort",)
 
@@ -306,7 +306,7 @@ def test_fields_that_say_nothing_are_not_named() -> None:
     assert dropped(**nothing) == ()
 
 
-def test_names_of_speakers_are_left_out_and_said_so() -> None:
+def test_names_of_speakers_are_left_out_and_reported() -> None:
     assert dropped(messages=[{"role": "user", "content": "a", "name": "ann"}]) == ("messages.name",)
 
 
@@ -319,7 +319,7 @@ def test_only_field_names_that_fit_into_a_header_are_repeated() -> None:
 
 @pytest.mark.parametrize("can", [Abilities(), ALL, ALWAYS_THINKING])
 def test_the_prefix_is_the_same_bytes_from_turn_to_turn(can: Abilities) -> None:
-    """Also where a model that cannot be forced was told to call a tool, in the first turn only."""
+    """The same holds after a demand in words to call a tool, which only the first turn has."""
     history: list[dict[str, Any]] = [system("You are kind."), user("What is the weather?")]
     kept: dict[str, Any] = {}
     fields = {"tools": [WEATHER, CLOCK], "response_format": {"type": "json_object"}, "user": "u"}
@@ -392,7 +392,7 @@ def test_a_mark_inside_a_tools_result_is_set_on_the_whole_of_it() -> None:
     assert messages[2][1] == [RESULT | {"content": text("one", "two"), "cache_control": HOUR}]
 
 
-# What the Models API says
+# Answers of the Models API
 
 
 def test_abilities_are_read_from_the_models_api() -> None:

@@ -1,4 +1,4 @@
-"""Any chat body at all is sent in a form that Claude takes, or named."""
+"""Any chat body is sent in a form that Claude accepts, or refused with the part that is wrong."""
 
 from typing import Any
 

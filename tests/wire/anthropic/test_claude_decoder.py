@@ -71,7 +71,7 @@ def test_recordings_are_in_the_published_shape(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", SAID)
-async def test_a_recording_says_what_it_says(name: str) -> None:
+async def test_each_recording_decodes_to_its_events(name: str) -> None:
     assert await decoded(recorded(name)) == SAID[name]
 
 
@@ -92,7 +92,7 @@ async def test_it_says_the_same_however_the_bytes_arrive(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", SAID)
-async def test_what_is_cut_off_is_never_an_answer(name: str) -> None:
+async def test_a_stream_that_is_cut_off_is_never_an_answer(name: str) -> None:
     data = recorded(name)
     ends = [i for i in range(1, len(data)) if data[:i].endswith((b"\n\n", b"\r\n\r\n"))]
     for end in [*ends[:-1], ends[-1] - 20, len(data) // 2]:
@@ -150,7 +150,7 @@ def message(*events: Any, usage: Any = None, reason: Any = "end_turn") -> bytes:
         ({}, Usage(5, 1)),
     ],
 )
-async def test_usage_is_the_last_that_was_told_and_never_a_sum(told: Any, wanted: Usage) -> None:
+async def test_usage_is_the_last_count_and_never_a_sum(told: Any, wanted: Usage) -> None:
     assert await decoded(message(usage=told)) == [Finish("stop", wanted)]
 
 
@@ -310,7 +310,7 @@ def test_an_error_keeps_its_class(
         assert failure.retry_after_s == 7
 
 
-# Any answer at all
+# Any answer
 
 pieces_of_text = st.lists(st.text(max_size=6) | st.sampled_from(["\n\n", " ", "data:"]), max_size=3)
 inputs = st.dictionaries(
@@ -334,7 +334,7 @@ written = st.one_of(
 
 
 def streamed(blocks: list[dict[str, Any]], reason: str, width: int) -> bytes:
-    """The stream in which Claude says these blocks; `width`: characters of arguments at a time."""
+    """Return Claude's stream of these blocks; `width`: characters of arguments in each piece."""
     events: list[dict[str, Any]] = []
     for i, block in enumerate(blocks):
         deltas: list[dict[str, Any]] = []
@@ -361,7 +361,7 @@ def streamed(blocks: list[dict[str, Any]], reason: str, width: int) -> bytes:
 
 
 @given(st.lists(written, max_size=6), st.lists(tool_uses, max_size=2), st.integers(1, 9), st.data())
-async def test_what_claude_says_is_heard_and_goes_back_as_it_was(
+async def test_an_answer_of_claude_is_decoded_and_goes_back_unchanged(
     said: list[dict[str, Any]], last: list[dict[str, Any]], width: int, data: st.DataObject
 ) -> None:
     blocks = [

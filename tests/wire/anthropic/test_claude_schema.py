@@ -1,4 +1,4 @@
-"""JSON schemas, for answers and for strict tools, as far as Claude takes them."""
+"""JSON schemas for answers and strict tools, in Claude's subset."""
 
 from typing import Any
 
@@ -57,7 +57,7 @@ FREE_KEYS = {"type": "object", "additionalProperties": {"type": "integer"}}
     ("schema", "can"),
     [(FREE_KEYS, ALL), ({"type": "object"}, ALL), ({}, ALL), (PERSON, Abilities(structured=False))],
 )
-def test_a_schema_that_cannot_be_had_is_asked_for_in_words(schema: Any, can: Abilities) -> None:
+def test_a_schema_that_claude_cannot_enforce_is_put_into_words(schema: Any, can: Abilities) -> None:
     asked = request(system("s"), user("q"), response_format=json_schema(schema))
     params = encoded(asked, abilities=can)
     assert "output_config" not in params
@@ -67,7 +67,7 @@ def test_a_schema_that_cannot_be_had_is_asked_for_in_words(schema: Any, can: Abi
 
 
 @pytest.mark.parametrize("wanted", [{"type": "json_object"}, {"type": "json_schema"}])
-def test_a_json_object_is_asked_for_in_words(wanted: Any) -> None:
+def test_a_json_object_is_asked_for_in_an_instruction(wanted: Any) -> None:
     params = encoded(request(response_format=wanted))
     assert "one JSON object and nothing else" in params["system"][0]["text"]
 
@@ -88,7 +88,9 @@ def test_strict_tools() -> None:
 @pytest.mark.parametrize(
     ("parameters", "can"), [(FREE_KEYS, ALL), (PERSON, Abilities(structured=False))]
 )
-def test_strictness_that_cannot_be_had_is_said_to_be_left_out(parameters: Any, can: Any) -> None:
+def test_strictness_that_claude_cannot_keep_is_reported_as_left_out(
+    parameters: Any, can: Any
+) -> None:
     asked = request(tools=[strict(parameters)])
     sent = claude.encode(asked, MODEL, max_tokens=1, abilities=can)
     assert sent.dropped == ("tools.strict",)

@@ -1,4 +1,4 @@
-"""Conversations of any shape as Claude's turns, and what is in them."""
+"""Conversations of any shape as Claude's turns, and their content."""
 
 from typing import Any
 
@@ -63,7 +63,7 @@ CONVERSATIONS: dict[str, tuple[list[Any], list[tuple[str, Any]]]] = {
             ("user", text("<system>\nNo.\n</system>", "c")),
         ],
     ),
-    "a refusal is what was said": (
+    "a refusal becomes text": (
         [user("a"), assistant(None, refusal="I won't."), user("b")],
         [("user", text("a")), ("assistant", text("I won't.")), ("user", text("b"))],
     ),
@@ -119,7 +119,7 @@ CONVERSATIONS: dict[str, tuple[list[Any], list[tuple[str, Any]]]] = {
             ("user", [RESULT | {"content": NO_RESULT, "is_error": True}]),
         ],
     ),
-    "a result without a call is told as text": (
+    "a result without a call becomes text": (
         [user("q"), result("gone", "42"), result(None, "43")],
         [
             (
@@ -134,7 +134,7 @@ CONVERSATIONS: dict[str, tuple[list[Any], list[tuple[str, Any]]]] = {
             )
         ],
     ),
-    "a result that comes too late is told as text": (
+    "a result that comes too late becomes text": (
         [user("q"), assistant(None, call("a")), user("w"), assistant("x"), result("a", "late")],
         [
             ("user", text("q")),
@@ -144,7 +144,7 @@ CONVERSATIONS: dict[str, tuple[list[Any], list[tuple[str, Any]]]] = {
             ("user", text("Result of the tool call a:", "late")),
         ],
     ),
-    "the second result of one call is told as text": (
+    "the second result of one call becomes text": (
         [user("q"), assistant(None, call("a")), result("a"), result("a", "again")],
         [
             ("user", text("q")),
@@ -251,7 +251,7 @@ def test_a_system_prompt_alone_is_the_question() -> None:
 
 
 def test_a_conversation_may_move_between_models_in_the_middle_of_a_tool_loop() -> None:
-    """Local, Claude, another Claude, Gemini, local again: at every step Claude takes it."""
+    """Local, Claude, another Claude, Gemini, local again: Claude accepts it at every step."""
     kept = {"toolu_1": {"before": [THOUGHT, *text("I look.")]}}
     steps = [
         [user("q")],
@@ -340,7 +340,7 @@ def test_a_model_that_must_not_think_is_not_given_thoughts() -> None:
     assert params["messages"][1]["content"] == [USE]
 
 
-def test_what_one_answer_says_goes_back_as_it_was() -> None:
+def test_an_answer_goes_back_unchanged() -> None:
     messages = turns(user("q"), assistant("b", call("a")), result("a"), recall={}.get)
     assert messages[1] == ("assistant", [*text("b"), USE])
 
@@ -427,7 +427,7 @@ def test_a_picture_sent_as_a_file_is_a_picture() -> None:
         ({"type": "text"}, "text"),
     ],
 )
-def test_what_claude_cannot_read_makes_it_unfit(part: Any, said: str) -> None:
+def test_content_that_claude_cannot_read_is_unfit(part: Any, said: str) -> None:
     with pytest.raises(BackendUnfit, match=said) as raised:
         turns(user("a"), user([{"type": "text", "text": "b"}, part]))
     assert raised.value.param == "messages[1].content[1]"

@@ -1,4 +1,4 @@
-"""Any chat body at all: it is encoded, or refused with the part that is at fault."""
+"""Any chat body is encoded for Gemini, or refused with the part that is wrong."""
 
 import itertools
 from typing import Any

@@ -1,4 +1,4 @@
-"""JSON Schema as Gemini takes it: nothing it does not honour, and as much of it as it does."""
+"""JSON Schema in Gemini's subset: all supported keywords, and no others."""
 
 from typing import Any
 
@@ -172,7 +172,7 @@ ROWS: dict[str, tuple[Any, dict[str, Any], dict[str, Any]]] = {
     ),
     "true": (True, {}, {"type": "STRING"}),
     "anything": ({}, {}, {"type": "STRING"}),
-    "no type said": (
+    "no type": (
         {"properties": {"a": {"items": STRING}}},
         {"properties": {"a": {"items": STRING}}},
         {

@@ -1,4 +1,4 @@
-"""Conversations as Gemini takes them: turns, parts, tool calls and their answers."""
+"""Conversations in Gemini's form: turns, parts, tool calls and their results."""
 
 import subprocess
 import sys
@@ -54,11 +54,11 @@ TURNS: dict[str, tuple[list[dict[str, Any]], list[dict[str, Any]]]] = {
         [user([{"type": "text", "text": "a"}, {"type": "text", "text": "b"}])],
         [turn("user", text("a"), text("b"))],
     ),
-    "empty and null content says nothing": (
+    "empty and null content is left out": (
         [user("a"), assistant(None), user(""), user([]), user([{"type": "text", "text": ""}])],
         [turn("user", text("a"))],
     ),
-    "a refusal is what was said": (
+    "a refusal becomes text": (
         [
             user("a"),
             {"role": "assistant", "content": None, "refusal": "No."},
@@ -79,7 +79,7 @@ TURNS: dict[str, tuple[list[dict[str, Any]], list[dict[str, Any]]]] = {
         [user([{"type": "image_url", "image_url": "data:image/JPG;base64,AAAA"}])],
         [turn("user", {"inlineData": {"mimeType": "image/jpeg", "data": "AAAA"}})],
     ),
-    "a picture that is another than its sender says": (
+    "a picture of another type than its sender names": (
         [user([{"type": "image_url", "image_url": {"url": f"data:image/webp;base64,{PNG}"}}])],
         [turn("user", {"inlineData": {"mimeType": "image/png", "data": PNG}})],
     ),
@@ -172,7 +172,7 @@ TURNS: dict[str, tuple[list[dict[str, Any]], list[dict[str, Any]]]] = {
             turn("user", answer("c1", "g", output="2")),
         ],
     ),
-    "a call that nobody answered": (
+    "a call without a result": (
         [user("a"), assistant(None, ("c1", "f", "{}")), user("never mind")],
         [
             turn("user", text("a")),
@@ -256,7 +256,7 @@ TURNS: dict[str, tuple[list[dict[str, Any]], list[dict[str, Any]]]] = {
             turn("user", answer("c1", "f", output="1"), answer("c2", "g", output="2")),
         ],
     ),
-    "a result without a call is told as text": (
+    "a result without a call becomes text": (
         [user("a"), result("gone", "42"), result("lost", "")],
         [
             turn(
@@ -269,7 +269,7 @@ TURNS: dict[str, tuple[list[dict[str, Any]], list[dict[str, Any]]]] = {
             )
         ],
     ),
-    "a result that comes too late is told as text": (
+    "a result that comes too late becomes text": (
         [
             user("a"),
             assistant(None, ("c1", "f", "{}")),
@@ -285,7 +285,7 @@ TURNS: dict[str, tuple[list[dict[str, Any]], list[dict[str, Any]]]] = {
             turn("user", text("Result of the tool call c1:"), text("late")),
         ],
     ),
-    "the second result of one call is told as text": (
+    "the second result of one call becomes text": (
         [user("a"), assistant(None, ("c1", "f", "{}")), result("c1", "1"), result("c1", "2")],
         [
             turn("user", text("a")),
@@ -418,7 +418,7 @@ def test_fetched_pictures_go_inside() -> None:
 
 
 UNFIT: dict[str, tuple[dict[str, Any], str]] = {
-    "a picture on the web that nobody fetched": (
+    "a picture on the web that was not fetched": (
         {"messages": [user([{"type": "image_url", "image_url": {"url": "https://x/y.png"}}])]},
         "messages[0].content[0]",
     ),
@@ -467,7 +467,7 @@ UNFIT: dict[str, tuple[dict[str, Any], str]] = {
         },
         "messages[0].content[0]",
     ),
-    "a part nobody knows": (
+    "a part of unknown type": (
         {"messages": [user("a"), user([{"type": "hologram"}])]},
         "messages[1].content[0]",
     ),
@@ -500,7 +500,7 @@ UNFIT: dict[str, tuple[dict[str, Any], str]] = {
 
 
 @pytest.mark.parametrize("name", UNFIT)
-def test_what_gemini_cannot_express_is_named(name: str) -> None:
+def test_content_that_gemini_cannot_express_is_named(name: str) -> None:
     body, param = UNFIT[name]
     with pytest.raises(BackendUnfit) as caught:
         encode(ChatRequest(checked(body)), NEW)
@@ -554,6 +554,6 @@ def test_importing_the_format_does_not_import_the_sdk() -> None:
     subprocess.run([sys.executable, "-c", code], check=True, cwd=paths.ROOT)
 
 
-def test_every_failure_is_one_of_ours() -> None:
+def test_every_failure_is_a_router_error() -> None:
     assert issubclass(generate_content.Malformed, BackendBroken)
     assert issubclass(generate_content.UnknownGeminiModel, RouterError)

@@ -1,4 +1,4 @@
-"""How Gemini is told to answer: knobs, thinking, output formats, tools and their choice."""
+"""Settings of Gemini's answers: sampling, thinking, output formats, tools and their choice."""
 
 from typing import Any
 
@@ -37,7 +37,7 @@ WRONG: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("param", WRONG)
-def test_what_nobody_could_do_is_the_callers_mistake(param: str) -> None:
+def test_a_field_that_is_wrong_everywhere_is_an_invalid_request(param: str) -> None:
     with pytest.raises(InvalidRequest) as caught:
         body_of(**WRONG[param])
     assert caught.value.param == param
@@ -147,7 +147,7 @@ THINKING: list[tuple[str, str | None, dict[str, Any] | None]] = [
 
 
 @pytest.mark.parametrize(("model", "effort", "expected"), THINKING)
-def test_effort_becomes_what_the_generation_knows(
+def test_effort_becomes_the_setting_of_the_models_generation(
     model: str, effort: str | None, expected: dict[str, Any] | None
 ) -> None:
     encoded = encode(request_of(reasoning_effort=effort), model)
@@ -194,7 +194,7 @@ def test_names_that_look_alike_once_changed_stay_different() -> None:
     assert_valid(encoded.body)
 
 
-def test_what_gemini_has_nothing_for_is_named() -> None:
+def test_fields_that_gemini_does_not_support_are_reported() -> None:
     fields = {
         "logit_bias": {"1": 2},
         "user": "u",
@@ -207,7 +207,7 @@ def test_what_gemini_has_nothing_for_is_named() -> None:
     assert encode(request_of(named, **fields), NEW).dropped == (*fields, "messages.name")
 
 
-def test_what_asks_for_nothing_is_not_named() -> None:
+def test_fields_with_their_default_value_are_not_reported() -> None:
     neutral = {
         "model": "m",
         "stream": True,
@@ -314,7 +314,7 @@ def test_a_format_next_to_tools_is_put_into_words_before_gemini_3() -> None:
     assert new.dropped == ()
 
 
-def test_the_strict_form_has_only_what_every_model_takes() -> None:
+def test_the_strict_form_has_only_fields_that_every_model_accepts() -> None:
     form = {"type": "json_schema", "json_schema": {"name": "n", "schema": WEATHER}}
     request = request_of(
         tools=[function("f", parameters=WEATHER, strict=True), function("g", parameters={})],
@@ -346,7 +346,7 @@ def test_deep_things_are_fine(schema: Any) -> None:
     body_of(tools=[function("f", parameters={"properties": {"a": schema}})])
 
 
-def test_what_is_nested_too_deep_is_named() -> None:
+def test_a_schema_that_is_nested_too_deeply_is_named() -> None:
     schema: dict[str, Any] = {"type": "string"}
     for _ in range(900):
         schema = {"type": "array", "items": schema}

@@ -1,4 +1,4 @@
-"""What Gemini says, as events and failures; the SDK reads the same recordings."""
+"""Gemini's answers as events and errors; the SDK reads the same recordings."""
 
 from collections.abc import AsyncIterator, Iterable, Mapping
 from pathlib import Path
@@ -111,7 +111,7 @@ async def test_recorded_answers_become_events_however_they_are_cut(name: str, si
 
 @pytest.mark.parametrize("size", SPLITS)
 @pytest.mark.parametrize("name", FAILURES)
-async def test_recorded_failures_are_told_where_they_happen(name: str, size: int) -> None:
+async def test_recorded_failures_are_raised_where_they_happen(name: str, size: int) -> None:
     before, kind, message = FAILURES[name]
     answer = decode(recorded(name, size))
     assert [await anext(answer) for _ in before] == before
@@ -198,7 +198,7 @@ async def test_a_model_that_failed_is_no_answer(reason: str) -> None:
         await anext(answer)
 
 
-async def test_a_limited_account_is_ours_to_mend() -> None:
+async def test_a_limited_account_is_a_wrong_setting() -> None:
     with pytest.raises(BackendMisconfigured, match="GEMINI_API_KEY"):
         await anext(decode(stream_of(candidate([], "PUP_LIMITED_DISABLED"))))
 
@@ -237,7 +237,7 @@ ODD_EVENTS: list[bytes] = [
 
 
 @pytest.mark.parametrize("data", ODD_EVENTS)
-async def test_what_is_no_answer_is_a_broken_backend(data: bytes) -> None:
+async def test_a_body_that_is_not_an_answer_is_a_broken_backend(data: bytes) -> None:
     with pytest.raises(BackendError):
         async for _ in decode(cut(data, 5)):
             pass
@@ -399,7 +399,7 @@ def test_no_key_is_repeated() -> None:
 
 
 @given(json_values, st.sampled_from([None, 400, 403, 404, 429, 500, 503, 302]))
-def test_any_error_body_is_an_error_of_ours(payload: Any, status: int | None) -> None:
+def test_any_error_body_becomes_a_backend_error(payload: Any, status: int | None) -> None:
     assert isinstance(failure(payload, status), BackendError)
     assert isinstance(failure({"error": payload}, status), BackendError)
 
