@@ -26,10 +26,9 @@ TOOLS = ("tools/**/*.py",)
 OURS = {"router", "web", "chat", "llm_router", "tests", "tools", "bench"}
 # Installed by itself, without its dependencies.
 EMBEDDED = {"xllamacpp"}
-# In the standard library of a later Python than this one may be.
-LATER = {"compression"}
-# Used without being imported by us: uvicorn takes them where it finds them.
-NOT_IMPORTED = {"uvloop", "httptools"}
+# Used without an import statement: uvicorn takes the first two where it finds them, and
+# web/content_encoding.py imports the third by a name that depends on the version of Python.
+NOT_IMPORTED = {"uvloop", "httptools", "backports-zstd"}
 COMMANDS = {
     *("ruff", "mypy", "types-jsonschema", "types-pyyaml", "uv", "hatchling"),
     *("pytest-asyncio", "pytest-cov", "pytest-timeout", "pytest-xdist"),
@@ -37,7 +36,6 @@ COMMANDS = {
 # Another package's own face, and what several distributions share.
 PART_OF = {
     "anyio": "fastapi",
-    "backports": "backports-zstd",
     "pydantic_core": "pydantic",
     "google": "google-genai",
     "referencing": "jsonschema",
@@ -71,14 +69,7 @@ def imported(patterns: tuple[str, ...]) -> set[str]:
     tops = set()
     for path in chain.from_iterable(ROOT.glob(pattern) for pattern in patterns):
         tops |= set(_imports(ast.parse(path.read_text("utf-8"))))
-    foreign = (
-        tops
-        - sys.stdlib_module_names
-        - OURS
-        - EMBEDDED
-        - LATER
-        - {p.stem for p in ROOT.glob("*.py")}
-    )
+    foreign = tops - sys.stdlib_module_names - OURS - EMBEDDED - {p.stem for p in ROOT.glob("*.py")}
     names = (PART_OF.get(top) or providers.get(top, [top])[0] for top in foreign)
     return {canonicalize_name(name) for name in names}
 

@@ -53,7 +53,7 @@ class Cutter:
 
     @property
     def rest(self) -> bytes:
-        """The start of an event that is not whole yet."""
+        """Return the start of an event that is not whole yet."""
         return b"".join(self._held)
 
 

@@ -10,17 +10,19 @@ import pytest
 
 from router.errors import BackendBroken, BackendError, BackendUnfit
 from router.wire import sse
-from tests.local.test_local_client import DONE, HELLO, ROLE, STOP, ask, backend, chunk, request
+from tests.support.local_backend import (
+    DONE,
+    HELLO,
+    ROLE,
+    STOP,
+    answering,
+    ask,
+    backend,
+    chunk,
+    request,
+)
 from tests.support.running_app import RunningApp, running_app
 from tests.support.scripted import Connection, Request, Script, scripted
-
-
-def answering(*chunks: bytes) -> Script:
-    async def script(connection: Connection, request: Request) -> None:
-        await connection.stream(*chunks)
-
-    return script
-
 
 TOO_LONG = {
     "code": 400,

@@ -24,7 +24,6 @@ from router.wire.anthropic.claude_decoder import (
     decode_whole,
     failure,
     message_of,
-    usage_of,
 )
 from router.wire.anthropic.claude_model import EFFORTS, Abilities
 from router.wire.anthropic.claude_parts import text_block, unfit
@@ -36,6 +35,7 @@ from router.wire.anthropic.claude_schema import (
     strict_schema,
 )
 from router.wire.anthropic.claude_turns import DEMAND, ClaudeTurns, Recall, tool_name
+from router.wire.anthropic.claude_usage import usage_of
 from router.wire.fields import invalid
 from router.wire.tool_names import full_names
 

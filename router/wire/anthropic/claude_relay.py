@@ -8,8 +8,9 @@ import orjson
 from router.errors import BackendBroken, BackendError
 from router.events import Usage
 from router.wire import sse
-from router.wire.anthropic.claude_decoder import BACKEND, STOP, counted, failure, usage_of
+from router.wire.anthropic.claude_decoder import BACKEND, STOP, failure
 from router.wire.anthropic.claude_turns import call_id
+from router.wire.anthropic.claude_usage import counted, usage_of
 
 # JSON escapes the quotes in what the model says, so these are keys and types wherever they stand.
 _MARKS: Final = (b'"message_', b'"error"')

@@ -19,7 +19,8 @@ from router.events import (
     Usage,
 )
 from router.wire import sse
-from router.wire.anthropic.claude_decoder import FINISH, STOP, counted, usage_of
+from router.wire.anthropic.claude_decoder import FINISH, STOP
+from router.wire.anthropic.claude_usage import counted, usage_of
 from router.wire.chat.relay import ReportedError, in_band_error, objects, rewritten
 
 _MARKS: Final = (b'"message_', b"error")
