@@ -46,7 +46,7 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"llm-router {VERSION}")
     parser.add_argument("--host", help="address to listen on (SERVER_HOST)")
-    parser.add_argument("--port", type=_port, help="port to listen on (SERVER_PORT)")
+    parser.add_argument("--port", help="port to listen on (SERVER_PORT)")
     parser.add_argument(
         "--log-format",
         choices=("text", "json"),
@@ -57,9 +57,3 @@ def _parser(prog: str) -> argparse.ArgumentParser:
         "--env-file", type=Path, metavar="FILE", help="read the settings from this file, not .env"
     )
     return parser
-
-
-def _port(text: str) -> int:
-    if not text.isascii() or not text.isdecimal() or not 1 <= int(text) <= 65535:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a port: use a number from 1 to 65535")
-    return int(text)
