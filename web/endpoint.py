@@ -41,6 +41,6 @@ class Endpoint:
         await send_error(send, error, self._service.wire.error_body(error), headers)
 
     async def drain(self) -> None:
-        """Wait until exchanges that the server has cancelled have told their callers so."""
+        """Wait until exchanges that the server has cancelled have sent their last error."""
         if self._running:
             await asyncio.wait(self._running, timeout=DRAIN_S)

@@ -1,4 +1,4 @@
-"""The responses that `previous_response_id` can refer to: the last ones, in memory only."""
+"""The last responses, in memory only, for `previous_response_id` to refer to."""
 
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
@@ -19,18 +19,18 @@ MOST_BYTES: Final = 64 * 2**20
 
 @dataclass(frozen=True, slots=True)
 class _Kept:
-    """What one response added to its conversation, as JSON: its input and its output."""
+    """The input and output that one response added to its conversation, as JSON."""
 
     items: bytes
     before: "_Kept | None"
     size_bytes: int
-    """Of the whole conversation up to here: the most that keeping this one can cost."""
+    """Size of the whole conversation up to here: the most that keeping this one can cost."""
 
 
 class ResponsesStore:
-    """Conversations by the id of their last response; the longest unused go first.
+    """Conversations by the id of their last response; the least recently used are dropped first.
 
-    A conversation's turns are held once, however many of its responses are kept.
+    The turns of a conversation are stored once, however many of its responses are kept.
     """
 
     def __init__(self, most: int = MOST_RESPONSES, most_bytes: int = MOST_BYTES) -> None:
@@ -40,7 +40,7 @@ class ResponsesStore:
         self._size_bytes = 0
 
     def recall(self, response_id: str) -> list[Any] | None:
-        """All items of the conversation that ended with this response; None if it is gone."""
+        """Return all items of the conversation that ends with this response; None if it is gone."""
         kept: _Kept | None = self._kept.get(response_id)
         if kept is None:
             return None
@@ -52,7 +52,7 @@ class ResponsesStore:
         return [item for turn in reversed(turns) for item in turn]
 
     def keep(self, response_id: str, items: list[Any], previous: str | None) -> None:
-        """Keep what a response added. If what came before it is gone by now, so is this."""
+        """Store what a response added; do nothing if the response before it is gone."""
         before = self._kept.get(previous) if previous else None
         if previous and before is None:
             return

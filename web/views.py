@@ -1,4 +1,4 @@
-"""What the small GET routes and /classify say, as JSON objects."""
+"""The JSON answers of the small GET routes and of /classify."""
 
 from typing import Any
 
@@ -16,7 +16,7 @@ Json = dict[str, Any]
 
 
 async def health(router: Router) -> Json:
-    """Is it alive, and what can each side do now? Costs no request and no token."""
+    """Return the state of both sides, and what happens to prompts now. Costs no token."""
     local, cloud = await router.sides()
     return {
         "status": "ok" if local.usable or cloud.usable else "degraded",
@@ -28,7 +28,7 @@ async def health(router: Router) -> Json:
 
 
 async def info(router: Router, settings: Json) -> Json:
-    """What it is set to, for people and for the page."""
+    """Return the settings that a caller may see, with both sides."""
     local, cloud = await router.sides()
     return {
         "name": "llm-router",
@@ -41,12 +41,12 @@ async def info(router: Router, settings: Json) -> Json:
 
 
 def notice(local: Side) -> str | None:
-    """What a person should know before judging an answer."""
+    """Return a warning to show before answers are judged: the built-in model gives them."""
     return local.status.detail if local.backend == "embedded" else None
 
 
 def side(side: Side, router: Router) -> Json:
-    """One side as it was last seen. Times in milliseconds, lengths in tokens."""
+    """Return the last known state of a side. Times are in milliseconds, lengths in tokens."""
     status = side.status
     seat = router.seats.get(side.backend)
     watch = seat.watch if seat else None
@@ -70,7 +70,7 @@ def side(side: Side, router: Router) -> Json:
 
 
 def _detail(side: Side) -> str:
-    """What is wrong with it, or will be soon; what `notice` says is not said twice."""
+    """Return what is wrong with a side, or will be soon; leave out what `notice` says."""
     if not side.usable:
         return side.why_not
     return "" if notice(side) else side.status.detail
@@ -87,7 +87,7 @@ def _can(model: Model) -> Json:
 
 
 def classified(request: ChatRequest, outcome: Decision | RouterError, policy: Policy) -> Json:
-    """A decision, without calling a model; or why nobody could answer, which has a score too."""
+    """Return a decision, or the score and the reason why no side can answer."""
     decided = outcome if isinstance(outcome, Decision) else None
     score = decided.score if decided else score_of(request)
     return {
@@ -132,7 +132,7 @@ def _reach(reach: Reach | None, score: Score) -> Json | None:
 
 
 async def model_list(router: Router, dialect: str) -> Json:
-    """Every name that `model` can have, in the shape of the caller's dialect."""
+    """List every name that `model` can have, in the shape of the caller's dialect."""
     named = await router.models()
     rows = [_model(name, "llm-router", dialect) for name in ("auto", "local", "cloud")]
     rows += [_model(name, target, dialect) for name, target in named.items()]

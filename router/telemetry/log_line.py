@@ -11,7 +11,7 @@ Paint = Callable[[str, Colour], str]
 
 MOST_COLUMNS: Final = 92
 """Of a line; the time and the level before it take the rest of 120."""
-DETAIL_COLUMNS: Final = 29
+DETAIL_COLUMNS: Final = 38
 CLIENT_COLUMNS: Final = 12
 
 

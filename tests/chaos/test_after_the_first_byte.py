@@ -1,6 +1,6 @@
-"""A backend that fails in the middle of its answer: an error event, and then the end.
+"""A backend that fails in the middle of its answer: the stream ends with an error event.
 
-Never a silent truncation, a made-up `stop`, or a caller that is left to wait.
+No answer is cut silently, ends with an invented `stop`, or keeps the caller waiting.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ async def reset(connection: Connection, kind: Kind) -> None:
 
 
 async def ended(connection: Connection, kind: Kind) -> None:
-    """The stream ends as HTTP has it, but the answer has not."""
+    """End the HTTP body correctly, but without the end of the answer."""
     await connection.end_stream()
 
 
@@ -92,7 +92,7 @@ async def html(connection: Connection, kind: Kind) -> None:
 
 
 async def no_chunk(connection: Connection, kind: Kind) -> None:
-    """Not even HTTP any more."""
+    """Send bytes that break the chunked encoding."""
     await connection.send(b"gibberish\r\n\r\n")
 
 
@@ -118,7 +118,7 @@ ENDINGS = {
     )
 }
 UNREADABLE = ("no_json", "invalid_utf8", "of_another_kind")
-"""Whose bytes are relayed as they are, to a caller of the backend's own dialect."""
+"""Backends whose bytes are relayed unchanged to callers of their own dialect."""
 kinds = pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
 
 
@@ -129,17 +129,17 @@ LIMITS: dict[str, dict[str, Any]] = {
     "no_chunk": HASTY,
     "endless": {"total_timeout_s": 0.5},
 }
-"""Time limits that end it, if nothing else does."""
+"""Time limits for endings that only a time limit notices."""
 
 
 def breaking_off(kind: Kind, how: str) -> Script:
-    """Say "Hello", or half of a whole answer, and end like this."""
+    """Return a script that sends "Hello", or half of a whole answer, and ends like this."""
 
     async def script(connection: Connection, request: Request) -> None:
         await connection.begin_stream()
         half = kind.document[: len(kind.document) // 2]
         await connection.chunk(kind.begin if kind.streams(request) else half)
-        await asyncio.sleep(0.02)  # the beginning goes out by itself
+        await asyncio.sleep(0.02)  # so that the beginning is sent in a packet of its own
         await ENDINGS[how](connection, kind)
 
     return script
@@ -166,7 +166,7 @@ async def test_a_stream_that_breaks_off_ends_with_an_error(kind: Kind, how: str)
 async def test_a_whole_answer_that_breaks_off_comes_from_the_other_side(
     kind: Kind, how: str, max_tokens: int
 ) -> None:
-    """Nobody has seen anything of it. (A local server is always asked for a document.)"""
+    """The caller has received nothing of it. (A local server is always asked for a document.)"""
     async with faulty(kind, breaking_off(kind, how), **LIMITS.get(how, {})) as here:
         heard = await ask(here.http, stream=False, max_tokens=max_tokens)
         assert heard.error is None
@@ -177,7 +177,7 @@ async def test_a_whole_answer_that_breaks_off_comes_from_the_other_side(
         assert {kind.streams(asked) for asked in here.faulty.requests} == {max_tokens > 5}
 
 
-# --- what looks odd and is none of these ----------------------------------------------------------
+# --- unusual streams that are complete ------------------------------------------------------------
 
 
 def pieces(*cuts: bytes) -> Script:
@@ -226,7 +226,7 @@ ODD: dict[str, tuple[Callable[[Kind], Script], str]] = {
 @kinds
 @pytest.mark.parametrize("name", ODD)
 @pytest.mark.parametrize("dialect", DIALECTS, ids=lambda dialect: dialect.name)
-async def test_an_odd_stream_is_an_answer_all_the_same(
+async def test_an_unusual_but_complete_stream_is_an_answer(
     kind: Kind, name: str, dialect: Dialect
 ) -> None:
     script, text = ODD[name]
@@ -252,13 +252,13 @@ async def test_an_answer_without_usage_is_an_answer(kind: Kind) -> None:
 
 @pytest.mark.parametrize("kind", [LOCAL, CLAUDE], ids=lambda kind: kind.name)
 @pytest.mark.parametrize("how", [closed, reset, stalled], ids=lambda how: how.__name__)
-async def test_what_goes_wrong_after_the_last_event_concerns_nobody(kind: Kind, how: Any) -> None:
-    """Gemini has no last event: the end of its stream is the end."""
+async def test_a_failure_after_the_last_event_is_ignored(kind: Kind, how: Any) -> None:
+    """Gemini has no last event, so the end of its stream completes the answer."""
 
     async def script(connection: Connection, request: Request) -> None:
         await connection.begin_stream()
         await connection.chunk(kind.begin + kind.more + kind.end)
-        await asyncio.sleep(0.02)  # it is read before the end of the connection is seen
+        await asyncio.sleep(0.02)  # so that it is read before the connection closes
         await how(connection, kind)
 
     async with faulty(kind, script) as here:

@@ -1,6 +1,6 @@
-"""A backend that fails before it has said anything: the other side answers.
+"""A backend that fails before its first byte: the other side answers.
 
-Unless the caller is at fault, or has forced the side: then it gets that side's own error.
+If the request is wrong, or forced the side, the caller gets that side's error instead.
 """
 
 import asyncio
@@ -35,7 +35,7 @@ def status(code: int, body: bytes | None = None, **headers: str) -> Faulty:
 
 
 def prose(code: int, text: str) -> Faulty:
-    """LM Studio's way to say what is wrong."""
+    """Answer with an error in LM Studio's format."""
     return status(code, orjson.dumps({"error": text}))
 
 
@@ -54,7 +54,7 @@ def stream(*chunks: bytes) -> Faulty:
 
 
 def raw(*pieces: bytes, pause_s: float = 0) -> Faulty:
-    """These bytes, and then the end of the connection."""
+    """Return a script that sends these bytes and closes the connection."""
 
     async def script(connection: Connection, request: Request) -> None:
         for piece in pieces:
@@ -119,9 +119,9 @@ GATEWAY = b"<html><head><title>502 Bad Gateway</title></head><body>nginx</body><
 class Case(NamedTuple):
     script: Faulty
     forced: int | dict[str, int]
-    """Status that a caller gets who has forced the side; where it differs, by kind."""
+    """Status for a caller that forced the side; a dict where it differs by kind."""
     only: str = ""
-    """The one kind that does this."""
+    """The only kind that fails this way; None for all."""
     limits: Mapping[str, Any] = {}
     """Time limits that end it, if nothing else does."""
 
@@ -188,7 +188,7 @@ rows = pytest.mark.parametrize(
 kinds = pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
 
 
-# --- the promises ---------------------------------------------------------------------------------
+# --- what holds for all of them -------------------------------------------------------------------
 
 
 def assert_answered(heard: Heard, target: str) -> None:
@@ -213,13 +213,13 @@ async def test_the_other_side_answers_unless_the_side_was_forced(kind: Kind, nam
                 here.http, stream=stream, dialect=dialect, force=kind.target, **brief
             )
             assert refused.error is not None
-            # In a stream it may come to light after the first event.
+            # In a stream it may be noticed after the first event.
             assert refused.status in ((forced, 200) if stream else (forced,))
             here.forgive()
 
 
 @kinds
-async def test_nobody_listening_is_known_at_once(kind: Kind) -> None:
+async def test_a_refused_connection_is_noticed_at_once(kind: Kind) -> None:
     async with faulty(kind, silent) as here:
         await here.faulty.stop()
         for stream in (False, True):
@@ -230,7 +230,7 @@ async def test_nobody_listening_is_known_at_once(kind: Kind) -> None:
 
 @kinds
 @pytest.mark.parametrize("code", AT_FAULT)
-async def test_a_request_that_is_at_fault_is_not_tried_elsewhere(kind: Kind, code: int) -> None:
+async def test_a_wrong_request_is_not_tried_on_the_other_side(kind: Kind, code: int) -> None:
     async with faulty(kind, status(code)(kind)) as here:
         for stream in (False, True):
             refused = await ask(here.http, stream=stream)

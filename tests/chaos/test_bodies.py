@@ -1,4 +1,4 @@
-"""Callers that send what nobody can answer: told so at once, in their own words, with the field."""
+"""Bodies that no side can answer: refused at once, in the caller's dialect, naming the field."""
 
 import asyncio
 from itertools import chain
@@ -9,7 +9,7 @@ import orjson
 import pytest
 
 from tests.support.chaos.callers import CHAT, MESSAGES, Dialect
-from tests.support.chaos.malformed import BODIES, rubbish
+from tests.support.chaos.malformed import BODIES, malformed
 from tests.support.chaos.running_server import RunningServer, running_server
 from tests.support.chaos.sides import CLAUDE, GEMINI, KINDS, LOCAL, Kind
 from tests.support.scripted import Connection, Request
@@ -20,7 +20,7 @@ routes = pytest.mark.parametrize("path", BODIES)
 
 
 def dialect_of(path: str) -> Dialect:
-    """Whose shape errors have there."""
+    """The dialect that errors have on each path."""
     return MESSAGES if path.startswith("/v1/messages") else CHAT
 
 
@@ -60,7 +60,7 @@ NO_OBJECT = {"null": b"null", "a list": b"[1]", "text": b'"Hi"', "a number": b"5
 
 
 @routes
-async def test_what_is_no_json_object_is_refused(path: str) -> None:
+async def test_a_body_that_is_no_json_object_is_refused(path: str) -> None:
     async with running_server(LOCAL, LOCAL.well, CLAUDE.well) as here:
         for name, raw in (NOT_JSON | NO_OBJECT).items():
             error = assert_refused(path, await post(here, path, raw))
@@ -112,12 +112,12 @@ WRONG: dict[str, list[tuple[str, dict[str, Any]]]] = {
     "/v1/embeddings": [],
     "/v1/completions": [],
 }
-"""What is wrong with a body, and how the answer names it. Relayed routes leave it to the server."""
+"""Wrong bodies and the field that the answer must name. Relayed routes do not check theirs."""
 SAID = {"messages": [{"role": "user", "content": "Hi"}]}
 
 
 @routes
-async def test_the_field_that_is_wrong_is_named(path: str) -> None:
+async def test_a_wrong_field_is_named_in_the_error(path: str) -> None:
     async with running_server(LOCAL, LOCAL.well, CLAUDE.well) as here:
         for name, fields in WRONG[path]:
             about_chat = path.endswith(("completions", "messages")) and "messages" not in name
@@ -154,7 +154,9 @@ async def test_well_formed_json_reaches_the_local_server_as_it_is(name: str) -> 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
 @pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/responses", "/v1/messages"])
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
-async def test_no_field_of_any_type_is_a_fault_of_ours(kind: Kind, path: str, stream: bool) -> None:
+async def test_no_type_of_a_field_causes_an_internal_error(
+    kind: Kind, path: str, stream: bool
+) -> None:
     cloud = GEMINI if kind is GEMINI else CLAUDE
     async with running_server(kind, LOCAL.well, cloud.well) as here:
         faults = await asyncio.gather(
@@ -167,7 +169,7 @@ async def test_no_field_of_any_type_is_a_fault_of_ours(kind: Kind, path: str, st
 
 
 @pytest.mark.parametrize("path", list(BODIES)[3:])
-async def test_no_field_of_the_small_routes_is_a_fault_of_ours(path: str) -> None:
+async def test_no_field_of_the_small_routes_causes_an_internal_error(path: str) -> None:
     async def picky(connection: Connection, request: Request) -> None:
         status = 200 if request.json.keys() & {"input", "prompt"} else 400
         await connection.answer(b'{"error": {"message": "No."}}', status)
@@ -179,11 +181,11 @@ async def test_no_field_of_the_small_routes_is_a_fault_of_ours(path: str) -> Non
 async def _faults(
     here: RunningServer, path: str, seeds: Any, stream: bool, force: str = ""
 ) -> list[tuple[int, Any]]:
-    """The seeds whose bodies are answered with anything but an answer or a 4xx."""
+    """Return the seeds whose bodies got something other than an answer or a 4xx."""
     found = []
     headers = {"X-Force-Route": force} if force else {}
     for seed in seeds:
-        body = rubbish(BODIES[path], seed)
+        body = malformed(BODIES[path], seed)
         if stream and "stream" in body:
             body["stream"] = True
         answer = await post(here, path, orjson.dumps(body), **headers)

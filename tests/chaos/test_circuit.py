@@ -1,4 +1,4 @@
-"""A failing side is left alone for a while, tried once, and never hammered."""
+"""A failing side is paused, tried once after the pause, and never flooded with requests."""
 
 import asyncio
 
@@ -31,7 +31,7 @@ async def resetting(connection: Connection, request: Request) -> None:
 
 
 def watch_of(here: RunningServer) -> Watch:
-    """Of the side that fails."""
+    """Watch of the side that fails."""
     router = here.assembly.router
     seat = router.local if here.kind.target == "local" else router.cloud
     assert seat is not None
@@ -39,7 +39,7 @@ def watch_of(here: RunningServer) -> Watch:
 
 
 async def burst(here: RunningServer) -> list[Heard]:
-    """Many callers at a time; all of them must be answered."""
+    """Send many requests at a time; all of them must be answered."""
     answers = await asyncio.gather(*(ask(here.http, stream=False) for _ in range(MANY)))
     assert [heard.text for heard in answers] == [HELLO + THERE] * MANY
     return answers
@@ -47,7 +47,7 @@ async def burst(here: RunningServer) -> list[Heard]:
 
 @kinds
 @pytest.mark.parametrize("status", [401, 429, 500, 503])
-async def test_a_side_that_has_failed_is_left_alone(kind: Kind, status: int) -> None:
+async def test_a_side_that_has_failed_is_paused(kind: Kind, status: int) -> None:
     async with faulty(kind, saying(kind, status, Retry_After="600")) as here:
         assert (await ask(here.http, stream=False)).target == kind.other
         assert watch_of(here).blocked
@@ -58,21 +58,21 @@ async def test_a_side_that_has_failed_is_left_alone(kind: Kind, status: int) -> 
 
 
 @kinds
-async def test_a_request_at_fault_is_no_failure_of_the_side(kind: Kind) -> None:
+async def test_a_wrong_request_does_not_count_as_a_failure_of_the_side(kind: Kind) -> None:
     async with faulty(kind, saying(kind, 400)) as here:
         assert (await ask(here.http, stream=False)).status == 400
         assert not watch_of(here).blocked
 
 
 @kinds
-async def test_a_burst_of_failures_is_one(kind: Kind) -> None:
+async def test_failures_at_the_same_time_count_once(kind: Kind) -> None:
     async with faulty(kind, saying(kind, 429, Retry_After="1")) as here:
         await burst(here)
         assert 0 < watch_of(here).breaker.retry_in_s(here.clock()) <= 1.5
 
 
 @kinds
-async def test_one_trial_reopens_a_side_and_a_burst_does_not_stampede_it(kind: Kind) -> None:
+async def test_one_trial_reopens_a_side_and_a_burst_sends_no_second(kind: Kind) -> None:
     async with faulty(kind, saying(kind, 500)) as here:
         await ask(here.http, stream=False)
         await settled(lambda: not watch_of(here).blocked, "it was left alone for ever")
@@ -111,7 +111,7 @@ async def test_failures_in_the_middle_of_answers_count(kind: Kind) -> None:
 @kinds
 @pytest.mark.parametrize("status", [400, 401, 429, 500, 503, 529, "reset"])
 async def test_no_request_is_repeated_more_than_once(kind: Kind, status: int | str) -> None:
-    """Once, for a connection that had gone, or for a form that a cloud refuses."""
+    """One repeat is allowed: for a closed connection, or for a field that a cloud refuses."""
     script = resetting if isinstance(status, str) else saying(kind, status)
     async with faulty(kind, script) as here:
         for _ in range(3):
@@ -134,7 +134,7 @@ async def test_the_official_client_does_not_multiply_requests(kind: Kind) -> Non
 
 
 @kinds
-async def test_a_kept_connection_that_has_gone_costs_nothing(kind: Kind) -> None:
+async def test_a_closed_kept_connection_is_replaced_without_a_failure(kind: Kind) -> None:
     async def answering_once(connection: Connection, request: Request) -> None:
         await kind.well(connection, request)
         connection.reset()
@@ -146,8 +146,8 @@ async def test_a_kept_connection_that_has_gone_costs_nothing(kind: Kind) -> None
         assert not here.sound.requests
 
 
-async def test_who_queues_for_a_side_that_fails_is_answered_by_the_other() -> None:
-    """And does not wait for the failures of all those in front."""
+async def test_a_request_queued_for_a_failing_side_goes_to_the_other() -> None:
+    """It does not wait for the failures of all requests before it."""
     async with running_server(
         LOCAL, silent, CLAUDE.well, local_concurrency=1, local_queue=MANY, **HASTY
     ) as here:

@@ -54,7 +54,7 @@ async def test_a_trailer_changes_nothing(h: RunningServer, dialect: Dialect, tra
 @pytest.mark.parametrize(
     "trailer", [f"Authorization: Bearer {KEY}", f"X-Api-Key: {KEY}", "Host: localhost"]
 )
-async def test_a_trailer_opens_nothing(trailer: str) -> None:
+async def test_a_trailer_gives_no_access(trailer: str) -> None:
     async with running_server(LOCAL, LOCAL.well, CLAUDE.well, router_api_key=KEY) as h:
         body = orjson.dumps(DIALECTS[0].body(stream=False))
         sent = head(f"POST {PATHS[0]}", CHUNKED) + chunked(body, trailer)
@@ -75,7 +75,7 @@ TOO_MUCH: dict[str, tuple[bytes, ...]] = {
 
 @pytest.mark.parametrize("pieces", TOO_MUCH.values(), ids=TOO_MUCH)
 @pytest.mark.parametrize("path", ["/classify", *PATHS])
-async def test_too_much_around_a_body_is_refused_in_words_that_arrive(
+async def test_oversized_framing_is_refused_and_the_caller_can_read_why(
     h: RunningServer, path: str, pieces: tuple[bytes, ...]
 ) -> None:
     status, said, closed = await exchange(h, head(f"POST {path}", CHUNKED), *pieces)
@@ -120,7 +120,7 @@ AMBIGUOUS = {
 
 @pytest.mark.parametrize("headers", AMBIGUOUS.values(), ids=AMBIGUOUS)
 @pytest.mark.parametrize("request_line", ["GET /health", f"POST {PATHS[0]}", f"POST {PATHS[2]}"])
-async def test_what_could_be_read_in_two_ways_is_refused(
+async def test_an_ambiguous_header_is_a_400(
     h: RunningServer, request_line: str, headers: tuple[str, ...]
 ) -> None:
     lines = (f"{request_line} HTTP/1.1", *headers, "Content-Length: 0", "", "")

@@ -1,4 +1,4 @@
-"""Callers that hang up: what is done for them ends at once, and nothing of it stays."""
+"""Callers that hang up: all work for them ends at once and leaves nothing behind."""
 
 import asyncio
 import socket
@@ -16,9 +16,9 @@ from tests.support.chaos.sides import CLAUDE, KINDS, LOCAL, Kind
 from tests.support.scripted import Connection, Request
 
 SOON_S = 0.1
-"""How soon a backend's connection is closed; measured, it is a few milliseconds."""
+"""How soon a backend's connection must be closed; a few milliseconds were measured."""
 PATIENCE_S = 1.0
-"""What a test allows for it on a busy machine."""
+"""The limit in tests, for a busy machine."""
 kinds = pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
 dialects = pytest.mark.parametrize("dialect", DIALECTS, ids=lambda dialect: dialect.name)
 ways = pytest.mark.parametrize("abrupt", [False, True], ids=["closes", "resets"])
@@ -28,7 +28,7 @@ ways = pytest.mark.parametrize("abrupt", [False, True], ids=["closes", "resets"]
 async def caller(
     here: RunningServer, path: str, body: dict[str, Any]
 ) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
-    """A caller that has sent its request."""
+    """Open a connection, send a request, and return the connection."""
     reader, writer = await asyncio.open_connection(*here.host)
     data = orjson.dumps(body)
     head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(data)}\r\n\r\n"
@@ -40,7 +40,7 @@ async def caller(
 
 
 def leave(writer: asyncio.StreamWriter, abrupt: bool) -> None:
-    if abrupt:  # no lingering: a reset instead of a goodbye
+    if abrupt:  # SO_LINGER of 0 makes close() send a reset
         raw = writer.get_extra_info("socket")
         raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         writer.transport.abort()
@@ -67,7 +67,7 @@ def talking(kind: Kind) -> Any:
 
 
 def chattering(kind: Kind) -> Any:
-    """Never stop talking."""
+    """Send a stream that never ends."""
 
     async def script(connection: Connection, request: Request) -> None:
         await connection.begin_stream()
@@ -80,7 +80,7 @@ def chattering(kind: Kind) -> Any:
 
 
 async def backend_is_left(here: RunningServer) -> float:
-    """Seconds until the backend is free again."""
+    """Return the seconds until the backend is free again."""
     return await settled(
         lambda: not here.faulty.answering and not here.at_work, "it is still at work", PATIENCE_S
     )
@@ -119,7 +119,7 @@ async def test_leaving_after_a_large_body(kind: Kind, abrupt: bool, stream: bool
 
 
 @kinds
-async def test_who_sends_rubbish_behind_a_request_has_left(kind: Kind) -> None:
+async def test_garbage_after_a_request_counts_as_a_disconnect(kind: Kind) -> None:
     async with (
         faulty(kind, silent) as here,
         caller(here, CHAT.path, CHAT.body(stream=True)) as (_, writer),
@@ -209,7 +209,7 @@ async def test_leaving_while_the_request_is_being_sent(dialect: Dialect, abrupt:
         assert not here.local.requests
 
 
-async def test_a_thousand_callers_that_leave_at_once() -> None:
+async def test_a_thousand_callers_can_leave_at_once() -> None:
     async with running_server(LOCAL, chattering(LOCAL), CLAUDE.well) as here:
         writers = []
         for _ in range(200):

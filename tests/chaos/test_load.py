@@ -1,4 +1,4 @@
-"""Many streams at a time, and a burst of whole answers; afterwards all is as before."""
+"""Many streams and a burst of whole answers at a time; nothing is left behind."""
 
 import asyncio
 import gc
@@ -14,7 +14,7 @@ from tests.support.scripted import Connection, Request
 
 STREAMS, BURST = 200, 200
 MORE_MB = 40
-"""What a load may leave in memory once it has been met before: caches, arenas of the allocator."""
+"""Memory growth allowed after a first load of the same kind: caches, arenas of the allocator."""
 
 
 def resident_mb() -> float:
@@ -24,7 +24,7 @@ def resident_mb() -> float:
 
 
 async def asked(here: RunningServer, count: int, *, stream: bool) -> None:
-    """So many callers at the same time, each on a connection of its own; all must be answered."""
+    """Ask so many times at once, on a connection each; all must be answered."""
     body = orjson.dumps(CHAT.body(stream))
     head = f"POST {CHAT.path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
 
@@ -65,7 +65,7 @@ async def test_many_streams_and_a_burst_leave_nothing_behind() -> None:
         assert not here.cloud.requests
 
 
-async def test_what_does_not_fit_the_queue_goes_to_the_cloud() -> None:
+async def test_requests_beyond_the_queue_go_to_the_cloud() -> None:
     free = asyncio.Event()
 
     async def slowly(connection: Connection, request: Request) -> None:

@@ -1,4 +1,4 @@
-"""Callers that send rubbish: a 4xx in their dialect's shape, at once, and the server stays well."""
+"""Malformed requests: a 4xx in the caller's dialect, at once, and the server stays healthy."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -28,7 +28,7 @@ ROUTES: dict[str, Json] = {
     "/v1/completions": {"prompt": "Hi"},
     "/v1/embeddings": {"input": "Hi"},
 }
-"""What each takes."""
+"""A valid body for each route."""
 PAUSE_S = 0.2
 MOST_BYTES = 20_000
 
@@ -47,7 +47,7 @@ async def h(roomy: RunningServer) -> AsyncIterator[RunningServer]:
 
 @pytest_asyncio.fixture(loop_scope="module")
 async def hasty() -> AsyncIterator[RunningServer]:
-    """Takes small bodies only, and waits for none."""
+    """A server that takes small bodies only and waits for none."""
     settings: Json = {"max_body_mb": MOST_BYTES / 2**20, "caller_pause_s": PAUSE_S}
     async with running_server(LOCAL, LOCAL.well, CLAUDE.well, **settings) as strict:
         yield strict
@@ -55,14 +55,14 @@ async def hasty() -> AsyncIterator[RunningServer]:
 
 
 async def answers(server: RunningServer) -> None:
-    """It is well: a good request is answered, and nothing is left of the others."""
+    """Check that good requests are answered and nothing is left of the others."""
     for dialect in DIALECTS:
         heard = await ask(server.http, stream=True, dialect=dialect)
         assert heard.text == HELLO + THERE
     await settled(lambda: not server.at_work, "a slot was not given back")
 
 
-# --- bodies that are no JSON ----------------------------------------------------------------------
+# --- bodies that are not JSON ---------------------------------------------------------------------
 
 NO_JSON = {
     "nothing": b"",
@@ -90,7 +90,7 @@ NO_JSON = {
 
 
 @pytest.mark.parametrize("path", ROUTES)
-async def test_what_is_no_json_object_is_refused(h: RunningServer, path: str) -> None:
+async def test_a_body_that_is_no_json_object_is_a_400(h: RunningServer, path: str) -> None:
     for name, body in NO_JSON.items():
         answer = await h.http.post(path, content=body)
         assert answer.status_code == 400, name
@@ -109,7 +109,7 @@ ODD = {
 
 
 @pytest.mark.parametrize("odd", ODD.values(), ids=ODD)
-async def test_odd_json_is_taken_as_it_is(h: RunningServer, odd: bytes) -> None:
+async def test_unusual_json_is_accepted(h: RunningServer, odd: bytes) -> None:
     for path, body in ROUTES.items():
         raw = orjson.dumps(body)[:-1] + b", " + odd + b"}"
         answer = await h.http.post(path, content=raw)
@@ -117,13 +117,13 @@ async def test_odd_json_is_taken_as_it_is(h: RunningServer, odd: bytes) -> None:
         assert "x-injected" not in answer.headers
 
 
-# --- fields that are wrong ------------------------------------------------------------------------
+# --- wrong fields ---------------------------------------------------------------------------------
 
 CALL = {"role": "assistant", "tool_calls": 5}
 ROLES: list[Any] = [None, 5, "king", []]
 CONTENTS: list[Any] = [5, {}, True]
 Rows = list[tuple[str, list[Any]]]
-"""A field, and values that are wrong for it, or for what holds it."""
+"""Fields, and wrong values for them or for the object that holds them."""
 OF_MESSAGES: Rows = [
     ("messages", [None, 5, {}, []]),
     ("messages[0]", [["Hi"]]),
@@ -181,7 +181,7 @@ async def test_a_wrong_field_is_named(h: RunningServer, path: str) -> None:
             assert error.get("param", name) == name
 
 
-# --- what is no HTTP, or too much of it -----------------------------------------------------------
+# --- malformed and oversized HTTP -----------------------------------------------------------------
 
 
 NO_HTTP = {
@@ -204,14 +204,14 @@ NO_HTTP = {
 
 
 @pytest.mark.parametrize("raw", NO_HTTP.values(), ids=NO_HTTP)
-async def test_what_is_no_http_is_told_so(h: RunningServer, raw: bytes) -> None:
+async def test_malformed_http_is_a_400_in_json(h: RunningServer, raw: bytes) -> None:
     status, body, closed = await exchange(h, raw)
     assert (status, closed) == (400, True)
     assert error_of("", body)["code"] == "invalid_http"
 
 
 @pytest.mark.parametrize("path", ROUTES)
-async def test_broken_chunks_are_told_in_each_dialect(h: RunningServer, path: str) -> None:
+async def test_a_broken_chunk_is_a_400_in_each_dialect(h: RunningServer, path: str) -> None:
     status, body, closed = await exchange(h, head(f"POST {path}", CHUNKED), b"zz\r\n")
     assert (status, closed) == (400, True)
     assert error_of(path, body)["message"]
@@ -229,7 +229,7 @@ HUGE_HEADS = {
 
 
 @pytest.mark.parametrize("pieces", HUGE_HEADS.values(), ids=HUGE_HEADS)
-async def test_a_huge_head_is_refused_in_words_that_arrive(
+async def test_a_huge_head_is_refused_and_the_caller_can_read_why(
     h: RunningServer, pieces: tuple[bytes, ...]
 ) -> None:
     status, body, closed = await exchange(h, *pieces)
@@ -237,13 +237,15 @@ async def test_a_huge_head_is_refused_in_words_that_arrive(
     assert error_of("", body)["code"] == "headers_too_large"
 
 
-async def test_a_head_below_the_limit_is_none_to_refuse(h: RunningServer) -> None:
+async def test_a_head_below_the_limit_is_accepted(h: RunningServer) -> None:
     status, _, closed = await exchange(h, head("GET /health", f"X-A: {LONG[200:]}"))
     assert (status, closed) == (200, False)
 
 
 @pytest.mark.parametrize("path", ROUTES)
-async def test_a_wrong_method_is_told_the_right_one(h: RunningServer, path: str) -> None:
+async def test_a_wrong_method_is_a_405_that_names_the_right_one(
+    h: RunningServer, path: str
+) -> None:
     for method in ("GET", "PUT", "PATCH", "DELETE", "TRACE"):
         answer = await h.http.request(method, path)
         assert (answer.status_code, answer.headers["allow"]) == (405, "POST")
@@ -251,7 +253,7 @@ async def test_a_wrong_method_is_told_the_right_one(h: RunningServer, path: str)
 
 
 @pytest.mark.parametrize("header", ["\xff\xfe", "king", "a" * 5000, "local\x0b"])
-async def test_a_rubbish_choice_of_side_is_refused(h: RunningServer, header: str) -> None:
+async def test_an_unknown_side_is_refused(h: RunningServer, header: str) -> None:
     raw = orjson.dumps(ROUTES["/v1/chat/completions"])
     lines = (f"X-Force-Route: {header}", f"Content-Length: {len(raw)}")
     status, body, _ = await exchange(h, head("POST /v1/chat/completions", *lines), raw)
@@ -259,7 +261,7 @@ async def test_a_rubbish_choice_of_side_is_refused(h: RunningServer, header: str
     assert error_of("", body)["message"]
 
 
-# --- too much, too slow, gone ---------------------------------------------------------------------
+# --- too large, too slow, disconnected ------------------------------------------------------------
 
 
 @pytest.mark.parametrize("path", ROUTES)
@@ -276,12 +278,14 @@ async def test_a_body_that_is_too_large_is_refused_while_it_is_read(
         status, said, closed = await exchange(hasty, *pieces)
         assert (status, closed) == (413, True)
         assert "MAX_BODY_MB" in error_of(path, said)["message"]
-    # Clients that read only when they have sent everything are told as well.
+    # Clients that read only after they have sent everything get the answer too.
     assert (await hasty.http.post(path, content=body * 200)).status_code == 413
 
 
 @pytest.mark.parametrize("path", ROUTES)
-async def test_a_length_that_lies_makes_no_other_request(hasty: RunningServer, path: str) -> None:
+async def test_a_wrong_content_length_starts_no_second_request(
+    hasty: RunningServer, path: str
+) -> None:
     short = (head(f"POST {path}", "Content-Length: 1"), b'{"prompt": "Hi"}')
     assert (await exchange(hasty, *short))[0] == 400
     long = (head(f"POST {path}", "Content-Length: 100"), b'{"prompt": "Hi"}')
@@ -299,13 +303,13 @@ SLOW = {
 
 
 @pytest.mark.parametrize("raw", SLOW.values(), ids=SLOW)
-async def test_a_slow_head_is_not_waited_for(hasty: RunningServer, raw: bytes) -> None:
+async def test_a_slow_head_is_a_408(hasty: RunningServer, raw: bytes) -> None:
     status, said, closed = await exchange(hasty, raw)
     assert (status, closed) == (408, True)
     assert error_of("", said)["message"]
 
 
-async def test_a_connection_that_nobody_uses_is_closed(hasty: RunningServer) -> None:
+async def test_an_idle_connection_is_closed(hasty: RunningServer) -> None:
     reader, writer = await asyncio.open_connection(*hasty.host)
     writer.write(head("GET /nowhere"))
     async with asyncio.timeout(8):
@@ -314,7 +318,7 @@ async def test_a_connection_that_nobody_uses_is_closed(hasty: RunningServer) -> 
     assert said.count(b"HTTP/1.1") == 1
 
 
-async def test_a_slow_second_head_is_not_waited_for_either(hasty: RunningServer) -> None:
+async def test_a_slow_second_head_is_a_408_too(hasty: RunningServer) -> None:
     reader, writer = await asyncio.open_connection(*hasty.host)
     writer.write(head("GET /nowhere") + b"GET /near")
     async with asyncio.timeout(8):
@@ -324,7 +328,9 @@ async def test_a_slow_second_head_is_not_waited_for_either(hasty: RunningServer)
 
 
 @pytest.mark.parametrize("path", ROUTES)
-async def test_who_hangs_up_while_sending_is_gone(h: RunningServer, path: str) -> None:
+async def test_a_caller_that_hangs_up_while_sending_reaches_no_backend(
+    h: RunningServer, path: str
+) -> None:
     asked = len(h.local.requests)
     whole = head(f"POST {path}", "Content-Length: 20") + b'{"prompt": "Hi"'
     for sent in (b"", whole[:9], whole[:-16], whole):

@@ -1,4 +1,4 @@
-"""/v1/embeddings and /v1/completions, which only the local server answers, when it misbehaves."""
+"""/v1/embeddings and /v1/completions while the local server, which alone answers them, fails."""
 
 import asyncio
 
@@ -23,7 +23,7 @@ async def ask(here: RunningServer, path: str, **fields: object) -> httpx2.Respon
 
 
 @routes
-async def test_the_answer_passes_as_it_is(path: str) -> None:
+async def test_the_answer_is_relayed_unchanged(path: str) -> None:
     body = orjson.dumps(EMBEDDINGS | {"new": True})
 
     async def script(connection: Connection, request: Request) -> None:
@@ -40,7 +40,9 @@ async def test_the_answer_passes_as_it_is(path: str) -> None:
 @pytest.mark.parametrize(
     ("status", "ours"), [(400, 400), (401, 502), (404, 502), (429, 429), (500, 502), (302, 502)]
 )
-async def test_a_refusal_has_the_callers_shape(path: str, status: int, ours: int) -> None:
+async def test_a_refusal_has_the_shape_of_the_callers_dialect(
+    path: str, status: int, ours: int
+) -> None:
     async def script(connection: Connection, request: Request) -> None:
         await connection.answer(b'{"detail": "No."}', status, Location="http://127.0.0.1:1/")
 
@@ -53,7 +55,7 @@ async def test_a_refusal_has_the_callers_shape(path: str, status: int, ours: int
 
 
 @routes
-async def test_silence_and_absence_are_told(path: str) -> None:
+async def test_a_silent_or_missing_server_is_reported(path: str) -> None:
     async def script(connection: Connection, request: Request) -> None:
         await connection.silence()
 

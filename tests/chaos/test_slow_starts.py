@@ -1,4 +1,4 @@
-"""A backend that is silent for a while: a streaming caller is not left without a word."""
+"""A backend that is silent for a while: a streaming caller gets comments meanwhile."""
 
 import asyncio
 
@@ -16,7 +16,7 @@ kinds = pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
 
 
 def slow(kind: Kind) -> Script:
-    """Load a model first."""
+    """Answer after a pause, as while a model is loaded."""
 
     async def script(connection: Connection, request: Request) -> None:
         await asyncio.sleep(SILENCE_S)
@@ -34,7 +34,7 @@ def slow_to_refuse(kind: Kind, status: int) -> Script:
 
 
 def pausing(kind: Kind) -> Script:
-    """Think in the middle of the answer."""
+    """Pause in the middle of the answer."""
 
     async def script(connection: Connection, request: Request) -> None:
         await connection.begin_stream()
@@ -48,7 +48,7 @@ def pausing(kind: Kind) -> Script:
 
 @kinds
 @dialects
-async def test_comments_keep_a_waiting_caller(kind: Kind, dialect: Dialect) -> None:
+async def test_comments_keep_a_waiting_caller_connected(kind: Kind, dialect: Dialect) -> None:
     async with faulty(kind, slow(kind), **SOON) as here:
         heard = await ask(here.http, stream=True, dialect=dialect)
         assert heard.text == HELLO + THERE
@@ -78,7 +78,7 @@ async def test_a_caller_that_does_not_stream_gets_an_exact_answer(kind: Kind) ->
 
 @kinds
 @dialects
-async def test_a_fallback_after_the_first_comment_is_told_in_a_comment(
+async def test_a_fallback_after_the_first_comment_is_named_in_a_comment(
     kind: Kind, dialect: Dialect
 ) -> None:
     async with faulty(kind, slow_to_refuse(kind, 500), **SOON) as here:
@@ -109,7 +109,7 @@ async def test_until_the_first_comment_statuses_are_exact() -> None:
 
 
 @dialects
-async def test_who_waits_in_the_queue_is_not_forgotten_either(dialect: Dialect) -> None:
+async def test_a_caller_in_the_queue_gets_comments_too(dialect: Dialect) -> None:
     async with running_server(
         LOCAL, slow(LOCAL), CLAUDE.well, local_concurrency=1, complexity_threshold=100, **SOON
     ) as here:
@@ -121,8 +121,8 @@ async def test_who_waits_in_the_queue_is_not_forgotten_either(dialect: Dialect) 
 
 
 @dialects
-async def test_a_caller_that_takes_nothing_has_left(dialect: Dialect) -> None:
-    """Else it would hold a slot of the local model for as long as it likes."""
+async def test_a_caller_that_stops_reading_has_left(dialect: Dialect) -> None:
+    """Otherwise it could hold a slot of the local model without limit."""
 
     async def endless(connection: Connection, request: Request) -> None:
         await connection.begin_stream()

@@ -1,4 +1,4 @@
-"""Real parts for the end-to-end tests."""
+"""Real models and servers for the end-to-end tests."""
 
 import subprocess
 import sys
@@ -13,7 +13,7 @@ from tests.support.processes import copy_programs, llama
 
 @pytest.fixture(scope="session")
 def model_file() -> Path:
-    """The built-in model."""
+    """Return the file of the built-in model."""
     embedded = EmbeddedServer("auto")
     if embedded.unavailable_reason:
         pytest.skip(embedded.unavailable_reason)
@@ -22,7 +22,7 @@ def model_file() -> Path:
 
 @pytest.fixture(scope="session")
 def model_url(model_file: Path) -> Iterator[str]:
-    """A llama.cpp server with the built-in model, without /v1: one for all tests.
+    """Return the address, without /v1, of one llama.cpp server with the built-in model.
 
     It speaks Chat Completions, and Anthropic's Messages as a stand-in for Claude.
     """
@@ -32,7 +32,7 @@ def model_url(model_file: Path) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def tool_model_url(model_file: Path) -> Iterator[str]:
-    """The built-in model with a template that knows tools."""
+    """Return the address of the built-in model with a template that knows tools."""
     with subprocess.Popen(
         [sys.executable, "-m", "tests.support.tool_model", str(model_file)],
         cwd=ROOT,
@@ -48,7 +48,7 @@ def tool_model_url(model_file: Path) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the programs, so that a developer's own .env has no part in the tests."""
+    """Return a copy of the programs, so that a developer's own .env does not affect the tests."""
     folder = tmp_path_factory.mktemp("checkout")
     copy_programs(folder)
     return folder

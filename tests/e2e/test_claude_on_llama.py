@@ -71,7 +71,9 @@ async def test_a_real_stop_sequence(backend: ClaudeBackend) -> None:
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
 async def test_a_real_tool_call(tool_model_url: str, stream: bool) -> None:
     history: list[dict[str, Any]] = []
-    for i, city in enumerate(("London", "Rome", "Berlin")):  # shows it how
+    for i, city in enumerate(
+        ("London", "Rome", "Berlin")
+    ):  # one example makes the small model call a tool
         history += [
             user(f"What is the weather in {city}?"),
             assistant(None, call(f"call:{i}", "get_weather", f'{{"city": "{city}"}}')),
@@ -99,7 +101,9 @@ async def test_a_real_tool_call(tool_model_url: str, stream: bool) -> None:
         await backend.aclose()
 
 
-async def test_a_conversation_that_others_had_a_part_in_is_taken(backend: ClaudeBackend) -> None:
+async def test_a_conversation_with_turns_of_other_models_is_accepted(
+    backend: ClaudeBackend,
+) -> None:
     asked = request(
         system("Be brief."),
         assistant("Welcome."),
@@ -136,7 +140,7 @@ async def test_leaving_stops_the_model(backend: ClaudeBackend) -> None:
     assert isinstance(reply, Translated)
     await anext(reply.events)
     await reply.aclose()
-    async with asyncio.timeout(30):  # were it still at it, the next one would wait
+    async with asyncio.timeout(30):  # if the model were still busy, this would wait
         assert heard(await events_of(backend, request(user("Hi"), max_tokens=2))).usage
 
 
@@ -151,7 +155,7 @@ def messages(stream: bool, **fields: Any) -> ChatRequest:
     return ChatRequest({"messages": [user("Say hello.")]}, "messages", original)
 
 
-async def test_a_real_stream_passes_as_it_is(backend: ClaudeBackend) -> None:
+async def test_a_real_stream_is_relayed_unchanged(backend: ClaudeBackend) -> None:
     reply = await backend.open(messages(stream=True), "any")
     assert isinstance(reply, Relayed)
     stream = b"".join([chunk async for chunk in reply.chunks])
@@ -161,7 +165,7 @@ async def test_a_real_stream_passes_as_it_is(backend: ClaudeBackend) -> None:
     assert reply.usage.completion_tokens > 0
 
 
-async def test_a_real_document_passes_as_it_is(backend: ClaudeBackend) -> None:
+async def test_a_real_document_is_relayed_unchanged(backend: ClaudeBackend) -> None:
     reply = await backend.open(messages(stream=False), "any")
     assert isinstance(reply, Relayed)
     message = orjson.loads(b"".join([chunk async for chunk in reply.chunks]))

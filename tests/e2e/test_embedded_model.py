@@ -1,4 +1,4 @@
-"""The built-in model's server: what callers may send it, over HTTP, with real tokens."""
+"""The built-in model's server over HTTP, with real tokens."""
 
 from typing import Any
 
@@ -89,7 +89,7 @@ def test_an_answer_follows_a_json_schema(model_url: str) -> None:
     )
 
 
-async def test_a_json_object_is_one(model_url: str) -> None:
+async def test_an_answer_in_json_mode_is_a_json_object(model_url: str) -> None:
     limits = TimeLimits(first_byte_s=120, idle_s=60)
     backend = LocalBackend(f"{model_url}/v1", "any", limits=limits)
     assert (await backend.probe()).server == "llama.cpp"
@@ -124,7 +124,7 @@ async def test_a_json_object_is_one(model_url: str) -> None:
     ],
     ids=["tools", "tool required", "tool result", "parts", "too long", "no content"],
 )
-def test_it_stays_well_whatever_it_is_sent(
+def test_it_goes_on_answering_after_any_malformed_request(
     model_url: str, status: int, body: dict[str, Any]
 ) -> None:
     assert chat(model_url, **body).status_code == status

@@ -1,4 +1,4 @@
-"""`python server.py` as a process of its own, the official openai client, real tokens."""
+"""`python server.py` as a process, with the official openai client and real tokens."""
 
 import signal
 import socket
@@ -15,16 +15,16 @@ from openai import OpenAI
 from tests.support.processes import free_port, llama, server, wait_until
 
 WITHIN_S = 5.0
-"""How soon a side's coming and going shows."""
+"""How soon a side that starts or stops is noticed."""
 
 
 def nowhere() -> str:
-    """Address of a local server that is off."""
+    """Return the address of a local server that does not run."""
     return f"http://127.0.0.1:{free_port()}/v1"
 
 
 def target_of(client: OpenAI) -> tuple[str | None, str | None]:
-    """Who answers a short question now, and why; the answer must have words."""
+    """Return the side that answers a short question now, and the reason; the answer has text."""
     raw = client.chat.completions.with_raw_response.create(
         model="auto", messages=[{"role": "user", "content": "Say hello."}], max_tokens=8
     )
@@ -101,12 +101,12 @@ def test_without_the_embedded_model_and_a_key_the_answer_says_what_to_do(checkou
 
 @pytest.fixture
 def port() -> int:
-    """Of the local server that the tests below stop and start."""
+    """Return the port of the local server that the tests below stop and start."""
     return free_port()
 
 
 def with_both_sides(checkout: Path, port: int, model_url: str) -> dict[str, object]:
-    """Settings: everything is local, while there is a local server; Claude's stand-in else."""
+    """Return settings: the local server answers while it runs, else Claude's stand-in."""
     return {
         "local_base_url": f"http://127.0.0.1:{port}/v1",
         "local_model": "SmolLM2-135M-Instruct.Q4_1",

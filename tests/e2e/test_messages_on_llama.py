@@ -1,4 +1,4 @@
-"""The anthropic client, the router, a real llama.cpp server: Messages on both ends, real tokens."""
+"""The anthropic client, the router and a real llama.cpp server: Messages on both ends."""
 
 import sqlite3
 from collections.abc import AsyncIterator
@@ -30,7 +30,7 @@ HELLO: Any = [{"role": "user", "content": "Say hello."}]
 async def client_of(
     local_url: str, journal: Path | str = "off", cloud_url: str | None = None
 ) -> AsyncIterator[anthropic.AsyncAnthropic]:
-    """The client, in front of a router whose local server this is."""
+    """Open the client of a router that has this local server."""
     settings = load_settings(
         env=None,
         local_base_url=f"{local_url}/v1",
@@ -67,11 +67,11 @@ def result_of(id: str) -> Any:
 
 
 def is_llamas_own(message: Any) -> bool:
-    """Has llama.cpp written this message itself? Its ids are those of chat; ours are not."""
+    """Return whether llama.cpp wrote this message itself, which its ids show."""
     return bool(message.id.startswith("chatcmpl-"))
 
 
-async def test_words_pass_as_they_are_and_their_tokens_are_in_the_journal(
+async def test_text_is_relayed_unchanged_and_its_tokens_are_in_the_journal(
     model_url: str, tmp_path: Path
 ) -> None:
     path = tmp_path / "journal.db"
@@ -99,10 +99,12 @@ async def test_words_pass_as_they_are_and_their_tokens_are_in_the_journal(
 async def test_a_tool_is_called_and_its_result_is_read(
     tool_model_url: str, model_url: str, with_cloud: bool
 ) -> None:
-    """With a cloud behind it, the call is held back until it has proven itself."""
+    """With a cloud to fall back to, the call is held back until it is verified."""
     async with client_of(tool_model_url, cloud_url=model_url if with_cloud else None) as client:
         turns: list[Any] = []
-        for i, city in enumerate(("London", "Rome", "Berlin")):  # shows it how
+        for i, city in enumerate(
+            ("London", "Rome", "Berlin")
+        ):  # one example makes the small model call a tool
             turns += weather_in(city, f"toolu_{i}")
         turns.append({"role": "user", "content": "What is the weather in Paris?"})
         async with client.messages.stream(
@@ -130,7 +132,7 @@ async def test_a_tool_is_called_and_its_result_is_read(
         assert is_llamas_own(await raw.parse())
 
 
-async def test_what_its_endpoint_would_pass_over_is_translated(model_url: str) -> None:
+async def test_a_request_that_llama_cpp_would_misread_is_translated(model_url: str) -> None:
     schema = {
         "type": "object",
         "properties": {"size": {"enum": ["small", "large"]}},
@@ -149,7 +151,7 @@ async def test_what_its_endpoint_would_pass_over_is_translated(model_url: str) -
         assert "".join(message.content[0].text.split()) in ('{"size":"small"}', '{"size":"large"}')
 
 
-async def test_a_prompt_that_is_too_long_is_told_in_claudes_words(model_url: str) -> None:
+async def test_a_prompt_that_is_too_long_gets_claudes_error_message(model_url: str) -> None:
     async with client_of(model_url) as client:
         with pytest.raises(anthropic.BadRequestError, match="prompt is too long"):
             await client.messages.create(

@@ -1,4 +1,4 @@
-"""A stop in the middle of an answer that does not end by itself."""
+"""A shutdown in the middle of an answer that never ends."""
 
 import asyncio
 import signal
@@ -18,7 +18,7 @@ async def talking_for_ever(connection: Connection, request: Request) -> None:
     await connection.silence()
 
 
-async def test_a_stop_ends_what_goes_on_too_long_with_an_error_event(checkout: Path) -> None:
+async def test_a_shutdown_ends_an_endless_stream_with_an_error_event(checkout: Path) -> None:
     async with scripted(talking_for_ever, models) as local:
         starting = server(
             checkout,

@@ -27,7 +27,7 @@ needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="needs chromium")
 
 
 class Tab:
-    """One page in the browser. `requests`: every address it asked for; `faults`: what it threw."""
+    """One page in the browser. `requests` has every address it loaded, `faults` its exceptions."""
 
     def __init__(self, socket: aiohttp.ClientWebSocketResponse) -> None:
         self.requests: list[str] = []
@@ -70,7 +70,7 @@ class Tab:
         await asyncio.wait_for(self._loaded.wait(), PATIENCE_S)
 
     async def value(self, expression: str) -> Any:
-        """What a JavaScript expression is; a promise is waited for."""
+        """Return the value of a JavaScript expression; wait for it if it is a promise."""
         said = await self.call(
             "Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True
         )
@@ -78,7 +78,7 @@ class Tab:
         return said["result"].get("value")
 
     async def until(self, expression: str) -> None:
-        """Wait until it holds."""
+        """Wait until the expression is true."""
         look = f"() => ({expression}) ? told() : setTimeout(look, 40)"
         await self.value(f"new Promise(told => {{ const look = {look}; look(); }})")
 
@@ -99,7 +99,7 @@ class Tab:
         await self.call("Input.dispatchKeyEvent", type="keyUp", **code)
 
     async def picture(self, height: int | None = None) -> bytes:
-        """A PNG of the page, or of its upper part."""
+        """Return a PNG of the page, or of its upper part."""
         width, whole = await self.value("[innerWidth, document.documentElement.scrollHeight]")
         clip = {"x": 0, "y": 0, "width": width, "height": height or whole, "scale": 1}
         said = await self.call("Page.captureScreenshot", captureBeyondViewport=True, clip=clip)
@@ -108,7 +108,7 @@ class Tab:
 
 @asynccontextmanager
 async def browser(profile: Path) -> AsyncIterator[Tab]:
-    """`profile`: a folder of its own."""
+    """Start a browser; `profile` is a folder for its data."""
     assert CHROMIUM is not None
     process = await asyncio.create_subprocess_exec(
         *(CHROMIUM, *FLAGS, f"--user-data-dir={profile}", "about:blank"),

@@ -1,6 +1,6 @@
-"""Made-up keys in the shapes of real ones; none of them opens anything.
+"""Invented keys in the shapes of real ones; none of them works anywhere.
 
-Put together at run time, so that no scanner of repositories takes them for leaked ones.
+They are built at run time, so that no secret scanner takes them for leaked keys.
 """
 
 import random
@@ -13,7 +13,7 @@ URL_SAFE = ALNUM + "-_"
 
 
 def made_up(alphabet: str, size: int, seed: str) -> str:
-    """Random characters, the same for the same seed; the first is a digit."""
+    """Return random characters, the same for the same seed; the first is a digit."""
     dice = random.Random(seed)
     last = dice.choice([character for character in alphabet if character.isalnum()])
     return "7" + "".join(dice.choices(alphabet, k=size - 2)) + last

@@ -1,6 +1,6 @@
 """Real calls to every side that is configured: text, a stream, a tool, a picture, a schema.
 
-Run by `python test_router.py --live`; it spends a few hundred tokens a side. One line a call.
+Run by `python test_router.py --live`. Uses a few hundred tokens a side; prints a line a call.
 """
 
 import base64
@@ -22,10 +22,10 @@ from web.app import create_app
 
 Cloud = Literal["anthropic", "gemini"]
 MOST_TOKENS: Final = 1000
-"""Of an answer: thinking models think first."""
+"""Limit of an answer; thinking models need some tokens before it."""
 ROOM: Final = 60
 ROOM_FOR_FAILURES: Final = 300
-"""Characters that are shown of what a side said."""
+"""Characters shown of an answer, and of a failure."""
 Outcome = Literal["ok", "left out", "cannot", "FAILED"]
 
 WEATHER: Any = {
@@ -44,18 +44,18 @@ WEATHER: Any = {
 
 
 class Person(BaseModel):
-    """What the schema call asks for."""
+    """The answer that the schema call asks for."""
 
     name: str
     age: int
 
 
 class Wrong(Exception):
-    """An answer that is not what was asked for; the message says what came instead."""
+    """An answer other than the requested one; the message shows it."""
 
 
 class Caller:
-    """The official client, asking one side."""
+    """The official client, forced to one side."""
 
     def __init__(self, client: openai.AsyncOpenAI, target: str) -> None:
         self._completions = client.chat.completions
@@ -139,7 +139,7 @@ CALLS: Final[dict[str, Callable[[Caller], Awaitable[str]]]] = {
 
 
 async def live() -> bool:
-    """Call every side that is configured; True if all answered as they should."""
+    """Call every configured side; return whether all answers were right."""
     try:
         settings = load_settings(journal_path="off", log_decisions=False)
         if settings.anthropic_api_key and settings.gemini_api_key:
@@ -199,7 +199,7 @@ async def _outcome(answer: Awaitable[str], side: Side) -> tuple[Outcome, str]:
         return "ok", await answer
     except openai.APIStatusError as error:
         body = error.body if isinstance(error.body, dict) else {}
-        # A local model need not have eyes; a cloud that is not fit is a fault of ours.
+        # A local model may lack vision; a cloud that cannot take a request is a failure.
         can = side.target == "cloud" or error.code != "unsupported_by_backend"
         return "FAILED" if can else "cannot", f"{error.status_code}, {body.get('message', error)}"
     except (openai.OpenAIError, Wrong, ValueError) as error:
@@ -223,7 +223,7 @@ def _said(message: Any) -> str:
 
 
 def red_square(pixels: int = 64) -> bytes:
-    """A PNG."""
+    """Return a PNG of one red square."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         checksum = zlib.crc32(kind + data)

@@ -1,7 +1,7 @@
 """Chat bodies as the openai SDK's own parameter types allow them, for property tests.
 
-What the types leave open (any string, any object) comes from a few values that mean something
-there: else nearly every body would hold a picture that is none and a call that nobody made.
+Where the types allow any string or object, values come from a short list that makes sense there;
+otherwise nearly every body would hold an invalid picture and a call without its result.
 """
 
 import base64
@@ -75,11 +75,11 @@ _VALUES: Final[Mapping[str, st.SearchStrategy[Any]]] = {
     "max_completion_tokens": st.integers(1, 10**6),
     "top_logprobs": st.integers(0, 20),
 }
-"""By the name of the field, where its type says too little. `tools`: of a tool choice."""
+"""Values by field name, where the type alone is too wide. `tools` is that of a tool choice."""
 
 
 def value_of(hint: Any, name: str = "") -> st.SearchStrategy[Any]:
-    """Anything that this type takes; `name` is the field it stands in."""
+    """Return a strategy for values of this type; `name` is the field's name."""
     origin: Any = typing.get_origin(hint)
     args = typing.get_args(hint)
     if origin in (Annotated, Required, NotRequired):
@@ -111,7 +111,7 @@ def value_of(hint: Any, name: str = "") -> st.SearchStrategy[Any]:
 
 
 def _is_definitions(args: tuple[Any, ...]) -> bool:
-    """`tools` of a request are defined in full, those of a tool choice only named."""
+    """The `tools` of a request are defined in full; those of a tool choice are names only."""
     return bool(args) and typing.get_origin(args[0]) is not dict
 
 
@@ -133,14 +133,14 @@ def _is_required(hint: Any) -> bool:
 FIELDS: Final[dict[str, Any]] = get_type_hints(
     CompletionCreateParamsNonStreaming, include_extras=True
 )
-"""Every parameter of a chat, by name, with its type."""
+"""Return every parameter of a chat request by name, with its type."""
 
 _rare = st.integers(0, 9).map(lambda n: n == 0)
 
 
 @st.composite
 def bodies(draw: st.DrawFn) -> dict[str, Any]:
-    """Any body; each optional parameter is in one of ten, so that most bodies can be answered."""
+    """Return any body; each optional parameter is in one of ten, so most bodies can be answered."""
     message = value_of(typing.get_args(typing.get_args(FIELDS["messages"])[0])[0])
     body = {"model": "auto", "messages": draw(st.lists(message, min_size=1, max_size=6))}
     for name, hint in FIELDS.items():

@@ -1,4 +1,4 @@
-"""The processes of the end-to-end tests: a llama.cpp server and the router's own."""
+"""Processes for the end-to-end tests: a llama.cpp server and the router."""
 
 import os
 import shutil
@@ -22,7 +22,7 @@ START_LIMIT_S = 60.0
 
 
 def copy_programs(folder: Path) -> None:
-    """Copy what runs, so that a developer's own .env has no part in it."""
+    """Copy the programs, so that a developer's own .env does not affect them."""
     for program in ROOT.glob("*.py"):
         shutil.copy(program, folder)
     for package in ("router", "web", "chat", "llm_router"):
@@ -40,7 +40,7 @@ def free_port() -> int:
 
 @contextmanager
 def llama(model: Path, port: int = 0) -> Iterator["Llama"]:
-    """A llama.cpp server that answers from the model, as LM Studio would."""
+    """Start a llama.cpp server with this model."""
     with subprocess.Popen(
         command(model, BUILT_IN_TEMPERATURE, port),
         cwd=ROOT,
@@ -81,7 +81,7 @@ class Server:
     ready_s: float
 
     def client(self) -> OpenAI:
-        """The official client, as a user would set it up."""
+        """Return the official client, set up as a user would."""
         return OpenAI(base_url=f"{self.url}/v1", api_key="none", max_retries=0, timeout=60)
 
     def get(self, path: str) -> httpx2.Response:
@@ -92,7 +92,7 @@ class Server:
         return answer
 
     def wait_for(self, side: str, state: str, limit_s: float = START_LIMIT_S) -> float:
-        """Until /health says that the side is in that state; returns the seconds it took."""
+        """Wait until /health reports the side in that state; return the seconds it took."""
         return wait_until(
             lambda: self.health()[side]["state"] == state,
             f"the {side} side did not become {state}; see {self.log}",
@@ -100,14 +100,14 @@ class Server:
         )
 
     def resident_mb(self) -> float:
-        """Of the server alone, without its children; Linux only."""
+        """Return the memory of the server without its children; Linux only."""
         status = Path(f"/proc/{self.process.pid}/status").read_text()
         return int(status.partition("VmRSS:")[2].split()[0]) / 1024
 
 
 @contextmanager
 def server(folder: Path, **settings: object) -> Iterator[Server]:
-    """`python server.py` in a folder without a .env file, with these settings and no others."""
+    """Start `python server.py` in a folder without a .env file, with these settings only."""
     ours = {name.upper() for name in Settings.model_fields}
     env = {name: value for name, value in os.environ.items() if name.upper() not in ours}
     port = free_port()
@@ -145,7 +145,7 @@ def _answers(running: Server) -> bool:
 
 
 def wait_until(holds: Any, otherwise: str, limit_s: float = START_LIMIT_S) -> float:
-    """Poll until it holds; returns the seconds it took, or fails saying what did not happen."""
+    """Poll until it holds; return the seconds it took, or fail with the reason."""
     began = time.monotonic()
     while not holds():
         if time.monotonic() - began > limit_s:

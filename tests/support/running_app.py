@@ -1,4 +1,4 @@
-"""The server in front of two scripted sides: a local server, and Claude."""
+"""The app, without a socket, in front of two scripted backends: a local server and Claude."""
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -19,7 +19,7 @@ from web.asgi import App
 
 @dataclass
 class RunningApp:
-    """`http` talks to `app` without a socket."""
+    """The app; `http` calls it without a socket."""
 
     assembly: Assembly
     app: App

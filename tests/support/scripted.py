@@ -1,4 +1,4 @@
-"""A backend over a real socket that does exactly what a test tells it to, byte by byte."""
+"""A backend on a real socket whose answers a test scripts byte by byte."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -38,7 +38,7 @@ class Connection:
     async def answer(
         self, body: bytes, status: int = 200, content_type: str = "application/json", **headers: str
     ) -> None:
-        """A whole answer with a length."""
+        """Send a whole answer with a Content-Length."""
         await self.send(_head(status, content_type, headers, f"Content-Length: {len(body)}"))
         await self.send(body)
 
@@ -52,18 +52,18 @@ class Connection:
         await self.send(b"0\r\n\r\n")
 
     async def stream(self, *chunks: bytes) -> None:
-        """A whole stream."""
+        """Send a whole chunked stream."""
         await self.begin_stream()
         for chunk in chunks:
             await self.chunk(chunk)
         await self.end_stream()
 
     async def silence(self) -> None:
-        """Say nothing until the other end hangs up."""
+        """Send nothing until the other end hangs up."""
         await self.closed.wait()
 
     def reset(self) -> None:
-        """Cut the connection without a goodbye."""
+        """Reset the connection."""
         self.writer.transport.abort()
 
 
@@ -71,17 +71,17 @@ Script = Callable[[Connection, Request], Awaitable[None]]
 
 
 class ScriptedServer:
-    """Listens on loopback; every request that is no probe is answered by `script`."""
+    """A server on loopback: `script` answers every request, `probe` every GET."""
 
     def __init__(self, script: Script, probe: Script | None = None) -> None:
         self.script = script
         self.probe = probe or _one_model
         self.requests: list[Request] = []
         self.asked = asyncio.Event()
-        """Set once a request has come."""
+        """Set when a request has arrived."""
         self.open: set[Connection] = set()
         self.answering: set[Connection] = set()
-        """Those with somebody at the other end who waits for an answer, or for more of one."""
+        """Connections whose client is waiting for an answer or for more of it."""
         self.port = 0
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -104,7 +104,7 @@ class ScriptedServer:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def all_closed(self) -> None:
-        """Wait until nobody is connected any more."""
+        """Wait until every connection is closed."""
         for connection in list(self.open):
             await connection.closed.wait()
 
@@ -157,7 +157,7 @@ class ScriptedServer:
 
 
 async def _hung_up(connection: Connection) -> None:
-    """Return when the other end has closed; a caller that pipelines is not expected here."""
+    """Return when the other end has closed; pipelined requests are not supported."""
     while not connection.reader.at_eof():
         if connection.writer.transport.is_closing():
             return
@@ -185,7 +185,7 @@ def _head(status: int, content_type: str, headers: dict[str, str], framing: str)
 
 
 async def _one_model(connection: Connection, request: Request) -> None:
-    """A plain OpenAI-compatible server with one model."""
+    """Answer GETs as an OpenAI-compatible server with one model."""
     if request.path == "/v1/models":
         data = [{"id": "local-model", "object": "model", "owned_by": "test"}]
         await connection.answer(orjson.dumps({"object": "list", "data": data}))

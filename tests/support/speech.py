@@ -1,5 +1,5 @@
-"""What may be said: random answers for property tests, what a caller should hear of them, and the
-order of messages that strict chat templates ask for.
+"""Random answers for property tests, what a caller should receive of them, and the order of
+messages that strict chat templates require.
 """
 
 import json
@@ -30,13 +30,13 @@ usages = st.builds(Usage, counts, counts, counts, counts, counts)
 
 @dataclass(slots=True)
 class Heard:
-    """An answer put together."""
+    """An answer, joined from its events."""
 
     text: str = ""
     reasoning: str = ""
     refusal: str = ""
     tokens: list[str] = field(default_factory=list)
-    """Those whose log probability was told."""
+    """Tokens with a log probability."""
     calls: list[tuple[str, str, str]] = field(default_factory=list)
     """id, name, arguments"""
     reason: FinishReason | None = None
@@ -74,7 +74,7 @@ arguments = st.dictionaries(st.text("ab", max_size=2), words | counts, max_size=
 
 @st.composite
 def answers(draw: st.DrawFn) -> list[Event]:
-    """Any sequence of events that keeps the rules of `router.events`; calls may interleave."""
+    """Return a sequence of events that keeps the rules of `router.events`; calls may interleave."""
     events: list[Event] = []
     to_come: list[str] = []
     kinds = ["text", "logprobs", "reasoning", "refusal", "call", "more"]
@@ -108,7 +108,7 @@ def answers(draw: st.DrawFn) -> list[Event]:
 
 
 def assert_any_template_takes(messages: list[dict[str, Any]]) -> None:
-    """One system message, in front; turns alternate; results follow the calls they answer."""
+    """Check: one system message, in front; turns alternate; results follow their calls."""
     roles = [message["role"] for message in messages]
     assert "system" not in roles[1:]
     assert "developer" not in roles

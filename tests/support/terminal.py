@@ -1,4 +1,4 @@
-"""A program in a terminal of its own, typed into and read from as a person would."""
+"""A program in a pseudo-terminal, with typed input and a readable screen."""
 
 import asyncio
 import fcntl
@@ -16,18 +16,18 @@ import pyte
 
 WITHIN_S = 20.0
 LINES = 300
-"""So many that nothing scrolls away."""
+"""Enough lines that nothing scrolls away."""
 
 
 class Terminal:
-    """The screen of a running program, and the keys to it."""
+    """The screen and keyboard of a running program."""
 
     def __init__(self, process: Process, master: int, columns: int) -> None:
         self.raw = b""
         self._process = process
         self._master = master
         self._screen = pyte.Screen(columns, LINES)
-        # What the program asks of the terminal (where is the cursor?) is answered.
+        # Answers the program's queries to the terminal, such as the cursor position.
         self._screen.write_process_input = self.type  # type: ignore[method-assign]
         self._stream = pyte.ByteStream(self._screen)
         self._changed = asyncio.Event()
@@ -35,14 +35,14 @@ class Terminal:
 
     @property
     def text(self) -> str:
-        """What a person sees."""
+        """Return the text on the screen."""
         return "\n".join(line.rstrip() for line in self._screen.display).rstrip()
 
     def type(self, data: str) -> None:
         os.write(self._master, data.encode())
 
     async def shows(self, words: str, times: int = 1) -> None:
-        """Wait until the words are on the screen, so many times."""
+        """Wait until the text is on the screen so many times."""
         try:
             async with asyncio.timeout(WITHIN_S):
                 while self.text.count(words) < times:
@@ -52,7 +52,7 @@ class Terminal:
             raise AssertionError(f"{words!r} did not appear:\n{self.text}") from None
 
     async def ends(self) -> int:
-        """Wait for the program to end; its exit status."""
+        """Wait for the program to end; return its exit status."""
         async with asyncio.timeout(WITHIN_S):
             return await self._process.wait()
 
@@ -72,7 +72,7 @@ class Terminal:
 async def terminal(
     program: Path, *words: str, env: Mapping[str, str], columns: int = 100
 ) -> AsyncIterator[Terminal]:
-    """A Python program in a terminal of this width."""
+    """Start a Python program in a terminal of this width."""
     master, slave = pty.openpty()
     fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", LINES, columns, 0, 0))
     process = await asyncio.create_subprocess_exec(
@@ -84,7 +84,7 @@ async def terminal(
         stdout=slave,
         stderr=slave,
         start_new_session=True,
-        # Ctrl-C reaches a program only through the terminal that it is in charge of.
+        # Ctrl-C reaches a program only through its controlling terminal.
         preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
     )
     os.close(slave)

@@ -1,4 +1,4 @@
-"""The whole answers that recordings of streams amount to, put together by the clouds' own rules."""
+"""Recorded streams joined into the whole answers that the clouds would have sent."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ Json = dict[str, Any]
 
 
 def whole_claude(recording: bytes) -> Json:
-    """The message, or the error in its place."""
+    """Return the message, or the error in its place."""
     message: Json = {}
     for event in map(orjson.loads, sse.data_of(recording)):
         match event["type"]:
@@ -50,7 +50,7 @@ def _written(block: Json, delta: Json) -> None:
 
 
 def whole_gemini(recording: bytes) -> Any:
-    """The response, or the error in its place."""
+    """Return the response, or the error in its place."""
     head, _, bare = recording.partition(b"\n[")
     answer: Json = {}
     candidate: Json = {"index": 0, "content": {"role": "model", "parts": []}}

@@ -1,4 +1,4 @@
-"""/docs: every route is there, says what it does, and its examples are like the real thing."""
+"""/docs: every route is described, and its examples match real answers."""
 
 import json
 from collections.abc import AsyncIterator
@@ -35,19 +35,19 @@ async def test_every_route_says_what_it_does_and_shows_an_example(h: RunningApp)
 
 @pytest.mark.parametrize("path", OURS)
 async def test_an_example_has_the_fields_of_the_real_answer(h: RunningApp, path: str) -> None:
-    told = describe.examples()[path]
+    entry = describe.examples()[path]
     await h.ask("Is a tomato a fruit?")
-    body = told.get("request", {})
+    body = entry.get("request", {})
     if path == "/feedback":
         body = {**body, "request_id": h.last.id}
     address = path.replace("{model_id:path}", "local")
     answer = await h.http.request("POST" if body else "GET", address, json=body or None)
     assert answer.status_code == 200, answer.text
-    if "text" in told:
-        assert told["text"].splitlines()[:2] == answer.text.splitlines()[:2]
+    if "text" in entry:
+        assert entry["text"].splitlines()[:2] == answer.text.splitlines()[:2]
         assert answer.headers["content-type"].startswith("text/plain")
     else:
-        assert is_like(told["answer"], answer.json()), answer.json()
+        assert is_like(entry["answer"], answer.json()), answer.json()
 
 
 def is_like(shown: Any, real: Any) -> bool:
@@ -70,9 +70,9 @@ def _kind(value: Any) -> type:
 
 async def test_a_stream_is_shown_as_it_is(h: RunningApp) -> None:
     for path in ("/v1/chat/completions", "/v1/messages", "/v1/responses"):
-        told = describe.examples()[path]
-        answer = await h.http.post(path, json=told["request"] | {"stream": True})
-        shown, real = shape(told["stream"]), shape(answer.text)
+        entry = describe.examples()[path]
+        answer = await h.http.post(path, json=entry["request"] | {"stream": True})
+        shown, real = shape(entry["stream"]), shape(answer.text)
         assert shown, path
         assert [event for event in shown if event not in real] == [], path
 

@@ -1,6 +1,6 @@
-"""Backends that repeat the keys they were sent: none of them comes out anywhere.
+"""Backends that repeat the keys they were sent: no key appears anywhere.
 
-What a model says in its answer is not looked at: its words pass as they are.
+The text of a model's answer is not checked: it passes unchanged.
 """
 
 import base64
@@ -24,7 +24,7 @@ from tests.support.chaos.sides import CLAUDE, GEMINI, LOCAL, Kind, data, models
 from tests.support.keys import ALNUM, LOWER_HEX, made_up
 from tests.support.scripted import Connection, Request, Script, scripted
 
-# Shaped like nothing that is known: they are found because they are ours.
+# No known shape: they are found because they are settings of this router.
 KEYS = {
     name: f"{made_up(ALNUM, 12, name)}.{made_up(LOWER_HEX, 12, name)}"
     for name in ("router_api_key", "anthropic_api_key", "gemini_api_key", "local_api_key")
@@ -36,7 +36,7 @@ LOOKS = ("/", "/health", "/info", "/metrics", "/decisions", "/stats", "/v1/model
 
 
 class Sent(NamedTuple):
-    """What a backend was sent as its key, and as a header whole."""
+    """The key that a backend was sent, and the whole header."""
 
     keys: str
     headers: str
@@ -57,7 +57,7 @@ Echo = Callable[[Kind, Connection, Request], Any]
 
 
 def refusing(status: int, before: str = "") -> Echo:
-    """An error body that names the key; `before` it, other words."""
+    """Return an echo: an error body with the key, and other text `before` it."""
 
     async def echo(kind: Kind, connection: Connection, request: Request) -> None:
         body = kind.failure(status, f"{before}Bad key {sent(request).keys}!")
@@ -115,7 +115,7 @@ async def in_what_is_no_event(kind: Kind, connection: Connection, request: Reque
 
 
 async def in_what_breaks_us(kind: Kind, connection: Connection, request: Request) -> None:
-    """Fields of types that nobody expects, with keys in them."""
+    """Send fields of unexpected types with keys in them."""
     said = sent(request).keys
     wrong = {"error": [said], "type": "error", "choices": said, "candidates": said, "usage": said}
     await connection.stream(data(wrong | {"message": said, "usageMetadata": said}))
@@ -143,7 +143,7 @@ ECHOES: dict[str, Echo] = {
 
 @pytest.fixture
 def log() -> Iterator[StringIO]:
-    """All that is logged, by the libraries too, as `server.py` prints it."""
+    """Return the log, with that of the libraries, as `server.py` prints it."""
     out = StringIO()
     handler = logging.StreamHandler(out)
     login = f"me:{quote(PASSWORD, safe='')}"
@@ -185,7 +185,7 @@ async def repeating(
 
 
 async def ask(h: RunningServer, method: str, path: str, body: Any = None, force: str = "") -> str:
-    """All that a caller sees of an answer."""
+    """Return status, headers and body of an answer as one text."""
     headers = {"Authorization": f"Bearer {KEYS['router_api_key']}"}
     if force:
         headers["X-Force-Route"] = force
@@ -207,7 +207,7 @@ async def look_everywhere(h: RunningServer, log: StringIO, journal: Path) -> Non
 
 
 @pytest.mark.parametrize("who", WHO)
-async def test_a_key_that_is_repeated_comes_out_nowhere(
+async def test_a_key_that_a_backend_repeats_appears_nowhere(
     who: str, log: StringIO, tmp_path: Path
 ) -> None:
     journal, kind = tmp_path / "journal.db", WHO[who]
@@ -235,7 +235,7 @@ async def test_a_key_that_is_repeated_comes_out_nowhere(
 
 @pytest.mark.parametrize("status", [200, 401, 500])
 @pytest.mark.parametrize("who", WHO)
-async def test_a_key_that_is_repeated_when_models_are_looked_for_comes_out_nowhere(
+async def test_a_key_that_a_probe_repeats_appears_nowhere(
     who: str, status: int, log: StringIO, tmp_path: Path
 ) -> None:
     kind = WHO[who]
@@ -252,7 +252,7 @@ async def test_a_key_that_is_repeated_when_models_are_looked_for_comes_out_nowhe
 
 
 class Faulty:
-    """A backend with a fault of ours in it."""
+    """A backend whose code raises an unexpected exception."""
 
     def __init__(self, backend: Any) -> None:
         self._backend = backend
@@ -264,10 +264,10 @@ class Faulty:
         raise KeyError(f"no {KEYS['local_api_key']} for http://me:{PASSWORD}@x/")
 
 
-async def test_a_fault_of_ours_with_a_key_in_it_is_logged_without(
+async def test_an_internal_error_with_a_key_in_it_is_logged_without_the_key(
     log: StringIO, tmp_path: Path
 ) -> None:
-    """The traceback is there; the key is not."""
+    """The traceback is logged, without the key."""
     async with repeating("local", LOCAL.well, tmp_path / "journal.db") as h:
         seat: Any = h.assembly.router.local
         seat.backend = Faulty(seat.backend)

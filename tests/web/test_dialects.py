@@ -37,11 +37,11 @@ SCHEMA = {
     "required": ["path"],
     "additionalProperties": False,
 }
-# --- backends: what each sends for some words, and for a call of `look` ---------------------------
+# --- backends: the answer of each with text, and with a call of `look` ----------------------------
 
 
 def llama_cpp_answer(request: Request, calls: bool) -> tuple[bytes, str]:
-    """llama.cpp speaks Claude's format as well."""
+    """Answer as llama.cpp, which has Claude's format as well."""
     native = request.path == "/v1/messages"
     return claude_answer(request, calls) if native else local_answer(request, calls)
 
@@ -61,12 +61,12 @@ SAYS_NO = {
 }
 
 
-# --- dialects: the official clients, saying and hearing the same things ---------------------------
+# --- dialects: the official clients, with the same questions and answers --------------------------
 
 
 @dataclass
 class Heard:
-    """What a client has understood."""
+    """An answer as a client has read it."""
 
     text: str
     call: tuple[str, Any] | None
@@ -79,7 +79,7 @@ class Heard:
 
 
 class Caller(Protocol):
-    """An official client, asking in its dialect. The image and the tool are optional."""
+    """An official client of one dialect. The image and the tool are optional."""
 
     async def ask(self, words: str, *, stream: bool, tools: bool, image: bool) -> Heard: ...
     async def answer(self, heard: Heard, result: str, *, stream: bool) -> Heard: ...
@@ -236,11 +236,11 @@ RELAYED = {
     *(("chat", "local"), ("chat", "llama.cpp")),
     *(("messages", "claude"), ("messages", "llama.cpp")),
 }
-"""Whose bytes pass as they are: they are the backend's own."""
+"""Pairs of dialect and backend whose bytes are relayed unchanged."""
 
 
 class Checked(httpx2.AsyncBaseTransport):
-    """A way to the server on which every answer is held against its published schema."""
+    """A transport that checks every answer against its published schema."""
 
     def __init__(self, server: httpx2.AsyncBaseTransport, backend: str) -> None:
         self._server = server
@@ -279,10 +279,10 @@ DIALECTS: dict[str, Dialect] = {
 async def running_backend(
     backend: str, *, fails: bool = False, breaks: bool = False
 ) -> AsyncIterator[tuple[Any, ScriptedServer]]:
-    """The server in front of one scripted backend, and a transport to it.
+    """Start the app in front of one scripted backend; yield a transport to it.
 
-    The backend calls `look` if it may and has not been told the result yet; or it refuses every
-    request; or it breaks off in the middle of its answer.
+    The backend calls `look` if it may and has no result yet. Or it refuses every request, or it
+    breaks off in the middle of its answer.
     """
 
     async def script(connection: Connection, request: Request) -> None:
@@ -338,7 +338,7 @@ async def caller(
 
 @pairs
 @both_ways
-async def test_words_come_through(dialect: str, backend: str, stream: bool) -> None:
+async def test_text_reaches_the_client(dialect: str, backend: str, stream: bool) -> None:
     async with caller(dialect, backend) as (client, _):
         heard = await client.ask("What does it print?", stream=stream, tools=False, image=False)
     assert heard.text == "".join(WORDS)
@@ -361,7 +361,7 @@ async def test_a_tool_is_called_and_its_result_is_read(
 
 
 @pairs
-async def test_a_picture_comes_through(dialect: str, backend: str) -> None:
+async def test_a_picture_reaches_the_backend(dialect: str, backend: str) -> None:
     async with caller(dialect, backend) as (client, server):
         await client.ask("What is this?", stream=False, tools=False, image=True)
         assert PNG.encode() in server.requests[0].body
@@ -379,7 +379,7 @@ async def test_a_refused_request_is_the_callers_own_error(
 
 
 @pairs
-async def test_an_answer_that_breaks_off_is_never_taken_for_a_whole_one(
+async def test_an_answer_that_breaks_off_is_an_error_of_the_client(
     dialect: str, backend: str
 ) -> None:
     kind = anthropic.APIStatusError if dialect == "messages" else openai.APIError
@@ -423,7 +423,7 @@ async def test_only_claude_gets_claude_codes_billing_line() -> None:
         ("messages", "claude", {"type": "web_search_20250305", "name": "web_search"}, None),
     ],
 )
-async def test_tools_that_nobody_here_can_run_are_named(
+async def test_tools_that_no_side_can_run_are_named(
     path: str, backend: str, tool: dict[str, Any], dropped: str | None
 ) -> None:
     body: dict[str, Any] = {"model": "auto", "tools": [tool]}
@@ -464,7 +464,7 @@ async def test_a_response_can_be_followed_up_by_its_id(stream: bool) -> None:
             await client.responses.create(model="auto", input="Two", previous_response_id="resp_0")
 
 
-async def test_tokens_of_a_messages_request_are_counted_without_asking_anybody() -> None:
+async def test_tokens_of_a_messages_request_are_counted_without_a_backend() -> None:
     async with (
         running_backend("local") as (transport, server),
         httpx2.AsyncClient(transport=transport) as http,

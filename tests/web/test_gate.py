@@ -62,7 +62,7 @@ async def test_an_endpoint_owns_its_path(method: str) -> None:
     "base_url",
     ["http://localhost:8080", "http://127.0.0.1:8080", "http://[::1]:8080", "http://LOCALHOST"],
 )
-async def test_loopback_names_are_ours(base_url: str) -> None:
+async def test_loopback_names_are_accepted(base_url: str) -> None:
     async with client(base_url) as http:
         assert (await http.get("/health")).status_code == 200
 
@@ -101,7 +101,7 @@ async def test_a_cross_site_form_post_without_an_origin_is_refused() -> None:
     assert answer.status_code == 403
 
 
-async def test_our_own_page_is_let_in() -> None:
+async def test_the_servers_own_page_is_accepted() -> None:
     async with client() as http:
         headers = {"Origin": "http://localhost:8080"}
         assert (await http.post("/chat/completions", headers=headers)).status_code == 200
@@ -126,7 +126,7 @@ async def test_cors_origins_opens_an_origin_by_choice() -> None:
     "headers",
     [{"Authorization": f"Bearer {KEY}"}, {"authorization": f"bearer {KEY}"}, {"x-api-key": KEY}],
 )
-async def test_the_key_opens(headers: dict[str, str]) -> None:
+async def test_the_key_gives_access(headers: dict[str, str]) -> None:
     async with client(api_key=KEY) as http:
         assert (await http.post("/v1/chat/completions", headers=headers)).status_code == 200
 
@@ -135,7 +135,7 @@ async def test_the_key_opens(headers: dict[str, str]) -> None:
     "headers", [{}, {"Authorization": "Bearer wrong"}, {"Authorization": KEY}, {"x-api-key": "é"}]
 )
 @pytest.mark.parametrize("path", ["/v1/chat/completions", "/docs", "/stats", "/v1/models"])
-async def test_without_the_key_nothing_but_health_and_the_page(
+async def test_without_the_key_only_health_and_the_page_are_open(
     headers: dict[str, str], path: str
 ) -> None:
     async with client(api_key=KEY) as http:

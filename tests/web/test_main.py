@@ -40,7 +40,7 @@ def test_help_names_every_option_and_starts_nothing() -> None:
         (["--port", "http"], "SERVER_PORT"),
         (["--port", "0"], "SERVER_PORT"),
         (["--port", "65536"], "SERVER_PORT"),
-        (["--port", "-1"], "--port"),
+        (["--port", "-1"], "SERVER_PORT"),
         (["--port", "²"], "SERVER_PORT"),
         (["--log-format", "xml"], "xml"),
         (["--env-file", "/nowhere/.env"], "/nowhere/.env"),

@@ -1,4 +1,4 @@
-"""What /docs says, held against what the server does: requests made up from our own document."""
+"""The OpenAPI document against the running server, with generated requests."""
 
 from collections.abc import Iterator
 from typing import Any, Final
@@ -20,10 +20,10 @@ from web import describe
 
 EXAMPLES: Final = describe.examples()
 PATHS: Final = [path.replace(":path", "") for path in EXAMPLES]
-WITH_BODY: Final = [path for path, told in EXAMPLES.items() if "request" in told]
+WITH_BODY: Final = [path for path, entry in EXAMPLES.items() if "request" in entry]
 WITH_INPUT: Final = [*WITH_BODY, "/decisions", "/stats"]
 REQUESTS: Final = 10
-"""Made up for each route and test."""
+"""Generated for each route and test."""
 CHECKS: Final = [
     checks.not_a_server_error,
     conformance.status_code_conformance,
@@ -34,7 +34,7 @@ CHECKS: Final = [
 
 
 async def local_side(connection: Connection, request: Request) -> None:
-    """A local server that is well, on all three of its routes."""
+    """Answer as a local server, on all three of its routes."""
     if request.path == "/v1/chat/completions":
         await LOCAL.well(connection, request)
     else:
@@ -43,7 +43,7 @@ async def local_side(connection: Connection, request: Request) -> None:
 
 @pytest.fixture(scope="module")
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The running server; each side has answered each dialect."""
+    """Yield the address of a server whose sides have answered each dialect."""
     journal = str(tmp_path_factory.mktemp("openapi") / "journal.db")
     server = running_server(
         LOCAL, local_side, CLAUDE.well, journal_path=journal, complexity_threshold=50
@@ -87,7 +87,7 @@ def test_a_route_refuses_what_is_not_documented(path: str, document: Any) -> Non
 
 
 def _hold(cases: Any, held: list[Any]) -> None:
-    """The same cases on every run: what fails here fails for everyone."""
+    """Check generated cases, the same on every run."""
 
     @given(case=cases)
     @settings(

@@ -1,4 +1,4 @@
-"""The status page: whole in itself, strict about what may run, and drawn right by a browser."""
+"""The status page: self-contained, with a strict policy, and drawn by a real browser."""
 
 import asyncio
 import json
@@ -135,7 +135,7 @@ RECORDS = [
 
 @pytest.fixture
 async def serve(tmp_path: Path) -> AsyncIterator[Callable[..., Any]]:
-    """Starts a stand-in for the server; gives its address."""
+    """Return a function that starts a stand-in for the server and returns its address."""
     runners: list[web.AppRunner] = []
     journals: list[Journal] = []
 
@@ -182,7 +182,7 @@ async def tab(tmp_path: Path) -> AsyncIterator[Tab]:
 
 
 async def drawn(tab: Tab, address: str) -> str:
-    """The page's markup once it has drawn itself."""
+    """Return the page's markup once it has drawn itself."""
     await tab.open(address)
     await tab.until("document.querySelector('#local h2')")
     await tab.until(
@@ -213,7 +213,9 @@ async def test_a_browser_shows_sides_figures_and_decisions(
 
 
 @needs_browser
-async def test_a_browser_shows_an_empty_journal_kindly(serve: Callable[..., Any], tab: Tab) -> None:
+async def test_an_empty_journal_shows_a_hint_and_no_broken_figures(
+    serve: Callable[..., Any], tab: Tab
+) -> None:
     page = await drawn(tab, await serve([]))
     assert '<p class="dim" id="nothing">' in page
     assert "NaN" not in page
@@ -223,7 +225,7 @@ async def test_a_browser_shows_an_empty_journal_kindly(serve: Callable[..., Any]
 
 @needs_browser
 @pytest.mark.parametrize("theme", ["light", "dark"])
-async def test_it_fits_a_phone_and_asks_nobody_else(
+async def test_it_fits_a_phone_and_loads_nothing_from_elsewhere(
     serve: Callable[..., Any], tab: Tab, theme: str
 ) -> None:
     address = await serve(RECORDS)
@@ -250,7 +252,7 @@ async def on_a_socket(app: App) -> AsyncIterator[str]:
 
 
 @needs_browser
-async def test_the_score_moves_while_one_types(tab: Tab) -> None:
+async def test_the_score_changes_with_each_letter(tab: Tab) -> None:
     async with running_app() as h, on_a_socket(h.app) as address:
         await tab.open(address)
         await tab.until("document.querySelector('#traffic svg')")
@@ -272,7 +274,7 @@ async def test_the_score_moves_while_one_types(tab: Tab) -> None:
 
 
 @needs_browser
-async def test_a_request_shows_up_while_one_looks_and_opens_to_its_signals(tab: Tab) -> None:
+async def test_a_new_request_appears_and_opens_to_its_signals(tab: Tab) -> None:
     async with running_app() as h, on_a_socket(h.app) as address:
         await tab.open(address)
         await tab.until("!document.querySelector('#nothing').hidden")
@@ -298,7 +300,7 @@ async def test_a_request_shows_up_while_one_looks_and_opens_to_its_signals(tab: 
 
 
 @needs_browser
-async def test_a_prompt_is_on_the_page_only_where_prompts_are_kept(tab: Tab) -> None:
+async def test_a_prompt_is_shown_only_if_prompts_are_journalled(tab: Tab) -> None:
     async with running_app(journal_prompts=True) as h, on_a_socket(h.app) as address:
         await h.ask("Is a tomato a fruit?")
         await tab.open(address)
@@ -307,7 +309,7 @@ async def test_a_prompt_is_on_the_page_only_where_prompts_are_kept(tab: Tab) -> 
 
 
 @needs_browser
-async def test_it_asks_for_the_key_and_shows_only_what_is_open_until_it_has_it(tab: Tab) -> None:
+async def test_it_asks_for_the_key_and_shows_only_open_figures_before(tab: Tab) -> None:
     async with running_app(router_api_key="open sesame") as h, on_a_socket(h.app) as address:
         await h.ask("hi", headers={"authorization": "Bearer open sesame"})
         page = await drawn(tab, address)
@@ -327,7 +329,7 @@ async def test_it_asks_for_the_key_and_shows_only_what_is_open_until_it_has_it(t
 
 
 @needs_browser
-async def test_it_says_how_to_connect_as_the_documents_do(
+async def test_its_client_settings_are_those_of_the_documents(
     serve: Callable[..., Any], tab: Tab
 ) -> None:
     clients_page = (paths.ROOT / "docs" / "clients.md").read_text("utf-8")

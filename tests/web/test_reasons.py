@@ -1,4 +1,4 @@
-"""Each gate at the door: what LM Studio has loaded, what is private, what nobody waits for."""
+"""The gates of a decision end to end: LM Studio's models, privacy, background work, queues."""
 
 import asyncio
 import logging
@@ -27,10 +27,10 @@ SECRET = CANARIES["GitHub"]
 
 @dataclass
 class Studio:
-    """What LM Studio has, and how it answers."""
+    """A stand-in for LM Studio: its models and its answers."""
 
     models: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """Name to context (0: not loaded), vision, tools."""
+    """Models by name: context (0: not loaded), vision, tools."""
     loads: int = 0
     loading_s: float = 0
     fails_to_load: bool = False
@@ -91,7 +91,7 @@ def loaded(context: int = 8192, *, vision: bool = False, tools: bool = True) -> 
 
 @dataclass
 class Gateway:
-    """The server under test, and what is behind it."""
+    """The app under test and its scripted backends."""
 
     studio: Studio
     local: ScriptedServer
@@ -106,7 +106,7 @@ class Gateway:
         return await self.http.post(path, json=body, headers=headers)
 
     async def ask(self, said: Any, force: str | None = None, **fields: Any) -> httpx2.Response:
-        """One question, or a whole conversation, at the chat door."""
+        """Ask one question, or send a whole conversation, as a chat completion."""
         messages = said if isinstance(said, list) else [{"role": "user", "content": said}]
         return await self.post("/v1/chat/completions", {"messages": messages, **fields}, force)
 
@@ -149,7 +149,7 @@ def lines(caplog: pytest.LogCaptureFixture, words: str) -> list[str]:
     return [text for record in caplog.records if words in (text := record.getMessage())]
 
 
-# --- what the model that is loaded now can do ----------------------------------------------------
+# --- abilities of the loaded model ----------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -166,7 +166,7 @@ def lines(caplog: pytest.LogCaptureFixture, words: str) -> list[str]:
         ),
     ],
 )
-async def test_what_does_not_fit_the_loaded_model_goes_to_the_cloud_and_says_what_would_help(
+async def test_a_prompt_beyond_the_loaded_context_goes_to_the_cloud_with_a_fix(
     model: dict[str, Any], said: Any, fields: dict[str, Any], reason: str, fix: str
 ) -> None:
     studio = Studio({"qwen": model, "gemma": loaded(0, vision=True)})
@@ -180,7 +180,7 @@ async def test_what_does_not_fit_the_loaded_model_goes_to_the_cloud_and_says_wha
         assert studio.started == []
 
 
-async def test_a_model_that_is_loaded_anew_is_noticed() -> None:
+async def test_a_reloaded_model_is_noticed() -> None:
     studio = Studio({"qwen": loaded(4096)})
     system = {"role": "system", "content": "Be kind. " * 1500}
     async with gateway(studio) as h:
@@ -193,7 +193,7 @@ async def test_a_model_that_is_loaded_anew_is_noticed() -> None:
         assert await h.why(said) == ("local", "simple")
 
 
-async def test_the_only_loaded_model_answers_for_one_that_is_not_there(
+async def test_the_only_loaded_model_answers_for_a_missing_one(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.INFO, "router")
@@ -211,7 +211,7 @@ async def test_the_only_loaded_model_answers_for_one_that_is_not_there(
     assert [line.startswith(said) for line in lines(caplog, "LOCAL_MODEL")] == [True]
 
 
-async def test_of_several_loaded_models_the_error_says_which_to_set() -> None:
+async def test_with_several_loaded_models_the_error_lists_them() -> None:
     async with gateway(Studio({"gemma": loaded(), "phi": loaded()})) as h:
         assert await h.why(EASY) == ("cloud", "local_down")
         refused = await h.ask(EASY, force="local")
@@ -228,7 +228,7 @@ async def test_a_side_is_named_in_any_case(name: str) -> None:
         assert why(await h.ask(HARD, model=name)) == ("local", "forced")
 
 
-async def test_a_named_model_is_its_sides_own_while_that_side_is_down() -> None:
+async def test_a_named_model_belongs_to_its_side_while_that_is_down() -> None:
     studio = Studio({"qwen": loaded(), "gemma": loaded(0)})
     async with gateway(studio) as h:
         assert await h.why(HARD, model="gemma") == ("local", "forced")
@@ -254,7 +254,7 @@ async def test_the_cloud_answers_while_a_cold_model_is_loaded_once() -> None:
         assert studio.loads == 1
 
 
-async def test_who_waits_for_a_cold_model_waits_for_one_load() -> None:
+async def test_requests_that_wait_for_a_cold_model_share_one_load() -> None:
     studio = Studio({"qwen": loaded(0)}, loading_s=0.3)
     async with gateway(studio, cold_local="wait") as h:
         answers = await asyncio.gather(*(h.why(f"{EASY} {n}") for n in range(5)))
@@ -263,7 +263,7 @@ async def test_who_waits_for_a_cold_model_waits_for_one_load() -> None:
         assert not h.cloud.requests
 
 
-async def test_who_waits_for_a_cold_model_is_kept_company() -> None:
+async def test_a_caller_that_waits_for_a_cold_model_gets_comments() -> None:
     studio = Studio({"qwen": loaded(0)}, loading_s=0.5)
     async with gateway(studio, cold_local="wait", keepalive_after_s=0.1) as h:
         answer = await h.ask(EASY, stream=True)
@@ -284,7 +284,7 @@ async def test_a_model_that_cannot_be_loaded_is_not_tried_for_every_request() ->
 # --- background ----------------------------------------------------------------------------------
 
 
-async def test_a_title_is_made_here_and_never_paid_for_while_there_is_a_here() -> None:
+async def test_a_title_is_never_paid_for_while_a_local_server_runs() -> None:
     studio = Studio({"qwen": loaded()}, hold=asyncio.Event())
     async with gateway(studio, local_concurrency=1, local_queue=1) as h:
         people = asyncio.ensure_future(h.ask(EASY))
@@ -303,7 +303,7 @@ async def test_a_title_is_made_here_and_never_paid_for_while_there_is_a_here() -
 
 
 @pytest.mark.parametrize(("key", "model"), [(None, "auto"), ("sk-ant-not-a-real-key", "local")])
-async def test_who_has_nowhere_else_to_go_waits_behind_a_full_queue(
+async def test_without_another_side_a_request_waits_behind_a_full_queue(
     key: str | None, model: str
 ) -> None:
     studio = Studio({"qwen": loaded()}, hold=asyncio.Event())
@@ -316,7 +316,7 @@ async def test_who_has_nowhere_else_to_go_waits_behind_a_full_queue(
         assert [why(await answer)[0] for answer in asked] == ["local"] * 5
 
 
-async def test_a_person_goes_before_a_title_in_the_queue() -> None:
+async def test_a_prompt_goes_before_a_title_in_the_queue() -> None:
     studio = Studio({"qwen": loaded()}, hold=asyncio.Event())
     async with gateway(studio, local_concurrency=1, local_queue=4) as h:
         order: list[str] = []
@@ -408,7 +408,7 @@ PLACES: dict[str, tuple[str, dict[str, Any]]] = {
 
 
 @pytest.mark.parametrize("place", PLACES)
-async def test_what_is_private_stays_here_wherever_it_is(
+async def test_a_private_request_stays_local_wherever_the_secret_is(
     place: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
@@ -422,7 +422,7 @@ async def test_what_is_private_stays_here_wherever_it_is(
         assert "GitHub token" in message
         assert "PRIVACY=off" in message
         await h.local.stop()
-        for _ in range(2):  # before it is known, and after
+        for _ in range(2):  # before the router knows it, and after
             gone = await h.post(path, body)
             assert (gone.status_code, "PRIVACY=off" in gone.text) == (503, True)
             await asyncio.sleep(0.1)
@@ -432,13 +432,13 @@ async def test_what_is_private_stays_here_wherever_it_is(
     assert SECRET not in message
 
 
-async def test_the_rest_of_a_private_conversation_stays_here_and_is_told_of_once(
+async def test_a_private_conversation_stays_local_and_is_logged_once(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.INFO, "router")
     turns = [{"role": "user", "content": HARD}]
     async with gateway(Studio({"qwen": loaded()})) as h:
-        # System text does not make a conversation: here it loses the secret on the way.
+        # System text does not identify a conversation; here the client drops the secret.
         with_secret = [{"role": "system", "content": f"The key is {SECRET}"}, *turns]
         assert await h.why(with_secret) == ("local", "private")
         for _ in range(3):
@@ -452,7 +452,7 @@ async def test_the_rest_of_a_private_conversation_stays_here_and_is_told_of_once
     assert len(lines(caplog, "GitHub token")) == 1
 
 
-async def test_a_private_response_is_followed_up_at_home() -> None:
+async def test_a_private_response_is_followed_up_locally() -> None:
     async with gateway(Studio({"qwen": loaded()})) as h:
         first = await h.post("/v1/responses", {"input": f"{EASY} {SECRET}"})
         assert why(first) == ("local", "private")
@@ -465,7 +465,7 @@ async def test_a_private_response_is_followed_up_at_home() -> None:
 # --- a conversation ------------------------------------------------------------------------------
 
 
-async def test_a_turn_that_the_cloud_has_begun_is_the_clouds_until_it_ends() -> None:
+async def test_a_turn_that_the_cloud_began_stays_there_until_it_ends() -> None:
     studio = Studio({"qwen": loaded(0)}, loading_s=0.1)
     call = {"id": "1", "type": "function", "function": {"name": "look", "arguments": "{}"}}
     turns: list[dict[str, Any]] = [{"role": "user", "content": EASY}]
@@ -484,7 +484,7 @@ async def test_a_turn_that_the_cloud_has_begun_is_the_clouds_until_it_ends() -> 
         assert (await h.why(turns, tools=[TOOL]))[0] == "local"
 
 
-# --- the commit point ----------------------------------------------------------------------------
+# --- verification before the first byte -----------------------------------------------------------
 
 DIALECTS: dict[str, tuple[str, dict[str, Any]]] = {
     "chat": ("/v1/chat/completions", {"messages": [{"role": "user", "content": EASY}]}),
@@ -515,7 +515,7 @@ NO_ANSWERS: list[dict[str, Any]] = [
 
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
 @pytest.mark.parametrize("dialect", DIALECTS)
-async def test_an_answer_that_is_none_starts_over_on_the_cloud(dialect: str, stream: bool) -> None:
+async def test_an_unusable_answer_starts_over_on_the_cloud(dialect: str, stream: bool) -> None:
     studio = Studio({"qwen": loaded()})
     path, body = DIALECTS[dialect]
     async with gateway(studio) as h:
@@ -530,7 +530,7 @@ async def test_an_answer_that_is_none_starts_over_on_the_cloud(dialect: str, str
         assert first.usage is not None
         assert (first.usage.prompt_tokens, first.usage.completion_tokens) == (5, 3)
         assert [attempt.error for attempt in first.attempts] == ["NoUsableAnswer"]
-        # The next turn is not tried on it again, and another conversation is not made to suffer.
+        # The next turn skips the local model; another conversation still uses it.
         assert len(studio.started) == 1
         studio.said = {"content": "local says hello"}
         assert await h.why("What is the capital of Italy?") == ("local", "simple")
@@ -553,7 +553,7 @@ async def test_a_broken_call_starts_over_on_the_cloud(stream: bool) -> None:
 
 
 @pytest.mark.parametrize("said", [*NO_ANSWERS, BROKEN_CALL])
-async def test_without_a_cloud_what_the_model_says_is_passed_on_as_it_is(
+async def test_without_a_cloud_an_unusable_answer_is_passed_on(
     said: dict[str, Any],
 ) -> None:
     studio = Studio({"qwen": loaded()}, said=said)
@@ -573,7 +573,7 @@ async def test_a_load_that_fails_starts_over_on_the_cloud() -> None:
 
 
 @pytest.mark.parametrize("key", [None, "sk-ant-not-a-real-key"])
-async def test_an_embedded_model_that_is_not_there_is_told_of_once(
+async def test_a_missing_embedded_model_is_logged_once(
     key: str | None, caplog: pytest.LogCaptureFixture
 ) -> None:
     missing = {"embedded_model": "/no/such.gguf", "anthropic_api_key": key}

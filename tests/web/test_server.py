@@ -1,4 +1,4 @@
-"""Where the server listens."""
+"""The listening socket of the server."""
 
 import socket
 
@@ -8,7 +8,7 @@ from config import SettingsError
 from web.serve import listen
 
 
-def test_a_port_that_is_taken_is_said_to_be() -> None:
+def test_a_taken_port_is_named_in_the_error() -> None:
     with (
         socket.create_server(("127.0.0.1", 0)) as other,
         pytest.raises(SettingsError, match=r"in use.*running already.*SERVER_PORT"),
@@ -17,7 +17,7 @@ def test_a_port_that_is_taken_is_said_to_be() -> None:
 
 
 @pytest.mark.parametrize("host", ["a..b", "192.0.2.1", "256.1.1.1", "::2"])
-def test_an_address_that_is_not_ours_is_said_to_be_none(host: str) -> None:
+def test_a_foreign_address_is_named_in_the_error(host: str) -> None:
     with pytest.raises(SettingsError) as caught:
         listen(host, 8080)
     said = str(caught.value)

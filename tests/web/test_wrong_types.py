@@ -1,4 +1,4 @@
-"""Any field of a request or an answer may hold anything: that is told in our words, or harmless."""
+"""Fields of any type in requests and answers: refused with a clear error, or harmless."""
 
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
@@ -160,7 +160,7 @@ ANYTHING: list[Any] = [None, True, 1.5, "", "x", [], [1], [[{}]], {}, {"type": "
 
 
 def spoilt(value: Any, others: list[Any] = ANYTHING) -> Iterator[Any]:
-    """The value with each thing in it left out, and replaced by anything else, one at a time."""
+    """Yield the value with each part left out or replaced, one at a time."""
     keys = list(value) if isinstance(value, dict) else range(len(value))
     for key in keys:
         for other in others:
@@ -178,7 +178,7 @@ def spoilt(value: Any, others: list[Any] = ANYTHING) -> Iterator[Any]:
 
 
 def route(request: ChatRequest) -> None:
-    """Whatever reads a request on its way to a side."""
+    """Run everything that reads a request on its way to a side."""
     score(request)
     size_tokens(request)
     has_images(request)
@@ -189,7 +189,7 @@ def route(request: ChatRequest) -> None:
 
 
 def send(request: ChatRequest, side: str) -> None:
-    """What the side would be sent, as JSON."""
+    """Return what the side would be sent, as JSON."""
     sent: Any
     match side:
         case "claude":
@@ -208,7 +208,7 @@ def send(request: ChatRequest, side: str) -> None:
 @pytest.mark.parametrize(
     ("dialect", "body"), [(completions, CHAT), (messages, MESSAGES), (responses, RESPONSES)]
 )
-def test_nothing_in_a_request_is_our_mistake(dialect: Any, body: dict[str, Any]) -> None:
+def test_no_value_in_a_request_causes_an_internal_error(dialect: Any, body: dict[str, Any]) -> None:
     answered = refused = 0
     for wrong in spoilt(body):
         try:
@@ -296,7 +296,7 @@ async def sent(events: list[Any]) -> AsyncIterator[bytes]:
 
 
 async def read(kind: str, events: list[Any]) -> Usage | None:
-    """Read an answer in every way that it may be read in; its usage."""
+    """Read an answer in every supported way; return its usage."""
     blocks = [sse.event(event) for event in events]
     usage: Usage | None = None
     tallies: list[Any]
@@ -321,7 +321,7 @@ async def read(kind: str, events: list[Any]) -> Usage | None:
 
 
 def account(usage: Usage | None) -> None:
-    """What becomes of a usage: a price, counters, a row in the journal."""
+    """Price, count and journal a usage."""
     for side in ("local", "cloud"):
         record = Record("id", 1.0, target=side, model="claude-sonnet-4-6", usage=usage)
         record.conversation, record.first_byte_ms, record.total_ms = "c", 1, 100
@@ -334,7 +334,7 @@ def account(usage: Usage | None) -> None:
     ("kind", "answer"),
     [("chat", CHAT_ANSWER), ("claude", CLAUDES_ANSWER), ("gemini", GEMINIS_ANSWER)],
 )
-async def test_nothing_in_an_answer_is_our_mistake(kind: str, answer: list[Any]) -> None:
+async def test_no_value_in_an_answer_causes_an_internal_error(kind: str, answer: list[Any]) -> None:
     read_whole = broken = 0
     for wrong in spoilt(answer, [*ANYTHING, *NUMBERS]):
         try:

@@ -1,4 +1,4 @@
-"""Callers in the three dialects, and what they understand of an answer."""
+"""Callers in the three dialects, and how they read an answer."""
 
 import asyncio
 from collections.abc import Callable, Iterator
@@ -10,7 +10,7 @@ import httpx2
 import orjson
 
 ANSWER_S = 10.0
-"""Time enough for one silence at each limit, on a busy machine."""
+"""Time for one silence at each limit, on a busy machine."""
 Json = dict[str, Any]
 _numbers = count(1)
 
@@ -23,18 +23,18 @@ class Heard:
     target: str | None
     text: str = ""
     finish: str | None = None
-    """Why the model stopped, if the answer says that it is whole."""
+    """The reason why the model stopped, if the answer is complete."""
     error: Json | None = None
-    """What went wrong, whatever the dialect calls it; in a stream it must be the last event."""
+    """The error of any dialect; in a stream it must be the last event."""
     comments: list[str] = field(default_factory=list)
     unreadable: list[str] = field(default_factory=list)
-    """Data that is no JSON object, as it comes where bytes are relayed."""
+    """Data that is no JSON object; relayed streams may have such."""
     headers: Any = None
 
 
 @dataclass(frozen=True)
 class Dialect:
-    """How to ask one of the doors, and how to read what comes out of it."""
+    """How to ask one endpoint, and how to read its answer."""
 
     name: str
     path: str
@@ -43,11 +43,11 @@ class Dialect:
     in_document: Callable[[Heard, Json], None]
 
     def body(self, stream: bool) -> Json:
-        """A question that has not been asked before: who answered one is remembered."""
+        """Return a new question; the router remembers which side answered an old one."""
         return self.question(f"Hi, I am number {next(_numbers)}.") | {"stream": stream}
 
     def error_of(self, body: Json) -> Json:
-        """The error in a failure's body, which must have this dialect's shape."""
+        """Return the error in a failure's body, which must have this dialect's shape."""
         error: Json = body["error"]
         if self.name == "messages":
             assert body["type"] == "error"
@@ -81,7 +81,7 @@ class Dialect:
 
 
 def events(text: str, comments: list[str]) -> Iterator[tuple[str, str]]:
-    """Name and data of each event of a stream, which must end with a whole one."""
+    """Yield name and data of each event of a stream, which must end with a whole one."""
     *blocks, rest = text.replace("\r\n", "\n").split("\n\n")
     assert not rest, "the last event has no end"
     for block in blocks:
@@ -170,7 +170,7 @@ async def ask(
     force: str = "",
     **fields: Any,
 ) -> Heard:
-    """Ask, with these fields besides, and hear the answer out; fails if it takes too long."""
+    """Ask with these additional fields and read the whole answer; fails if it takes too long."""
     headers = {"X-Force-Route": force} if force else {}
     async with asyncio.timeout(ANSWER_S):
         body = dialect.body(stream) | fields

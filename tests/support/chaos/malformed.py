@@ -1,4 +1,4 @@
-"""Bodies that nobody should send: valid ones with something wrong in them, the same for a seed."""
+"""Malformed bodies: valid ones with random faults, the same for the same seed."""
 
 import copy
 import random
@@ -176,7 +176,7 @@ BODIES: dict[str, Json] = {
     "/v1/embeddings": {"model": "auto", "input": ["Hi", "there"], "dimensions": 5},
     "/v1/completions": {"model": "auto", "prompt": "Once", "max_tokens": 5, "stream": False},
 }
-"""A body with most of what there is, for each route that takes one."""
+"""A body with most of the known fields, for each route that takes one."""
 
 ODD: tuple[Any, ...] = (
     *(None, True, False, 0, -1, 1, 0.5, 10**18, -(10**18), 1e308, 5e-324),
@@ -188,8 +188,8 @@ ODD: tuple[Any, ...] = (
 )
 
 
-def rubbish(valid: Json, seed: int) -> Json:
-    """The body with one to three things wrong: a value replaced, left out, doubled or wrapped."""
+def malformed(valid: Json, seed: int) -> Json:
+    """Return the body with one to three faults: a value replaced, left out, doubled or wrapped."""
     dice = random.Random(seed)
     body = copy.deepcopy(valid)
     for _ in range(dice.randint(1, 3)):
@@ -211,7 +211,7 @@ def rubbish(valid: Json, seed: int) -> Json:
 
 
 def _spots(value: Any) -> Any:
-    """Every place in a JSON value: what holds it, and where."""
+    """Return every place in a JSON value: its container and key."""
     pairs = value.items() if isinstance(value, dict) else enumerate(value)
     for key, inner in list(pairs):
         yield value, key

@@ -22,17 +22,17 @@ from web.asgi import CALLER_PAUSE_S
 from web.serve import listen, uvicorn_config
 
 for slow in ("anthropic", "google.genai"):
-    import_module(slow)  # here, so that no test waits for it
+    import_module(slow)  # so that no test's time limit includes the import
 
 HASTY: dict[str, Any] = {"first_byte_timeout_s": 0.5, "idle_timeout_s": 0.5}
-"""Time limits for tests that run into one; for all others a busy machine may take its time."""
+"""Short time limits, for tests that run into one."""
 SETTLED_S = 2.0
-"""How long what a request has begun may take to be cleared away, on a busy machine."""
+"""How long the cleanup after a request may take on a busy machine."""
 
 
 @dataclass
 class RunningServer:
-    """The server under test, and what stands behind it."""
+    """The server under test and its scripted backends."""
 
     url: str
     http: httpx2.AsyncClient
@@ -43,31 +43,31 @@ class RunningServer:
 
     @property
     def faulty(self) -> ScriptedServer:
-        """The side that is asked first."""
+        """Return the side that is asked first."""
         return self.local if self.kind.target == "local" else self.cloud
 
     @property
     def sound(self) -> ScriptedServer:
-        """The other one."""
+        """Return the other side."""
         return self.cloud if self.kind.target == "local" else self.local
 
     @property
     def host(self) -> tuple[str, int]:
-        """Where to connect a socket to."""
+        """Return the address for a socket."""
         return "127.0.0.1", int(self.url.rpartition(":")[2])
 
     def clock(self) -> float:
-        """What the breakers go by."""
+        """Return the time on the breakers' clock."""
         return time.monotonic()
 
     def forgive(self) -> None:
-        """Let the next request go to the side that has failed, as after a pause."""
+        """End the pause of a failed side, so that the next request tries it."""
         for watch in [seat.watch for seat in self.assembly.router.seats.values()]:
             watch.breaker.success()
 
     @property
     def at_work(self) -> int:
-        """Requests that a side is busy with or that wait for one."""
+        """Return how many requests are being answered or wait for a slot."""
         slots = [s.slots for s in self.assembly.router.seats.values() if s.slots]
         return sum(side.busy + side.waiting for side in slots)
 
@@ -83,7 +83,7 @@ async def running_server(
 ) -> AsyncIterator[RunningServer]:
     """Start a server whose cloud is of this kind (where it is "local", Claude).
 
-    When it closes nothing may be left: no task, no socket, no slot that is taken.
+    Closing it fails if a task, a socket or a taken slot is left.
     """
     before, sockets = asyncio.all_tasks(), open_sockets()
     async with scripted(local, models) as near, scripted(cloud, models) as far:
@@ -95,13 +95,13 @@ async def running_server(
             here = RunningServer(url, http, assembly, near, far, kind)
             yield here
             await settled(lambda: not here.at_work, "a slot was not given back")
-    here_now = asyncio.current_task()  # a fixture begins and ends in tasks of its own
+    here_now = asyncio.current_task()  # a fixture's set-up and teardown run in different tasks
     await settled(lambda: asyncio.all_tasks() - {here_now} <= before, "a task was left")
     await settled(lambda: open_sockets() <= sockets, "a socket was left open")
 
 
 async def settled(holds: Callable[[], bool], otherwise: str, within_s: float = SETTLED_S) -> float:
-    """Wait until it holds; the seconds that took. Fails saying what did not happen."""
+    """Wait until `holds()`; return the seconds it took. Fails with `otherwise`."""
     clock = asyncio.get_running_loop().time
     began = clock()
     while not holds():
@@ -133,14 +133,14 @@ def _settings(kind: Kind, local: ScriptedServer, cloud: ScriptedServer) -> dict[
         "gemini_api_key": "unused" if gemini else None,
         "gemini_base_url": cloud.url,
         "gemini_model": "gemini-3.8-flash",
-        # Everything goes to the side that misbehaves, if it is left to the router.
+        # Every request that is not forced goes to the failing side.
         "complexity_threshold": 100 if kind.target == "local" else 0,
     }
 
 
 @asynccontextmanager
 async def served(assembly: Assembly, caller_pause_s: float) -> AsyncIterator[str]:
-    """The app, served as `server.py` serves it; its address."""
+    """Serve the app as `server.py` does; yield its address."""
     app = create_app(assembly.settings, assembly, caller_pause_s=caller_pause_s)
     config = uvicorn_config(app, assembly.settings, caller_pause_s=caller_pause_s)
     config.load()
@@ -151,14 +151,14 @@ async def served(assembly: Assembly, caller_pause_s: float) -> AsyncIterator[str
         try:
             yield f"http://127.0.0.1:{listener.getsockname()[1]}"
         finally:
-            # Not server.shutdown(), which sleeps first: callers are gone by now.
+            # server.shutdown() would sleep first, for callers that are gone by now.
             for listening in server.servers:
                 listening.close()
             await server.lifespan.shutdown()
 
 
 def open_sockets() -> int:
-    """Sockets that this process holds; 0 where the system does not list them."""
+    """Return how many sockets this process has open; 0 where the system does not list them."""
     folder = Path("/proc/self/fd")
     if not folder.exists():
         return 0
@@ -167,5 +167,5 @@ def open_sockets() -> int:
         try:
             count += os.readlink(folder / name).startswith("socket:")
         except OSError:
-            continue  # the folder's own
+            continue  # the descriptor of the folder itself
     return count

@@ -1,4 +1,4 @@
-"""The kinds of backends: what each says when it is well, and how it says that it is not."""
+"""The kinds of backends: their complete answers and their error bodies."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from router.backend import Target
 from tests.support.scripted import Connection, Request
 
 HELLO, THERE = "Hello", " there"
-"""The words of an answer, in two pieces."""
+"""The text of an answer, in two pieces."""
 
 
 def data(body: Any) -> bytes:
@@ -55,11 +55,11 @@ class Kind:
     name: str
     target: Target
     begin: bytes
-    """Up to and with "Hello"."""
+    """The first events, up to and including "Hello"."""
     more: bytes
-    """ " there"."""
+    """The event with " there"."""
     end: bytes
-    """The finish, and usage."""
+    """The finish reason and the usage."""
     document: bytes
     """The whole answer, for callers that do not stream."""
     failure: Callable[[int, str], bytes]
@@ -67,11 +67,11 @@ class Kind:
 
     @property
     def other(self) -> Target:
-        """The side that answers when this one cannot."""
+        """Return the side that answers when this one cannot."""
         return "cloud" if self.target == "local" else "local"
 
     async def well(self, connection: Connection, request: Request) -> None:
-        """Answer as one should."""
+        """Send a complete answer."""
         if self.streams(request):
             await connection.stream(self.begin, self.more, self.end)
         else:
@@ -201,7 +201,7 @@ KINDS = (LOCAL, CLAUDE, GEMINI)
 
 
 async def models(connection: Connection, request: Request) -> None:
-    """What each kind says of its models: a list to a local server's caller, else the one asked."""
+    """Answer model queries: a list as a local server, one model as a cloud."""
     if request.path == "/v1/models":
         await connection.answer(orjson.dumps({"data": [{"id": "local-model"}]}))
     elif request.path.startswith("/v1"):
