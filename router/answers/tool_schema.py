@@ -1,7 +1,7 @@
-"""Do the arguments of a tool call fit the schema that the caller gave?
+"""Checks of a tool call's arguments against the schema that the caller gave.
 
-The schema is the caller's, so it may be anything: wrong, of another draft, or made to take for
-ever. What is beyond us fits: it is not the model's fault.
+The schema may be anything: wrong, of another draft, or made to take for ever. Arguments fit a
+schema that cannot be checked, for that is not the model's fault.
 """
 
 from collections.abc import Callable
@@ -11,13 +11,19 @@ from typing import Any, Final
 import orjson
 
 MOST_STEPS: Final = 2_000
-"""Keywords applied to one call's arguments, about 50 ms; references can double them per line."""
+"""Keywords applied to one call's arguments, about 50 ms. References can double the number with each
+line of a schema."""
 PASSED_OVER: Final = ("pattern", "uniqueItems", "unevaluatedProperties", "unevaluatedItems")
-"""Keywords that one value can keep us busy with for minutes."""
+"""Keywords that can take minutes to apply to one value."""
+OPEN: Final = frozenset(
+    {"additionalProperties", "patternProperties", "unevaluatedProperties", "propertyNames"}
+    | {"$ref", "$dynamicRef", "allOf", "anyOf", "oneOf", "if", "dependentSchemas"}
+)
+"""Keywords that may declare arguments elsewhere than in `properties`, or say what others may be."""
 
 
 def allows(schema: Any, value: Any) -> bool:
-    """Does the schema allow the value? Nothing that it refers to is fetched."""
+    """Return whether the schema allows the value. Nothing that it refers to is fetched."""
     import jsonschema  # slow to import, and most answers call no tool
     from referencing import Registry
     from referencing.exceptions import Unresolvable
@@ -34,6 +40,19 @@ def allows(schema: Any, value: Any) -> bool:
         return True  # a keyword with a value that it cannot have
 
 
+def undeclared(schema: Any, value: Any) -> list[str]:
+    """Return the arguments that a schema with a plain list of properties does not name.
+
+    JSON Schema allows them, but a model that writes them has made them up.
+    """
+    if not isinstance(schema, dict) or not isinstance(value, dict) or schema.keys() & OPEN:
+        return []
+    declared = schema.get("properties")
+    if not isinstance(declared, dict) or not declared:
+        return []
+    return [name for name in value if name not in declared]
+
+
 class _Enough(Exception):
     """The schema takes too many steps."""
 
@@ -47,7 +66,7 @@ _steps: Final = _Steps()
 
 @cache
 def _judge(draft: Any) -> Any:
-    """The validator of a draft that counts its steps."""
+    """Return the validator of a draft, changed to count its steps."""
     from jsonschema.validators import extend
 
     keywords = {name: _counted(keyword) for name, keyword in draft.VALIDATORS.items()}

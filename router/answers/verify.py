@@ -1,9 +1,13 @@
 """The commit point: hold a local answer back until it shows that it is one.
 
-Until then the caller has seen nothing, so the cloud can still start over. What counts: the first
-words (thoughts and blanks do not), or, for a request with tools, a call that names one of them with
-arguments that its schema allows. Words do not count where the caller insists on a call, nor where
-they are a call that the model's server could not read.
+Until then the caller has seen nothing, so the cloud can still start over.
+
+A stream is held until its first words (thoughts and blanks do not count) or, for a request with
+tools, until a call that names one of them with arguments that its schema allows. Words do not count
+where the caller requires a call, nor where they are a call that the model's server could not read.
+
+A whole answer is read to its end. It must hold no faulty call after its words either, must not end
+in a loop, and must not be cut off unless the caller set the limit.
 """
 
 import re
@@ -14,12 +18,13 @@ from typing import Any, Final
 
 import orjson
 
-from router.answers.tool_schema import allows
+from router.answers.loops import ends_in_a_loop
+from router.answers.tool_schema import allows, undeclared
 from router.backend import Chained, Item, Items, Reply, Translated
 from router.deadlines import within
 from router.errors import BackendTimeout, NoUsableAnswer
 from router.events import Event, Finish, RefusalDelta, TextDelta, ToolCallDelta, ToolCallStart
-from router.request import ChatRequest
+from router.request import ChatRequest, text_of
 from router.wire.anthropic import claude, messages_relay
 from router.wire.chat import completions
 from router.wire.decoder import Decoder
@@ -28,11 +33,12 @@ _THOUGHTS: Final = ("<think>", "<thinking>", "<thought>", "[THINK]")
 _THOUGHT: Final = re.compile(
     r"\s*(?:<(think|thinking|thought)>.*?(?:</\1>|\Z)|\[THINK\].*?(?:\[/THINK\]|\Z))", re.DOTALL
 )
-# As models write calls, for their server to read. What it cannot read it passes on as text.
+# How models write calls for their server to read. A server passes on as text what it cannot read.
 _CALLS: Final = (
     *(
         "<tool_call",
         "<function=",
+        "<function_call",
         "<|tool_call",
         "<|python_tag|>",
         "<\uff5ctool",
@@ -41,7 +47,19 @@ _CALLS: Final = (
     *("[TOOL_REQUEST]", "[TOOL_CALL", "<|channel|>commentary to="),
 )
 _MARKS: Final = (*_THOUGHTS, *_CALLS)
-# A yes too many would cost the fallback: every other form in which words come is read in full.
+# The same as bare JSON, without blanks, up to the tool's name.
+_JSON_CALLS: Final = (
+    '{"name":"',
+    '{"function":"',
+    '{"tool":"',
+    '{"tool_name":"',
+    '{"function":{"name":"',
+    '{"type":"function","name":"',
+    '{"type":"function","function":{"name":"',
+)
+_JSON_CALL_CHARS: Final = 400
+_FENCES: Final = ("```json", "```tool_call", "```tool_code", "```")
+# Matching too much would lose the fallback: every other form in which words come is read in full.
 _FIRST_WORD: Final = re.compile(
     rb'"delta"\s*:\s*\{\s*(?:"role"\s*:\s*"assistant"\s*,\s*)?"content"\s*:\s*"[0-9A-Za-z]'
 )
@@ -56,12 +74,14 @@ async def verify(
 ) -> None:
     """Return once the reply is known to be an answer, or has been held for `hold_s` seconds.
 
-    Nothing of it is lost: what was read to judge it is put back in front. Raises NoUsableAnswer
-    on an empty answer and on a tool call that the caller could not run, and BackendTimeout when
-    the model falls silent for `hold_s` while it thinks or writes a call.
+    Nothing of it is lost: what was read to check it is put back in front. Raises NoUsableAnswer
+    on an answer that is none and on a tool call that the caller could not run, and BackendTimeout
+    when the model falls silent for `hold_s` while it thinks or writes a call.
     """
     proof = _Proof(request, backend)
     if isinstance(reply, Translated):
+        # A caller that waits for the whole answer loses nothing by a longer hold.
+        hold_s = hold_s if request.stream else inf
         reply.events = await proof.held(reply.events, proof.seen, hold_s, clock)
         return
     is_chat = reply.format == "chat"
@@ -102,7 +122,10 @@ class _Proof:
         self._text = ""
         self._names: dict[int, str] = {}
         self._arguments: dict[int, list[str]] = {}
-        self._must_call = bool(request.tools) and _insists(request.body.get("tool_choice"))
+        self._tools = [_name_of(tool) for tool in request.tools]
+        self._must_call = bool(request.tools) and _requires_call(request.body.get("tool_choice"))
+        self._worded = False
+        self._refused = False
 
     async def held(
         self,
@@ -140,17 +163,18 @@ class _Proof:
         return Chained(read, items)
 
     def seen(self, event: Event) -> bool:
-        """Take in what comes next; True once it proves the answer.
+        """Take in the next event. True once the answer is proven: at the end of a whole one.
 
-        Raises NoUsableAnswer at the end of what is no answer.
+        Raises NoUsableAnswer as soon as it is certain that this is no answer.
         """
         self._heard += 1
+        proven = False
         match event:
             case RefusalDelta():
-                return True
+                proven = self._refused = True
             case TextDelta(text):
                 self._text += text
-                return self._has_words()
+                proven = self._has_words()
             case ToolCallStart(index, _, name):
                 self._names[index] = name
                 self._arguments[index] = []
@@ -159,34 +183,56 @@ class _Proof:
             case Finish(reason):
                 self._check(reason)
                 return True
-        return False
+        return proven and self._request.stream
 
     def begins_with_a_word(self, block: bytes) -> bool:
-        """Is this block of a chat stream one event, the first that says something, and plainly a
-        word? Most are, and it takes a tenth of reading all that stands around it."""
+        """Return whether this block of a chat stream is one event, the first with content, and
+        plainly a word. Most are, and this takes a tenth of the time of decoding the block."""
         one = not self._text and block.count(b"data:") == 1 and block.endswith(b"}\n\n")
         return one and _FIRST_WORD.search(block) is not None
 
     def _has_words(self) -> bool:
+        if not self._request.stream and self._worded:
+            return True  # its words are looked at once: a whole answer may have a thousand pieces
         words = self._words()
-        if self._request.tools and words.startswith(_CALLS):
+        if self._request.tools and (words.startswith(_CALLS) or _is_json_call(words, self._tools)):
             raise self._unusable("wrote a tool call that its server could not read")
-        may_become_mark = any(mark.startswith(words) for mark in _MARKS)
-        return not may_become_mark and not self._must_call
+        if any(mark.startswith(words) for mark in _MARKS) or _may_be_json_call(words, self._tools):
+            return False
+        self._worded = True
+        return not self._must_call
 
     def _check(self, reason: str) -> None:
-        """Is what has come an answer, now that it has ended for this reason?"""
-        for index, name in self._names.items():
-            if fault := _fault(name, "".join(self._arguments[index]), self._request.tools):
-                raise self._unusable(fault)
-        # Cut short by the caller's own limit, or by a filter, it is nobody's fault.
-        cut = reason == "content_filter" or (reason == "length" and self._request.max_tokens)
-        if self._names or cut:
-            return
-        if not self._words():
+        """Raise NoUsableAnswer unless what has come is an answer, now that it has ended."""
+        self._check_calls()
+        words = self._words()
+        # Cut short by the caller's own limit, or by a filter, it is as good as it can be.
+        allowed = reason == "content_filter" or (reason == "length" and self._request.max_tokens)
+        if not (words or self._names or self._refused or allowed):
             raise self._unusable("gave an empty answer")
-        if self._must_call:
+        if not self._request.stream:
+            if reason == "length" and not allowed:
+                raise self._unusable("was cut off, though the caller had set no limit")
+            if ends_in_a_loop(words, self._asked()):
+                raise self._unusable("repeated itself without end")
+        if self._must_call and not (self._names or self._refused or allowed):
             raise self._unusable("called no tool, though it had to")
+
+    def _check_calls(self) -> None:
+        calls: set[tuple[str, bytes]] = set()
+        for index, name in self._names.items():
+            arguments = "".join(self._arguments[index])
+            if fault := _fault(name, arguments, self._request.tools):
+                raise self._unusable(fault)
+            value = orjson.loads(arguments or "{}")
+            call = name, orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
+            if call in calls:
+                raise self._unusable("made the same tool call twice")
+            calls.add(call)
+
+    def _asked(self) -> str:
+        said = (m.get("content") for m in reversed(self._request.messages) if m["role"] == "user")
+        return text_of(next(said, ""))
 
     def _words(self) -> str:
         text = self._text
@@ -198,19 +244,49 @@ class _Proof:
         return NoUsableAnswer(f"The {self._backend} model {how}.", backend=self._backend)
 
 
-def _insists(tool_choice: Any) -> bool:
+def _requires_call(tool_choice: Any) -> bool:
     match tool_choice:
         case "required" | {"type": "function"} | {"allowed_tools": {"mode": "required"}}:
             return True
     return False
 
 
+def _is_json_call(words: str, tools: list[str]) -> bool:
+    """Return whether the text begins as a call of one of the tools, written in JSON."""
+    bare = _bare_json(words)
+    return bare.startswith(_JSON_CALLS) and bare.startswith(tuple(_json_calls(tools)))
+
+
+def _may_be_json_call(words: str, tools: list[str]) -> bool:
+    """Return whether the text so far may become such a call."""
+    if not tools or not words.startswith(("{", "[", "`")):
+        return False
+    bare = _bare_json(words)
+    return any(begin.startswith(words) for begin in _FENCES) or any(
+        call.startswith(bare) for call in _json_calls(tools)
+    )
+
+
+def _bare_json(words: str) -> str:
+    """Return the beginning of a text without a fence, a list's bracket and blanks."""
+    begin = words[:_JSON_CALL_CHARS]
+    fence = next((fence for fence in _FENCES if begin.startswith(fence)), "")
+    return "".join(begin.removeprefix(fence).split()).removeprefix("[")
+
+
+def _json_calls(tools: list[str]) -> list[str]:
+    return [f'{begin}{name}"' for begin in _JSON_CALLS for name in tools if name]
+
+
+def _name_of(tool: dict[str, Any]) -> str:
+    function = tool.get("function")
+    name = function.get("name") if isinstance(function, dict) else None
+    return name if isinstance(name, str) else ""
+
+
 def _fault(name: str, arguments: str, tools: list[dict[str, Any]]) -> str:
-    """Why the caller could not run this tool call; empty if it could."""
-    functions = [tool.get("function") for tool in tools]
-    schemas = [
-        f.get("parameters") for f in functions if isinstance(f, dict) and f.get("name") == name
-    ]
+    """Return why the caller could not run this tool call; empty if it could."""
+    schemas = [tool["function"].get("parameters") for tool in tools if _name_of(tool) == name]
     if not schemas:
         return "called a tool that does not exist"
     try:
@@ -219,4 +295,6 @@ def _fault(name: str, arguments: str, tools: list[dict[str, Any]]) -> str:
         return "called a tool with broken JSON"
     if not allows(schemas[-1] or {}, value):
         return "called a tool with arguments that its schema does not allow"
+    if undeclared(schemas[-1], value):
+        return "called a tool with an argument that it does not declare"
     return ""

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from router.answers.tool_schema import allows
+from router.answers.tool_schema import allows, undeclared
 
 PATH = {"type": "object", "properties": {"path": {"type": "string"}}, "required": ["path"]}
 
@@ -40,3 +40,21 @@ def test_a_schema_without_an_end_allows_everything() -> None:
 def test_a_thousand_different_objects_are_not_compared_with_each_other() -> None:
     unique = {"type": "object", "properties": {"rows": {"uniqueItems": True}}}
     assert allows(unique, {"rows": [{"row": 1}] * 100_000})
+
+
+@pytest.mark.parametrize(
+    ("schema", "names"),
+    [
+        (PATH, ["depth"]),
+        (PATH | {"additionalProperties": True}, []),
+        (PATH | {"anyOf": [{"properties": {"depth": {}}}]}, []),
+        ({"type": "object", "properties": {}}, []),
+        ({"type": "object"}, []),
+        ({"properties": "none"}, []),
+        (None, []),
+    ],
+)
+def test_an_argument_is_made_up_where_all_are_declared(schema: Any, names: list[str]) -> None:
+    assert undeclared(schema, {"path": "a", "depth": 2}) == names
+    assert undeclared(schema, {"path": "a"}) == []
+    assert undeclared(schema, ["path"]) == []

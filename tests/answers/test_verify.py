@@ -1,4 +1,4 @@
-"""The commit point: what verifys a local answer, in every form in which one comes."""
+"""The commit point: what verifies a local answer, in every form in which one comes."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Iterable
@@ -168,7 +168,7 @@ async def noting(items: Items[bytes], noted: list[bytes]) -> AsyncGenerator[byte
         ([TEXT], "stop"),
         ([THOUGHT, TEXT], "stop"),
         ([call()], "tool_calls"),
-        ([TEXT, call(name="other")], "tool_calls"),
+        ([TEXT, call()], "tool_calls"),
         ([THOUGHT], "length"),
         ([], "length"),
         (texts("<th", "ink>Hm</th", "ink>\n\n", "Hello"), "stop"),
@@ -179,7 +179,7 @@ async def noting(items: Items[bytes], noted: list[bytes]) -> AsyncGenerator[byte
         *("words after a written thought", "words like a mark"),
     ],
 )
-async def test_an_answer_is_verifyn_and_nothing_of_it_is_lost(
+async def test_an_answer_is_verified_and_nothing_of_it_is_lost(
     form: str, content: list[dict[str, Any]], reason: str
 ) -> None:
     reply = answer(form, content, reason)
@@ -188,7 +188,7 @@ async def test_an_answer_is_verifyn_and_nothing_of_it_is_lost(
 
 
 @pytest.mark.parametrize("form", ["chat stream", "messages stream"])
-async def test_it_is_verifyn_by_its_first_words_and_read_no_further(form: str) -> None:
+async def test_it_is_verified_by_its_first_words_and_read_no_further(form: str) -> None:
     reply = answer(form, texts("<think>Hm", "</think>\n", "Hello", "!"))
     assert isinstance(reply, Relayed)
     whole = await read(answer(form, texts("<think>Hm", "</think>\n", "Hello", "!")))
@@ -224,6 +224,91 @@ async def test_an_answer_that_the_caller_could_not_use_is_broken(
     with pytest.raises(NoUsableAnswer, match=fault) as caught:
         await verify(answer(form, content, reason), request(form, [TOOL]), "local", 60)
     assert caught.value.code == "no_usable_answer"
+
+
+async def outcome(form: str, content: list[dict[str, Any]], reason: str, **fields: Any) -> str:
+    """Why the answer is refused; "" where it is not."""
+    tools = fields.pop("tools", [TOOL])
+    try:
+        await verify(answer(form, content, reason), request(form, tools, **fields), "local", 60)
+    except NoUsableAnswer as error:
+        return error.message
+    return ""
+
+
+LOOP = "The cache is cleared and the server is started again. " * 12
+WHOLE = ["chat whole", "messages whole", "events"]
+STREAMS = ["chat stream", "messages stream"]
+
+
+@pytest.mark.parametrize(
+    ("content", "reason", "fault"),
+    [
+        ([TEXT, call(name="other")], "tool_calls", "does not exist"),
+        (texts("All is well.\n", LOOP), "stop", "repeated itself"),
+        (texts("Hello, and"), "length", "cut off"),
+        ([TEXT, call()], "length", "cut off"),
+    ],
+)
+async def test_only_a_whole_answer_is_judged_after_its_first_words(
+    content: list[dict[str, Any]], reason: str, fault: str
+) -> None:
+    for form in WHOLE:
+        assert fault in await outcome(form, content, reason)
+    for form in STREAMS:
+        assert await outcome(form, content, reason) == ""
+
+
+@pytest.mark.parametrize("form", WHOLE)
+async def test_an_answer_that_its_caller_cut_off_is_one(form: str) -> None:
+    assert await outcome(form, [TEXT], "length", max_tokens=5) == ""
+    assert "repeated itself" in await outcome(form, texts(LOOP), "length", max_tokens=500)
+
+
+@pytest.mark.parametrize("form", WHOLE)
+async def test_a_caller_may_ask_for_repetition(form: str) -> None:
+    asked = "Write 100 times: The cache is cleared and the server is started again."
+    messages = [{"role": "user", "content": asked}]
+    assert await outcome(form, texts(LOOP), "stop", messages=messages) == ""
+
+
+@forms
+@pytest.mark.parametrize(
+    ("calls", "fault"),
+    [
+        ([call('{"path": "a", "depth": 2}')], "does not declare"),
+        ([call(), call(id="call_0002")], "twice"),
+        ([call(), call('{ "path":"a" }', id="call_0002")], "twice"),
+        ([call(), call('{"path": "b"}', id="call_0002")], ""),
+    ],
+)
+async def test_a_made_up_argument_and_a_call_made_twice_are_faults(
+    form: str, calls: list[dict[str, Any]], fault: str
+) -> None:
+    found = await outcome(form, calls, "tool_calls")
+    assert fault in found
+    assert bool(fault) == bool(found)
+
+
+@forms
+@pytest.mark.parametrize(
+    ("pieces", "is_call"),
+    [
+        (('{"name": "lo', 'ok", "arguments": {"path": "a"}}'), True),
+        (("```json\n", '[{"type": "function", "function": {"name": "look"}}]\n```'), True),
+        (('{"tool": "look", "path": "a"}',), True),
+        (('{"name": "look', 'out", "rank": 1}'), False),
+        (('{"name": "Ada"}',), False),
+        (("```json\n", '{"rank": 1}\n```'), False),
+        (("[1, 2]",), False),
+    ],
+)
+async def test_json_is_a_call_where_it_names_a_tool(
+    form: str, pieces: tuple[str, ...], is_call: bool
+) -> None:
+    found = await outcome(form, texts(*pieces), "stop")
+    assert ("could not read" in found) == bool(found) == is_call
+    assert await outcome(form, texts(*pieces), "stop", tools=[]) == ""
 
 
 @pytest.mark.parametrize("form", ["chat stream", "messages stream"])
@@ -296,7 +381,7 @@ async def test_a_call_whose_arguments_are_no_text_is_not_taken_for_words() -> No
 
 @forms
 @pytest.mark.parametrize(
-    ("choice", "verifyn"),
+    ("choice", "verified"),
     [
         ("auto", True),
         ("none", True),
@@ -307,11 +392,11 @@ async def test_a_call_whose_arguments_are_no_text_is_not_taken_for_words() -> No
     ],
 )
 async def test_words_are_no_answer_to_who_insists_on_a_call(
-    form: str, choice: Any, verifyn: bool
+    form: str, choice: Any, verified: bool
 ) -> None:
     asked = request(form, [TOOL], tool_choice=choice)
     await verify(answer(form, [TEXT, call()], "tool_calls"), asked, "local", 60)
-    if verifyn:
+    if verified:
         await verify(answer(form, [TEXT]), asked, "local", 60)
     else:
         with pytest.raises(NoUsableAnswer, match="called no tool"):
@@ -363,7 +448,7 @@ async def test_a_stream_that_is_no_such_stream_is_broken(form: str) -> None:
 
 @pytest.mark.parametrize("form", ["chat stream", "messages stream"])
 async def test_it_is_held_no_longer_than_it_may_be(form: str) -> None:
-    """Thoughts verify nothing, but the caller has waited long enough."""
+    """Thoughts prove nothing, but the caller has waited long enough."""
     content = [THOUGHT] * 20
     reply = answer(form, content)
     seconds = count()

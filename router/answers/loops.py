@@ -1,0 +1,41 @@
+"""Texts in which a model says the same thing over and over."""
+
+from typing import Final
+
+ANCHOR_CHARS: Final = 48
+"""So much of a text's end is looked for before it, to find how far apart the repetitions are."""
+LEAST_TIMES: Final = 5
+LEAST_CHARS: Final = 240
+"""Shorter runs are found in tables, drawings and verses."""
+LONGEST_UNIT_CHARS: Final = 2_000
+
+
+def ends_in_a_loop(text: str, asked: str = "") -> bool:
+    """Return whether the text ends with one passage, with words in it, repeated many times.
+
+    A passage that `asked`, the caller's own words, contains was asked for: it is no loop.
+    Looks at a bounded part of the end, in linear time.
+    """
+    tail = text.rstrip()[-LEAST_TIMES * LONGEST_UNIT_CHARS - ANCHOR_CHARS :]
+    anchor = tail[-ANCHOR_CHARS:]
+    before = tail.rfind(anchor, 0, len(tail) - 1)
+    if before < 0:
+        return False
+    unit_chars = len(tail) - len(anchor) - before
+    loop_chars = max(unit_chars * LEAST_TIMES, LEAST_CHARS)
+    if loop_chars > len(tail):
+        return False
+    loop = tail[-loop_chars:]
+    if loop[unit_chars:] != loop[:-unit_chars]:
+        return False
+    unit = loop[:unit_chars]
+    return any(map(str.isalpha, unit)) and not _contains(asked, unit)
+
+
+def _contains(asked: str, unit: str) -> bool:
+    """Return whether the passage stands in what was asked, wherever the loop begins in it."""
+    parts = [part for part in unit.split("\n") if part.strip()] or [unit]
+    longest = max(parts, key=len).strip(" .,;:!?\"'*-0123456789")
+    words = asked.casefold()
+    half = longest[: max(len(longest) // 2, 1)], longest[len(longest) // 2 :]
+    return any(piece.strip().casefold() in words for piece in half)
