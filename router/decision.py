@@ -29,9 +29,11 @@ Reason = Literal[
     "cloud_down",
     "cloud_unconfigured",
     "escalated",
+    "stalled",
 ]
 """Why an answer comes from where it comes from; the only place where reasons are spelled.
-In order of precedence; the last four say that the preferred side could not answer."""
+In order of precedence. Of the last five, all but `stalled` say that the preferred side could not
+answer."""
 
 REASONS: Final = get_args(Reason)
 MISFITS: Final[tuple[Reason, ...]] = ("vision", "tools", "context")
@@ -134,6 +136,8 @@ class Ask:
     """The model goes on with a turn that it has begun."""
     escalated: bool = False
     """The local model has failed in this conversation."""
+    stalled: bool = False
+    """The conversation's tool loop went in circles: answers/stalled.py."""
     conversation: Sequence[bytes] = ()
     """What it will be remembered by: conversations.prefixes_of()."""
 
@@ -255,6 +259,8 @@ def _preference(
             return "cloud", "local_cold"
         if local.full:
             return "cloud", "local_busy"
+        if ask.stalled:
+            return "cloud", "stalled"
     return target, reason
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
 
+from router.answers.stalled import is_stalled
 from router.backend import Model, Status, Target
 from router.call import Call
 from router.classifier import score
@@ -159,6 +160,7 @@ class Router:
             last_target=memory.target if memory and self._conversations.is_warm(memory) else None,
             in_tool_loop=in_tool_loop(request),
             escalated=memory is not None and memory.escalated,
+            stalled=is_stalled(request.messages),
             conversation=conversation,
         )
 
@@ -206,7 +208,8 @@ class Router:
         before = self._conversations.recall(ask.conversation)  # others may be under way in it
         memory = self._conversations.memory(
             call.candidate.target,
-            escalated=call.reason == "escalated" or (before is not None and before.escalated),
+            escalated=call.reason in ("escalated", "stalled")
+            or (before is not None and before.escalated),
             private=ask.private,
         )
         self._conversations.remember(ask.conversation, memory)

@@ -552,6 +552,36 @@ async def test_a_broken_call_starts_over_on_the_cloud(stream: bool) -> None:
         assert len(studio.started) == 1
 
 
+def looked_again(times: int) -> list[dict[str, Any]]:
+    """A tool loop in which the model has made the same call this often, with the same result."""
+    function = {"name": "look", "arguments": '{"path": "a.py"}'}
+    turns: list[dict[str, Any]] = [{"role": "user", "content": EASY}]
+    for number in range(times):
+        call = {"id": f"call_{number}", "type": "function", "function": function}
+        turns += [
+            {"role": "assistant", "content": None, "tool_calls": [call]},
+            {"role": "tool", "tool_call_id": call["id"], "content": "The file is empty."},
+        ]
+    return turns
+
+
+async def test_the_cloud_takes_over_from_an_agent_that_goes_in_circles() -> None:
+    async with gateway(Studio({"qwen": loaded()})) as h:
+        assert await h.why(looked_again(1), tools=[TOOL]) == ("local", "simple")
+        assert await h.why(looked_again(2), tools=[TOOL]) == ("local", "simple")
+        assert await h.why(looked_again(3), tools=[TOOL]) == ("cloud", "stalled")
+        said = {"role": "assistant", "content": "It is empty."}
+        later = [*looked_again(3), said, {"role": "user", "content": "What is the time?"}]
+        assert await h.why(later, tools=[TOOL]) == ("cloud", "inherited")
+
+
+async def test_an_agent_that_goes_in_circles_is_recognised_after_a_restart() -> None:
+    said = {"role": "assistant", "content": "It is empty."}
+    later = [*looked_again(3), said, {"role": "user", "content": "What is the time?"}]
+    async with gateway(Studio({"qwen": loaded()})) as h:
+        assert await h.why(later, tools=[TOOL]) == ("cloud", "stalled")
+
+
 @pytest.mark.parametrize("said", [*NO_ANSWERS, BROKEN_CALL])
 async def test_without_a_cloud_an_unusable_answer_is_passed_on(
     said: dict[str, Any],

@@ -58,6 +58,7 @@ const REASONS = {
   cloud_down: "The cloud did not answer.",
   cloud_unconfigured: "No cloud is set up.",
   escalated: "The local answer was not usable, so the cloud started over.",
+  stalled: "The agent went in circles on the local model, so the cloud took over.",
 };
 // Returns what would have kept a request local.
 function remedy(record) {
