@@ -1,0 +1,78 @@
+"""How sure a local model was of its answer, by its own probabilities.
+
+Two signals, each as log-odds that the answer is good enough; only a calibration (calibration.py)
+makes a probability of them:
+
+- `words`: from the log-probabilities of the answer's tokens, thoughts left out. It is half the
+  worst token and half the sum over the square root of the number of tokens. For an answer of one
+  token that is the token's own. The sum alone sinks with each token, so it finds long answers
+  unsure whatever they say; the mean hides one wrong word among many. The root lies between the
+  two, and was at least as good as either on answers of a word, a sentence and a paragraph.
+- `check`: from the probability of a yes, when the model is asked whether its answer is right.
+"""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final, Literal
+
+Signal = Literal["words", "check"]
+
+LEAST_LOGPROB: Final = -20.0
+"""Servers report tokens that they could not rate with -inf, -9999 or the like."""
+MOST_LOG_ODDS: Final = 14.0
+"""A probability that rounds to 0 or 1 says no more than this."""
+
+
+@dataclass(frozen=True, slots=True)
+class Confidence:
+    """What the probabilities of an answer's tokens say. In natural logarithms."""
+
+    tokens: int
+    worst: float
+    total: float
+    first_entropy: float | None = None
+    """Of the first token, over the alternatives that the server listed; None if it listed none."""
+
+    @property
+    def mean(self) -> float:
+        """The mean log-probability of a token."""
+        return self.total / self.tokens
+
+    @property
+    def score(self) -> float:
+        """The signal `words`: log-odds, higher for a surer model."""
+        return log_odds((self.worst + self.total / math.sqrt(self.tokens)) / 2)
+
+
+def confidence(logprobs: Iterable[float], first: Sequence[float] = ()) -> Confidence | None:
+    """Return what these log-probabilities of an answer's tokens say; None without any.
+
+    `first`: the log-probabilities of the alternatives for the first token, itself included.
+    """
+    tokens, total, worst = 0, 0.0, 0.0
+    for logprob in logprobs:
+        logprob = max(logprob, LEAST_LOGPROB) if logprob < 0 else 0.0
+        tokens += 1
+        total += logprob
+        worst = min(worst, logprob)
+    if not tokens:
+        return None
+    return Confidence(tokens, worst, total, _entropy(first) if len(first) > 1 else None)
+
+
+def check_score(p_yes: float) -> float:
+    """Return the signal `check` for the probability of a yes."""
+    return log_odds(math.log(p_yes) if p_yes > 0 else -math.inf)
+
+
+def log_odds(logprob: float) -> float:
+    """Return the log-odds of a log-probability, within +-MOST_LOG_ODDS."""
+    if logprob >= 0:
+        return MOST_LOG_ODDS
+    odds = logprob - math.log(-math.expm1(logprob))
+    return max(-MOST_LOG_ODDS, min(MOST_LOG_ODDS, odds))
+
+
+def _entropy(logprobs: Sequence[float]) -> float:
+    return -sum(math.exp(one) * one for one in logprobs if one > LEAST_LOGPROB)
