@@ -238,13 +238,13 @@ def main() -> int:
     parser.add_argument("--requests", type=int, default=400)
     parser.add_argument("--seed", type=int, default=7)
     options = parser.parse_args()
-    embedded = EmbeddedServer("auto")
-    if embedded.unavailable_reason:
-        print(embedded.unavailable_reason, file=sys.stderr)
-        return 2
     folder = options.folder.resolve()
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         print(f"{folder} is not empty: name a new folder.", file=sys.stderr)
+        return 2
+    embedded = EmbeddedServer("auto")
+    if embedded.unavailable_reason:
+        print(embedded.unavailable_reason, file=sys.stderr)
         return 2
     folder.mkdir(parents=True, exist_ok=True)
     print(f"Sending {options.requests} requests; this takes minutes.", file=sys.stderr, flush=True)

@@ -36,6 +36,13 @@ users can read) is a warning; a value that cannot be used ends the start with on
 ```sh
 cp .env.example .env && chmod 600 .env
 ```
+
+For one start, options win over the settings (`llm-router serve --help` lists them):
+
+<!-- not run: does not end by itself -->
+```sh
+.venv/bin/python server.py --port 9000 --env-file work.env
+```
 """
 EXAMPLE_HEAD: Final = """\
 # Copy to .env, keep it to yourself (chmod 600 .env), and remove the # before what you change.
