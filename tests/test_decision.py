@@ -300,6 +300,14 @@ def test_the_answer_gets_room_in_the_context() -> None:
     assert decide(replace(fits, size_tokens=4000), LOCAL, CLOUD, POLICY).reason == "context"
 
 
+def test_a_request_that_fills_the_context_exactly_fits() -> None:
+    room = replace(ask(10, size_tokens=3000, max_tokens=1000))
+    exact = able(context_tokens=room.needed_tokens)
+    assert decide(room, exact, CLOUD, POLICY).reason == "simple"
+    short = able(context_tokens=room.needed_tokens - 1)
+    assert decide(room, short, CLOUD, POLICY).reason == "context"
+
+
 def test_an_unknown_ability_excludes_nothing() -> None:
     plain = Model("m")
     local = replace(LOCAL, status=Status("ready", plain, (plain,)))

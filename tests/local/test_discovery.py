@@ -662,3 +662,21 @@ async def test_a_real_llamacpp_server_is_understood() -> None:
         parameters_b=0.135,
         quantization="Q4_1",
     )
+
+
+@pytest.mark.parametrize(
+    ("status", "says"),
+    [
+        (500, "fails with HTTP 500."),
+        (503, "fails with HTTP 503."),
+        (404, "(HTTP 404) is no OpenAI-"),
+    ],
+)
+async def test_a_server_without_models_is_down_and_says_how_it_answered(
+    status: int, says: str
+) -> None:
+    server = Server("openai")
+    server.replace("GET /v1/models", {"error": "odd"}, status)
+    seen = await server.look("m")
+    assert seen.state == "down"
+    assert says in seen.detail

@@ -124,3 +124,35 @@ def test_a_stream_is_always_asked_for_its_usage() -> None:
         "other": 1,
     }
     assert "stream_options" not in sent("")
+
+
+@pytest.mark.parametrize("server", SERVERS)
+@pytest.mark.parametrize(
+    ("choice", "dropped", "fits"),
+    [
+        ({"function": {"name": "web_search"}}, ("tools.web_search",), False),
+        ({"function": {"name": "other"}}, ("tools.web_search",), True),
+        ("required", ("tools.web_search",), False),
+        ("required", (), True),
+        ("auto", ("tools.web_search",), True),
+    ],
+)
+def test_a_forced_tool_that_was_left_out_makes_the_server_unfit(
+    server: str, choice: Any, dropped: tuple[str, ...], fits: bool
+) -> None:
+    body = {"messages": [{"role": "user", "content": "Hi"}], "tool_choice": choice}
+    asked = ChatRequest(body, dropped=dropped)
+    if fits:
+        check_fit(asked, "local", server)
+    else:
+        with pytest.raises(BackendUnfit) as caught:
+            check_fit(asked, "local", server)
+        assert caught.value.param == "tool_choice"
+
+
+def test_a_file_is_named_by_its_place() -> None:
+    parts = [{"type": "text", "text": "Read:"}, {"type": "file", "file": {}}]
+    messages = [{"role": "system", "content": "Be kind."}, {"role": "user", "content": parts}]
+    with pytest.raises(BackendUnfit) as caught:
+        check_fit(ChatRequest({"messages": messages}), "local", "lmstudio")
+    assert caught.value.param == "messages[1].content[1]"

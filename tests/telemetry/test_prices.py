@@ -121,7 +121,8 @@ def test_the_last_minutes_of_a_conversation_count_as_cached() -> None:
     assert saved(60, "b", 150_000) == pytest.approx(0.45), "another conversation"
     assert saved(400, "a", 150_000) == pytest.approx(0.45), "five minutes have passed"
     assert saved(410, "a", 10_000) == pytest.approx(0.003), "never more than the prompt itself"
-    assert saved(0, "c", 900) == saved(1, "c", 900), "too short to be cached"
+    assert saved(0, "c", 1_023) == saved(1, "c", 1_023), "too short to be cached"
+    assert saved(0, "d", 1_024) > saved(1, "d", 1_024), "just long enough"
 
 
 def test_memory_of_conversations_is_bounded() -> None:

@@ -162,6 +162,22 @@ def test_the_curve_has_a_point_for_every_slot_and_every_request(
     assert curve[-1]["time"] <= NOON < curve[-1]["time"] + stats["slot_s"]
 
 
+def test_an_equal_share_is_a_half(journal: Journal) -> None:
+    filled(journal, record("l"), record("c", target="cloud"))
+    assert stats_json(journal, 7, NOON)["local_share"] == 0.5
+
+
+def test_the_latest_answer_counts_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "journal.db"
+    journal = Journal(path, clock=lambda: NOON)
+    for n in range(1, 4):
+        journal.add(record(f"r{n}"))
+        assert stats_json(journal, 7, NOON)["requests"] == n
+    assert stats_json(journal, 7, NOON)["journal"] == {"path": str(path), "trouble": ""}
+    journal.close()
+    assert stats_json(Journal(None), 7, NOON)["journal"]["path"] is None
+
+
 @pytest.mark.parametrize("days", [-1, 0, 1e12])
 def test_spans_are_cut_to_their_limits(journal: Journal, days: float) -> None:
     filled(journal, record("r"))

@@ -18,8 +18,9 @@ from rich.console import Console
 import env_file
 from config import Settings, load_settings
 from router.events import Usage
+from router.request import estimate_tokens
 from router.telemetry.journal import DAY_S, Journal, Record
-from router.tuning import compare, judge, main, replay
+from router.tuning import compare, judge, main, replay, report
 from router.tuning.compare import Prompt
 from router.tuning.judge import Compared, NoVerdict, Rate
 
@@ -140,6 +141,14 @@ def test_unknown_prices_and_speeds_stay_unknown(journal: Journal) -> None:
     past = replayed(journal, record(10, saved_usd=None), record(20, usage=None, total_ms=None))
     assert past.unpriced == 1
     assert past.at(0).mean_ms is None, "the cloud has answered nothing yet"
+
+
+def test_the_summary_counts_what_the_score_decided(journal: Journal) -> None:
+    past = replayed(journal, record(10), record(20, reason="forced"), record(30, saved_usd=None))
+    assert report.summary(past) == (
+        "3 requests in 1 day, 2 decided by the score. Times and prices of requests that would"
+        " change sides are estimates. 1 without a known price or token count are taken as free."
+    )
 
 
 def test_days_run_from_the_first_request_until_now(journal: Journal) -> None:
@@ -382,6 +391,28 @@ def test_quality_by_band_and_the_threshold_that_keeps_it() -> None:
     assert judge.threshold_for([], 0.5) is None
 
 
+def test_the_verdicts_are_shown_by_band_and_in_all() -> None:
+    console = Console(file=io.StringIO(), width=80)
+    console.print(report.verdicts(results((5, True), (15, False), (70, True)), console))
+    assert isinstance(console.file, io.StringIO)
+    rows = [line.split()[:3] for line in console.file.getvalue().splitlines()[1:]]
+    assert rows == [["0-20", "2", "50%"], ["60-80", "1", "100%"], ["all", "3", "67%"]]
+
+
+@pytest.mark.parametrize(
+    ("count", "words"), [(1, "1 day"), (1.4, "1 day"), (30, "30 days"), (0.25, "0.25 days")]
+)
+def test_days_are_put_into_words(count: float, words: str) -> None:
+    assert report.days(count) == words
+
+
+@pytest.mark.parametrize(
+    ("amount", "words"), [(0, "$0.00"), (0.0042, "$0.0042"), (0.1, "$0.10"), (12.5, "$12.50")]
+)
+def test_small_amounts_keep_two_digits(amount: float, words: str) -> None:
+    assert report.usd(amount) == words
+
+
 def test_no_threshold_is_recommended_beyond_the_scores_that_were_compared() -> None:
     assert judge.threshold_for(results((5, True), (38.5, True)), 0.9) == 39
 
@@ -587,6 +618,19 @@ def test_prompts_come_from_a_file(tmp_path: Path) -> None:
     lines.write_text('{"prompt": "fine"}\n{"question": "?"}\n')
     with pytest.raises(ValueError, match="line 2"):
         compare.prompts_in(lines)
+    for odd in ('{"prompt": ""}', '{"prompt": 5}', '["prompt"]'):
+        lines.write_text(odd)
+        with pytest.raises(ValueError, match="line 1"):
+            compare.prompts_in(lines)
+
+
+def test_a_comparison_is_estimated_in_tokens() -> None:
+    one = compare.estimate([Prompt("x" * 400, 10)])
+    size = estimate_tokens("x" * 400)
+    assert one.prompt_tokens == size + 2 * (size + 2 * 500 + 250)
+    assert one.completion_tokens == 500 + 2 * 80
+    two = compare.estimate([Prompt("x" * 400, 10)] * 2)
+    assert two.total_tokens == 2 * one.total_tokens
 
 
 def test_a_larger_sample_contains_the_smaller_one() -> None:

@@ -146,3 +146,40 @@ async def test_without_the_key_only_health_and_the_page_are_open(
         assert KEY not in answer.text
         assert (await http.get("/health")).status_code == 200
         assert (await http.get("/")).status_code == 200
+
+
+@pytest.mark.parametrize("opened", ["https://UI.example", "https://ui.example/"])
+async def test_the_case_of_an_origin_does_not_count(opened: str) -> None:
+    async with client(cors_origins=[opened]) as http:
+        headers = {"Origin": "HTTPS://Ui.Example"}
+        answer = await http.post("/v1/chat/completions", headers=headers)
+    assert answer.status_code == 200
+    assert answer.headers["access-control-allow-origin"] == "HTTPS://Ui.Example"
+
+
+async def test_an_answer_to_another_origin_is_not_cached_for_others() -> None:
+    async with client(cors_origins=["https://ui.example"]) as http:
+        headers = {"Origin": "https://ui.example", "Access-Control-Request-Method": "POST"}
+        for answer in (
+            await http.options("/", headers=headers),
+            await http.get("/", headers=headers),
+        ):
+            assert answer.headers["vary"] == "Origin"
+        assert "vary" not in (await http.get("/")).headers
+
+
+@pytest.mark.parametrize("sent", [f" {KEY}", f"{KEY} ", f"  {KEY}\t"])
+async def test_blanks_around_the_key_do_not_count(sent: str) -> None:
+    async with client(api_key=KEY) as http:
+        for headers in ({"Authorization": f"Bearer {sent}"}, {"x-api-key": sent}):
+            assert (await http.get("/stats", headers=headers)).status_code == 200
+
+
+async def test_a_missing_and_a_wrong_key_are_told_apart() -> None:
+    async with client(api_key=KEY) as http:
+        missing = (await http.get("/stats")).json()["error"]["message"]
+        wrong = (await http.get("/stats", headers={"x-api-key": "guess"})).json()["error"][
+            "message"
+        ]
+    assert "Authorization: Bearer" in missing
+    assert wrong == "This is not the server's ROUTER_API_KEY."
