@@ -212,10 +212,17 @@ def test_the_files_permissions_and_a_link_to_it_stay(tmp_path: Path) -> None:
     assert (tmp_path / "new.env").stat().st_mode & 0o777 == 0o600
 
 
-def test_a_file_that_cannot_be_written_leaves_no_copy_of_the_keys_behind(tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_written_leaves_no_copy_of_the_keys_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     env = tmp_path / ".env"
     env.write_text("ANTHROPIC_API_KEY=secret\n")
-    with pytest.raises(UnicodeEncodeError):
-        write_setting(env, "A", "\ud83d")
+
+    def full_disk(*_: object) -> None:
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(os, "replace", full_disk)
+    with pytest.raises(OSError, match="No space left"):
+        write_setting(env, "A", "1")
     assert list(tmp_path.iterdir()) == [env]
     assert env.read_text() == "ANTHROPIC_API_KEY=secret\n"

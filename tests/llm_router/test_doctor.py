@@ -107,6 +107,7 @@ async def test_a_server_at_its_usual_port_is_found_and_offered(
         findings = await found()
     assert findings["found"].text.startswith(f"{name} at {server.url}/v1: ")
     assert "context" in findings["found"].text
+    assert "not loaded" not in findings["found"].text
     assert findings["local"].fix == f"set LOCAL_BASE_URL=http://localhost:{server.port}/v1"
 
 

@@ -72,14 +72,14 @@ def test_several_answers_are_not_asked_of_a_server_that_gives_one(server: str) -
 
 def test_instructions_in_front_become_one_system_message() -> None:
     messages = [
-        {"role": "system", "content": "Be kind."},
+        {"role": "system", "content": "Be kind.", "name": "a"},
         {"role": "developer", "content": [{"type": "text", "text": "Be brief."}]},
         {"role": "user", "content": "Hi"},
         {"role": "system", "content": "It is noon."},
     ]
     body = sent("", messages=messages)
     assert body["messages"] == [
-        {"role": "system", "content": "Be kind.\n\nBe brief."},
+        {"role": "system", "content": "Be kind.\n\nBe brief.", "name": "a"},
         *messages[2:],
     ]
 

@@ -1,0 +1,210 @@
+"""Call: which candidate is asked next after which failure, and what that leaves behind."""
+
+from collections.abc import AsyncGenerator
+from typing import Any
+
+import pytest
+
+from router.backend import Model, Reply, Status, Target, Translated
+from router.call import Call
+from router.classifier import Score
+from router.decision import Ask, Candidate, Decision, Reason
+from router.errors import (
+    BackendBroken,
+    BackendBusy,
+    BackendError,
+    BackendMisconfigured,
+    BackendRejected,
+    BackendTimeout,
+    BackendUnfit,
+    BackendUnreachable,
+)
+from router.events import Event, Finish, TextDelta
+from router.request import ChatRequest
+from router.sides.availability import Watch
+from router.sides.seat import Seat
+from router.sides.slots import Slots
+
+LOCAL, CLOUD = Candidate("local", "local", "qwen"), Candidate("cloud", "claude", "sonnet")
+READY = Status("ready", Model("m"))
+
+
+class Scripted:
+    """A backend that fails in this way, or answers."""
+
+    def __init__(self, name: str, failure: BackendError | None = None) -> None:
+        self.name = name
+        self.failure = failure
+        self.asked: list[str] = []
+        self.closed = 0
+
+    async def open(self, request: ChatRequest, model: str) -> Reply:
+        self.asked.append(model)
+        if self.failure is not None:
+            raise self.failure
+        return Translated(self._events(), model)
+
+    async def _events(self) -> AsyncGenerator[Event, None]:
+        try:
+            yield TextDelta("hello")
+            yield Finish("stop")
+        finally:
+            self.closed += 1
+
+    async def probe(self) -> Status:
+        return READY
+
+    async def aclose(self) -> None:
+        pass
+
+
+def failing(kind: type[BackendError], **values: Any) -> BackendError:
+    return kind("failed", backend="local", **values)
+
+
+def seats(local: Scripted, cloud: Scripted, slots: Slots | None = None) -> dict[str, Seat]:
+    of: dict[str, tuple[Scripted, Target]] = {
+        "local": (local, "local"),
+        "claude": (cloud, "cloud"),
+    }
+    return {
+        name: Seat(
+            backend,
+            target,
+            Watch(backend, 3, again=False),
+            slots=slots if name == "local" else None,
+        )
+        for name, (backend, target) in of.items()
+    }
+
+
+def decision(
+    *candidates: Candidate, reason: Reason = "simple", gates: tuple[Reason, ...] = ()
+) -> Decision:
+    ask = Ask(Score(10, {"token_count": 10.0}, 0.9, 20))
+    return Decision(candidates or (LOCAL, CLOUD), reason, ask, gates)
+
+
+def call(seats: dict[str, Seat], decided: Decision, opened: list[str] | None = None) -> Call:
+    request = ChatRequest({"messages": [{"role": "user", "content": "hi"}], "stream": True})
+    note = opened if opened is not None else []
+    return Call(
+        request, decided, seats, hold_s=0, first_byte_s=300, on_open=lambda c: note.append(c.reason)
+    )
+
+
+@pytest.mark.parametrize(
+    ("failure", "reason"),
+    [
+        (failing(BackendUnreachable), "local_down"),
+        (failing(BackendMisconfigured), "local_down"),
+        (failing(BackendUnreachable, code="local_not_ready"), "escalated"),
+        (failing(BackendBusy), "local_busy"),
+        (failing(BackendUnfit, code="context_length_exceeded"), "context"),
+        (failing(BackendUnfit), "escalated"),
+        (failing(BackendBroken), "escalated"),
+        (failing(BackendTimeout), "escalated"),
+    ],
+    ids=lambda value: getattr(value, "code", value),
+)
+async def test_after_a_failure_the_other_side_answers_and_the_reason_says_why(
+    failure: BackendError, reason: str
+) -> None:
+    local, cloud = Scripted("local", failure), Scripted("claude")
+    opened: list[str] = []
+    async with call(seats(local, cloud), decision(), opened) as one:
+        reply = await one.open()
+        assert reply.model == "sonnet"
+        assert (one.candidate, one.reason) == (CLOUD, reason)
+        assert [attempt.error for attempt in one.attempts] == [failure]
+    assert opened == [reason]
+    assert (local.asked, cloud.asked) == (["qwen"], ["sonnet"])
+
+
+async def test_a_failed_cloud_is_followed_by_the_local_model() -> None:
+    local, cloud = Scripted("local"), Scripted("claude", failing(BackendBusy))
+    async with call(seats(local, cloud), decision(CLOUD, LOCAL, reason="complex")) as one:
+        await one.open()
+        assert (one.candidate, one.reason) == (LOCAL, "cloud_down")
+
+
+async def test_what_is_the_callers_fault_is_asked_of_no_other_side() -> None:
+    local, cloud = Scripted("local", failing(BackendRejected)), Scripted("claude")
+    async with call(seats(local, cloud), decision()) as one:
+        with pytest.raises(BackendRejected):
+            await one.open()
+    assert cloud.asked == []
+
+
+@pytest.mark.parametrize(
+    ("failure", "cloud_is_asked"),
+    [(BackendUnreachable, True), (BackendBusy, False), (BackendBroken, False)],
+)
+async def test_background_work_pays_a_cloud_only_where_no_local_server_answers(
+    failure: type[BackendError], cloud_is_asked: bool
+) -> None:
+    local, cloud = Scripted("local", failing(failure)), Scripted("claude")
+    decided = decision(reason="background", gates=("background",))
+    async with call(seats(local, cloud), decided) as one:
+        if cloud_is_asked:
+            await one.open()
+        else:
+            with pytest.raises(failure):
+                await one.open()
+    assert bool(cloud.asked) is cloud_is_asked
+
+
+async def test_of_several_failures_the_most_telling_is_reported() -> None:
+    local, cloud = Scripted("local", failing(BackendBroken)), Scripted("claude")
+    cloud.failure = failing(BackendUnreachable)
+    async with call(seats(local, cloud), decision()) as one:
+        with pytest.raises(BackendBroken):
+            await one.open()
+    local.failure = failing(BackendUnreachable)
+    async with call(seats(local, cloud), decision()) as one:
+        with pytest.raises(BackendUnreachable) as caught:
+            await one.open()
+    assert caught.value is local.failure
+
+
+async def test_a_slot_is_held_until_the_answer_is_closed_and_given_back_once() -> None:
+    slots = Slots(1, 0)
+    local = Scripted("local")
+    places = seats(local, Scripted("claude"), slots)
+    async with call(places, decision()) as one:
+        reply = await one.open()
+        assert slots.busy == 1
+        assert isinstance(reply, Translated)
+        await anext(aiter(reply.events))
+    assert (slots.busy, local.closed) == (0, 1)
+    local.failure = failing(BackendBroken)
+    async with call(places, decision()) as one:
+        await one.open()
+        assert slots.busy == 0, "the local side has failed"
+
+
+async def test_a_full_queue_sends_the_request_to_the_cloud() -> None:
+    slots = Slots(1, 0)
+    local, cloud = Scripted("local"), Scripted("claude")
+    with await slots.acquire():
+        async with call(seats(local, cloud, slots), decision()) as one:
+            await one.open()
+            assert (one.candidate, one.reason) == (CLOUD, "local_busy")
+    assert local.asked == []
+
+
+async def test_the_state_of_the_queue_is_read_anew_for_each_decision() -> None:
+    slots = Slots(1, 0)
+    seat = seats(Scripted("local"), Scripted("claude"), slots)["local"]
+    assert not (await seat.side()).full
+    with await slots.acquire():
+        assert (await seat.side()).full
+    assert not (await seat.side()).full
+
+
+async def test_a_block_is_seen_in_the_next_snapshot() -> None:
+    seat = seats(Scripted("local"), Scripted("claude"))["local"]
+    assert not (await seat.side()).blocked
+    seat.watch.failed(failing(BackendUnreachable))
+    assert (await seat.side()).blocked
+    await seat.watch.aclose()
