@@ -71,7 +71,7 @@ def _is_clone() -> bool:
 def find(settings: Collection[str]) -> EnvFile | None:
     """Read the first .env file that sets one of these settings. Raises Unreadable.
 
-    A .env file of another project in the working directory hides nobody's settings that way.
+    So a .env file of another project in the working directory does not hide the user's own.
     A misspelled name counts, so that the warning about it is given.
     """
     for path in places():

@@ -141,7 +141,7 @@ def _as_recorded(name: str, chance: random.Random) -> Errand:
 
 
 async def work(http: httpx2.AsyncClient, todo: Iterator[Errand], told: Told) -> None:
-    """One caller after the other, until there is nothing left to do or nobody to ask."""
+    """Run errands until none is left or the server is gone."""
     for errand in todo:
         try:
             target = await _run(http, errand, told)

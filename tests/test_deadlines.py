@@ -14,7 +14,7 @@ async def test_a_wait_over_the_limit_is_a_timeout() -> None:
     task = asyncio.current_task()
     assert task is not None
     assert not task.cancelling()
-    await asyncio.sleep(0.15)  # the ticker goes on without it, and harms nobody
+    await asyncio.sleep(0.15)  # the ticker goes on without it, and does no harm
 
 
 async def test_a_block_that_ends_in_time_is_not_cancelled() -> None:

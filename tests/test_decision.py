@@ -237,7 +237,7 @@ def test_a_request_that_does_not_fit_says_what_would_make_it_fit(asked: Ask, fix
     assert decide(asked, LOCAL, CLOUD, POLICY).fix == fix
 
 
-# --- nobody can answer ---------------------------------------------------------------------------
+# --- no side can answer --------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

@@ -124,7 +124,7 @@ def example_file() -> str:
 
 
 def is_json(text: str) -> bool:
-    """Return whether an example is JSON, whose shape nobody guesses."""
+    """Return whether an example is a JSON object; only those are shown."""
     try:
         return isinstance(json.loads(text), dict)
     except ValueError:

@@ -152,7 +152,7 @@ class Ledger:
             quotable = entry.decision is not None and self._may_quote(entry.decision)
             if record.message and not quotable and _quotes(record.message, entry.request):
                 record.message = ""
-            if entry.decision is not None:  # else nobody knows whether it is private
+            if entry.decision is not None:  # without one it may be private
                 self._fill_in(record, entry.request, entry.decision, call)
         self.prices.price(record)
         self._journal.add(record)

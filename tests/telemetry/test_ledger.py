@@ -190,7 +190,7 @@ async def test_a_caller_that_leaves_is_recorded_as_left() -> None:
             return {"type": "http.request", "body": body}
 
         async def send(message: Any) -> None:
-            raise AssertionError("nobody listens any more")
+            raise AssertionError("the caller has left")
 
         scope = {
             "type": "http",
