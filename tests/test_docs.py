@@ -197,7 +197,7 @@ def test_settings_docs_are_written_from_config() -> None:
 
 def test_a_setting_that_pages_name_exists() -> None:
     known = {one.name for one in settings_docs.settings()}
-    known |= {"HTTPS_PROXY", "HTTP_PROXY", "NO_PROXY", "NO_COLOR"}
+    known |= {"HTTPS_PROXY", "HTTP_PROXY", "NO_PROXY", "NO_COLOR", "ENABLE_TOOL_SEARCH"}
     for page in PAGES:
         named = set(re.findall(r"`([A-Z]+(?:_[A-Z]+)+)(?:=[^`]*)?`", prose(page)))
         unknown = named - known - {"BY_SCORE"}
