@@ -439,6 +439,7 @@ def test_a_picture_in_a_tool_output_makes_it_a_request_with_pictures() -> None:
         ({"instructions": ["x"]}, "instructions"),
         ({"max_output_tokens": "many"}, "max_output_tokens"),
         ({"max_output_tokens": -1}, "max_output_tokens"),
+        ({"max_output_tokens": 0}, "max_output_tokens"),
         ({"temperature": "hot"}, "temperature"),
         ({"stream": "yes"}, "stream"),
         ({"store": "yes"}, "store"),

@@ -45,7 +45,8 @@ def chat_of(
     chat: dict[str, Any] = {"messages": _messages(body, recall or _nothing)}
     if model := have(body.get("model"), str, "model"):
         chat["model"] = model
-    if limit := have(body.get("max_output_tokens"), int, "max_output_tokens"):
+    limit = have(body.get("max_output_tokens"), int, "max_output_tokens")
+    if limit is not None:
         if limit < 1:
             raise invalid("max_output_tokens", "must be a whole number from 1")
         chat["max_completion_tokens"] = limit

@@ -345,7 +345,7 @@ def streamed(blocks: list[dict[str, Any]], reason: str, width: int) -> bytes:
             case {"type": "thinking", "thinking": texts, "signature": signature}:
                 start = {"type": "thinking", "thinking": "", "signature": ""}
                 deltas = [{"type": "thinking_delta", "thinking": text} for text in texts]
-                deltas.append({"type": "signature_delta", "signature": signature})
+                deltas += [{"type": "signature_delta", "signature": piece} for piece in signature]
             case {"type": "tool_use", "input": given}:
                 start = block | {"input": {}}
                 arguments = orjson.dumps(given).decode() if given else ""
