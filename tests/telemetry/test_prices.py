@@ -128,7 +128,7 @@ def test_the_last_minutes_of_a_conversation_count_as_cached() -> None:
 def test_memory_of_conversations_is_bounded() -> None:
     known = prices()
     for i in range(5_000):
-        known.price(record("local", conversation=f"c{i}", usage=Usage(10, 10)))
+        known.price(record("local", conversation=f"c{i}", usage=Usage(2_000, 10)))
     assert len(known._sent) == 2_000
 
 
