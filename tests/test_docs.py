@@ -20,6 +20,8 @@ import orjson
 import pytest
 import yaml
 
+from router.classifier import SIGNALS
+from router.decision import REASONS
 from router.events import Event, Finish, TextDelta, Usage
 from router.request import ChatRequest
 from router.wire.chat import completions
@@ -193,6 +195,19 @@ def test_settings_docs_are_written_from_config() -> None:
     assert (ROOT / ".env.example").read_text("utf-8") == settings_docs.example_file(), (
         "run: make docs"
     )
+
+
+def test_every_reason_and_every_signal_is_explained() -> None:
+    routing = (ROOT / "docs" / "routing.md").read_text("utf-8")
+    rows = "\n".join(line for line in routing.splitlines() if line.startswith("| `"))
+    assert set(REASONS) == set(re.findall(r"`(\w+)`", _first_cells(rows)))
+    scoring = (ROOT / "docs" / "scoring.md").read_text("utf-8")
+    for signal in SIGNALS:
+        assert f"| {signal.name.replace('_', ' ')} |" in scoring
+
+
+def _first_cells(rows: str) -> str:
+    return "\n".join(row.split("|")[1] for row in rows.splitlines())
 
 
 def test_a_setting_that_pages_name_exists() -> None:
