@@ -113,6 +113,14 @@ async def test_a_failure_that_quotes_a_private_prompt_is_kept_without_its_words(
     assert (attempt.error, attempt.message) == ("BackendBroken", "")
 
 
+async def test_a_key_in_a_servers_error_is_not_kept() -> None:
+    async with running_app(local=refusing(500, f"bad key {SECRET}")) as h:
+        await h.ask(FOX)
+        (attempt,) = h.last.attempts
+    assert "bad key" in attempt.message
+    assert SECRET not in attempt.message
+
+
 @pytest.mark.parametrize(
     ("said", "quotes"),
     [
