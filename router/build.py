@@ -20,6 +20,7 @@ from router.privacy.scanner import PrivacyScanner
 from router.router import Router
 from router.sides.ability import Ability
 from router.sides.seat import Seat
+from router.telemetry import lessons
 from router.telemetry.journal import Journal, journal_path
 from router.telemetry.ledger import Ledger
 from router.telemetry.metrics import Metrics, SideState
@@ -75,6 +76,18 @@ class Assembly:
             await cloud_seat.backend.warm()
             await cloud_seat.watch.look()
         await asyncio.to_thread(self._look_up_prices)
+        await self._learn()
+
+    async def _learn(self) -> None:
+        """Learn from the journal how fast the local servers are, and how good their answers."""
+        file = self.ledger.journal.file
+        usual = journal_path(None)
+        compared = usual.with_name(lessons.COMPARED) if usual is not None and file.path else None
+        self.router.ability.learn(await asyncio.to_thread(lessons.labels, file, compared))
+        for backend, past in (await asyncio.to_thread(lessons.answers, file)).items():
+            seat = self.router.seats.get(backend)
+            if seat is not None and seat.speed is not None:
+                seat.speed.seed(past)
 
     def _look_up_prices(self) -> None:
         prices, budget = self.ledger.prices, self.settings.cloud_budget_usd_per_day
@@ -162,6 +175,7 @@ def build_router(settings: Settings, spent_today_usd: Callable[[], float] = floa
             settings.max_local_tokens,
             settings.unsure_target,
             settings.cold_local,
+            settings.local_patience_s,
         ),
         scanner=scanner,
         ability=Ability(settings.local_reach),

@@ -20,6 +20,7 @@ from router.events import Usage
 from router.request import ChatRequest
 from router.sides.seat import Seat
 from router.sides.slots import QueueFull, Slot
+from router.sides.speed import Turn
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +61,7 @@ class Call:
         self._first_byte_s = first_byte_s
         self._on_open = on_open
         self._slot: Slot | None = None
+        self._turn: Turn | None = None
 
     @property
     def usage(self) -> Usage | None:
@@ -81,6 +83,7 @@ class Call:
                 if isinstance(error, BackendError):
                     self._seats[self.candidate.backend].watch.failed(error)
         finally:
+            self._end_turn()
             if self._slot is not None:
                 self._slot.release()
 
@@ -100,6 +103,7 @@ class Call:
             try:
                 return await self._try(candidate)
             except BackendError as error:
+                self._end_turn()
                 ms = (time.perf_counter() - started) * 1000
                 self.attempts.append(FailedAttempt(candidate, error, ms))
                 if not error.retryable or not self._may_go_on_after(error):
@@ -112,7 +116,10 @@ class Call:
     async def _try(self, candidate: Candidate) -> Reply:
         seat = self._seats[candidate.backend]
         watch = seat.watch
+        turn = self._turn = self._begin_turn(seat, candidate)
         slot = await self._take_slot(seat)
+        if turn is not None:
+            turn.started()
         if slot is not None and watch.blocked and self.decision.candidates[-1] is not candidate:
             slot.release()
             raise BackendUnreachable(
@@ -120,15 +127,19 @@ class Call:
                 backend=candidate.backend,
             )
         reply: Reply | None = None
+        was_loaded = True
         watch.entered(self._first_byte_s)
         try:
             if seat.loader is not None and seat.loader.must_load(candidate.model):
+                was_loaded = False
                 await seat.loader.loaded()
             reply = await seat.backend.open(self.request, candidate.model)
             if self._hold_s and self._can_start_over(candidate):
                 await verify(reply, self.request, candidate.backend, self._hold_s)
             if not self.request.stream:
                 await read_whole(reply)
+            elif turn is not None and was_loaded:
+                turn.first_word()
         except BaseException as error:
             if reply is not None:
                 await reply.aclose()
@@ -143,6 +154,17 @@ class Call:
         self._on_open(self)
         self._slot, self._reply = slot, reply
         return reply
+
+    def _begin_turn(self, seat: Seat, candidate: Candidate) -> Turn | None:
+        if seat.speed is None:
+            return None
+        ask = self.decision.ask
+        return seat.speed.turn(candidate.model, ask.new_tokens, ask.size_tokens)
+
+    def _end_turn(self) -> None:
+        if self._turn is not None:
+            self._turn.ended()
+            self._turn = None
 
     async def _take_slot(self, seat: Seat) -> Slot | None:
         if seat.slots is None:

@@ -19,6 +19,7 @@ Reason = Literal[
     "context",
     "too_long",
     "budget",
+    "slow",
     "local_cold",
     "local_busy",
     "inherited",
@@ -121,6 +122,10 @@ class Ask:
     """What the local model can do; None where that is not known."""
     size_tokens: int = 0
     """Everything the caller sends."""
+    new_tokens: int = 0
+    """What of it the local server has not in its cache."""
+    first_word_s: float | None = None
+    """When the local model is expected to begin its answer; None where that is not known."""
     max_tokens: int | None = None
     has_images: bool = False
     has_tools: bool = False
@@ -156,6 +161,8 @@ class Policy:
     max_local_tokens: int = 3000
     unsure_target: Target = "local"
     cold_local: Literal["cloud", "wait"] = "cloud"
+    patience_s: float = 0
+    """Seconds that the first word of a local answer may be away; 0: any."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,6 +262,8 @@ def _preference(
         return "cloud", "too_long"
     target, reason = _by_score(ask, policy)
     if target == "local" and cloud.usable and local.usable:
+        if "slow" in gates:
+            return "cloud", "slow"
         if "local_cold" in gates:
             return "cloud", "local_cold"
         if local.full:
@@ -296,6 +305,7 @@ def _gates(ask: Ask, local: Side, policy: Policy, broke: bool) -> tuple[Reason, 
         "context": room is not None and ask.needed_tokens > room,
         "too_long": ask.score.tokens > policy.max_local_tokens,
         "budget": broke,
+        "slow": 0 < policy.patience_s < (ask.first_word_s or 0),
         "local_cold": policy.cold_local == "cloud" and local.status.state == "cold",
         "local_busy": local.full,
     }

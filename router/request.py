@@ -195,17 +195,21 @@ def estimate_tokens(text: str) -> int:
     return int(size / CHARS_PER_TOKEN) + 1
 
 
+def message_tokens(message: Mapping[str, Any]) -> int:
+    """Estimate the tokens of one message, with its tool calls and pictures."""
+    content = message.get("content")
+    total = estimate_tokens(text_of(content)) + 4
+    if isinstance(content, list):
+        for part in content:
+            total += TOKENS_PER_IMAGE if part.get("type") in IMAGE_PARTS else 0
+    if calls := message.get("tool_calls"):
+        total += int(len(orjson.dumps(calls)) / CHARS_PER_TOKEN)
+    return total
+
+
 def size_tokens(request: ChatRequest) -> int:
     """Tokens of everything the caller sends: all messages, tool calls, tools and pictures."""
-    total = 0
-    for message in request.messages:
-        content = message.get("content")
-        if isinstance(content, list):
-            for part in content:
-                total += TOKENS_PER_IMAGE if part.get("type") in IMAGE_PARTS else 0
-        total += estimate_tokens(text_of(content)) + 4
-        if calls := message.get("tool_calls"):
-            total += int(len(orjson.dumps(calls)) / CHARS_PER_TOKEN)
+    total = sum([message_tokens(message) for message in request.messages])
     if request.tools:
         total += int(len(orjson.dumps(request.tools)) / CHARS_PER_TOKEN)
     return total

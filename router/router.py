@@ -18,6 +18,7 @@ from router.scoring.background import background_kind
 from router.sides.ability import Ability
 from router.sides.conversations import Conversations, in_tool_loop, prefixes_of
 from router.sides.seat import Seat
+from router.sides.speed import new_tokens
 
 UNCONFIGURED: Final = Status(
     "unconfigured",
@@ -146,10 +147,15 @@ class Router:
                 log.info("private: %s; this conversation stays on this machine", private)
         models = (local.status.model, cloud.status.model)
         has_tools = bool(request.tools)
+        last_target = memory.target if memory and self._conversations.is_warm(memory) else None
+        size = size_tokens(request)
+        unread = new_tokens(request) if last_target == "local" else size
         return Ask(
             self.ability.applied(score(request), *models, has_tools=has_tools),
             self.ability.reach(*models),
-            size_tokens(request),
+            size,
+            unread,
+            self._first_word_s(local, model if target == "local" else "", unread, size),
             request.max_tokens,
             has_images=has_images(request),
             has_tools=has_tools,
@@ -157,12 +163,20 @@ class Router:
             force_model=model,
             private=private,
             background=background_kind(request),
-            last_target=memory.target if memory and self._conversations.is_warm(memory) else None,
+            last_target=last_target,
             in_tool_loop=in_tool_loop(request),
             escalated=memory is not None and memory.escalated,
             stalled=is_stalled(request.messages),
             conversation=conversation,
         )
+
+    def _first_word_s(self, local: Side, name: str, unread: int, size: int) -> float | None:
+        """Estimate when the local model would begin its answer."""
+        seat, model = self.seats.get(local.backend), local.model(name)
+        if seat is None or seat.speed is None or model is None or local.status.state != "ready":
+            return None
+        limit = seat.slots.limit if seat.slots is not None else None
+        return seat.speed.first_word_s(model.id, unread, size, limit)
 
     def _forced(
         self, request: ChatRequest, force: str | None, local: Side, cloud: Side

@@ -29,7 +29,7 @@ LOCAL_DOWN = Side("local", "local", Status("down", detail="Start LM Studio."))
 CLOUD_DOWN = Side("cloud", "claude", Status("down", detail="No network."))
 COLD = replace(LOCAL, status=replace(LOCAL.status, state="cold"))
 BUSY = replace(LOCAL, full=True)
-POLICY = Policy()
+POLICY = Policy(patience_s=60)
 
 
 def score(
@@ -124,6 +124,17 @@ TITLE = replace(HARD, background="title")
         (HARD, BUSY, CLOUD, "cloud", "complex"),
         (EASY, BUSY, OFF, "local", "simple"),
         (EASY, replace(COLD, full=True), CLOUD, "cloud", "local_cold"),
+        # local would be right, but takes too long
+        (ask(first_word_s=61), LOCAL, CLOUD, "cloud", "slow"),
+        (ask(first_word_s=61), BUSY, CLOUD, "cloud", "slow"),
+        (ask(first_word_s=60), LOCAL, CLOUD, "local", "simple"),
+        (ask(first_word_s=61), LOCAL, OFF, "local", "simple"),
+        (ask(first_word_s=61), LOCAL, CLOUD_DOWN, "local", "simple"),
+        (ask(90, first_word_s=61), LOCAL, CLOUD, "cloud", "complex"),
+        (replace(TITLE, first_word_s=61), LOCAL, CLOUD, "local", "background"),
+        (replace(PRIVATE, first_word_s=61), LOCAL, CLOUD, "local", "private"),
+        (ask(first_word_s=61, force="local"), LOCAL, CLOUD, "local", "forced"),
+        (replace(PICTURE, first_word_s=61), LOCAL, CLOUD, "cloud", "vision"),
         # the conversation
         (Ask(score(60, conversation=40)), LOCAL, CLOUD, "cloud", "inherited"),
         (Ask(score(90, conversation=45)), LOCAL, CLOUD, "cloud", "inherited"),
@@ -374,3 +385,9 @@ def test_no_combination_of_facts_passes_a_gate(local: Side, cloud: Side) -> None
 
 def targets(decision: Decision) -> list[Target]:
     return [candidate.target for candidate in decision.candidates]
+
+
+@pytest.mark.parametrize("first_word_s", [None, 0.5, 10_000])
+def test_without_patience_a_slow_model_is_waited_for(first_word_s: float | None) -> None:
+    decision = decide(ask(first_word_s=first_word_s), LOCAL, CLOUD, Policy())
+    assert (decision.reason, decision.gates) == ("simple", ())

@@ -105,6 +105,7 @@ def classified(request: ChatRequest, outcome: Decision | RouterError, policy: Po
         "kind": score.kind,
         "reach": _reach(decided.ask.reach, score) if decided else None,
         "tokens": score.tokens,
+        "first_word_s": _seconds(decided.ask.first_word_s) if decided else None,
         "confidence": round(score.confidence, 2),
         "gates": list(decided.gates) if decided else [],
         "private": decided.private if decided else None,
@@ -115,6 +116,10 @@ def classified(request: ChatRequest, outcome: Decision | RouterError, policy: Po
         ],
         "would_fall_back": decided is not None and decided.would_fall_back,
     }
+
+
+def _seconds(value: float | None) -> float | None:
+    return None if value is None else round(value, 2)
 
 
 def _reach(reach: Reach | None, score: Score) -> Json | None:

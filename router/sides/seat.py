@@ -9,6 +9,7 @@ from router.decision import Side
 from router.sides.availability import Watch
 from router.sides.loading import Loader
 from router.sides.slots import Slots
+from router.sides.speed import Speed
 
 PATIENCE_S: Final = 0.25
 """How long a request waits for a fresh status of a local server after a silence."""
@@ -17,8 +18,8 @@ PATIENCE_S: Final = 0.25
 class Seat:
     """A backend with its watch, and for a local one its slots and loader.
 
-    `loader` is None where the router cannot ask the server to load a model, `slots` is None for a
-    cloud.
+    `loader` is None where the router cannot ask the server to load a model; `slots` and `speed` are
+    None for a cloud.
     """
 
     def __init__(
@@ -29,6 +30,7 @@ class Seat:
         *,
         slots: Slots | None = None,
         loader: Loader | None = None,
+        speed: Speed | None = None,
         server: LocalServer | None = None,
         follows_server: bool = False,
     ) -> None:
@@ -38,6 +40,7 @@ class Seat:
         self.watch = watch
         self.slots = slots
         self.loader = loader
+        self.speed = speed
         self.server = server
         self._follows_server = follows_server
         self._side: Side | None = None
@@ -60,6 +63,7 @@ class Seat:
             watch,
             slots=Slots(concurrency, queue),
             loader=Loader(server, watch, clock),
+            speed=Speed(clock),
             server=server,
             follows_server=concurrency is None,
         )
@@ -77,7 +81,14 @@ class Seat:
         """Return the seat of the built-in model."""
         watch = Watch(backend, ttl_s, clock, patience_s=PATIENCE_S)
         slots = Slots(concurrency, queue)
-        return cls(backend, "local", watch, slots=slots, follows_server=concurrency is None)
+        return cls(
+            backend,
+            "local",
+            watch,
+            slots=slots,
+            speed=Speed(clock),
+            follows_server=concurrency is None,
+        )
 
     @classmethod
     def of_cloud(

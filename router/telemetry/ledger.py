@@ -171,6 +171,9 @@ class Ledger:
         record.private = decision.private is not None
         record.reason = decision.reason
         record.fix = decision.fix
+        record.kind = score.kind
+        if decision.ask.first_word_s is not None:
+            record.expected_ms = round(decision.ask.first_word_s * 1000, 1)
         candidate = decision.first
         if call is not None:
             candidate = call.candidate

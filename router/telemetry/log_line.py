@@ -30,6 +30,8 @@ def request_line(record: Record, paint: Paint = plain) -> str:
     detail = (record.message or record.error) if failed else record.model
     if record.outcome == "left":
         detail = "the caller hung up"
+    elif record.reason == "slow" and record.expected_ms is not None:
+        detail = f"{_seconds(record.expected_ms)} to a local first word"
     cells = [
         paint(f"{side:<5}", {"local": "green", "cloud": "cyan"}.get(side, "dim")),  # type: ignore[arg-type]
         f"{record.score:>3.0f}" if record.target else "  -",

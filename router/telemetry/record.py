@@ -58,6 +58,10 @@ class Record:
     forced: bool = False
     private: bool = False
 
+    kind: str = ""
+    """What the request takes of a model: "code", "mathematics"…"""
+    expected_ms: float | None = None
+    """When the local model was expected to begin its answer; None when that was not known."""
     first_byte_ms: float | None = None
     total_ms: float | None = None
     usage: Usage | None = None

@@ -44,6 +44,12 @@ SPEEDS: Final = """
     SELECT target, first_byte_ms, total_ms, completion_tokens FROM requests
     WHERE time >= ? AND outcome = 'done' ORDER BY time DESC LIMIT ?
 """
+EXPECTED: Final = """
+    SELECT expected_ms, first_byte_ms FROM requests
+    WHERE time >= ? AND target = 'local' AND outcome = 'done' AND stream AND attempts = '[]'
+          AND expected_ms IS NOT NULL AND first_byte_ms > 0
+    ORDER BY time DESC LIMIT ?
+"""
 
 
 def stats_json(journal: Journal, days: float = 7, now: float | None = None) -> dict[str, Any]:
@@ -55,14 +61,16 @@ def stats_json(journal: Journal, days: float = 7, now: float | None = None) -> d
              "first_byte_ms": {"p50", "p95"} | null, "total_ms": …, "tokens_per_s": p50 | null}},
          "reasons": [{"reason", "target", "requests"}], most frequent first,
          "outcomes": {"done" | "failed" | "left": requests}, "repeated",
+         "first_word": {"answers", "median_error": share | null},
          "over_time": [{"time", "local", "cloud", "none", "cost_usd", "saved_usd"}]}
 
     `answered` and `local_share` count the requests that a side answered; failed ones are "none",
     by target as well as over time. SUMS: cost_usd, saved_usd, unpriced (cloud answers, also
     broken off ones, whose cost is unknown), unsaved (local ones that could not be compared),
     prompt_, cached_, completion_ and reasoning_tokens, fallbacks, and bad and good (as people
-    rated them). `repeated` counts local answers that were asked again of the cloud, which the
-    tuner counts as bad.
+    rated them). `first_word` says by what share the time to the first word of streamed local
+    answers was misjudged. `repeated` counts local answers that were asked again of the cloud,
+    which the tuner counts as bad.
     """
     journal.flush(FLUSH_S)  # so that the latest answers count
     now = time.time() if now is None else now
@@ -72,6 +80,10 @@ def stats_json(journal: Journal, days: float = 7, now: float | None = None) -> d
     first = since - since % slot_s
     cells = _rows(journal, CELLS, first, slot_s, since)
     speeds = _rows(journal, SPEEDS, since, SPEED_SAMPLE)
+    misjudged = [
+        abs(expected - real) / real
+        for expected, real in _rows(journal, EXPECTED, since, SPEED_SAMPLE)
+    ]
 
     totals: dict[str, float] = dict.fromkeys(SUMS, 0)
     targets: dict[str, dict[str, Any]] = {
@@ -113,6 +125,10 @@ def stats_json(journal: Journal, days: float = 7, now: float | None = None) -> d
         ],
         "outcomes": outcomes,
         "repeated": repeated,
+        "first_word": {
+            "answers": len(misjudged),
+            "median_error": median(misjudged) if misjudged else None,
+        },
         "over_time": [
             slots.get(slot, _point(first + slot * slot_s))
             for slot in range(int((now - first) // slot_s) + 1)

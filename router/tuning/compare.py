@@ -104,7 +104,8 @@ async def compare(
     costs = [u and prices.cost_usd(models[1], u) for u in (answered, used_one, used_two)]
     known = [cost for cost in costs if isinstance(cost, float)]
     cost = sum(known) if len(known) == CLOUD_CALLS else None
-    return Compared(key, prompt.score, verdicts, cost)
+    own = score_messages([{"role": "user", "content": prompt.text}])
+    return Compared(key, prompt.score, verdicts, cost, models[0], own.kind, own.total)
 
 
 async def _answer(router: Router, side: Target, text: str) -> tuple[str, Usage | None]:

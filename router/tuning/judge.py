@@ -27,6 +27,10 @@ class Compared:
     score: float
     verdicts: tuple[Verdict, Verdict]
     cost_usd: float | None = None
+    local_model: str = ""
+    kind: str = ""
+    own_score: float = 0.0
+    """The score without the row for the local model."""
 
     @property
     def as_good(self) -> bool:

@@ -31,6 +31,7 @@ from router.build import assemble
 from router.errors import RouterError
 from router.telemetry.journal import DAY_S, journal_path
 from router.telemetry.journal_file import JournalFile
+from router.telemetry.lessons import COMPARED
 from router.telemetry.prices import Prices
 from router.tuning import compare, judge, replay, report
 from router.tuning.compare import Prompt
@@ -208,7 +209,7 @@ async def compare_sides(
                 console.print(f"Both sides are needed. {side.why_not}")
                 return 1
         models = (sides[0].candidate().model, sides[1].candidate().model)
-        state = options.state or (journal_path(None) or Path()).with_name("compare.jsonl")
+        state = options.state or (journal_path(None) or Path()).with_name(COMPARED)
         sample = compare.sampled(pool, options.sample, *models)
         done = compare.load(state, sample)
         todo = {key: prompt for key, prompt in sample.items() if key not in done}

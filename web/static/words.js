@@ -48,6 +48,7 @@ const REASONS = {
   too_long: "The prompt is longer than MAX_LOCAL_TOKENS.",
   budget: "Today’s cloud budget is spent.",
   slow: "The first word would take longer than LOCAL_PATIENCE_S on the local side.",
+  slow: "The first word of the local model would be away longer than LOCAL_PATIENCE_S.",
   local_cold: "The local model must first be loaded.",
   local_busy: "The local queue is full.",
   inherited: "It is a follow-up, so it goes where the conversation went.",
@@ -76,4 +77,8 @@ const REFUSALS = {
   InvalidRequest: "The request could not be read.",
   TooLarge: "The request was larger than MAX_BODY_MB.",
 };
-const why = record => REASONS[record.reason] || record.reason || REFUSALS[record.error] || record.message || "It failed before it was decided.";
+const firstWord = record => {
+  const ms = record.expected_ms ?? record.first_word_s * 1000;
+  return ms ? `The local model would take about ${Math.round(ms / 1000)} s to its first word.` : null;
+};
+const why = record => (record.reason === "slow" && firstWord(record)) || REASONS[record.reason] || record.reason || REFUSALS[record.error] || record.message || "It failed before it was decided.";
