@@ -108,14 +108,11 @@ class Score:
         """Was there nothing to go by?"""
         return self.confidence < UNSURE_BELOW
 
-    def of_kind(self, kind: Kind) -> "Score":
-        """Return the score of a request of another kind."""
-        return replace(self, kind=kind)
-
-    def with_local_model(self, points: float) -> "Score":
-        """Return the score with the row of the local model."""
+    def with_local_model(self, kind: Kind, points: float) -> "Score":
+        """Return the score with the row of the local model, for a request of this kind."""
         signals = MappingProxyType({**self.signals, LOCAL_MODEL: points})
-        return replace(self, total=round(_clamped(self.total + points), 2), signals=signals)
+        total = round(_clamped(self.total + points), 2)
+        return Score(total, signals, self.confidence, self.tokens, kind)
 
 
 def score(request: ChatRequest) -> Score:

@@ -16,6 +16,7 @@ from router.privacy.scanner import PrivacyScanner
 from router.request import ChatRequest, has_images, outgoing, size_tokens
 from router.scoring.background import background_kind
 from router.sides.ability import Ability
+from router.sides.choice import smallest_that_suffices
 from router.sides.conversations import Conversations, in_tool_loop, prefixes_of
 from router.sides.seat import Seat
 from router.sides.speed import new_tokens
@@ -43,15 +44,18 @@ class Router:
         policy: Policy,
         scanner: PrivacyScanner | None,
         ability: Ability | None = None,
+        picks_model: bool = False,
         hold_s: float = 8,
         first_byte_s: float = 300,
         budget_spent: Callable[[], bool] = lambda: False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """`local` is the user's own server; `embedded` stands in for it while it is down and no
-        cloud is configured; `cloud` is None without a key."""
+        cloud is configured; `cloud` is None without a key. `picks_model`: the user has named no
+        local model, so of several loaded ones the smallest that suffices answers."""
         self.policy = policy
         self.ability = ability or Ability()
+        self._picks_model = picks_model
         self.seats = {seat.name: seat for seat in (local, cloud, embedded) if seat is not None}
         self.local = local
         self.cloud = cloud
@@ -70,6 +74,8 @@ class Router:
         Raises InvalidRequest on any other `force`, and what decision.decide() raises.
         """
         local, cloud = await self.sides()
+        if self._picks_model:
+            local = self._with_smallest(request, local, cloud)
         ask = self._ask(request, force, local, cloud)
         if ask.force == "local" and self._is_embedded(ask.force_model):
             local = await self._embedded_side()
@@ -170,6 +176,39 @@ class Router:
             conversation=conversation,
         )
 
+    def _with_smallest(self, request: ChatRequest, local: Side, cloud: Side) -> Side:
+        """Return the local side with the smallest loaded model that suffices for the request."""
+        loaded = [model for model in local.status.models if model.loaded]
+        if len(loaded) < 2:
+            return local
+        own, has_tools = score(request), bool(request.tools)
+        needed = Ask(own, size_tokens=size_tokens(request), max_tokens=request.max_tokens)
+        pictures = has_images(request)
+        memory = self._conversations.recall(prefixes_of(request))
+        warm = (
+            memory is not None and memory.target == "local" and self._conversations.is_warm(memory)
+        )
+
+        def suffices(model: Model) -> bool:
+            room = model.room_tokens
+            if (room is not None and room < needed.needed_tokens) or (
+                (pictures and model.vision is False) or (has_tools and model.tools is False)
+            ):
+                return False
+            total = self.ability.applied(own, model, cloud.status.model, has_tools=has_tools).total
+            return total < self.policy.threshold
+
+        chosen = smallest_that_suffices(
+            loaded,
+            self.ability.size_b,
+            suffices,
+            background=background_kind(request) is not None,
+            last=memory.model if memory is not None and warm else "",
+        )
+        if chosen is None:
+            return local
+        return replace(local, status=replace(local.status, state="ready", model=chosen, detail=""))
+
     def _first_word_s(self, local: Side, name: str, unread: int, size: int) -> float | None:
         """Estimate when the local model would begin its answer."""
         seat, model = self.seats.get(local.backend), local.model(name)
@@ -225,6 +264,7 @@ class Router:
             escalated=call.reason in ("escalated", "stalled")
             or (before is not None and before.escalated),
             private=ask.private,
+            model=call.candidate.model,
         )
         self._conversations.remember(ask.conversation, memory)
 

@@ -216,7 +216,14 @@ def _estimated(name: ModelName, size_b: float, weights: Weights) -> tuple[float,
 def gain(kind: Kind, score: float, local: tuple[float, ...], cloud: tuple[float, ...]) -> float:
     """Return how much more often the cloud solves such a prompt: -1 to 1."""
     curve = load().curves[kind]
-    return curve.chance(_mixed(cloud, curve), score) - curve.chance(_mixed(local, curve), score)
+    better, alone = _ability(kind, cloud), _ability(kind, local)
+    return curve.chance(better, score) - curve.chance(alone, score)
+
+
+@lru_cache(maxsize=1_000)
+def _ability(kind: Kind, skills: tuple[float, ...]) -> float:
+    """Return the ability in what a kind of request takes."""
+    return _mixed(skills, load().curves[kind])
 
 
 def points(kind: Kind, score: float, local: Reach | None, cloud: Reach | None) -> float:

@@ -1,11 +1,11 @@
 """The score's row for the models at hand: the local one that would answer, and the cloud."""
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from router.backend import Model
 from router.classifier import Score
-from router.scoring.reach import Facts, Label, Reach, known, points, with_labels
+from router.scoring.reach import Facts, Kind, Label, Reach, known, points, with_labels
 
 Setting = Literal["auto"] | float
 """LOCAL_REACH: "auto", or the points to add to every score; 0 for none."""
@@ -20,40 +20,53 @@ class Ability:
     def __init__(self, setting: Setting = "auto", labels: Sequence[Label] = ()) -> None:
         self._setting = setting
         self._labels = labels
-        self._reach: dict[tuple[Model, Model | None], Reach | None] = {}
+        self._pair: _Pair | None = None
 
     def learn(self, labels: Sequence[Label]) -> None:
         """Take these labels in place of the earlier ones."""
         self._labels = labels
-        self._reach.clear()
+        self._pair = None
 
     def reach(self, local: Model | None, cloud: Model | None) -> Reach | None:
         """Return what the local model can do; None where that is not known."""
-        if local is None or (local.id == "" and not local.origin):
-            return None
-        key = (local, cloud)
-        if key not in self._reach:
-            found = _known(local)
-            own = [label for label in self._labels if label.model == local.id]
-            if found is not None and own:
-                found = with_labels(found, own, _known(cloud))
-            self._reach[key] = found
-        return self._reach[key]
+        return self._known(local, cloud).local_reach
+
+    def size_b(self, model: Model) -> float | None:
+        """Return a model's size in billions of parameters; None where nothing tells it."""
+        found = _reach(model)
+        return model.parameters_b or (found.parameters_b if found is not None else None)
 
     def applied(
         self, score: Score, local: Model | None, cloud: Model | None, *, has_tools: bool
     ) -> Score:
         """Return the score with the row for these models."""
-        if has_tools:
-            score = score.of_kind("tools")
+        kind: Kind = "tools" if has_tools else score.kind
         if self._setting != "auto":
-            return score.with_local_model(self._setting)
-        reach = self.reach(local, cloud)
-        added = points(score.kind, score.total, reach, _known(cloud)) if reach else 0.0
-        return score.with_local_model(added)
+            return score.with_local_model(kind, self._setting)
+        pair = self._known(local, cloud)
+        added = points(kind, score.total, pair.local_reach, pair.cloud_reach)
+        return score.with_local_model(kind, added)
+
+    def _known(self, local: Model | None, cloud: Model | None) -> "_Pair":
+        pair = self._pair
+        if pair is None or pair.local is not local or pair.cloud is not cloud:
+            # The same pair is asked for again and again, until a server is looked at anew.
+            local_reach, cloud_reach = _reach(local), _reach(cloud)
+            own = [one for one in self._labels if local is not None and one.model == local.id]
+            if local_reach is not None and own:
+                local_reach = with_labels(local_reach, own, cloud_reach)
+            pair = self._pair = _Pair(local, cloud, local_reach, cloud_reach)
+        return pair
 
 
-def _known(model: Model | None) -> Reach | None:
+class _Pair(NamedTuple):
+    local: Model | None
+    cloud: Model | None
+    local_reach: Reach | None
+    cloud_reach: Reach | None
+
+
+def _reach(model: Model | None) -> Reach | None:
     if model is None:
         return None
     facts = Facts(model.parameters_b, quantization=model.quantization, origin=model.origin)

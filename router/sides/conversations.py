@@ -30,6 +30,7 @@ class Memory:
     at: float
     escalated: bool = False
     private: str | None = None
+    model: str = ""
 
 
 class Conversations:
@@ -55,8 +56,10 @@ class Conversations:
         while len(self._memories) > self._limit:
             self._memories.popitem(last=False)
 
-    def memory(self, target: Target, *, escalated: bool, private: str | None) -> Memory:
-        return Memory(target, self._clock(), escalated, private)
+    def memory(
+        self, target: Target, *, escalated: bool, private: str | None, model: str = ""
+    ) -> Memory:
+        return Memory(target, self._clock(), escalated, private, model)
 
     def is_warm(self, memory: Memory) -> bool:
         return self._clock() - memory.at < CACHE_LIVES_S

@@ -1,6 +1,7 @@
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,7 +20,7 @@ def file(tmp_path: Path) -> Iterator[JournalFile]:
     file.close()
 
 
-def answer(at: float, prompt_tokens: int, first_ms: float = 2_000, **fields: object) -> Record:
+def answer(at: float, prompt_tokens: int, first_ms: float = 2_000, **fields: Any) -> Record:
     record = Record(
         f"r{at}",
         at,
@@ -58,7 +59,7 @@ def test_a_later_turn_of_a_conversation_has_read_only_what_is_new(file: JournalF
     ],
 )
 def test_answers_that_tell_nothing_of_the_speed_are_left_out(
-    file: JournalFile, fields: dict[str, object]
+    file: JournalFile, fields: dict[str, Any]
 ) -> None:
     file.write([answer(1_000, 1_000, **fields)])
     assert lessons.answers(file) == {}

@@ -122,20 +122,19 @@ def why(answer: httpx2.Response) -> tuple[str | None, str | None]:
 @asynccontextmanager
 async def gateway(studio: Studio, **overrides: Any) -> AsyncIterator[Gateway]:
     async with scripted(studio.script, studio.probe) as local, scripted(cloud_side) as cloud:
-        settings = load_settings(
-            **{
-                "env": None,
-                "local_base_url": f"{local.url}/v1",
-                "local_model": "qwen",
-                "anthropic_api_key": "sk-ant-not-a-real-key",
-                "anthropic_base_url": cloud.url,
-                "anthropic_model": "claude-model",
-                "embedded_model": "off",
-                "journal_path": "off",
-                "status_ttl_s": 0.05,
-                **overrides,
-            }
-        )
+        given = {
+            "local_base_url": f"{local.url}/v1",
+            "local_model": "qwen",
+            "anthropic_api_key": "sk-ant-not-a-real-key",
+            "anthropic_base_url": cloud.url,
+            "anthropic_model": "claude-model",
+            "embedded_model": "off",
+            "journal_path": "off",
+            "status_ttl_s": 0.05,
+            **overrides,
+        }
+        unset = {name: value for name, value in given.items() if value is not None}
+        settings = load_settings(None, **unset)
         assembly = assemble(settings)
         transport = httpx2.ASGITransport(create_app(settings, assembly))
         async with httpx2.AsyncClient(transport=transport, base_url="http://localhost") as http:
@@ -217,6 +216,40 @@ async def test_with_several_loaded_models_the_error_lists_them() -> None:
         refused = await h.ask(EASY, force="local")
         assert refused.status_code == 503
         assert "set it to one of: gemma, phi" in refused.json()["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "said", "model"),
+    [
+        (None, "Thanks!", "qwen2.5-1.5b"),
+        (None, "Explain why ice floats on water.", "qwen2.5-14b"),
+        (None, TITLE, "qwen2.5-1.5b"),
+        ("qwen2.5-14b", "Thanks!", "qwen2.5-14b"),
+        ("qwen2.5-14b", TITLE, "qwen2.5-14b"),
+    ],
+)
+async def test_of_several_loaded_models_the_smallest_that_suffices_answers_unless_one_is_set(
+    wanted: str | None, said: str, model: str
+) -> None:
+    studio = Studio({"qwen2.5-14b": loaded(), "qwen2.5-1.5b": loaded(), "qwen2.5-72b": loaded(0)})
+    async with gateway(studio, local_model=wanted) as h:
+        answer = await h.ask(said)
+        assert (answer.headers["x-router-target"], answer.headers["x-router-model"]) == (
+            "local",
+            model,
+        )
+
+
+async def test_a_conversation_stays_with_the_model_that_has_it_in_its_cache() -> None:
+    studio = Studio({"qwen2.5-14b": loaded(), "qwen2.5-1.5b": loaded()})
+    async with gateway(studio, local_model=None) as h:
+        said = [{"role": "user", "content": "Explain why ice floats on water."}]
+        first = await h.post("/v1/chat/completions", {"messages": said})
+        said += [{"role": "assistant", "content": "It is lighter."}]
+        said += [{"role": "user", "content": "Thanks!"}]
+        second = await h.post("/v1/chat/completions", {"messages": said})
+        answered = [one.headers["x-router-model"] for one in (first, second)]
+        assert answered == ["qwen2.5-14b"] * 2
 
 
 # --- forced --------------------------------------------------------------------------------------
