@@ -228,11 +228,11 @@ def test_calls_made_at_once_are_one_step() -> None:
     ids=str,
 )
 def test_calls_in_any_shape_are_read(call: dict[str, Any]) -> None:
-    step = [
+    step: list[dict[str, Any]] = [
         {"role": "assistant", "content": None, "tool_calls": [call]},
         {"role": "tool", "tool_call_id": "x", "content": [{"type": "text", "text": "same"}]},
     ]
-    assert is_stalled([TASK, *step * 3]) == bool(call.get("function") or call.get("custom"))  # type: ignore[list-item]
+    assert is_stalled([TASK, *step * 3]) == bool(call.get("function") or call.get("custom"))
 
 
 def test_a_long_history_takes_little_time() -> None:
