@@ -108,8 +108,8 @@ class Settings(BaseSettings):
     of a .gguf file."""
 
     # The cloud side
-    cloud_provider: Literal["anthropic", "gemini"] = "anthropic"
-    """`anthropic` or `gemini`. Unset: the one whose key is set."""
+    cloud_provider: Literal["anthropic", "gemini", "openai"] = "anthropic"
+    """`anthropic`, `gemini` or `openai`. Unset: the one whose key is set."""
     anthropic_api_key: SecretStr | None = None
     """Key for Claude. One cloud key is enough."""
     anthropic_model: str = "claude-sonnet-4-6"
@@ -122,6 +122,12 @@ class Settings(BaseSettings):
     """The Gemini model that answers."""
     gemini_base_url: Annotated[Url | None, Field(examples=["https://proxy.example/gemini"])] = None
     """Only for a proxy."""
+    openai_api_key: SecretStr | None = None
+    """Key for OpenAI, or for another OpenAI-compatible cloud at OPENAI_BASE_URL."""
+    openai_model: Annotated[str, Field(examples=["gpt-5.5", "deepseek-chat"])] = ""
+    """The model of that cloud; it has no default."""
+    openai_base_url: Annotated[Url | None, Field(examples=["https://openrouter.ai/api/v1"])] = None
+    """The address of that cloud, with its /v1. Unset: OpenAI."""
     cloud_max_tokens: Annotated[int, Field(ge=1, le=1_000_000, examples=[8192])] = 8192
     """Tokens of an answer when the caller sets no limit and the backend needs one (Claude)."""
     cloud_budget_usd_per_day: Annotated[float | None, Field(ge=0, examples=[5])] = None
@@ -214,7 +220,12 @@ class Settings(BaseSettings):
         return value
 
     @field_validator(
-        "local_api_key", "anthropic_api_key", "gemini_api_key", "router_api_key", mode="before"
+        "local_api_key",
+        "anthropic_api_key",
+        "gemini_api_key",
+        "openai_api_key",
+        "router_api_key",
+        mode="before",
     )
     @classmethod
     def _one_line(cls, value: Any) -> Any:
@@ -255,6 +266,14 @@ class Settings(BaseSettings):
             )
         return self
 
+    @model_validator(mode="after")
+    def _names_the_openai_model(self) -> "Settings":
+        if self.provider == "openai" and self.openai_api_key and not self.openai_model:
+            raise ValueError(
+                "OPENAI_MODEL must name the model that OPENAI_API_KEY is to be used for"
+            )
+        return self
+
     @property
     def env_file(self) -> EnvFile | None:
         """Return the .env file that was read, None if there was none."""
@@ -276,18 +295,38 @@ class Settings(BaseSettings):
         return (*self._env_file.problems, *misspelled)
 
     @property
-    def provider(self) -> Literal["anthropic", "gemini"]:
-        """Return the cloud in use: the one that is named, else the one whose key is set."""
-        named = "cloud_provider" in self.model_fields_set
-        if not named and self.anthropic_api_key is None and self.gemini_api_key is not None:
+    def provider(self) -> Literal["anthropic", "gemini", "openai"]:
+        """Return the cloud in use: the one that is named, else the first whose key is set."""
+        if "cloud_provider" in self.model_fields_set or self.anthropic_api_key is not None:
+            return self.cloud_provider
+        if self.gemini_api_key is not None:
             return "gemini"
-        return self.cloud_provider
+        return "openai" if self.openai_api_key is not None else self.cloud_provider
 
     @property
     def cloud_configured(self) -> bool:
         """Return whether there is a key for the cloud in use."""
-        key = self.gemini_api_key if self.provider == "gemini" else self.anthropic_api_key
-        return key is not None
+        return self.cloud_key is not None
+
+    @property
+    def cloud_key(self) -> SecretStr | None:
+        """Return the key of the cloud in use."""
+        match self.provider:
+            case "gemini":
+                return self.gemini_api_key
+            case "openai":
+                return self.openai_api_key
+        return self.anthropic_api_key
+
+    @property
+    def cloud_model(self) -> str:
+        """Return the model of the cloud in use."""
+        match self.provider:
+            case "gemini":
+                return self.gemini_model
+            case "openai":
+                return self.openai_model
+        return self.anthropic_model
 
     @property
     def claude_url(self) -> str | None:

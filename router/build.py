@@ -10,7 +10,7 @@ from pathlib import Path
 import env_file
 from config import Settings, SettingsError
 from router.backend import Backend, TimeLimits
-from router.cloud_client import ClaudeBackend, GeminiBackend
+from router.cloud_client import ClaudeBackend, GeminiBackend, OpenAIBackend
 from router.decision import Policy
 from router.embedded.backend import EmbeddedBackend
 from router.embedded.server import EmbeddedServer
@@ -72,7 +72,7 @@ class Assembly:
             await self._start_embedded(router.embedded)
         if (cloud_seat := router.cloud) is not None and router.policy.threshold < 100:
             # At 100 hardly a prompt goes there: its SDK would only take memory.
-            assert isinstance(cloud_seat.backend, ClaudeBackend | GeminiBackend)
+            assert isinstance(cloud_seat.backend, ClaudeBackend | GeminiBackend | OpenAIBackend)
             await cloud_seat.backend.warm()
             await cloud_seat.watch.look()
         await asyncio.to_thread(self._look_up_prices)
@@ -116,7 +116,7 @@ def assemble(settings: Settings) -> Assembly:
         journal_path(settings.journal_path), settings.journal_days, settings.journal_prompts
     )
     router = build_router(settings, lambda: ledger.journal.spent_today_usd())
-    cloud_model = cloud_model_of(settings) if settings.cloud_configured else None
+    cloud_model = settings.cloud_model if settings.cloud_configured else None
     ledger = Ledger(
         journal,
         Prices(settings.prices or {}, cloud_model),
@@ -193,11 +193,6 @@ def _env_files(settings: Settings) -> list[Path]:
     return [*dict.fromkeys((*read, *env_file.places()))]
 
 
-def cloud_model_of(settings: Settings) -> str:
-    """The model that the cloud side answers with."""
-    return settings.gemini_model if settings.provider == "gemini" else settings.anthropic_model
-
-
 def _cloud(settings: Settings, limits: TimeLimits) -> Backend | None:
     if not settings.cloud_configured:
         return None
@@ -207,18 +202,18 @@ def _cloud(settings: Settings, limits: TimeLimits) -> Backend | None:
         limits.idle_s,
         limits.total_s,
     )
-    if settings.provider == "gemini":
-        assert settings.gemini_api_key is not None
-        return GeminiBackend(
-            settings.gemini_api_key.get_secret_value(),
-            settings.gemini_model,
-            base_url=settings.gemini_base_url,
-            limits=far,
-        )
-    assert settings.anthropic_api_key is not None
+    key = settings.cloud_key
+    assert key is not None
+    secret, model = key.get_secret_value(), settings.cloud_model
+    match settings.provider:
+        case "gemini":
+            url = settings.gemini_base_url
+            return GeminiBackend(secret, model, base_url=url, limits=far)
+        case "openai":
+            return OpenAIBackend(secret, model, base_url=settings.openai_base_url, limits=far)
     return ClaudeBackend(
-        settings.anthropic_api_key.get_secret_value(),
-        settings.anthropic_model,
+        secret,
+        model,
         max_tokens=settings.cloud_max_tokens,
         base_url=settings.claude_url,
         ability_file=_ability_file(settings),

@@ -71,7 +71,9 @@ class LocalBackend:
         name: str = "local",
         api_key: str | None = None,
         limits: TimeLimits,
+        kind: str = "",
     ) -> None:
+        """`kind`: what kind of server it is, until a probe tells."""
         self.name = name
         self.model = model
         key = {"Authorization": f"Bearer {api_key}"} if api_key else {}
@@ -85,7 +87,7 @@ class LocalBackend:
         self._other_routes = OtherRoutes(
             model, self._post, self._model_ids, self._errors, credentials, limits
         )
-        self._server = ""
+        self._server = kind
 
     async def open(self, request: ChatRequest, model: str) -> Reply:
         """Send the request; return once the answer has begun. Raises BackendError."""
@@ -187,6 +189,10 @@ class LocalBackend:
         Raises BackendError and UnknownModel.
         """
         return await self._other_routes.relay(path, body)
+
+    async def get(self, path: str) -> tuple[int, bytes]:
+        """Return the status and body of a path. Raises OSError."""
+        return await self._get(self.base_url + path)
 
     async def probe(self) -> Status:
         """Return the status of the server. Never raises."""

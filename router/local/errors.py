@@ -116,6 +116,11 @@ class LocalErrors:
         return BackendUnreachable(message, backend=self._backend)
 
 
+def _prefix(backend: str) -> str:
+    """Return how the settings of a backend begin."""
+    return "OPENAI" if backend == "openai" else "LOCAL"
+
+
 def failure(
     status: int,
     said: str,
@@ -140,10 +145,11 @@ def failure(
     if kinds & TOO_LONG_KINDS or _TOO_LONG.search(said):
         return BackendUnfit(said, backend=backend, code=CONTEXT_LENGTH)
     if status in (401, 403):
-        fix = "Set LOCAL_API_KEY to a token that it accepts."
+        fix = f"Set {_prefix(backend)}_API_KEY to a token that it accepts."
         return BackendMisconfigured(f"{_sentence(said)} {fix}", backend=backend)
     if status == 404:
-        fix = f"Is {model} the name of one of its models? LOCAL_MODEL sets the model to ask for."
+        setting = f"{_prefix(backend)}_MODEL"
+        fix = f"Is {model} the name of one of its models? {setting} sets the model to ask for."
         return BackendMisconfigured(f"{_sentence(said)} {fix}", backend=backend)
     if status in (408, 504):
         return BackendTimeout(said, backend=backend)

@@ -1,0 +1,1 @@
+"""Any OpenAI-compatible server on the internet as the cloud side."""
