@@ -56,7 +56,15 @@ CODE_WORDS: Final = frozenset(
         "table", "tables", "select", "column", "columns", "database", "schema",
     }
 )  # fmt: skip
-"""Two of these make a request one for code."""
+MATHS_WORDS: Final = frozenset(
+    {
+        "prove", "proof", "theorem", "integral", "derivative", "equation", "equations", "prime",
+        "matrix", "polynomial", "probability", "triangle", "sum", "odd", "even", "divisible",
+        "vector", "angle", "radius", "fraction", "percent", "calculate", "compute", "solve",
+        "product", "perimeter", "diameter", "remainder", "digits", "positive", "numbers",
+    }
+)  # fmt: skip
+"""Two of these make a request one for code, or for mathematics."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +164,7 @@ def kind_of(reading: Reading) -> Kind:
     if counts["fences"] or counts["identifiers"] >= 1.3 or len(words & CODE_WORDS) > 1:
         return "code"
     figures = counts["numeric_choices"] + counts["latex"] + counts["maths"]
-    if figures + counts["numbers"] / 2 >= 1.4:
+    if figures + counts["numbers"] / 2 >= 1.4 or len(words & MATHS_WORDS) > 1:
         return "mathematics"
     if words and 2 * len(reading.known) < len(words):
         return "languages"
