@@ -202,7 +202,7 @@ def _read(text: str) -> ModelName:
 
 
 def _is_foreign(words: list[str], family: Family) -> bool:
-    """Does a name have words that are none of its family's own, and no plain ones?"""
+    """Return whether a name has words that are neither its family's own nor plain ones."""
     own = {part for row in family.rows for part in _WORD.findall(row.word)}
     known = table()
     return any(
@@ -220,7 +220,7 @@ def _in_order(text: str) -> str:
 
 
 def _sizes(key: str) -> tuple[float | None, float | None, bool]:
-    """All parameters, active ones, and whether the name counts experts (8x7b)."""
+    """Return all parameters, active ones, and whether the name counts experts (8x7b)."""
     if _OF_EACH.search(key):  # "17b-16e" and "16x17b" say what is active
         return None, None, False
     if found := _EXPERTS.search(key):
@@ -238,7 +238,7 @@ def _sizes(key: str) -> tuple[float | None, float | None, bool]:
 
 
 def _family(key: str) -> tuple[Family | None, str]:
-    """The family that a name means, and how it is written there."""
+    """Return the family that a name means, and how it is written there."""
     best: tuple[bool, int, Family | None, str] = (False, 0, None, "")
     for pattern, family in table().families:
         if found := pattern.search(key):
@@ -250,7 +250,7 @@ def _family(key: str) -> tuple[Family | None, str]:
 
 
 def _choose(family: Family, key: str, parameters: float | None) -> Row | None:
-    """The model of the table that a name means; None where no model has this size."""
+    """Return the model of the table that a name means; None where none has this size."""
     sized = family.rows
     if parameters is not None:
         sized = tuple([row for row in sized if row.b and _apart(row.b, parameters) <= SAME_SIZE])
@@ -269,7 +269,7 @@ def _choose(family: Family, key: str, parameters: float | None) -> Row | None:
 
 
 def _is_vague(family: Family, key: str) -> bool:
-    """Could a name without a size be any of many models: "qwen", "llama"?"""
+    """Return whether a name without a size can be any of many models: "qwen", "llama"."""
     sizes = [row.b for row in family.rows]
     return (
         not family.cloud and not any(map(str.isdigit, key)) and max(sizes) > MANY_SIZES * min(sizes)
@@ -281,7 +281,7 @@ def _apart(one: float, other: float) -> float:
 
 
 def _words(key: str) -> list[str]:
-    """The words of a name, without those that have a number in them."""
+    """Return the words of a name, without those that have a number in them."""
     return _WORD.findall(_NUMBERED.sub(" ", key))
 
 

@@ -206,7 +206,7 @@ def known(model: str, facts: Facts = NO_FACTS) -> Reach | None:
 
 
 def _estimated(name: ModelName, size_b: float, weights: Weights) -> tuple[float, ...]:
-    """Abilities of a model that is not in the table, from its family's nearest one, or its size."""
+    """Estimate the abilities of a model from its family's nearest one, else from its size."""
     sized = [row for row in name.family.rows if row.b] if name.family is not None else []
     if name.family is not None and sized:
         near = min(sized, key=lambda row: abs(log(row.b / size_b)))

@@ -104,7 +104,7 @@ class Speed:
         return rates
 
     def _wait_s(self, limit: int | None) -> float:
-        """Seconds until a slot is free for a further request."""
+        """Estimate the seconds until a slot is free for a further request."""
         if limit is None or len(self._turns) < limit:
             return 0.0
         now = self._clock()
@@ -203,7 +203,7 @@ class Rates:
         self._fit()
 
     def _misses_cache(self, new_tokens: int, all_tokens: int, took_s: float) -> bool:
-        """Did the server read the whole prompt, though it should have had most of it?"""
+        """Return whether a server read the whole prompt that it should have had most of."""
         part = self._overhead_s + self._s_per_token * new_tokens
         whole = self._overhead_s + self._s_per_token * all_tokens
         return took_s > MISSED_TIMES * part and took_s * took_s > part * whole

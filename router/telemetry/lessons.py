@@ -74,7 +74,7 @@ def answers(file: JournalFile) -> dict[str, list[Past]]:
 
 
 def _unread(one: _Answer, before: _Answer | None) -> int:
-    """What of the prompt was not in the server's cache."""
+    """Return what of the prompt was not in the server's cache, in tokens."""
     if one.cached_tokens:
         return one.prompt_tokens - one.cached_tokens
     if before is None or one.time - before.time > CACHE_LIVES_S or not one.conversation:
