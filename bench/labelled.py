@@ -7,6 +7,8 @@ A file has one JSON object a line, gzipped or not:
     w and s                        quality, 0 to 1, of models of local size and of strong ones;
                                    a number or a list
     y, or expect | expected        1 or "cloud": it needs the cloud; 0 or "local": it does not
+    need, sure, source             the smallest class of model that does it, 1 to 4 (4: cloud); 1 where
+                                   another labeller would agree; where the prompt comes from
 
 `{{FILL:prose:20000}}` in a message stands for so many characters of filler (prose, code, log,
 json). Rows without a label are left out.
@@ -41,6 +43,9 @@ class Row:
     strong: float | None = None
     cloud: bool | None = None
     """Would a person send it to the cloud?"""
+    need: int | None = None
+    """The smallest class of model that does it well: 1 (1-4B) to 4 (cloud)."""
+    sure: bool = True
 
 
 def read_rows(path: Path) -> list[Row]:
@@ -66,6 +71,10 @@ def _row(data: Mapping[str, Any]) -> Row | None:
         asked = [{"role": "user", "content": prompt}]
     messages = [{**m, "content": _filled(m.get("content"))} for m in asked]
     group = str(data.get("g") or data.get("group") or data.get("kind") or "-")
+    if data.get("need") in (1, 2, 3, 4):
+        need = int(data["need"])
+        source = str(data.get("source") or group)
+        return Row(messages, source, cloud=need == 4, need=need, sure=bool(data.get("sure", 1)))
     if "w" in data:
         return Row(messages, group, weak=_mean(data["w"]), strong=_mean(data.get("s", 1.0)))
     expected = data.get("y", data.get("expect", data.get("expected")))

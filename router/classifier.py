@@ -9,6 +9,7 @@ score, whatever system prompt, tools or tool results stand around them.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from hashlib import blake2b
 from math import exp
 from types import MappingProxyType
@@ -28,6 +29,8 @@ EARLIER_CHARS: Final = 1_000
 MOST_REMEMBERED: Final = 2_000
 
 
+MOST_PULLS: Final = 300
+"""Words that are looked through for those to name."""
 MOST_WORDS: Final = 6
 """Words named for one reason."""
 
@@ -46,37 +49,49 @@ class Signal:
 SIGNALS: Final = (
     Signal(
         "token_count", 0, 25,
-        ("length", "sentence", "payload"),
+        ("length", "sentence", "payload", "asked_size"),
         "long prompts are more likely complex; a pasted document counts little",
     ),
     Signal(
         "complex_keywords", 0, 50,
         (
-            "hard_words", "hard", "build", "expert", "long_words", "rare_words", "uncommon_words",
-            "names",
+            "vocabulary", "hard_words", "hard", "build", "expert", "long_words", "rare_words", "uncommon_words",
+            "names", "code_build", "debug_hard", "design", "proof", "science", "legal", "medical",
+            "finance", "my_case", "long_text", "rare", "analysis", "role",
         ),
         "words that go with prompts small models fail: implement, design, debug, prove, analyze",
     ),
     Signal(
         "simple_keywords", -15, 0,
-        ("easy_words", "easy"),
+        (
+            "easy_words", "easy", "fact", "rewrite", "digest", "chat", "home", "brainstorm",
+            "advice", "short_text", "code_small", "step",
+        ),
         "words that go with prompts they manage: summarize, translate, fix grammar, what is",
     ),
     Signal(
         "structure", 0, 25,
         (
             "numbers", "numeric_choices", "maths", "latex", "code", "identifiers", "fences",
-            "lists", "tables", "json", "questions", "error",
+            "lists", "tables", "json", "questions", "error", "debug", "code_word", "school_maths",
         ),
         "code blocks, identifiers, tables, JSON, formulas, several questions",
     ),
     Signal(
         "reasoning_cues", 0, 20,
-        ("condition", "logic", "constraint", "comparison", "why", "quantity", "sequence", "rigor"),
+        (
+            "condition", "logic", "constraint", "comparison", "why", "quantity", "sequence",
+            "rigor", "reason",
+        ),
         "first ... then, however, on the other hand, must, if, why",
     ),
 )  # fmt: skip
 """To add a signal: a row here, its counts in `reading.COUNTS`, and `tools/train_lexicon.py`."""
+
+SIGNAL_OF: Final = {count: signal.name for signal in SIGNALS for count in signal.counts}
+"""The signal that each count belongs to."""
+BASE_SIGNAL: Final = "complex_keywords"
+"""The signal that the base points belong to."""
 
 CONVERSATION: Final = "conversation"
 """The row beside the five: what a short turn inherits from the turns before it."""
@@ -169,7 +184,7 @@ def explain(request: ChatRequest) -> list[Evidence]:
         return []
     lexicon = load()
     reading = read(turns[-1].text, lexicon)
-    found = []
+    found = [Evidence(BASE_SIGNAL, "base", round(lexicon.base, 2))]
     for signal in SIGNALS:
         for name in signal.counts:
             points = lexicon.tables[name].at(reading.counts[name])
@@ -181,13 +196,11 @@ def explain(request: ChatRequest) -> list[Evidence]:
 
 def _words_behind(count: str, reading: Reading, lexicon: Lexicon) -> tuple[str, ...]:
     if count in ("hard_words", "easy_words"):
-        if count == "hard_words" and reading.counts[count] <= lexicon.typical - lexicon.pivot:
-            return ()
         sign = 1 if count == "hard_words" else -1
         pulls = {
-            word: sign * lexicon.weights[word]
-            for word in reading.known
-            if sign * lexicon.weights[word] > 0 and word not in lexicon.english
+            word: sign * tendency
+            for word in reading.words[:MOST_PULLS]
+            if (tendency := lexicon.tendency(word)) is not None and sign * tendency > 0
         }
         return tuple(sorted(pulls, key=lambda word: (-pulls[word], word))[:MOST_WORDS])
     cues = {(-abs(strength), word) for word, name, strength in reading.cues if name == count}
@@ -195,18 +208,28 @@ def _words_behind(count: str, reading: Reading, lexicon: Lexicon) -> tuple[str, 
 
 
 def own_points(reading: Reading, lexicon: Lexicon) -> dict[str, float]:
-    """Points of the five signals for one turn by itself."""
-    points = {}
-    counts, tables = reading.counts, lexicon.tables
-    for signal in SIGNALS:
-        total = sum(
-            [
-                tables[name].at(count) if (count := counts[name]) else tables[name].for_none
-                for name in signal.counts
-            ]
-        )
-        points[signal.name] = round(min(max(total, signal.low), signal.high), 2)
-    return points
+    """Return the points of the five signals for one turn by itself."""
+    totals = dict(_points_for_none(lexicon))
+    tables = lexicon.tables
+    for name, count in reading.counts.items():
+        if count:
+            table = tables[name]
+            totals[SIGNAL_OF[name]] += table.at(count) - table.for_none
+    return {
+        signal.name: round(min(max(totals[signal.name], signal.low), signal.high), 2)
+        for signal in SIGNALS
+    }
+
+
+@cache
+def _points_for_none(lexicon: Lexicon) -> Mapping[str, float]:
+    """Return the points of each signal where nothing is counted."""
+    totals = {
+        signal.name: sum([lexicon.tables[name].for_none for name in signal.counts])
+        for signal in SIGNALS
+    }
+    totals[BASE_SIGNAL] += lexicon.base
+    return totals
 
 
 def _need_of(turns: Sequence[Turn], lexicon: Lexicon) -> tuple[float, float]:
@@ -283,7 +306,7 @@ def _weighed(text: str, lexicon: Lexicon) -> _Weight:
 
 def _confidence(reading: Reading) -> float:
     """How much there is to go by: cues count in full, words with a tendency for a quarter."""
-    return 1 - exp(-(len(reading.cues) + len(reading.known) / 4 + reading.forms) / 2)
+    return 1 - exp(-(len(reading.cues) + len(reading.known) / 4 + reading.n_spelled / 8 + reading.forms) / 2)
 
 
 def _clamped(total: float) -> float:

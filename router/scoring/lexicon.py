@@ -5,15 +5,23 @@ prompts of their own and put it in its place.
 """
 
 import json
+from array import array
+from base64 import b64decode
 from bisect import bisect_right
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
+from math import fsum, sqrt
 from pathlib import Path
 from typing import Any, Final
+from zlib import crc32
 
 FILE: Final = Path(__file__).with_name("lexicon.json")
-VERSION: Final = 1
+VERSION: Final = 2
+BUCKETS: Final = 1 << 14
+"""Numbers that stand for groups of letters; several groups share one."""
+MOST_LETTERS: Final = 16
+"""Letters of a word that are read."""
 STEM_KEY: Final = 4
 """Letters of the shortest stem; stems are looked up by their first letters, this many."""
 
@@ -37,16 +45,20 @@ class Table:
         return self.points[bisect_right(self.edges, count)]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Lexicon:
     """Everything learned or written down about words, and what each count is worth."""
 
     weights: Mapping[str, float]
     """Word to tendency: above 0 where small models fall short, below 0 where they do well."""
+    base: float
+    """Points that every request starts with."""
     pivot: float
     """The joint tendency of a prompt's words from which they count as hard."""
-    typical: float
-    """The joint tendency that is assumed where the words are not known: in other languages."""
+    letters: Sequence[float]
+    """Tendency of each group of letters, by bucket, for words that are not in `weights`."""
+    scripts: frozenset[int]
+    """Blocks of 128 characters that the letters' tendencies were learned from."""
     common: frozenset[str]
     """The commonest English words."""
     cues: Mapping[str, tuple[Cue, ...]]
@@ -66,6 +78,33 @@ class Lexicon:
     """Words that may stand around those without making them a request."""
     closing_signs: frozenset[str]
     """Thanks in languages without spaces."""
+
+    def tendency(self, word: str) -> float | None:
+        """Return a word's tendency, by itself or by its letters."""
+        known = self.weights.get(word)
+        return self.spelled(word) if known is None else known
+
+    def spelled(self, word: str) -> float | None:
+        """Return the tendency that a word's letters tell; None in a script without data."""
+        if ord(word[0]) >> 7 not in self.scripts:
+            return None
+        buckets = letter_buckets(word)
+        letters = self.letters
+        return fsum([letters[bucket] for bucket in buckets]) / sqrt(len(buckets))
+
+
+def letter_buckets(word: str) -> list[int]:
+    """Return the buckets of a word's groups of three and four letters, its ends marked.
+
+    A pair of signs, as text without spaces is cut into, is one group.
+    """
+    if len(word) == 2 and word[0] >= "\u0e00":
+        return [crc32(word.encode("utf-16-le", "surrogatepass")) % BUCKETS]
+    marked = f"<{word[:MOST_LETTERS]}>".encode("utf-16-le", "surrogatepass")
+    size = len(marked)
+    return [
+        crc32(marked[i : i + width]) % BUCKETS for width in (6, 8) for i in range(0, size - width + 1, 2)
+    ] or [crc32(marked) % BUCKETS]
 
 
 @cache
@@ -96,8 +135,10 @@ def from_data(data: Mapping[str, Any]) -> Lexicon:
                 cues.setdefault(entry, []).append((group, strength))
     return Lexicon(
         weights=dict(zip(words, [tendency[value] for value in data["weights"]], strict=True)),
+        base=data["base"],
         pivot=data["pivot"],
-        typical=data["typical"],
+        letters=_numbers(data["letters"], data["step"]),
+        scripts=frozenset(data["scripts"]),
         common=frozenset(words[: data["common"]]),
         cues={key: tuple(value) for key, value in cues.items()},
         pairs={key: tuple(value) for key, value in pairs.items()},
@@ -108,6 +149,11 @@ def from_data(data: Mapping[str, Any]) -> Lexicon:
         },
         **{name: frozenset(entries.split()) for name, entries in data["groups"].items()},
     )
+
+
+def _numbers(encoded: str, step: float) -> Sequence[float]:
+    """Decode base64 of signed bytes, each worth a quarter of `step`."""
+    return array("f", [value * step / 4 for value in array("b", b64decode(encoded))])
 
 
 def _by_first_letters(

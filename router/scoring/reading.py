@@ -30,20 +30,40 @@ GREETS: Final = 2.0
 """Strength of the easy cues that are greetings and thanks."""
 PLAIN: Final = 30
 """Words under which numbers, with no other form around them, are values to copy: "radius 5"."""
+OPENING_WORDS: Final = 10
+OPENING_SIGNS: Final = 16
+"""Where a cue counts double: a request mostly says first what it wants."""
+SIGN_RUNS: Final = (2, 3, 4)
+"""Lengths of cues in text without spaces."""
+MOST_SIGNS: Final = 600
+"""Characters without spaces that are read, of each run."""
+MOST_UNKNOWN: Final = 120
+"""Words that are not in the lexicon and are read by their letters."""
 TASK: Final = 120
 """How many characters into a text the colon of "translate this into French:" may stand."""
 
+FACETS: Final = {
+    "fact": -1, "rewrite": -1, "digest": -1, "chat": -1, "home": -1, "brainstorm": -1,
+    "advice": -1, "short_text": -1, "code_small": -1, "step": -1,
+    "long_text": 1, "code_build": 1, "debug": 1, "debug_hard": 1, "design": 1, "proof": 1,
+    "science": 1, "legal": 1, "medical": 1, "finance": 1, "my_case": 1, "rare": 1, "analysis": 1,
+    "reason": 1, "code_word": 1, "school_maths": 1, "role": 1,
+}  # fmt: skip
+"""Kinds of tasks that cues tell, and whether one speaks for a hard request (1), an easy one (-1) or
+either (0). `tools/cues/` has their words."""
+
 COUNTS: Final = {
-    "length": 1, "sentence": 1, "payload": 1,
-    "hard_words": 1, "hard": 1, "build": 1, "expert": 1, "long_words": 1, "rare_words": 1,
+    "length": 1, "sentence": 1, "payload": 0, "asked_size": 1,
+    "vocabulary": 1, "hard_words": 1, "hard": 1, "build": 1, "expert": 1, "long_words": 1, "rare_words": 1,
     "uncommon_words": 1, "names": 1, "easy_words": -1, "easy": -1,
     "numbers": 1, "numeric_choices": 1, "maths": 1, "latex": 1, "code": 1, "identifiers": 1,
     "fences": 1, "lists": 1, "tables": 1, "json": 1,
     "questions": 1, "error": 1,
     "condition": 1, "logic": 1, "constraint": 1, "comparison": 1, "why": 1, "quantity": 1,
     "sequence": 1, "rigor": 1,
-}  # fmt: skip
-"""What is counted, and whether more of it speaks for a hard prompt (1) or an easy one (-1)."""
+} | FACETS  # fmt: skip
+"""What is counted, and whether more of it speaks for a hard prompt (1), an easy one (-1) or
+either (0)."""
 
 # Letters of all scripts with the marks that belong to them (Python's \w leaves Hindi's out).
 _LETTER: Final = (
@@ -60,6 +80,11 @@ _LATEX: Final = re.compile(r"\\[a-zA-Z]+")
 _CODE: Final = re.compile(r"[{}();\[\]]")
 _IDENTIFIER: Final = re.compile(
     r"`[^`\n]{1,80}`|(?<![A-Za-z])(?:[a-z]{1,30}[A-Z]|[A-Za-z]{1,30}_[A-Za-z])[A-Za-z0-9_]{0,60}"
+)
+_SIZE: Final = re.compile(
+    r"(\d[\d.,]{0,8})\s?[-\u2013]?\s?(words?|w\u00f6rter\w*|mots|palabras|palavras|parole|s\u0142\u00f3w|"
+    r"\u0441\u043b\u043e\u0432\w*|\u5b57|\u6587\u5b57|\uc790|pages?|seiten|p\u00e1ginas|pagine|\u0441\u0442\u0440\u0430\u043d\u0438\u0446\w*|\u9875|\u9801|"
+    r"chapters?|kapitel\w*|chapitres?|cap\u00edtulos|\u7ae0|files?|dateien|fichiers|archivos|\u6587\u4ef6|\u0444\u0430\u0439\u043b\w*)"
 )
 _NAME: Final = re.compile(r"(?<=[a-z,;'\u2019] )[A-Z][a-z]+")
 _ITEM: Final = re.compile(r"^[ \t]{0,8}(?:[-*\u2022]|\d{1,3}[.)])[ \t]", re.MULTILINE)
@@ -84,12 +109,15 @@ class Reading:
     """What was found in one turn."""
 
     counts: dict[str, float]
-    words: set[str]
-    """Distinct words of the instruction, lower-case; in text without spaces, pairs of signs."""
+    words: list[str]
+    """Distinct words of the instruction, lower-case and sorted; in text without spaces, pairs of
+    signs."""
     cues: list[tuple[str, str, float]]
     """(word, count, strength) of every cue found."""
     known: list[str]
     """The words that the lexicon has a tendency for."""
+    n_spelled: int
+    """The other words, as far as their letters tell a tendency."""
     n_words: int
     forms: float
     """How much structure there is: the sum of the log counts."""
@@ -115,12 +143,17 @@ def read(text: str, lexicon: Lexicon) -> Reading:
     n_words = len(words)
     distinct = set(words)
     weights = lexicon.weights
-    known = [word for word in distinct if word in weights]
+    runs = [] if low.isascii() else [run[:MOST_SIGNS] for run in _NO_SPACES.findall(low)]
+    pieces = distinct
+    if runs:
+        pieces = {word for word in distinct if not _NO_SPACES.match(word)}
+        pieces.update([run[i : i + 2] for run in runs for i in range(len(run) - 1)])
+    known = [word for word in pieces if word in weights]
     foreign = len(distinct & lexicon.foreign)
     english = 2 * len(known) >= len(distinct) > 0 and (
         not foreign or foreign < len(distinct & lexicon.english)
     )
-    cues = _cues(words, distinct, known if english else [], low, lexicon)
+    cues = _cues(words, distinct, known if english else [], runs, lexicon)
     counts = dict.fromkeys(COUNTS, 0.0)
     for _, name, strength in cues:
         counts[name] += strength
@@ -128,12 +161,11 @@ def read(text: str, lexicon: Lexicon) -> Reading:
             counts["rigor"] += 1
 
     size = len(ask)
-    spaceless = 0
-    if not low.isascii():
-        spaceless = sum(map(len, _NO_SPACES.findall(low)))
-        n_words += spaceless // 2
+    spaceless = sum(map(len, runs))
+    n_words += spaceless // 2
     counts["length"] = log(1 + (size + 3 * spaceless) / 4)
     counts["payload"] = log(1 + len(payload) / 4)
+    counts["asked_size"] = _asked_size(low)
     if n_words:
         sentences = len(_SENTENCE.findall(ask.strip(" .!?\n"))) + 1
         counts["sentence"] = min(n_words / sentences, 60.0)
@@ -145,53 +177,76 @@ def read(text: str, lexicon: Lexicon) -> Reading:
             counts["names"] = len(names) / n_words
         else:
             counts.update(_TYPICAL)
-    lexical = lexicon.typical
-    if english:
-        # fsum: the words of a set come in another order in each process.
-        lexical = fsum([weights[word] for word in known]) / sqrt(len(distinct))
-    above = lexical - lexicon.pivot
+    counts["vocabulary"] = log(1 + len(pieces))
+    spelled: list[float] = []
+    if len(known) < len(pieces):
+        unknown = sorted(pieces.difference(known))[:MOST_UNKNOWN]
+        spelled = [w for word in unknown if (w := lexicon.spelled(word)) is not None]
+    # fsum: the words of a set come in another order in each process.
+    tendency = fsum([weights[word] for word in known]) + fsum(spelled)
+    above = tendency / sqrt(len(pieces) or 1) - lexicon.pivot
     counts["hard_words" if above > 0 else "easy_words"] = abs(above)
     forms = _structure(ask, options, n_words, counts)
     return Reading(
         counts=counts,
-        words=distinct,
+        words=sorted(pieces),
         cues=cues,
         known=known,
+        n_spelled=len(spelled),
         n_words=n_words,
         forms=forms,
     )
 
 
 def _cues(
-    words: list[str], distinct: set[str], known: list[str], low: str, lexicon: Lexicon
+    words: list[str], distinct: set[str], known: list[str], runs: list[str], lexicon: Lexicon
 ) -> list[tuple[str, str, float]]:
-    """Every cue in a text, each once."""
-    found = [
-        (word, name, strength)
-        for word in distinct & lexicon.cues.keys()
-        for name, strength in lexicon.cues[word]
-    ]
+    """Return every cue in a text once; the cues of its opening count double."""
+    opening = set(words[:OPENING_WORDS])
+    found: list[tuple[str, str, float]] = []
+    for word in distinct & lexicon.cues.keys():
+        times = 2 if word in opening else 1
+        found += [(word, name, times * strength) for name, strength in lexicon.cues[word]]
     pairs = lexicon.pairs
-    found += [
-        (" ".join(pair), name, strength)
-        for pair in set(pairwise(words)) & pairs.keys()
-        for name, strength in pairs[pair]
-    ]
+    opening_pairs = set(pairwise(words[: OPENING_WORDS + 1]))
+    for pair in set(pairwise(words)) & pairs.keys():
+        times = 2 if pair in opening_pairs else 1
+        found += [(" ".join(pair), name, times * strength) for name, strength in pairs[pair]]
     if len(known) < 0.7 * len(distinct):
         stems = lexicon.stems
         for word in distinct.difference(known):
             for stem, cue in stems.get(word[:STEM_KEY], ()):
                 if word.startswith(stem):
-                    found += [(word, name, strength) for name, strength in cue]
+                    times = 2 if word in opening else 1
+                    found += [(word, name, times * strength) for name, strength in cue]
                     break
-    if not low.isascii():
-        signs = {run[i : i + 2] for run in _NO_SPACES.findall(low) for i in range(len(run) - 1)}
-        found += [
-            (pair, name, strength)
-            for pair in signs & lexicon.cues.keys() - distinct
-            for name, strength in lexicon.cues[pair]
-        ]
+    if runs:
+        found += _sign_cues(runs, distinct, lexicon)
     return found
+
+
+def _sign_cues(
+    runs: list[str], distinct: set[str], lexicon: Lexicon
+) -> list[tuple[str, str, float]]:
+    """Return the cues in text without spaces."""
+    at: dict[str, int] = {}
+    passed = 0
+    for run in runs:
+        for size in SIGN_RUNS:
+            for i in range(len(run) - size + 1):
+                at.setdefault(run[i : i + size], passed + i)
+        passed += len(run)
+    return [
+        (signs, name, strength * (2 if at[signs] < OPENING_SIGNS else 1))
+        for signs in at.keys() & lexicon.cues.keys() - distinct
+        for name, strength in lexicon.cues[signs]
+    ]
+
+
+def _asked_size(low: str) -> float:
+    """Return the log of the size that is asked for: "2,500 words", "10 files"."""
+    sizes = [found[1].replace(",", "").replace(".", "") for found in _SIZE.finditer(low)]
+    return log(1 + max([float(size[:6]) for size in sizes if size], default=0.0))
 
 
 def _options_apart(ask: str) -> tuple[str, list[str]]:
@@ -250,7 +305,8 @@ def _asks_for(ask: str, lexicon: Lexicon) -> tuple[float, bool]:
     low = ask.lower()
     words = WORD.findall(low)
     strength = {"easy": 0.0, "hard": 0.0, "expert": 0.0}
-    for _, name, found in _cues(words, set(words), [], low, lexicon):
+    runs = [] if low.isascii() else [run[:MOST_SIGNS] for run in _NO_SPACES.findall(low)]
+    for _, name, found in _cues(words, set(words), [], runs, lexicon):
         if name in strength and (name != "easy" or found < GREETS):
             strength[name] = max(strength[name], found)
     hard = strength["hard"] + strength["expert"] > 0

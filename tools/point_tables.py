@@ -1,0 +1,153 @@
+"""Step tables of points, fitted so that the score parts the classes of need at fixed marks.
+
+The loss is that of an ordinal regression with fixed cuts: a prompt that needs a class above a mark
+should score above it, one that does not below. Each signal is kept in its range while the tables
+are fitted, so the points are shared out between the signals as the ranges allow.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from router.classifier import BASE_SIGNAL, SIGNALS
+from router.scoring.reading import COUNTS
+from tools.corpus import Corpus, Floats
+
+MARKS: Final = ((20.0, 2, 0.6), (35.0, 3, 0.8), (50.0, 4, 1.6))
+"""Score, the lowest need that should reach it, and how much the mark counts."""
+SPREAD: Final = 9.0
+"""Points over which a prompt goes from clearly below a mark to clearly above it."""
+MOST_STEPS: Final = 12
+STEPS: Final = 700
+RATE: Final = 0.25
+PENALTY: Final = 0.0006
+LEAK: Final = 0.05
+"""Part of the gradient that passes where a signal is at the end of its range."""
+FIRST_BASE: Final = 12.0
+
+Tables = dict[str, tuple[list[float], list[float]]]
+
+
+@dataclass
+class Points:
+    """A step table a count, and the points that every request starts with."""
+
+    tables: Tables
+    base: float
+
+    def scores(self, counts: Floats) -> Floats:
+        """Return the scores of some rows of counts, every signal kept in its range."""
+        names = list(COUNTS)
+        result = np.zeros(len(counts))
+        for signal in SIGNALS:
+            points = np.full(len(counts), self.base if signal.name == BASE_SIGNAL else 0.0)
+            for name in signal.counts:
+                edges, steps = self.tables[name]
+                column = counts[:, names.index(name)]
+                points += np.array(steps)[np.searchsorted(edges, column, side="right")]
+            result += points.clip(signal.low, signal.high)
+        return result.clip(0, 100)
+
+
+def edges_of(column: Floats) -> list[float]:
+    """Return the values at which a count's points may change; a count of 0 gives none."""
+    above = column[column > 0]
+    if len(above) < 30:
+        return []
+    cuts = np.quantile(above, np.linspace(0, 1, MOST_STEPS + 1)[:-1])
+    return sorted({round(float(cut), 4) for cut in cuts})
+
+
+def fit_points(counts: Floats, corpus: Corpus, rows: NDArray[np.int64]) -> Points:
+    """Fit the tables to some rows. `counts` are theirs, with the words' tendency filled in."""
+    names = list(COUNTS)
+    edges = {name: edges_of(counts[:, i]) for i, name in enumerate(names)}
+    blocks, signs, slices, at = [], [], [], 0
+    for signal in SIGNALS:
+        first = at
+        for name in signal.counts:
+            column = counts[:, names.index(name)]
+            blocks += [column >= edge for edge in edges[name]]
+            signs += [COUNTS[name]] * len(edges[name])
+            at += len(edges[name])
+        slices.append(slice(first, at))
+    reached = np.column_stack(blocks).astype(np.float32)
+    sign = np.array(signs)
+    steps, base = _descend(reached, sign, slices, corpus, rows)
+    tables: Tables = {}
+    at = 0
+    for signal in SIGNALS:
+        for name in signal.counts:
+            rises = steps[at : at + len(edges[name])]
+            tables[name] = (edges[name], [0.0, *(float(p) for p in np.cumsum(rises))])
+            at += len(edges[name])
+    return Points(tables, base)
+
+
+def _descend(
+    reached: NDArray[np.float32],
+    sign: NDArray[np.int64],
+    slices: list[slice],
+    corpus: Corpus,
+    rows: NDArray[np.int64],
+) -> tuple[Floats, float]:
+    """Find the rise at each edge, and the base, by Adam over all rows at once."""
+    slope = _slope_of(corpus, rows)
+    theta = np.zeros(reached.shape[1] + 1)
+    theta[-1] = FIRST_BASE
+    free = np.append(sign, 0)
+    mean, square = np.zeros_like(theta), np.zeros_like(theta)
+    for step in range(1, STEPS + 1):
+        total = np.zeros(len(rows))
+        passes = []
+        for signal, part in zip(SIGNALS, slices, strict=True):
+            raw = reached[:, part] @ theta[part].astype(np.float32)
+            if signal.name == BASE_SIGNAL:
+                raw = raw + theta[-1]
+            total += raw.clip(signal.low, signal.high)
+            passes.append(np.where((raw < signal.low) | (raw > signal.high), LEAK, 1.0))
+        pull = slope(total)
+        gradient = np.zeros_like(theta)
+        for signal, part, passed in zip(SIGNALS, slices, passes, strict=True):
+            flow = (pull * passed).astype(np.float32)
+            gradient[part] = flow @ reached[:, part]
+            if signal.name == BASE_SIGNAL:
+                gradient[-1] = flow.sum()
+        gradient[:-1] += PENALTY * theta[:-1]
+        mean = 0.9 * mean + 0.1 * gradient
+        square = 0.99 * square + 0.01 * gradient**2
+        rate = RATE * (1 if step < 0.7 * STEPS else 0.3)
+        theta -= (
+            rate * (mean / (1 - 0.9**step)) / (np.sqrt(square / (1 - 0.99**step)) + 1e-7)
+        )
+        theta[free > 0] = theta[free > 0].clip(0, None)
+        theta[free < 0] = theta[free < 0].clip(None, 0)
+    return theta[:-1], float(theta[-1])
+
+
+def _slope_of(corpus: Corpus, rows: NDArray[np.int64]):  # type: ignore[no-untyped-def]
+    """Return the function from scores to the loss's slope at each."""
+    need, weight, target = corpus.need[rows], corpus.weight[rows], corpus.target[rows]
+    measured = need == 0
+    marks = []
+    for mark, lowest, share in MARKS:
+        counted = need > 0
+        if lowest < 4:
+            counted = counted & ~corpus.by_hand[rows]  # only for the cloud or not
+        above = counted & (need >= lowest)
+        below = counted & ~above
+        pull = np.zeros(len(rows))
+        pull[above] = weight[above] / weight[above].sum()
+        pull[below] = weight[below] / weight[below].sum()
+        marks.append((mark, np.where(above, -1.0, 1.0), share * pull))
+    towards = np.where(measured, weight, 0.0) / max(weight.sum(), 1e-9)
+
+    def slope(total: Floats) -> Floats:
+        result = towards * (total - target) / SPREAD
+        for mark, side, pull in marks:
+            result += pull * side / (1 + np.exp(-side * (total - mark) / SPREAD))
+        return np.asarray(result)
+
+    return slope
