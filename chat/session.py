@@ -96,7 +96,7 @@ class Chat:
 
     def provenance(self) -> str:
         """Return where the last answer came from, in one line."""
-        if self.last is None or self.last.decision is None:
+        if self.last is None:
             return ""
         record = self.last.record
         usage = record.usage

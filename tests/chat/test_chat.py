@@ -107,6 +107,7 @@ async def test_an_answer_is_shown_with_where_it_came_from(tmp_path: Path) -> Non
         chat.type("prove it\r")
         await chat.shows("42 tokens")
         assert "Hello dear friend.\nlocal · local-model · score" in chat.text
+        assert re.search(r" · \d\.\d s · 42 tokens", chat.text)
         chat.type("/route\r")
         await chat.shows("(threshold 100)")
         assert re.search(r"complex_keywords +\+[\d.]+ +prove", chat.text)
@@ -253,13 +254,22 @@ async def test_an_answer_gives_the_terminal_no_commands(tmp_path: Path) -> None:
 
 
 async def test_a_failure_is_one_line_and_can_be_tried_again(tmp_path: Path) -> None:
-    async with scripted(refuses) as local, chatting(tmp_path, local) as chat:
+    journal = tmp_path / "journal.db"
+    async with (
+        scripted(refuses) as local,
+        chatting(tmp_path, local, journal_path=journal) as chat,
+    ):
         chat.type("hi\r")
         await chat.shows("out of order")
         assert "Traceback" not in chat.text
         local.script = says_hello
         chat.type("/retry local\r")
         await chat.shows("Hello dear friend.")
+        await chat.shows("auto >", times=3)
+        chat.type(CTRL_D)
+        assert await chat.ends() == 0
+    rows = JournalFile(journal).rows("SELECT outcome FROM requests ORDER BY time")
+    assert rows == [("failed",), ("done",)]
 
 
 async def test_a_side_can_be_chosen_at_the_start_and_while_chatting(tmp_path: Path) -> None:
