@@ -268,10 +268,8 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _names_the_openai_model(self) -> "Settings":
-        if self.provider == "openai" and self.openai_api_key and not self.openai_model:
-            raise ValueError(
-                "OPENAI_MODEL must name the model that OPENAI_API_KEY is to be used for"
-            )
+        if self.provider == "openai" and not self.openai_model:
+            raise ValueError("CLOUD_PROVIDER=openai needs OPENAI_MODEL, the model to ask for")
         return self
 
     @property
@@ -296,12 +294,16 @@ class Settings(BaseSettings):
 
     @property
     def provider(self) -> Literal["anthropic", "gemini", "openai"]:
-        """Return the cloud in use: the one that is named, else the first whose key is set."""
+        """Return the cloud in use: the one that is named, else the first whose key is set.
+
+        For OpenAI the model must be set too: shells often hold OPENAI_API_KEY for clients.
+        """
         if "cloud_provider" in self.model_fields_set or self.anthropic_api_key is not None:
             return self.cloud_provider
         if self.gemini_api_key is not None:
             return "gemini"
-        return "openai" if self.openai_api_key is not None else self.cloud_provider
+        is_openai = self.openai_api_key is not None and self.openai_model
+        return "openai" if is_openai else self.cloud_provider
 
     @property
     def cloud_configured(self) -> bool:
@@ -335,7 +337,14 @@ class Settings(BaseSettings):
         Clients find this server by ANTHROPIC_BASE_URL too, and a shell that sets it for them hands
         it on to the server: its own address is ignored.
         """
-        url = self.anthropic_base_url
+        return self._unless_own(self.anthropic_base_url)
+
+    @property
+    def openai_url(self) -> str | None:
+        """Return where OpenAI is asked; None: at OpenAI. The server's own address is ignored."""
+        return self._unless_own(self.openai_base_url)
+
+    def _unless_own(self, url: str | None) -> str | None:
         return None if url is not None and self.is_own(url) else url
 
     def is_own(self, url: str) -> bool:

@@ -28,7 +28,7 @@ from llm_router import nearby
 from llm_router.nearby import Found
 from router.backend import Model
 from router.build import Assembly, assemble
-from router.cloud_client import ClaudeBackend, GeminiBackend
+from router.cloud_client import ClaudeBackend, GeminiBackend, OpenAIBackend
 from router.decision import Side
 from router.embedded.server import EmbeddedServer
 from router.local.servers import fix_command
@@ -142,7 +142,7 @@ def _settings(settings: Settings) -> Iterator[Finding]:
 
 async def _sides(assembly: Assembly) -> list[Finding]:
     if (seat := assembly.router.cloud) is not None:
-        assert isinstance(seat.backend, ClaudeBackend | GeminiBackend)
+        assert isinstance(seat.backend, ClaudeBackend | GeminiBackend | OpenAIBackend)
         await seat.backend.warm()
         await seat.watch.look()
     status = await assembly.router.local.watch.look()

@@ -55,6 +55,10 @@ class Assembly:
                 "ANTHROPIC_BASE_URL is this server's own address, for clients: Claude is asked at"
                 " Anthropic."
             )
+        if self.settings.openai_url != self.settings.openai_base_url:
+            log.warning(
+                "OPENAI_BASE_URL is this server's own address, for clients: OpenAI's own is asked."
+            )
         if self.settings.cloud_budget_usd_per_day is not None:
             # The journal is read: not while a request waits for it.
             await asyncio.to_thread(self.ledger.journal.spent_today_usd)
@@ -210,7 +214,7 @@ def _cloud(settings: Settings, limits: TimeLimits) -> Backend | None:
             url = settings.gemini_base_url
             return GeminiBackend(secret, model, base_url=url, limits=far)
         case "openai":
-            return OpenAIBackend(secret, model, base_url=settings.openai_base_url, limits=far)
+            return OpenAIBackend(secret, model, base_url=settings.openai_url, limits=far)
     return ClaudeBackend(
         secret,
         model,

@@ -306,7 +306,9 @@ def _weighed(text: str, lexicon: Lexicon) -> _Weight:
 
 def _confidence(reading: Reading) -> float:
     """How much there is to go by: cues count in full, words with a tendency for a quarter."""
-    return 1 - exp(-(len(reading.cues) + len(reading.known) / 4 + reading.n_spelled / 8 + reading.forms) / 2)
+    return 1 - exp(
+        -(len(reading.cues) + len(reading.known) / 4 + reading.n_spelled / 8 + reading.forms) / 2
+    )
 
 
 def _clamped(total: float) -> float:

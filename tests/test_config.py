@@ -81,7 +81,12 @@ def test_an_address_is_kept_as_it_is_written(address: str) -> None:
             "http:// or https://",
             "LOCAL_BASE_URL=http://localhost:1234/v1",
         ),
-        ("CLOUD_PROVIDER", "openai", "'anthropic' or 'gemini'", "CLOUD_PROVIDER=anthropic"),
+        (
+            "CLOUD_PROVIDER",
+            "mistral",
+            "'anthropic', 'gemini' or 'openai'",
+            "CLOUD_PROVIDER=anthropic",
+        ),
         ("ANTHROPIC_BASE_URL", "nowhere", "http:// or https://", "ANTHROPIC_BASE_URL=http"),
         ("LOG_DECISIONS", "perhaps", "boolean", "LOG_DECISIONS=true"),
         ("CLOUD_BUDGET_USD_PER_DAY", "-1", "0", "CLOUD_BUDGET_USD_PER_DAY=5"),
@@ -153,7 +158,7 @@ def test_a_misspelled_setting_is_a_warning_and_other_names_are_not(
     tmp_path: Path,
 ) -> None:
     env = tmp_path / "my.env"
-    env.write_text("COMPLEXITY_TRESHOLD=10\nserver_port=1\nOPENAI_API_KEY=x\nHOST_PORT=2\n")
+    env.write_text("COMPLEXITY_TRESHOLD=10\nserver_port=1\nMISTRAL_KEY=x\nHOST_PORT=2\n")
     env.chmod(0o600)
     assert load_settings(env).warnings == (
         f"{env}, line 1: COMPLEXITY_TRESHOLD is no setting. Is COMPLEXITY_THRESHOLD meant?",

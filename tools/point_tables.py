@@ -119,9 +119,7 @@ def _descend(
         mean = 0.9 * mean + 0.1 * gradient
         square = 0.99 * square + 0.01 * gradient**2
         rate = RATE * (1 if step < 0.7 * STEPS else 0.3)
-        theta -= (
-            rate * (mean / (1 - 0.9**step)) / (np.sqrt(square / (1 - 0.99**step)) + 1e-7)
-        )
+        theta -= rate * (mean / (1 - 0.9**step)) / (np.sqrt(square / (1 - 0.99**step)) + 1e-7)
         theta[free > 0] = theta[free > 0].clip(0, None)
         theta[free < 0] = theta[free < 0].clip(None, 0)
     return theta[:-1], float(theta[-1])

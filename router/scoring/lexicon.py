@@ -103,7 +103,9 @@ def letter_buckets(word: str) -> list[int]:
     marked = f"<{word[:MOST_LETTERS]}>".encode("utf-16-le", "surrogatepass")
     size = len(marked)
     return [
-        crc32(marked[i : i + width]) % BUCKETS for width in (6, 8) for i in range(0, size - width + 1, 2)
+        crc32(marked[i : i + width]) % BUCKETS
+        for width in (6, 8)
+        for i in range(0, size - width + 1, 2)
     ] or [crc32(marked) % BUCKETS]
 
 

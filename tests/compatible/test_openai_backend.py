@@ -118,11 +118,30 @@ async def test_a_cloud_that_does_not_answer_is_down() -> None:
     await backend.aclose()
 
 
-def test_the_key_alone_chooses_the_cloud_and_needs_a_model() -> None:
+def test_key_and_model_choose_the_cloud() -> None:
     settings = load_settings(None, openai_api_key=KEY, openai_model="gpt-x")
     assert (settings.provider, settings.cloud_configured, settings.cloud_model) == (
         "openai", True, "gpt-x",
     )  # fmt: skip
     assert KEY in settings.secrets
-    with pytest.raises(SettingsError, match="OPENAI_MODEL"):
-        load_settings(None, openai_api_key=KEY)
+    with pytest.raises(SettingsError, match="CLOUD_PROVIDER=openai needs OPENAI_MODEL"):
+        load_settings(None, openai_api_key=KEY, cloud_provider="openai")
+
+
+def test_a_key_that_a_shell_holds_for_clients_chooses_no_cloud() -> None:
+    settings = load_settings(None, openai_api_key="unused")
+    assert (settings.provider, settings.cloud_configured) == ("anthropic", False)
+
+
+@pytest.mark.parametrize(
+    ("url", "asked"),
+    [
+        ("http://localhost:8080/v1", None),
+        ("https://openrouter.ai/api/v1", "https://openrouter.ai/api/v1"),
+        (None, None),
+    ],
+)
+def test_the_routers_own_address_in_openai_base_url_is_ignored(
+    url: str | None, asked: str | None
+) -> None:
+    assert load_settings(None, openai_base_url=url).openai_url == asked
