@@ -160,7 +160,7 @@ def load(path: Path = FILE) -> Weights:
 
 def kind_of(reading: Reading) -> Kind:
     """Return the kind of a turn, from what was counted in it anyway."""
-    counts, words = reading.counts, reading.words
+    counts, words = reading.counts, set(reading.words)
     if counts["fences"] or counts["identifiers"] >= 1.3 or len(words & CODE_WORDS) > 1:
         return "code"
     figures = counts["numeric_choices"] + counts["latex"] + counts["maths"]
