@@ -1,15 +1,24 @@
 """The protocol between the router and what answers: request in, unread reply out."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Iterable, Mapping
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Iterable,
+    Mapping,
+)
 from dataclasses import dataclass
 from typing import Any, Generic, Literal, Protocol, Self, TypeVar, runtime_checkable
 
 from router.errors import BackendBroken
-from router.events import Event, Usage
+from router.events import Event, TokenLogprob, Usage
 from router.request import ChatRequest, Dialect
 
 Target = Literal["local", "cloud"]
+ConfidenceMode = Literal["off", "shadow", "on"]
+"""Whether a local model's probabilities are read, and acted upon: answers/trust.py."""
 State = Literal["ready", "cold", "locked", "down", "unconfigured"]
 """ready: answers now. cold: up, but the model must first be loaded. locked: up, but our key is
 wrong. down: does not answer. unconfigured: no key or switched off."""
@@ -110,6 +119,10 @@ class Relayed:
     usage: Usage | None = None
     document: Mapping[str, Any] | None = None
     """What the chunks say, where they are one document that had to be read anyway."""
+
+    tokens: Callable[[], list[TokenLogprob]] | None = None
+    """Returns the answer's tokens with their log-probabilities, as far as the chunks were read;
+    None where the server was not asked for them."""
 
     async def aclose(self) -> None:
         await self.chunks.aclose()

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import env_file
 from config import Settings, SettingsError
+from router.answers.calibration import Calibrations
+from router.answers.trust import Truster
 from router.backend import Backend, TimeLimits
 from router.cloud_client import ClaudeBackend, GeminiBackend, OpenAIBackend
 from router.decision import Policy
@@ -146,10 +148,13 @@ def build_router(settings: Settings, spent_today_usd: Callable[[], float] = floa
         settings.local_model,
         api_key=local_key.get_secret_value() if local_key else None,
         limits=limits,
+        confidence=settings.local_confidence,
     )
     embedded = None
     if settings.embedded_model != "off":
-        embedded = EmbeddedBackend(EmbeddedServer(settings.embedded_model), limits)
+        embedded = EmbeddedBackend(
+            EmbeddedServer(settings.embedded_model), limits, settings.local_confidence
+        )
     scanner = None
     if settings.privacy == "on":
         try:
@@ -186,8 +191,29 @@ def build_router(settings: Settings, spent_today_usd: Callable[[], float] = floa
         picks_model="local_model" not in settings.model_fields_set,
         hold_s=settings.commit_hold_s,
         first_byte_s=settings.first_byte_timeout_s,
+        truster=Truster(
+            settings.local_confidence, _calibrations(settings), settings.complexity_threshold
+        ),
         budget_spent=broke,
     )
+
+
+def calibrations_path(settings: Settings) -> Path:
+    """Return where `tune.py compare` keeps the calibrations: beside the journal."""
+    journal = journal_path(settings.journal_path) or journal_path(None)
+    assert journal is not None
+    return journal.with_name("calibrations.json")
+
+
+def _calibrations(settings: Settings) -> Calibrations:
+    if settings.local_confidence == "off":
+        return Calibrations()
+    path = calibrations_path(settings)
+    try:
+        return Calibrations.load(path)
+    except (OSError, ValueError) as error:
+        log.warning("Answers are not judged by their confidence: %s", error)
+        return Calibrations()
 
 
 def _env_files(settings: Settings) -> list[Path]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
+from router.answers.trust import Trust, Truster
 from router.answers.verify import read_whole, verify
 from router.backend import Relayed, Reply
 from router.decision import Candidate, Decision, Reason, stays_here
@@ -15,6 +16,7 @@ from router.errors import (
     BackendMisconfigured,
     BackendUnfit,
     BackendUnreachable,
+    UnsureAnswer,
 )
 from router.events import Usage
 from router.request import ChatRequest
@@ -46,6 +48,7 @@ class Call:
         *,
         hold_s: float,
         first_byte_s: float,
+        truster: Truster,
         on_open: Callable[["Call"], None],
     ) -> None:
         """`hold_s`: how long a local answer is held back to verify it; `on_open` is called once,
@@ -59,7 +62,10 @@ class Call:
         self._seats = seats
         self._hold_s = hold_s
         self._first_byte_s = first_byte_s
+        self._truster = truster
         self._on_open = on_open
+        self._trust: Trust | None = None
+        """What was found out about the local answer before it was sent."""
         self._slot: Slot | None = None
         self._turn: Turn | None = None
 
@@ -67,6 +73,25 @@ class Call:
     def usage(self) -> Usage | None:
         """Tokens of a relayed answer, known once it was read to its end."""
         return self._reply.usage if isinstance(self._reply, Relayed) else None
+
+    @property
+    def trust(self) -> Mapping[str, float]:
+        """What the local model's probabilities say of its answer, refused or sent; for the journal.
+
+        Of a stream it is complete once that was read to its end.
+        """
+        for attempt in self.attempts:
+            if isinstance(attempt.error, UnsureAnswer):
+                return attempt.error.trust
+        if self._reply is None or self.candidate.target != "local":
+            return {}
+        trust = self._trust or self._truster.read(self._reply, self.candidate.model)
+        return trust.figures()
+
+    @property
+    def is_distrusted(self) -> bool:
+        """True if another candidate answers only because the local model was unsure."""
+        return any(isinstance(attempt.error, UnsureAnswer) for attempt in self.attempts)
 
     async def __aenter__(self) -> Self:
         return self
@@ -136,6 +161,7 @@ class Call:
             reply = await seat.backend.open(self.request, candidate.model)
             if self._hold_s and self._can_start_over(candidate):
                 await verify(reply, self.request, candidate.backend, self._hold_s)
+                await self._judge(reply, candidate, seat)
             if not self.request.stream:
                 await read_whole(reply)
             elif turn is not None and was_loaded:
@@ -165,6 +191,19 @@ class Call:
         if self._turn is not None:
             self._turn.ended()
             self._turn = None
+
+    async def _judge(self, reply: Reply, candidate: Candidate, seat: Seat) -> None:
+        """Hold a short or whole answer that may be refused; raises UnsureAnswer if it is."""
+        if not self._truster.may_refuse(self.decision.score.total, candidate.model):
+            return
+
+        async def ask(check: ChatRequest) -> Reply:
+            return await seat.backend.open(check, candidate.model)
+
+        found = await self._truster.judge(
+            reply, self.request, candidate.model, candidate.backend, ask
+        )
+        self._trust = found if found.confidence or found.check is not None else None
 
     async def _take_slot(self, seat: Seat) -> Slot | None:
         if seat.slots is None:

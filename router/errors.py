@@ -18,11 +18,13 @@
        ├─ BackendMisconfigured      502  our key or model name is wrong there
        ├─ BackendBroken             502  answered, but with nothing usable (cut, not JSON)
        │  └─ NoUsableAnswer         502  well-formed, but empty, or a tool call nobody could run
+       │     └─ UnsureAnswer        502  the model is too unsure of it, by its own probabilities
        └─ BackendRejected           400  the request itself is at fault: final, nobody else is tried
 
 `retryable` says whether the next candidate is worth trying; only the router acts on it.
 """
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 
@@ -194,6 +196,16 @@ class NoUsableAnswer(BackendBroken):
     """The model gave an answer that no caller could use. Its server is well."""
 
     code = "no_usable_answer"
+
+
+class UnsureAnswer(NoUsableAnswer):
+    """The model gave an answer that it is too unsure of. `trust`: figures for the journal."""
+
+    code = "unsure_answer"
+
+    def __init__(self, message: str, *, backend: str, trust: Mapping[str, float]) -> None:
+        super().__init__(message, backend=backend)
+        self.trust = trust
 
 
 class BackendRejected(BackendError):

@@ -9,6 +9,8 @@ translation (local/native.py). The exceptions, all of them here or in local/quir
 - half characters are joined or replaced, and short names of namespaced tools completed;
 - system messages in front are joined, because most chat templates accept only one;
 - parts that a kind of server is known to refuse are sent in a form that it accepts;
+- a server that gives log-probabilities is asked for them, and they are removed from an answer to
+  a caller who did not ask (local/logprobs.py);
 - request parts that no local server reads make it unfit for the request;
 - thoughts are removed from a Messages answer to a caller who did not ask for them.
 """
@@ -21,6 +23,7 @@ import orjson
 
 from router.backend import (
     Chained,
+    ConfidenceMode,
     Items,
     Model,
     Relayed,
@@ -36,6 +39,7 @@ from router.http.answer import Answer, HttpError
 from router.http.client import HttpClient
 from router.local.discovery import Discovery
 from router.local.errors import FAILED, LocalErrors, read_refusal
+from router.local.logprobs import Logprobs, LogprobsWish
 from router.local.native import as_it_came
 from router.local.other_routes import OtherRoutes
 from router.local.quirks import adapted, check_fit
@@ -72,6 +76,7 @@ class LocalBackend:
         api_key: str | None = None,
         limits: TimeLimits,
         kind: str = "",
+        confidence: ConfidenceMode = "off",
     ) -> None:
         """`kind`: what kind of server it is, until a probe tells."""
         self.name = name
@@ -88,6 +93,7 @@ class LocalBackend:
             model, self._post, self._model_ids, self._errors, credentials, limits
         )
         self._server = kind
+        self._wish = LogprobsWish(confidence)
 
     async def open(self, request: ChatRequest, model: str) -> Reply:
         """Send the request; return once the answer has begun. Raises BackendError."""
@@ -103,17 +109,27 @@ class LocalBackend:
     async def _chat(self, request: ChatRequest, model: str) -> Reply:
         body = adapted(request, model, self._server)
         short_names = _full_names(request)
+        logprobs = self._wish.add_to(body, request, model, self._server)
         answer = await self._post("/chat/completions", orjson.dumps(body))
         try:
             if answer.status != 200:
-                raise await self._refusal(answer, model)
+                error = await self._refusal(answer, model)
+                if logprobs is None or logprobs.for_the_caller:
+                    raise error
+                if not self._wish.refused(model, error.message):
+                    raise error
+                answer.close()
+                return await self._chat(request, model)
             if request.stream and answer.content_type != "application/json":
                 tally = relay.ChatTally(
                     hold_usage=not request.include_usage, full_names=short_names
                 )
-                reply: Reply = await self._stream(answer, tally, model)
+                reply: Reply = await self._stream(answer, tally, model, logprobs=logprobs)
             else:
                 raw, document = await self._document(answer, model)
+                if logprobs is not None:
+                    raw = logprobs.cut(raw)
+                    self._wish.came(model, logprobs)
                 if fault := relay.fault_of(document):
                     raise self._errors.broken(fault)
                 if short_names and relay.give_full_names(document, "message", short_names):
@@ -123,6 +139,7 @@ class LocalBackend:
                 else:
                     named = _name(document.get("model"), model)
                     reply = Relayed(sse.once(raw), named, document=document)
+                    reply.tokens = logprobs.tokens if logprobs is not None else None
                     reply.usage = completions.usage_of(document.get("usage"))
             reply.dropped = tuple(name for name in request.body if name not in body)
             return reply
@@ -259,6 +276,7 @@ class LocalBackend:
         tally: Tally,
         model: str,
         format: Dialect = "chat",
+        logprobs: Logprobs | None = None,
     ) -> Relayed:
         """Return a stream that has begun: its first event has come and is not an error."""
         cutter = sse.Cutter()
@@ -281,8 +299,9 @@ class LocalBackend:
             reply.usage = usage
 
         answer.flowing(self._limits.idle_s, self._limits.total_s)
-        chunks = self._relay(answer, first, cutter, tally, note, model)
+        chunks = self._relay(answer, first, cutter, tally, note, model, logprobs)
         reply = Relayed(chunks, _name(named, model), format)
+        reply.tokens = logprobs.tokens if logprobs is not None else None
         reply.chunks = await primed(chunks, self.name)
         return reply
 
@@ -309,11 +328,14 @@ class LocalBackend:
         tally: Tally,
         note: Callable[[Usage | None], None],
         model: str,
+        logprobs: Logprobs | None,
     ) -> AsyncGenerator[bytes, None]:
         """Yield the blocks, as far as the tally passes them, and the end that is missing."""
         try:
             piece = b" "
             while True:
+                if logprobs is not None:
+                    block = logprobs.cut(block)
                 if block and (passed := tally.passed(block)):
                     yield passed
                 if tally.error:
@@ -335,6 +357,8 @@ class LocalBackend:
                 yield ending
         finally:
             note(tally.usage)
+            if logprobs is not None and tally.is_over:
+                self._wish.came(model, logprobs)
             answer.close(linger_s=LAST_BYTES_S if tally.is_over else 0)
 
     async def _refusal(self, answer: Answer, model: str) -> BackendError:

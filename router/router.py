@@ -6,7 +6,9 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
 
+from router.answers.calibration import Calibrations
 from router.answers.stalled import is_stalled
+from router.answers.trust import Truster
 from router.backend import Model, Status, Target
 from router.call import Call
 from router.classifier import score
@@ -47,6 +49,7 @@ class Router:
         picks_model: bool = False,
         hold_s: float = 8,
         first_byte_s: float = 300,
+        truster: Truster | None = None,
         budget_spent: Callable[[], bool] = lambda: False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -64,6 +67,7 @@ class Router:
         self._conversations = Conversations(clock=clock)
         self._hold_s = hold_s
         self._first_byte_s = first_byte_s
+        self._truster = truster or Truster("off", Calibrations(), policy.threshold)
         self._budget_spent = budget_spent
         self._names: dict[Target, set[str]] = {"local": set(), "cloud": set()}
         """The ids of each side's models when it was last up; they stay its own while it is down."""
@@ -106,6 +110,7 @@ class Router:
             self.seats,
             hold_s=self._hold_s,
             first_byte_s=self._first_byte_s,
+            truster=self._truster,
             on_open=self._remember,
         )
 
@@ -258,11 +263,12 @@ class Router:
     def _remember(self, call: Call) -> None:
         """Store where this conversation was answered, for its next turn."""
         ask = call.decision.ask
+        # An unsure answer says something of its question only, not of the conversation.
+        has_failed = call.reason in ("escalated", "stalled") and not call.is_distrusted
         before = self._conversations.recall(ask.conversation)  # others may be under way in it
         memory = self._conversations.memory(
             call.candidate.target,
-            escalated=call.reason in ("escalated", "stalled")
-            or (before is not None and before.escalated),
+            escalated=has_failed or (before is not None and before.escalated),
             private=ask.private,
             model=call.candidate.model,
         )

@@ -5,9 +5,12 @@ the slope is held to a typical one: it takes about 50 labels to outweigh that.
 """
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Final
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import orjson
 
 from router.answers.confidence import Signal
 
@@ -31,6 +34,64 @@ class Curve:
     def probability(self, score: float) -> float:
         """Return the probability, 0 to 1, for a signal's score."""
         return _logistic(self.intercept + self.slope * score)
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """A curve for one model and signal, and the probability below which the cloud starts over."""
+
+    model: str
+    """As the server names it, quantization included: another one needs another calibration."""
+    signal: Signal
+    curve: Curve
+    least: float
+
+
+class Calibrations:
+    """The calibrations of all models, kept in one JSON file. Holds no text."""
+
+    def __init__(self, found: Iterable[Calibration] = ()) -> None:
+        self._found = {(one.model, one.signal): one for one in found}
+
+    @classmethod
+    def load(cls, path: Path) -> "Calibrations":
+        """Return those in the file; none if there is no file. Raises OSError, ValueError."""
+        if not path.exists():
+            return cls()
+        try:
+            return cls([_read(one) for one in orjson.loads(path.read_bytes())])
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"{path} holds no calibrations ({error!r}).") from None
+
+    def keep(self, path: Path, calibration: Calibration) -> None:
+        """Add one, in place of an older one for its model and signal, and write the file."""
+        self._found[calibration.model, calibration.signal] = calibration
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        beside = path.with_suffix(".new")
+        found = [asdict(one) for one in self._found.values()]
+        beside.write_bytes(orjson.dumps(found, option=orjson.OPT_INDENT_2))
+        beside.replace(path)
+
+    def knows(self, model: str) -> bool:
+        """Return whether there is any for this model."""
+        return any(known == model for known, _ in self._found)
+
+    def curve(self, model: str, signal: Signal) -> Curve | None:
+        """Return the curve; None if there is none."""
+        found = self._found.get((model, signal))
+        return found.curve if found is not None else None
+
+    def least(self, model: str, signal: Signal) -> float | None:
+        """Return the probability below which the cloud starts over; None without a curve."""
+        found = self._found.get((model, signal))
+        return found.least if found is not None else None
+
+
+def _read(found: Mapping[str, Any]) -> Calibration:
+    signal: Signal = "check" if found["signal"] == "check" else "words"
+    shape = found["curve"]
+    curve = Curve(float(shape["intercept"]), float(shape["slope"]), int(shape["labels"]))
+    return Calibration(str(found["model"]), signal, curve, float(found["least"]))
 
 
 def fit(signal: Signal, points: Sequence[tuple[float, float]]) -> Curve:

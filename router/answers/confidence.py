@@ -16,10 +16,16 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from router.events import TokenLogprob
+
 Signal = Literal["words", "check"]
 
 LEAST_LOGPROB: Final = -20.0
 """Servers report tokens that they could not rate with -inf, -9999 or the like."""
+_ENDS_OF_THOUGHTS: Final = (
+    *("</think>", "</thinking>", "</thought>", "[/THINK]", "<|channel|>final<|message|>"),
+)
+_THOUGHTS: Final = ("<think>", "<thinking>", "<thought>", "[THINK]", "<|channel|>analysis")
 MOST_LOG_ODDS: Final = 14.0
 """A probability that rounds to 0 or 1 says no more than this."""
 
@@ -59,6 +65,23 @@ def confidence(logprobs: Iterable[float], first: Sequence[float] = ()) -> Confid
     if not tokens:
         return None
     return Confidence(tokens, worst, total, _entropy(first) if len(first) > 1 else None)
+
+
+def without_thoughts(tokens: Sequence[TokenLogprob]) -> Sequence[TokenLogprob]:
+    """Return the tokens of the answer, without the model's thoughts in front and blanks after them.
+
+    None are left where the thoughts have not ended.
+    """
+    text = "".join(token.token for token in tokens)
+    ends = [at + len(mark) for mark in _ENDS_OF_THOUGHTS if (at := text.rfind(mark)) >= 0]
+    if not ends:
+        return [] if text.lstrip().startswith(_THOUGHTS) else tokens
+    at = 0
+    for number, token in enumerate(tokens):
+        if at >= max(ends) and token.token.strip():
+            return tokens[number:]
+        at += len(token.token)
+    return []
 
 
 def check_score(p_yes: float) -> float:

@@ -1,6 +1,6 @@
 """EmbeddedBackend: relays to the built-in model's server, which it starts when first needed."""
 
-from router.backend import Model, Reply, Status, TimeLimits
+from router.backend import ConfidenceMode, Model, Reply, Status, TimeLimits
 from router.embedded.server import CONTEXT_TOKENS, SLOTS, EmbeddedServer
 from router.errors import BackendUnreachable
 from router.local_client import LocalBackend
@@ -18,9 +18,12 @@ class EmbeddedBackend:
 
     name = "embedded"
 
-    def __init__(self, server: EmbeddedServer, limits: TimeLimits) -> None:
+    def __init__(
+        self, server: EmbeddedServer, limits: TimeLimits, confidence: ConfidenceMode = "off"
+    ) -> None:
         self.server = server
         self._limits = limits
+        self._confidence = confidence
         self._relay: LocalBackend | None = None
 
     async def start(self) -> None:
@@ -61,7 +64,11 @@ class EmbeddedBackend:
             await self._forget_relay()
         if (relay := self._relay) is None:
             relay = self._relay = LocalBackend(
-                self.server.base_url, self.server.model_id, name=self.name, limits=self._limits
+                self.server.base_url,
+                self.server.model_id,
+                name=self.name,
+                limits=self._limits,
+                confidence=self._confidence,
             )
             await relay.probe()  # to know what kind of server it is
         return relay

@@ -182,6 +182,7 @@ class Ledger:
             record.attempts = tuple(
                 [self._attempt(one, request, quotable=quotable) for one in call.attempts]
             )
+            record.answer = dict(call.trust)
             if call.usage is not None:
                 record.usage = call.usage
         record.fallback = decision.would_fall_back or candidate != decision.first

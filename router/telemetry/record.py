@@ -77,6 +77,9 @@ class Record:
     """What it was told, short and free of keys; empty where that quotes a prompt that is not to be
     kept."""
 
+    answer: dict[str, float] = field(default_factory=dict)
+    """What a local model's probabilities say of its answer: answers/trust.py."""
+
     conversation: str = ""
     question: str = ""
     prompt: str | None = None

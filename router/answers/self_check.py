@@ -1,0 +1,60 @@
+"""The self-check: the local model is asked whether its own answer is right, Y or N.
+
+Only the probability of its yes is of use; what it says is not. The question follows the
+conversation and the answer, so that the server's cache of both is warm.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import Any, Final
+
+from router.request import ChatRequest
+
+QUESTION: Final = (
+    "Look at your last answer again. Is it correct and complete, and does it do what was asked?"
+    " Reply with one letter: Y or N."
+)
+ALTERNATIVES: Final = 10
+"""First tokens that are listed; both letters are nearly always among them."""
+LEAST_MASS: Final = 0.3
+"""If yes and no together are less likely, the model did not take up the question."""
+_YES: Final = frozenset({"y", "yes"})
+_NO: Final = frozenset({"n", "no"})
+
+
+def self_check(request: ChatRequest, answer: str) -> ChatRequest:
+    """Return the request that asks the model about its answer."""
+    asked = [{"role": "assistant", "content": answer}, {"role": "user", "content": QUESTION}]
+    body: dict[str, Any] = {
+        "messages": [*request.messages, *asked],
+        "max_tokens": 1,
+        "temperature": 0,
+        "logprobs": True,
+        "top_logprobs": ALTERNATIVES,
+    }
+    if request.tools:  # they stand in front of the conversation
+        body |= {"tools": request.tools, "tool_choice": "none"}
+    return ChatRequest(body)
+
+
+def probability_of_yes(document: Mapping[str, Any]) -> float | None:
+    """Return how likely a yes is against a no; None if the server or the model does not say."""
+    yes = no = 0.0
+    for token, logprob in _first_alternatives(document):
+        letter = token.strip(" \n\t\"'*.").lower()
+        yes += math.exp(logprob) if letter in _YES else 0.0
+        no += math.exp(logprob) if letter in _NO else 0.0
+    return yes / (yes + no) if yes + no >= LEAST_MASS else None
+
+
+def _first_alternatives(document: Mapping[str, Any]) -> list[tuple[str, float]]:
+    match document:
+        case {"choices": [{"logprobs": {"content": [{"top_logprobs": [*listed]}, *_]}}, *_]}:
+            return [
+                (one["token"], min(one["logprob"], 0.0))
+                for one in listed
+                if isinstance(one, dict)
+                and isinstance(one.get("token"), str)
+                and isinstance(one.get("logprob"), int | float)
+            ]
+    return []

@@ -1,0 +1,181 @@
+"""Whether a local answer is sure enough to be sent.
+
+`off`: nothing is looked at. `shadow`: only the journal sees the signals. `on`: an answer that is,
+by its calibration, too unlikely to be good is started over on the cloud. Looked at are answers of
+at most SHORT_TOKENS tokens, which a stream is held for, and all that is not streamed; only for
+prompts whose score is not far below the threshold. Without a calibration for the model, `on` is
+`shadow`.
+"""
+
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from router.answers.calibration import Calibrations
+from router.answers.confidence import (
+    Confidence,
+    Signal,
+    check_score,
+    confidence,
+    without_thoughts,
+)
+from router.answers.self_check import probability_of_yes, self_check
+from router.backend import Chained, ConfidenceMode, Relayed, Reply
+from router.errors import BackendError, UnsureAnswer
+from router.request import ChatRequest
+
+SHORT_TOKENS: Final = 32
+BAND: Final = 25.0
+"""Points below the threshold within which a prompt's local answer is looked at."""
+CHECK_MISSES: Final = 3
+"""So many self-checks without a probability, and the model is not asked again."""
+
+Ask = Callable[[ChatRequest], Awaitable[Reply]]
+"""Asks the model that gave the answer."""
+
+
+@dataclass(slots=True)
+class Trust:
+    """What was found out about one local answer."""
+
+    confidence: Confidence | None = None
+    check: float | None = None
+    """The score of the self-check."""
+    check_ms: float | None = None
+    probability: float | None = None
+    """That the answer is good enough; None without a calibration."""
+
+    def figures(self) -> dict[str, float]:
+        """Return what is known, by name, for the journal."""
+        found: dict[str, float | None] = {
+            "check": self.check,
+            "check_ms": self.check_ms,
+            "probability": self.probability,
+        }
+        if (said := self.confidence) is not None:
+            found |= {
+                "tokens": said.tokens,
+                "worst": said.worst,
+                "sum": said.total,
+                "mean": said.mean,
+                "first_entropy": said.first_entropy,
+                "words": said.score,
+            }
+        return {name: round(value, 4) for name, value in found.items() if value is not None}
+
+
+class Truster:
+    """Judges local answers by their signals and the calibrations that there are."""
+
+    def __init__(self, mode: ConfidenceMode, calibrations: Calibrations, threshold: float) -> None:
+        self._mode = mode
+        self._calibrations = calibrations
+        self._threshold = threshold
+        self._check_misses: dict[str, int] = {}
+
+    def may_refuse(self, score: float, model: str) -> bool:
+        """Return whether an answer to a prompt of this score may be held and refused."""
+        near = self._threshold - BAND <= score < self._threshold
+        return self._mode == "on" and near and self._calibrations.knows(model)
+
+    def read(self, reply: Reply, model: str) -> Trust:
+        """Return what the answer's tokens say, as far as they have been read."""
+        if not isinstance(reply, Relayed) or reply.tokens is None:
+            return Trust()
+        tokens = without_thoughts(reply.tokens())
+        first = [other.logprob for other in tokens[0].top] if tokens else []
+        trust = Trust(confidence((token.logprob for token in tokens), first))
+        if trust.confidence is not None:
+            trust.probability = self._probability(model, "words", trust.confidence.score)
+        return trust
+
+    async def judge(
+        self, reply: Reply, request: ChatRequest, model: str, backend: str, ask: Ask
+    ) -> Trust:
+        """Return what was found out about an answer. Raises UnsureAnswer if it is too unsure.
+
+        Nothing of the answer is lost: what was read of a stream is put back in front.
+        """
+        if not isinstance(reply, Relayed):
+            return Trust()
+        if reply.document is None:
+            if not await _has_ended_early(reply):
+                return Trust()
+            trust = self.read(reply, model)
+        else:
+            trust = self.read(reply, model)
+            text = _text(reply.document)
+            if text and self._should_check(trust, model):
+                await self._check(trust, self_check(request, text), model, ask)
+        signal: Signal = "words" if trust.check is None else "check"
+        least = self._calibrations.least(model, signal)
+        if trust.probability is not None and least is not None and trust.probability < least:
+            raise UnsureAnswer(
+                f"The {backend} model is not sure enough of its answer"
+                f" ({trust.probability:.0%}, at least {least:.0%} is wanted).",
+                backend=backend,
+                trust=trust.figures(),
+            )
+        return trust
+
+    def _should_check(self, trust: Trust, model: str) -> bool:
+        if self._calibrations.least(model, "check") is None:
+            return False
+        if self._check_misses.get(model, 0) >= CHECK_MISSES:
+            return False
+        said = trust.confidence
+        return trust.probability is None or said is None or said.tokens > SHORT_TOKENS
+
+    async def _check(self, trust: Trust, check: ChatRequest, model: str, ask: Ask) -> None:
+        began = time.perf_counter()
+        p_yes = await p_yes_of(check, ask)
+        trust.check_ms = (time.perf_counter() - began) * 1000
+        if p_yes is None:
+            self._check_misses[model] = self._check_misses.get(model, 0) + 1
+            return
+        self._check_misses[model] = 0
+        trust.check = check_score(p_yes)
+        trust.probability = self._probability(model, "check", trust.check)
+
+    def _probability(self, model: str, signal: Signal, score: float) -> float | None:
+        curve = self._calibrations.curve(model, signal)
+        return curve.probability(score) if curve is not None else None
+
+
+async def p_yes_of(check: ChatRequest, ask: Ask) -> float | None:
+    """Ask a self-check; None where the answer, or an error, does not say."""
+    try:
+        reply = await ask(check)
+    except BackendError:
+        return None
+    try:
+        document = reply.document if isinstance(reply, Relayed) else None
+        return probability_of_yes(document) if document is not None else None
+    finally:
+        await reply.aclose()
+
+
+async def _has_ended_early(reply: Relayed) -> bool:
+    """Read on until the answer ends, or is longer than a short one."""
+    if reply.tokens is None:
+        return False
+    read: list[bytes] = []
+    ended = True
+    async for block in reply.chunks:
+        read.append(block)
+        if len(reply.tokens()) > SHORT_TOKENS:
+            ended = False
+            break
+    reply.chunks = Chained(read, reply.chunks)
+    return ended
+
+
+def _text(document: Mapping[str, Any]) -> str:
+    """Return the words of a whole chat answer that calls no tool; else ""."""
+    match document:
+        case {"choices": [{"message": {"tool_calls": [_, *_]}}, *_]}:
+            return ""
+        case {"choices": [{"message": {"content": str(text)}}]}:
+            return text
+    return ""

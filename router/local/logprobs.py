@@ -1,0 +1,152 @@
+"""Log-probabilities of a local server's answers: asked for by the router, and seen by it alone.
+
+Where the caller did not ask for them, they are removed from the answer's bytes, so that these are
+what the server would have sent without them. llama.cpp refuses them for a stream with tools; LM
+Studio's chat passes over the wish.
+"""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final
+
+import orjson
+
+from router.backend import ConfidenceMode
+from router.events import TokenLogprob
+from router.request import ChatRequest
+
+LEFT_BEHIND: Final[Mapping[str, bytes]] = {
+    "llama.cpp": b"",
+    "ollama": b"",
+    "vllm": b',"logprobs":null',
+}
+"""Servers that send log-probabilities, and what stands in their place when nobody asks for them."""
+SHADOW_EVERY: Final = 8
+"""In shadow mode, one answer in so many is asked for them: they cost the router a few microseconds
+a token, and a server that sorts its vocabulary for them a few percent of its speed."""
+MISSES: Final = 3
+"""So many answers without them, and a model is not asked for them again."""
+MOST_EVENTS: Final = 4_000
+"""Pieces of an answer that are kept."""
+
+_STRING: Final = rb'"(?>[^"\\]+|\\.)*+"'
+_FLAT: Final = rb'[^{}"]+|' + _STRING
+_NESTED: Final = rb"\{(?>" + _FLAT + rb"|\{(?>" + _FLAT + rb")*+\})*+\}"
+# JSON escapes the quotes of what the model says, so a key in quotes is a key where it is found.
+_LOGPROBS: Final = re.compile(
+    rb',\s*"logprobs"\s*:\s*(\{(?>' + _FLAT + rb"|" + _NESTED + rb")*+\})"
+)
+_ABOUT_LOGPROBS: Final = re.compile(r"log_?prob|n_probs", re.IGNORECASE)
+_THOUGHT: Final = re.compile(rb'"reasoning(?:_content)?"\s*:\s*"')
+
+
+class LogprobsWish:
+    """Which answers of one server are asked for log-probabilities; learns what models give none."""
+
+    def __init__(self, mode: ConfidenceMode) -> None:
+        self._mode = mode
+        self._shadowed: dict[str, int] = {}
+        self._misses: dict[str, int] = {}
+
+    def add_to(
+        self, body: dict[str, Any], request: ChatRequest, model: str, server: str
+    ) -> "Logprobs | None":
+        """Ask for them in the body that is sent; None where they are not to be read."""
+        if self._mode == "off" or request.body.get("n") not in (None, 1):
+            return None
+        if request.body.get("logprobs"):
+            return Logprobs(None)
+        left_behind = LEFT_BEHIND.get(server)
+        if left_behind is None or "logprobs" in body or (request.stream and request.tools):
+            return None
+        if self._misses.get(model, 0) >= MISSES or not self._has_turn(model):
+            return None
+        body["logprobs"] = True
+        if server == "llama.cpp":
+            body["top_logprobs"] = 1  # it takes 0 for no wish
+        return Logprobs(left_behind)
+
+    def _has_turn(self, model: str) -> bool:
+        if self._mode == "on":
+            return True
+        before = self._shadowed.get(model, 0)
+        self._shadowed[model] = before + 1
+        return before % SHADOW_EVERY == 0
+
+    def came(self, model: str, logprobs: "Logprobs") -> None:
+        """Note whether an answer that has ended had them."""
+        self._misses[model] = 0 if logprobs.found else self._misses.get(model, 0) + 1
+
+    def refused(self, model: str, message: str) -> bool:
+        """Return whether this error is about them; then the model is not asked for them again."""
+        if not _ABOUT_LOGPROBS.search(message):
+            return False
+        self._misses[model] = MISSES
+        return True
+
+
+class Logprobs:
+    """The log-probabilities in one answer, complete when it has been read to its end."""
+
+    def __init__(self, left_behind: bytes | None) -> None:
+        """`left_behind`: what is put in their place; None leaves them in the answer."""
+        self._left_behind = left_behind
+        self._events: list[bytes] = []
+
+    @property
+    def for_the_caller(self) -> bool:
+        """True if the caller asked for them too."""
+        return self._left_behind is None
+
+    @property
+    def found(self) -> bool:
+        """True once any have come."""
+        return bool(self._events)
+
+    def cut(self, block: bytes) -> bytes:
+        """Return the block without them, unless the caller asked for them."""
+        if b'"logprobs"' not in block:
+            return block
+        if b'"reasoning' in block:
+            return b"".join(map(self._cut, _events(block)))
+        return _LOGPROBS.sub(self._take, block)
+
+    def _cut(self, event: bytes) -> bytes:
+        """Cut one event; of a thought nothing is kept."""
+        kept = len(self._events)
+        cut = _LOGPROBS.sub(self._take, event)
+        if b'"delta"' in event and _THOUGHT.search(event):
+            del self._events[kept:]
+        return cut
+
+    def _take(self, found: re.Match[bytes]) -> bytes:
+        if len(self._events) < MOST_EVENTS:
+            self._events.append(found[1])
+        return found[0] if self._left_behind is None else self._left_behind
+
+    def tokens(self) -> list[TokenLogprob]:
+        """Return the tokens so far, the model's thoughts among them where the server mixes them."""
+        return [token for event in self._events for token in _tokens(event)]
+
+
+def _events(block: bytes) -> Sequence[bytes]:
+    """Return the events of a block, each with the blank line after it."""
+    return [event + b"\n\n" for event in block.split(b"\n\n")[:-1]] or [block]
+
+
+def _tokens(event: bytes) -> Iterator[TokenLogprob]:
+    try:
+        content = orjson.loads(event).get("content")
+    except orjson.JSONDecodeError:
+        return
+    for one in content if isinstance(content, list) else ():
+        if token := _token(one):
+            top = [_token(other) for other in one.get("top_logprobs") or ()]
+            yield TokenLogprob(*token, tuple(TokenLogprob(*other) for other in top if other))
+
+
+def _token(found: Any) -> tuple[str, float] | None:
+    match found:
+        case {"token": str(token), "logprob": int() | float() as logprob}:
+            return token, float(logprob)
+    return None
