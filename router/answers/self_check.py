@@ -14,9 +14,9 @@ QUESTION: Final = (
     "Look at your last answer again. Is it correct and complete, and does it do what was asked?"
     " Reply with one letter: Y or N."
 )
-ALTERNATIVES: Final = 10
+ALTERNATIVES: Final = 20
 """First tokens that are listed; both letters are nearly always among them."""
-LEAST_MASS: Final = 0.3
+LEAST_MASS: Final = 0.1
 """If yes and no together are less likely, the model did not take up the question."""
 _YES: Final = frozenset({"y", "yes"})
 _NO: Final = frozenset({"n", "no"})
