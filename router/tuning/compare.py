@@ -13,8 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from router.answers.confidence import check_score
+from router.answers.self_check import probability_of_yes, self_check
 from router.backend import Relayed, Target
 from router.classifier import score_messages
+from router.errors import RouterError
 from router.events import Finish, TextDelta, Usage
 from router.request import ChatRequest, estimate_tokens
 from router.router import Router
@@ -90,25 +93,41 @@ async def compare(
 
     Raises NoVerdict, and RouterError when a side cannot answer.
     """
-    (local, _), (cloud, answered) = await asyncio.gather(
+    local, cloud = await asyncio.gather(
         _answer(router, "local", prompt.text), _answer(router, "cloud", prompt.text)
     )
-    (one, used_one), (two, used_two) = await asyncio.gather(
-        _answer(router, "cloud", judge_prompt(prompt.text, local, cloud)),
-        _answer(router, "cloud", judge_prompt(prompt.text, cloud, local)),
+    # A server that gives no probabilities gives none of a yes either.
+    rates = local.words is not None
+    check = await _self_check(router, prompt.text, local.text) if rates else None
+    one, two = await asyncio.gather(
+        _answer(router, "cloud", judge_prompt(prompt.text, local.text, cloud.text)),
+        _answer(router, "cloud", judge_prompt(prompt.text, cloud.text, local.text)),
     )
     verdicts: tuple[Verdict, Verdict] = (
-        verdict_of(one, local_first=True),
-        verdict_of(two, local_first=False),
+        verdict_of(one.text, local_first=True),
+        verdict_of(two.text, local_first=False),
     )
-    costs = [u and prices.cost_usd(models[1], u) for u in (answered, used_one, used_two)]
+    used = (cloud.usage, one.usage, two.usage)
+    costs = [usage and prices.cost_usd(models[1], usage) for usage in used]
     known = [cost for cost in costs if isinstance(cost, float)]
     cost = sum(known) if len(known) == CLOUD_CALLS else None
     own = score_messages([{"role": "user", "content": prompt.text}])
-    return Compared(key, prompt.score, verdicts, cost, models[0], own.kind, own.total)
+    return Compared(
+        *(key, prompt.score, verdicts, cost, models[0], own.kind, own.total),
+        words=local.words,
+        check=check,
+    )
 
 
-async def _answer(router: Router, side: Target, text: str) -> tuple[str, Usage | None]:
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    text: str
+    usage: Usage | None
+    words: float | None
+    """The signal `words` of answers/confidence.py, where the server gives probabilities."""
+
+
+async def _answer(router: Router, side: Target, text: str) -> _Answer:
     body = {"model": side, "messages": [{"role": "user", "content": text}], "stream": True}
     request = ChatRequest(body)
     decision = await router.decide(request, side)
@@ -123,7 +142,21 @@ async def _answer(router: Router, side: Target, text: str) -> tuple[str, Usage |
                     pieces.append(event.text)
                 elif isinstance(event, Finish):
                     usage = event.usage
-    return "".join(pieces), usage
+    return _Answer("".join(pieces), usage, call.trust.get("words"))
+
+
+async def _self_check(router: Router, text: str, answer: str) -> float | None:
+    """Return the score of the local model's self-check; None if it does not say."""
+    asked = ChatRequest({"model": "local", "messages": [{"role": "user", "content": text}]})
+    check = self_check(asked, answer)
+    try:
+        async with router.call(check, await router.decide(check, "local")) as call:
+            reply = await call.open()
+            document = reply.document if isinstance(reply, Relayed) else None
+            p_yes = probability_of_yes(document or {})
+    except RouterError:
+        return None
+    return check_score(p_yes) if p_yes is not None else None
 
 
 # ---- results on disk: one JSON object a line, without the text of a prompt or an answer

@@ -31,6 +31,10 @@ class Compared:
     kind: str = ""
     own_score: float = 0.0
     """The score without the row for the local model."""
+    words: float | None = None
+    """How sure the local model was of its answer, by its tokens' probabilities. In log-odds."""
+    check: float | None = None
+    """The same, by its self-check."""
 
     @property
     def as_good(self) -> bool:

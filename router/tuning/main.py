@@ -27,13 +27,14 @@ from rich.prompt import Confirm
 
 import env_file
 from config import Settings, load_settings, settings_or_exit
-from router.build import assemble
+from router.answers.calibration import Calibrations
+from router.build import assemble, calibrations_path
 from router.errors import RouterError
 from router.telemetry.journal import DAY_S, journal_path
 from router.telemetry.journal_file import JournalFile
 from router.telemetry.lessons import COMPARED
 from router.telemetry.prices import Prices
-from router.tuning import compare, judge, replay, report
+from router.tuning import calibration, compare, judge, replay, report
 from router.tuning.compare import Prompt
 from router.tuning.judge import Compared, NoVerdict
 from router.tuning.replay import Replay
@@ -199,7 +200,8 @@ async def compare_sides(
     options: argparse.Namespace, settings: Settings, console: Console, pool: list[Prompt]
 ) -> int:
     """Compare the sides on a sample of the prompts; what was compared before is not repeated."""
-    parts = assemble(settings)
+    # The local model's probabilities are wanted of every answer; both sides are forced.
+    parts = assemble(settings.model_copy(update={"local_confidence": "on"}))
     prices = parts.ledger.prices
     try:
         await parts.start()
@@ -273,6 +275,7 @@ def _show_verdicts(
         return 1
     console.print(f"How often {models[0]} is as good as {models[1]}:", markup=False)
     console.print(report.verdicts(results, console))
+    _show_confidence(options, settings, console, results, models[0])
     cost = compare.cost_of(results)
     console.print(f"In the cloud this took {'an unknown amount' if cost is None else usd(cost)}.")
     best = judge.threshold_for(results, options.quality)
@@ -288,6 +291,26 @@ def _show_verdicts(
     if options.write:
         write_and_say(best, settings, console)
     return 0
+
+
+def _show_confidence(
+    options: argparse.Namespace,
+    settings: Settings,
+    console: Console,
+    results: list[Compared],
+    model: str,
+) -> None:
+    """Print what the model's own probabilities are worth, and keep the calibrations."""
+    found = calibration.findings(results, model, options.quality)
+    for line in report.confidence(found, results, options.quality):
+        console.print(line, markup=False)
+    path = calibrations_path(settings)
+    try:
+        kept = Calibrations.load(path)
+        for finding in found:
+            kept.keep(path, finding.calibration)
+    except (OSError, ValueError) as error:
+        console.print(f"The calibrations cannot be kept: {error}", markup=False)
 
 
 def _number(text: str, least: float, most: float, meant: str) -> float:

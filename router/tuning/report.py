@@ -1,13 +1,15 @@
 """What the tuner prints: a row for each threshold, and how good the local model was."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from router.answers.confidence import Signal
 from router.tuning import judge
+from router.tuning.calibration import LEAST_LABELS, LEAST_OF_EITHER, SURE_LABELS, Finding
 from router.tuning.judge import Compared, Rate
 from router.tuning.replay import Outcome, Replay
 
@@ -89,6 +91,44 @@ def verdicts(results: Sequence[Compared], console: Console) -> Table:
     everything = judge.quality_at(results, 101)
     table.add_row("all", *_rate_cells(everything, bar, blocks(console)), style="bold")
     return table
+
+
+def confidence(
+    findings: Sequence[Finding], results: Sequence[Compared], quality: float
+) -> Iterator[str]:
+    """Yield lines on what the local model's own probabilities are worth."""
+    rated = sum(result.words is not None or result.check is not None for result in results)
+    if not rated:
+        yield "The local server gives no probabilities: LOCAL_CONFIDENCE is of no use with it."
+        return
+    if not findings:
+        yield (
+            f"{rated} answers came with probabilities. A calibration of LOCAL_CONFIDENCE needs"
+            f" {LEAST_LABELS}, {LEAST_OF_EITHER} of them good and {LEAST_OF_EITHER} not."
+        )
+    for one in findings:
+        signal, score = one.by_signal, one.by_score
+        yield (
+            f"{SIGNALS[one.calibration.signal]}, {one.labels} answers: AUROC {signal.value:.2f}"
+            f" ({signal.low:.2f} to {signal.high:.2f}), the prompt score's {score.value:.2f}"
+            f" ({score.low:.2f} to {score.high:.2f}); calibration error {one.error:.2f}."
+        )
+        yield (
+            f"  With {quality:.0%} of what stays local as good, {one.stays_by_signal:.0%} of these"
+            f" prompts could stay by it, {one.stays_by_score:.0%} by the prompt score."
+        )
+    if any(one.works for one in findings):
+        yield "It works here: set LOCAL_CONFIDENCE=on."
+    elif findings and max(one.labels for one in findings) < SURE_LABELS:
+        yield f"Whether it works here shows from about {SURE_LABELS} answers on (--sample)."
+    elif findings:
+        yield "It does not surely beat the prompt score here: leave LOCAL_CONFIDENCE at shadow."
+
+
+SIGNALS: Final[Mapping[Signal, str]] = {
+    "words": "By the probabilities of the words",
+    "check": "By the model's check of its answer",
+}
 
 
 def _rate_cells(rate: Rate, width: int, blocks: tuple[str, str, str]) -> list[str | Text]:

@@ -2,15 +2,12 @@
 
 import argparse
 import io
-import json
 import math
 import re
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-from aiohttp import web
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
@@ -23,6 +20,7 @@ from router.telemetry.journal import DAY_S, Journal, Record
 from router.tuning import compare, judge, main, replay, report
 from router.tuning.compare import Prompt
 from router.tuning.judge import Compared, NoVerdict, Rate
+from tests.support.comparing import Sides
 
 NOW = 1_800_014_400.0
 
@@ -420,89 +418,10 @@ def test_no_threshold_is_recommended_beyond_the_scores_that_were_compared() -> N
 # ---- both sides, over sockets
 
 
-class Sides:
-    """A local server and a cloud. Answers to prompts with "hard" in them are bad when local."""
-
-    def __init__(self) -> None:
-        self.local: list[str] = []
-        self.cloud: list[str] = []
-        self.url = ""
-
-    async def chat(self, request: web.Request) -> web.StreamResponse:
-        said = (await request.json())["messages"][-1]["content"]
-        self.local.append(said)
-        text = "poor" if "hard" in said else "fine"
-        return await self._stream(
-            request,
-            {"choices": [{"index": 0, "delta": {"role": "assistant", "content": text}}]},
-            {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]},
-        )
-
-    async def messages(self, request: web.Request) -> web.StreamResponse:
-        content = (await request.json())["messages"][-1]["content"]
-        said = content if isinstance(content, str) else content[0]["text"]
-        self.cloud.append(said)
-        text = "fine"
-        if answers := re.search(r"ANSWER A\]\n(.*)\n\[\w+ ANSWER B\]\n(.*)\n", said):
-            first, second = answers.groups()
-            text = "VERDICT: " + ("TIE" if first == second else "AB"[second == "fine"])
-        usage = {"input_tokens": 100, "output_tokens": 10}
-        message: dict[str, Any] = {
-            "id": "m",
-            "type": "message",
-            "role": "assistant",
-            "content": [],
-            "model": "claude-sonnet-4-6",
-            "stop_reason": None,
-            "stop_sequence": None,
-            "usage": usage,
-        }
-        delta = {"type": "text_delta", "text": text}
-        events: list[dict[str, Any]] = [
-            {"type": "message_start", "message": message},
-            {
-                "type": "content_block_start",
-                "index": 0,
-                "content_block": {"type": "text", "text": ""},
-            },
-            {"type": "content_block_delta", "index": 0, "delta": delta},
-            {"type": "content_block_stop", "index": 0},
-            {
-                "type": "message_delta",
-                "delta": {"stop_reason": "end_turn", "stop_sequence": None},
-                "usage": usage,
-            },
-            {"type": "message_stop"},
-        ]
-        return await self._stream(request, *events)
-
-    async def models(self, request: web.Request) -> web.Response:
-        return web.json_response({"object": "list", "data": [{"id": "qwen", "object": "model"}]})
-
-    async def _stream(self, request: web.Request, *events: dict[str, Any]) -> web.StreamResponse:
-        response = web.StreamResponse(headers={"content-type": "text/event-stream"})
-        await response.prepare(request)
-        for event in events:
-            named = f"event: {event['type']}\n" if "type" in event else ""
-            await response.write(f"{named}data: {json.dumps(event)}\n\n".encode())
-        if "choices" in events[0]:
-            await response.write(b"data: [DONE]\n\n")
-        return response
-
-
 @pytest.fixture
 async def sides() -> AsyncIterator[Sides]:
-    sides = Sides()
-    app = web.Application()
-    app.router.add_post("/v1/chat/completions", sides.chat)
-    app.router.add_post("/v1/messages", sides.messages)
-    app.router.add_get("/v1/models", sides.models)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    sides.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-    yield sides
-    await runner.cleanup()
+    async with Sides() as sides:
+        yield sides
 
 
 @pytest.fixture
