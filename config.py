@@ -8,7 +8,6 @@ nowhere else.
 group, and the text below a field is its meaning.
 """
 
-import base64
 import json
 import math
 import os
@@ -18,7 +17,7 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -34,34 +33,16 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 import env_file
 from env_file import EnvFile
+from local_servers import LOOPBACK, LocalServerSettings, ServersInFile, ServersInText, Url
 
 VERSION: Final = "0.1.0"
 LIKE_A_KEY: Final = 12
 """Letters and digits of this many characters may be a key that stands in the wrong place."""
 LONGEST_SHOWN: Final = 40
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 
 
-def _http_address(value: str) -> str:
-    if not _is_http_address(value):
-        raise ValueError("an address that starts with http:// or https://")
-    return value
-
-
-def _is_http_address(value: str) -> bool:
-    """Return whether this is an http(s) address with a valid host and port."""
-    try:
-        parts = urlsplit(value)
-        host = (parts.hostname or "").encode("idna")
-        port = parts.port
-    except ValueError:
-        return False
-    return parts.scheme in ("http", "https") and host != b"" and port != 0 and " " not in value
-
-
-Url = Annotated[str, AfterValidator(_http_address)]
 CommaList = Annotated[tuple[str, ...], NoDecode]
 
 
@@ -96,6 +77,19 @@ class Settings(BaseSettings):
     """The model to ask it for."""
     local_api_key: SecretStr | None = None
     """Bearer token, if the local server wants one."""
+    local_servers: Annotated[
+        ServersInText,
+        Field(
+            examples=["studio=http://studio.lan:1234/v1;private=yes,gpu=http://10.0.0.7:8000/v1"]
+        ),
+    ] = ()
+    """Several local servers in place of the one at LOCAL_BASE_URL, as `name=address`,
+    comma-separated. Options follow an address: `;model=…`, `;key=…`, `;concurrency=…` and
+    `;private=yes` or `no`: whether private requests may go there (unset: only on this machine)."""
+    local_servers_file: Annotated[
+        ServersInFile, Field(examples=["/etc/llm-router/servers.toml"])
+    ] = ()
+    """The same as a TOML file: a table for each name, with `url` and those options."""
     local_concurrency: Annotated[int | None, Field(ge=1, le=10_000, examples=[4])] = None
     """Requests that the local server gets at a time. Unset: what it reports, else no limit."""
     local_queue: Annotated[int, Field(ge=0, le=10_000, examples=[8])] = 8
@@ -276,6 +270,25 @@ class Settings(BaseSettings):
             raise ValueError("CLOUD_PROVIDER=openai needs OPENAI_MODEL, the model to ask for")
         return self
 
+    @model_validator(mode="after")
+    def _one_list(self) -> "Settings":
+        if self.local_servers and self.local_servers_file:
+            raise ValueError("LOCAL_SERVERS and LOCAL_SERVERS_FILE are both set: remove one.")
+        return self
+
+    @property
+    def servers(self) -> tuple[LocalServerSettings, ...]:
+        """Return the local servers: those that are listed, else the one at LOCAL_BASE_URL."""
+        alone = LocalServerSettings(
+            name="local",
+            url=self.local_base_url,
+            model=self.local_model,
+            key=self.local_api_key,
+            concurrency=self.local_concurrency,
+            private=True,
+        )
+        return self.local_servers or self.local_servers_file or (alone,)
+
     @property
     def env_file(self) -> EnvFile | None:
         """Return the .env file that was read, None if there was none."""
@@ -361,18 +374,19 @@ class Settings(BaseSettings):
     def keys(self) -> dict[str, str]:
         """Return every key by its setting."""
         values = ((name, getattr(self, name)) for name in type(self).model_fields)
-        return {n.upper(): v.get_secret_value() for n, v in values if isinstance(v, SecretStr)}
+        found = {n.upper(): v.get_secret_value() for n, v in values if isinstance(v, SecretStr)}
+        for server in (*self.local_servers, *self.local_servers_file):
+            if server.key is not None:
+                found[f"{server.name} of LOCAL_SERVERS"] = server.key.get_secret_value()
+        return found
 
     @property
     def secrets(self) -> tuple[str, ...]:
         """Return every key, for the filter that keeps them out of logs and errors."""
         found = list(self.keys.values())
-        address = urlsplit(self.local_base_url)
-        if address.password:
-            user, password = unquote(address.username or ""), unquote(address.password)
-            login = base64.b64encode(f"{user}:{password}".encode()).decode()
-            found += [password, address.password, login]
-        return tuple(found)
+        for server in self.servers:
+            found += server.secrets
+        return tuple(dict.fromkeys(found))
 
 
 def load_settings(env: Path | Literal["find"] | None = "find", **overrides: Any) -> Settings:
@@ -443,7 +457,7 @@ def _fault(fault: ErrorDetails, file: EnvFile | None, of_file: Collection[str]) 
 
 def may_be_shown(name: str, value: object) -> bool:
     """Return whether an unusable value may be printed: short, and nothing like a key."""
-    if "key" in name or name.startswith("private") or not isinstance(value, str):
+    if "key" in name or name.startswith(("private", "local_servers")) or not isinstance(value, str):
         return False
     mixed = re.search(r"[A-Za-z]", value) and re.search(r"\d", value)
     like_a_key = len(value) >= LIKE_A_KEY and mixed and not re.search(r"[.:/]", value)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import env_file
 from config import Settings, SettingsError
+from local_servers import LocalServerSettings
 from router.answers.calibration import Calibrations
 from router.answers.trust import Truster
 from router.backend import Backend, TimeLimits
@@ -21,6 +22,7 @@ from router.privacy.redact import redact
 from router.privacy.scanner import PrivacyScanner
 from router.router import Router
 from router.sides.ability import Ability
+from router.sides.pool import Balancer
 from router.sides.seat import Seat
 from router.telemetry import lessons
 from router.telemetry.journal import Journal, journal_path
@@ -142,14 +144,6 @@ def build_router(settings: Settings, spent_today_usd: Callable[[], float] = floa
         settings.idle_timeout_s,
         settings.total_timeout_s,
     )
-    local_key = settings.local_api_key
-    local = LocalBackend(
-        settings.local_base_url,
-        settings.local_model,
-        api_key=local_key.get_secret_value() if local_key else None,
-        limits=limits,
-        confidence=settings.local_confidence,
-    )
     embedded = None
     if settings.embedded_model != "off":
         embedded = EmbeddedBackend(
@@ -173,8 +167,10 @@ def build_router(settings: Settings, spent_today_usd: Callable[[], float] = floa
     cloud = _cloud(settings, limits)
     ttl_s, concurrency = settings.status_ttl_s, settings.local_concurrency
     queue = settings.local_queue
+    balancer = _balancer(settings)
+    local, *more = [_local(server, settings, limits, balancer) for server in settings.servers]
     return Router(
-        Seat.of_server(local, ttl_s=ttl_s, concurrency=concurrency, queue=queue),
+        local,
         Seat.of_cloud(cloud, ttl_s=ttl_s) if cloud else None,
         Seat.of_embedded(embedded, ttl_s=ttl_s, concurrency=concurrency, queue=queue)
         if embedded
@@ -188,6 +184,8 @@ def build_router(settings: Settings, spent_today_usd: Callable[[], float] = floa
         ),
         scanner=scanner,
         ability=Ability(settings.local_reach),
+        more=more,
+        balancer=balancer,
         picks_model="local_model" not in settings.model_fields_set,
         hold_s=settings.commit_hold_s,
         first_byte_s=settings.first_byte_timeout_s,
@@ -214,6 +212,41 @@ def _calibrations(settings: Settings) -> Calibrations:
     except (OSError, ValueError) as error:
         log.warning("Answers are not judged by their confidence: %s", error)
         return Calibrations()
+
+
+def _local(
+    server: LocalServerSettings, settings: Settings, limits: TimeLimits, balancer: Balancer | None
+) -> Seat:
+    """Return the seat of one local server."""
+    # Of several servers each may have another model: LOCAL_MODEL must be meant, not a default.
+    is_meant = "local_model" in settings.model_fields_set
+    backend = LocalBackend(
+        server.url,
+        server.model or (settings.local_model if is_meant else ""),
+        name=server.name,
+        api_key=server.key.get_secret_value() if server.key else None,
+        limits=limits,
+        confidence=settings.local_confidence,
+    )
+    return Seat.of_server(
+        backend,
+        ttl_s=settings.status_ttl_s,
+        concurrency=server.concurrency or settings.local_concurrency,
+        queue=settings.local_queue,
+        balancer=balancer,
+    )
+
+
+def _balancer(settings: Settings) -> Balancer | None:
+    """Return what chooses among the local servers; None where there is no list of them."""
+    if not settings.local_servers and not settings.local_servers_file:
+        return None
+    balancer = Balancer()
+    for server in settings.servers:
+        limit = server.concurrency or settings.local_concurrency
+        is_open = server.private or settings.privacy == "off"
+        balancer.add(server.name, private=is_open, limit=limit)
+    return balancer
 
 
 def _env_files(settings: Settings) -> list[Path]:

@@ -16,6 +16,7 @@ from router.errors import (
     BackendMisconfigured,
     BackendUnfit,
     BackendUnreachable,
+    NoUsableAnswer,
     UnsureAnswer,
 )
 from router.events import Usage
@@ -122,7 +123,10 @@ class Call:
             self._begin_loading()
         for candidate in self.decision.candidates:
             if self.attempts:
-                self.reason = _reason_after(self.attempts[-1])
+                if not self._is_worth_asking(candidate, self.attempts[-1]):
+                    continue
+                if candidate.target != self.attempts[-1].candidate.target:
+                    self.reason = _reason_after(self.attempts[-1])
             self.candidate = candidate
             started = time.perf_counter()
             try:
@@ -131,7 +135,7 @@ class Call:
                 self._end_turn()
                 ms = (time.perf_counter() - started) * 1000
                 self.attempts.append(FailedAttempt(candidate, error, ms))
-                if not error.retryable or not self._may_go_on_after(error):
+                if not error.retryable:
                     raise
         failure = _most_telling(self.attempts)
         if self.decision.private:
@@ -141,8 +145,8 @@ class Call:
     async def _try(self, candidate: Candidate) -> Reply:
         seat = self._seats[candidate.backend]
         watch = seat.watch
-        turn = self._turn = self._begin_turn(seat, candidate)
-        slot = await self._take_slot(seat)
+        turn = self._turn = seat.turn(candidate.model, self.decision.ask)
+        slot = await self._take_slot(seat, candidate)
         if turn is not None:
             turn.started()
         if slot is not None and watch.blocked and self.decision.candidates[-1] is not candidate:
@@ -164,6 +168,8 @@ class Call:
                 await self._judge(reply, candidate, seat)
             if not self.request.stream:
                 await read_whole(reply)
+                if turn is not None and was_loaded:
+                    turn.whole(_written_tokens(reply))
             elif turn is not None and was_loaded:
                 turn.first_word()
         except BaseException as error:
@@ -180,12 +186,6 @@ class Call:
         self._on_open(self)
         self._slot, self._reply = slot, reply
         return reply
-
-    def _begin_turn(self, seat: Seat, candidate: Candidate) -> Turn | None:
-        if seat.speed is None:
-            return None
-        ask = self.decision.ask
-        return seat.speed.turn(candidate.model, ask.new_tokens, ask.size_tokens)
 
     def _end_turn(self) -> None:
         if self._turn is not None:
@@ -205,13 +205,16 @@ class Call:
         )
         self._trust = found if found.confidence or found.check is not None else None
 
-    async def _take_slot(self, seat: Seat) -> Slot | None:
+    async def _take_slot(self, seat: Seat, candidate: Candidate) -> Slot | None:
         if seat.slots is None:
             return None
         try:
             background = "background" in self.decision.gates
-            alone = len(self.decision.candidates) == 1 and not background
-            return await seat.slots.acquire(background=background, patient=alone)
+            candidates = self.decision.candidates
+            is_last = candidate is candidates[-1] and candidates[0].target == "local"
+            return await seat.slots.acquire(
+                background=background, patient=is_last and not background
+            )
         except QueueFull as error:
             raise BackendBusy(
                 f"The {seat.name} model is busy: {error}", backend=seat.name
@@ -224,9 +227,17 @@ class Call:
                 loader.begin()
                 return
 
-    def _may_go_on_after(self, error: BackendError) -> bool:
-        """Background work goes to a paid cloud only where no local server answers."""
-        return self.decision.reason != "background" or isinstance(error, BackendUnreachable)
+    def _is_worth_asking(self, candidate: Candidate, failed: FailedAttempt) -> bool:
+        """Return whether a candidate may answer where another one has failed.
+
+        Background work goes to a paid cloud only where no local server answers. A failure of a
+        model is the same on another server.
+        """
+        if candidate.target == failed.candidate.target:
+            is_the_models = isinstance(failed.error, NoUsableAnswer | BackendUnfit)
+            return not is_the_models or candidate.model != failed.candidate.model
+        is_background = self.decision.reason == "background"
+        return not is_background or isinstance(failed.error, BackendUnreachable)
 
     def _can_start_over(self, candidate: Candidate) -> bool:
         """True for a local answer while a cloud is left to ask and the request is worth it."""
@@ -235,6 +246,11 @@ class Call:
             and self.decision.candidates[-1].target == "cloud"
             and self.decision.reason != "background"
         )
+
+
+def _written_tokens(reply: Reply) -> int:
+    """Return the tokens of a whole answer, as far as the server says."""
+    return reply.usage.completion_tokens if isinstance(reply, Relayed) and reply.usage else 0
 
 
 def _reason_after(failed: FailedAttempt) -> Reason:

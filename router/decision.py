@@ -145,6 +145,8 @@ class Ask:
     """The conversation's tool loop went in circles: answers/stalled.py."""
     conversation: Sequence[bytes] = ()
     """What it will be remembered by: conversations.prefixes_of()."""
+    blocks: Sequence[bytes] = ()
+    """The beginning of the prompt: pool.blocks_of(). Empty with a single local server."""
 
     @property
     def needed_tokens(self) -> int:
@@ -193,17 +195,29 @@ class Decision:
         return self.ask.private
 
 
-def decide(ask: Ask, local: Side, cloud: Side, policy: Policy, *, broke: bool = False) -> Decision:
-    """The rules, in order of precedence. `broke`: today's cloud budget is spent.
+def decide(
+    ask: Ask,
+    local: Side,
+    cloud: Side,
+    policy: Policy,
+    *,
+    broke: bool = False,
+    spares: Sequence[Side] = (),
+) -> Decision:
+    """The rules, in order of precedence.
 
+    `broke`: today's cloud budget is spent. `spares`: further local servers that can take the
+    request, asked in this order when the one of `local` fails.
     Raises Private (forced to the cloud), BackendUnfit (too long for every side there is) and
     NoBackend (nobody can answer; names what to start or set).
     """
     gates = _gates(ask, local, policy, broke)
     if ask.private:
-        return _kept_here(ask, ask.private, local, gates)
-    if ask.force:
-        return _forced(ask, local if ask.force == "local" else cloud, gates)
+        return _kept_here(ask, ask.private, local, spares, gates)
+    if ask.force == "local":
+        return _forced(ask, local, spares, gates)
+    if ask.force == "cloud":
+        return _forced(ask, cloud, (), gates)
     target, reason = _preference(ask, local, cloud, policy, gates)
     if broke and target == "cloud":
         target, reason = "local", "budget"
@@ -216,9 +230,13 @@ def decide(ask: Ask, local: Side, cloud: Side, policy: Policy, *, broke: bool = 
     fell = able[0] is not preferred
     if fell:
         reason = _down(preferred)
-    candidates = tuple([side.candidate() for side in able])
+    candidates: list[Candidate] = []
+    for side in able:
+        candidates.append(side.candidate())
+        if side is local:
+            candidates += [spare.candidate() for spare in spares]
     return Decision(
-        candidates, reason, ask, gates, would_fall_back=fell, fix=_fix(ask, local, gates)
+        tuple(candidates), reason, ask, gates, would_fall_back=fell, fix=_fix(ask, local, gates)
     )
 
 
@@ -230,7 +248,9 @@ def stays_here(rule: str) -> str:
     )
 
 
-def _kept_here(ask: Ask, rule: str, local: Side, gates: tuple[Reason, ...]) -> Decision:
+def _kept_here(
+    ask: Ask, rule: str, local: Side, spares: Sequence[Side], gates: tuple[Reason, ...]
+) -> Decision:
     if ask.force == "cloud":
         raise Private(
             f"This request was forced to the cloud, but holds something private ({rule})."
@@ -241,14 +261,16 @@ def _kept_here(ask: Ask, rule: str, local: Side, gates: tuple[Reason, ...]) -> D
     if misfit := _first(gates, HARD_MISFITS):
         raise NoBackend(f"{_misfit(misfit, ask, local)} {stays_here(rule)}")
     model = ask.force_model if ask.force else ""
-    return Decision((local.candidate(model),), "private", ask, gates)
+    candidates = [side.candidate(model) for side in (local, *spares)]
+    return Decision(tuple(candidates), "private", ask, gates)
 
 
-def _forced(ask: Ask, side: Side, gates: tuple[Reason, ...]) -> Decision:
+def _forced(ask: Ask, side: Side, spares: Sequence[Side], gates: tuple[Reason, ...]) -> Decision:
     candidate = side.candidate(ask.force_model)
     if not side.status.up or not candidate.model:
         raise NoBackend(side.why_not)
-    return Decision((candidate,), "forced", ask, gates, forced=True)
+    others = [spare.candidate(ask.force_model) for spare in spares]
+    return Decision((candidate, *others), "forced", ask, gates, forced=True)
 
 
 def _preference(

@@ -65,6 +65,7 @@ class LocalBackend:
     """Relays to one OpenAI-compatible server.
 
     `base_url` includes /v1, and `user:password@` if the server needs that instead of `api_key`.
+    `model`: the one that is set for it, or "" for the one that is loaded.
     """
 
     def __init__(
@@ -88,7 +89,7 @@ class LocalBackend:
         credentials = self._http.credentials
         self._limits = limits
         self._errors = LocalErrors(name, self.base_url, credentials)
-        self._discovery = Discovery(self.base_url, model, self._get, self._post_json)
+        self._discovery = Discovery(self.base_url, model, self._get, self._post_json, name=name)
         self._other_routes = OtherRoutes(
             model, self._post, self._model_ids, self._errors, credentials, limits
         )

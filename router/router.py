@@ -1,25 +1,27 @@
 """The router: takes a snapshot of every backend, decides for each request, and starts its call."""
 
+import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Final
 
 from router.answers.calibration import Calibrations
 from router.answers.stalled import is_stalled
 from router.answers.trust import Truster
-from router.backend import Model, Status, Target
+from router.backend import LocalServer, Model, Status, Target
 from router.call import Call
-from router.classifier import score
+from router.classifier import Score, score
 from router.decision import Ask, Decision, Policy, Side, decide
-from router.errors import InvalidRequest
+from router.errors import InvalidRequest, NoBackend
 from router.privacy.scanner import PrivacyScanner
 from router.request import ChatRequest, has_images, outgoing, size_tokens
 from router.scoring.background import background_kind
 from router.sides.ability import Ability
 from router.sides.choice import smallest_that_suffices
 from router.sides.conversations import Conversations, in_tool_loop, prefixes_of
+from router.sides.pool import Balancer, blocks_of
 from router.sides.seat import Seat
 from router.sides.speed import new_tokens
 
@@ -28,6 +30,14 @@ UNCONFIGURED: Final = Status(
     detail="No cloud is configured: set ANTHROPIC_API_KEY or GEMINI_API_KEY in .env.",
 )
 NO_CLOUD: Final = Side("cloud", "", UNCONFIGURED)
+NO_PRIVATE_SERVER: Final = Side(
+    "local",
+    "",
+    Status(
+        "unconfigured",
+        detail="None of the local servers may get private requests: set private=yes for one.",
+    ),
+)
 SWITCHED_OFF: Final = Side("local", "", Status("unconfigured"))
 
 
@@ -47,6 +57,8 @@ class Router:
         scanner: PrivacyScanner | None,
         ability: Ability | None = None,
         picks_model: bool = False,
+        more: Sequence[Seat] = (),
+        balancer: Balancer | None = None,
         hold_s: float = 8,
         first_byte_s: float = 300,
         truster: Truster | None = None,
@@ -55,12 +67,16 @@ class Router:
     ) -> None:
         """`local` is the user's own server; `embedded` stands in for it while it is down and no
         cloud is configured; `cloud` is None without a key. `picks_model`: the user has named no
-        local model, so of several loaded ones the smallest that suffices answers."""
+        local model, so of several loaded ones the smallest that suffices answers. `more`: further
+        local servers; `balancer` knows all of them in their order, and chooses."""
         self.policy = policy
         self.ability = ability or Ability()
         self._picks_model = picks_model
-        self.seats = {seat.name: seat for seat in (local, cloud, embedded) if seat is not None}
+        self.locals = (local, *more)
+        seats = (*self.locals, cloud, embedded)
+        self.seats = {seat.name: seat for seat in seats if seat is not None}
         self.local = local
+        self._balancer = balancer
         self.cloud = cloud
         self.embedded = embedded
         self._scanner = scanner
@@ -77,15 +93,22 @@ class Router:
 
         Raises InvalidRequest on any other `force`, and what decision.decide() raises.
         """
-        local, cloud = await self.sides()
+        locals_ = await self.local_sides()
+        local, cloud = await self._sides(locals_)
+        own = score(request)
         if self._picks_model:
-            local = self._with_smallest(request, local, cloud)
-        ask = self._ask(request, force, local, cloud)
+            locals_ = [self._with_smallest(request, own, side, cloud) for side in locals_]
+            local = local if self._is_stand_in(local) else _first_up(locals_)
+        ask = self._ask(request, own, force, local, cloud, locals_)
+        spares: Sequence[Side] = ()
+        if self._balancer is not None and not self._is_stand_in(local):
+            ask, local, spares = self._placed(self._balancer, own, ask, locals_, cloud)
         if ask.force == "local" and self._is_embedded(ask.force_model):
             local = await self._embedded_side()
         if self._is_stand_in(local):
             ask = replace(ask, force_model="")  # it has only one
-        return decide(ask, local, cloud, self.policy, broke=self._budget_spent())
+        broke = self._budget_spent()
+        return decide(ask, local, cloud, self.policy, broke=broke, spares=spares)
 
     def what_if(self, request: ChatRequest, local_model: str, cloud_model: str) -> Decision:
         """Choose the candidates as if these models were there; no server is asked.
@@ -100,7 +123,8 @@ class Router:
             cloud_model = known.id if known is not None else self.cloud.name
         local = Side("local", self.local.name, _supposed(local_model))
         cloud = Side("cloud", self.cloud.name if self.cloud else "cloud", _supposed(cloud_model))
-        return decide(self._ask(request, None, local, cloud), local, cloud, self.policy)
+        ask = self._ask(request, score(request), None, local, cloud, (local,))
+        return decide(ask, local, cloud, self.policy)
 
     def call(self, request: ChatRequest, decision: Decision) -> "Call":
         """Return the call that carries a decision out; use it with `async with`."""
@@ -114,9 +138,22 @@ class Router:
             on_open=self._remember,
         )
 
+    async def local_sides(self) -> list[Side]:
+        """Return a snapshot of each local server; waits only for the first status ever."""
+        if len(self.locals) == 1:
+            return [await self.local.side()]
+        sides = {seat.name: seat.side_now() for seat in self.locals}
+        if late := [seat for seat in self.locals if sides[seat.name] is None]:
+            fresh = await asyncio.gather(*[seat.side() for seat in late])
+            sides |= zip([seat.name for seat in late], fresh, strict=True)
+        return [side for side in sides.values() if side is not None]
+
     async def sides(self) -> tuple[Side, Side]:
-        """Return a snapshot of both sides; waits only for the first status ever."""
-        local = await self.local.side()
+        """Return a snapshot of both sides: of the local servers the first one that answers."""
+        return await self._sides(await self.local_sides())
+
+    async def _sides(self, locals_: Sequence[Side]) -> tuple[Side, Side]:
+        local = _first_up(locals_)
         if not local.status.up and self.embedded is not None and self.cloud is None:
             embedded = await self.embedded.side()
             if embedded.status.up:
@@ -127,10 +164,25 @@ class Router:
         cloud = await self.cloud.side() if self.cloud is not None else NO_CLOUD
         return local, cloud
 
+    async def server_for(self, model: str) -> LocalServer:
+        """Return the local server for a request that is relayed unread: it may be private.
+
+        The first one that has the model, else the first one that is up. Raises NoBackend.
+        """
+        may_see = self._balancer.private if self._balancer is not None else [True]
+        sides = zip(self.locals, await self.local_sides(), may_see, strict=True)
+        known = [(seat.server, side) for seat, side, private in sides if private and seat.server]
+        if not known:
+            raise NoBackend(NO_PRIVATE_SERVER.status.detail)
+        having = [server for server, side in known if side.usable and side.model(model)]
+        up = [server for server, side in known if side.usable]
+        return (*having, *up, known[0][0])[0]
+
     async def models(self) -> dict[str, Target]:
         """Return every model id that a caller can name, with its side."""
-        local, cloud = await self.sides()
-        named = {model.id: local.target for model in local.status.models}
+        locals_ = await self.local_sides()
+        local, cloud = await self._sides(locals_)
+        named = {model.id: local.target for one in (local, *locals_) for model in one.status.models}
         for side in (local, cloud):
             if side.status.model is not None:
                 named[side.status.model.id] = side.target
@@ -147,8 +199,20 @@ class Router:
     def _is_stand_in(self, side: Side) -> bool:
         return self.embedded is not None and side.backend == self.embedded.name
 
-    def _ask(self, request: ChatRequest, force: str | None, local: Side, cloud: Side) -> Ask:
-        target, model = self._forced(request, force, local, cloud)
+    def _ask(
+        self,
+        request: ChatRequest,
+        own: Score,
+        force: str | None,
+        local: Side,
+        cloud: Side,
+        locals_: Sequence[Side],
+    ) -> Ask:
+        """Return what the decision reads.
+
+        `own`: the score without the models. `local`: the server whose model counts in it.
+        """
+        target, model = self._forced(request, force, locals_, cloud)
         conversation = prefixes_of(request)
         memory = self._conversations.recall(conversation)
         private = memory.private if memory else None
@@ -162,7 +226,7 @@ class Router:
         size = size_tokens(request)
         unread = new_tokens(request) if last_target == "local" else size
         return Ask(
-            self.ability.applied(score(request), *models, has_tools=has_tools),
+            self.ability.applied(own, *models, has_tools=has_tools),
             self.ability.reach(*models),
             size,
             unread,
@@ -179,14 +243,43 @@ class Router:
             escalated=memory is not None and memory.escalated,
             stalled=is_stalled(request.messages),
             conversation=conversation,
+            blocks=blocks_of(request) if self._balancer is not None else (),
         )
 
-    def _with_smallest(self, request: ChatRequest, local: Side, cloud: Side) -> Side:
+    def _placed(
+        self, balancer: Balancer, own: Score, ask: Ask, locals_: Sequence[Side], cloud: Side
+    ) -> tuple[Ask, Side, list[Side]]:
+        """Choose the local server and its spares; the score counts that server's model."""
+
+        def scored(side: Side) -> Score:
+            models = (side.status.model, cloud.status.model)
+            return self.ability.applied(own, *models, has_tools=ask.has_tools)
+
+        models = {side.status.model.id: side for side in locals_ if side.status.model}
+        too_weak: set[str] = set()
+        if len(models) > 1 and ask.force is None and ask.background is None:
+            limit = self.policy.threshold
+            too_weak = {name for name, side in models.items() if scored(side).total >= limit}
+        numbers = balancer.ranked(ask, locals_, too_weak)
+        if not numbers:
+            return ask, NO_PRIVATE_SERVER, []
+        local, *spares = [locals_[number] for number in numbers]
+        unread = balancer.unread_tokens(local.backend, ask)
+        ask = replace(
+            ask,
+            score=scored(local),
+            reach=self.ability.reach(local.status.model, cloud.status.model),
+            new_tokens=unread,
+            first_word_s=self._first_word_s(local, ask.force_model, unread, ask.size_tokens),
+        )
+        return ask, local, spares
+
+    def _with_smallest(self, request: ChatRequest, own: Score, local: Side, cloud: Side) -> Side:
         """Return the local side with the smallest loaded model that suffices for the request."""
         loaded = [model for model in local.status.models if model.loaded]
         if len(loaded) < 2:
             return local
-        own, has_tools = score(request), bool(request.tools)
+        has_tools = bool(request.tools)
         needed = Ask(own, size_tokens=size_tokens(request), max_tokens=request.max_tokens)
         pictures = has_images(request)
         memory = self._conversations.recall(prefixes_of(request))
@@ -223,10 +316,10 @@ class Router:
         return seat.speed.first_word_s(model.id, unread, size, limit)
 
     def _forced(
-        self, request: ChatRequest, force: str | None, local: Side, cloud: Side
+        self, request: ChatRequest, force: str | None, locals_: Sequence[Side], cloud: Side
     ) -> tuple[Target | None, str]:
         """Return the side and model that the caller demands by header, else by the model's name."""
-        by_name = self._named(request.model, local, cloud)
+        by_name = self._named(request.model, locals_, cloud)
         if force is None:
             return by_name
         if force not in ("local", "cloud"):
@@ -234,7 +327,7 @@ class Router:
         target: Target = "local" if force == "local" else "cloud"
         return target, by_name[1] if by_name[0] == target else ""
 
-    def _named(self, name: str, local: Side, cloud: Side) -> tuple[Target | None, str]:
+    def _named(self, name: str, locals_: Sequence[Side], cloud: Side) -> tuple[Target | None, str]:
         match name.strip().lower():
             case "local":
                 return "local", ""
@@ -242,14 +335,16 @@ class Router:
                 return "cloud", ""
         if self._is_embedded(name):
             return "local", name
-        if self.local.server is not None and name == self.local.server.model:
+        servers = [seat.server for seat in self.locals if seat.server is not None]
+        if name and any(name == server.model for server in servers):
             return "local", ""
-        for side in (local, cloud):
-            if side.up and not self._is_stand_in(side):
-                models = (*side.status.models, side.status.model)
-                self._names[side.target] = {model.id for model in models if model is not None}
-            if name in self._names[side.target]:
-                return side.target, name
+        sides: tuple[tuple[Target, Sequence[Side]], ...] = (("local", locals_), ("cloud", (cloud,)))
+        for target, of_target in sides:
+            if up := [side.status for side in of_target if side.up]:
+                models = [model for status in up for model in (*status.models, status.model)]
+                self._names[target] = {model.id for model in models if model is not None}
+            if name in self._names[target]:
+                return target, name
         return None, ""
 
     def _is_embedded(self, name: str) -> bool:
@@ -273,6 +368,14 @@ class Router:
             model=call.candidate.model,
         )
         self._conversations.remember(ask.conversation, memory)
+
+
+def _first_up(locals_: Sequence[Side]) -> Side:
+    """Return the first server that answers now, else the first one that is there at all."""
+    for side in locals_:
+        if side.usable and side.status.state == "ready":
+            return side
+    return next((side for side in locals_ if side.up), locals_[0])
 
 
 def _supposed(model: str) -> Status:

@@ -5,6 +5,8 @@ from typing import Any
 
 import pytest
 
+from router.answers.calibration import Calibrations
+from router.answers.trust import Truster
 from router.backend import Model, Reply, Status, Target, Translated
 from router.call import Call
 from router.classifier import Score
@@ -89,7 +91,13 @@ def call(seats: dict[str, Seat], decided: Decision, opened: list[str] | None = N
     request = ChatRequest({"messages": [{"role": "user", "content": "hi"}], "stream": True})
     note = opened if opened is not None else []
     return Call(
-        request, decided, seats, hold_s=0, first_byte_s=300, on_open=lambda c: note.append(c.reason)
+        request,
+        decided,
+        seats,
+        hold_s=0,
+        first_byte_s=300,
+        truster=Truster("off", Calibrations(), 50),
+        on_open=lambda c: note.append(c.reason),
     )
 
 

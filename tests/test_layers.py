@@ -20,7 +20,7 @@ LAYERS = (
     ("router.answers", "router.local", "router.clouds", "router.classifier", "router.state"),
     ("router.wire", "router.scoring", "router.backend", "router.http"),
     ("router.request", "router.events", "router.errors", "router.deadlines", "router.privacy",
-     "config", "env_file", "launch"),
+     "config", "env_file", "local_servers", "launch"),
 )  # fmt: skip
 """From the top. A package may import what stands below it."""
 
@@ -32,6 +32,7 @@ WITHIN_A_LAYER = {
     ("router.sides", "router.decision"),
     ("router.request", "router.errors"),
     ("config", "env_file"),
+    ("config", "local_servers"),
 }
 """Imports between neighbours, one way only."""
 

@@ -68,6 +68,10 @@ OWN_GROUPS: Final = frozenset({"What there is", "Decisions", "State and figures"
 """Groups whose answers the router writes itself: every field is always there."""
 DECISION_HEADERS: Final[Json] = {
     "X-Router-Target": {"schema": {"type": "string", "enum": ["local", "cloud"]}},
+    "X-Router-Backend": {
+        "description": "The local server's name, `claude`, `gemini` or `embedded`.",
+        "schema": {"type": "string"},
+    },
     "X-Router-Model": {"schema": {"type": "string"}},
     "X-Router-Score": {"schema": {"type": "number", "minimum": 0, "maximum": 100}},
     "X-Router-Reason": {"schema": {"type": "string"}},

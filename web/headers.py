@@ -16,6 +16,7 @@ def decision_headers(flow: AnswerFlow, reply: Reply | None = None) -> Headers:
     model = reply.model if reply is not None else ""
     headers += [
         (b"x-router-target", candidate.target.encode()),
+        (b"x-router-backend", candidate.backend.encode()),
         (b"x-router-model", _latin_1(model or candidate.model)),
         (b"x-router-score", f"{call.decision.score.total:.0f}".encode()),
         (b"x-router-reason", call.reason.encode()),

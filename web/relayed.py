@@ -32,22 +32,25 @@ async def relayed(
     path: str,
     request: Request,
     read_json: Callable[[Request], Awaitable[dict[str, Any]]],
-    server: LocalServer,
+    choose: Callable[[str], Awaitable[LocalServer]],
     ledger: Ledger,
 ) -> ClosingStream:
-    """Send the body to a path of the local server; return its answer, and record the request.
+    """Send the body to a path of a local server; return its answer, and record the request.
 
+    `choose` returns the server for a model.
     Raises RouterError and CallerLeft, after recording them.
     """
     entry = Entry(
         f"req_{os.urandom(ID_BYTES).hex()}", user_agent=header(request.scope, b"user-agent")
     )
     record = entry.record
-    record.target, record.backend = "local", server.name
+    record.target = "local"
     try:
         body = await read_json(request)
         record.stream = body.get("stream") is True
         record.asked_model = str(body.get("model") or "")[:200]
+        server = await choose(record.asked_model)
+        record.backend = server.name
         record.model = record.asked_model or server.model
         content_type, chunks = await unless_left(request.receive, server.relay(path, body))
     except RouterError as error:

@@ -135,9 +135,7 @@ class Routes:
         )
 
     async def _relayed(self, path: str, request: Request) -> Response:
-        server = self._router.local.server
-        assert server is not None
-        return await relayed(path, request, self._json_body, server, self._ledger)
+        return await relayed(path, request, self._json_body, self._router.server_for, self._ledger)
 
 
 def _html(page: tuple[bytes, Mapping[str, str]]) -> Response:

@@ -73,10 +73,12 @@ def url_of(settings: Settings) -> str:
 
 
 def check_local_url(settings: Settings) -> None:
-    """Raise SettingsError if the local server is this one: it would ask itself without end."""
-    url = settings.local_base_url
-    if settings.is_own(url):
+    """Raise SettingsError if a local server is this one: it would ask itself without end."""
+    for server in settings.servers:
+        if not settings.is_own(server.url):
+            continue
+        setting = "LOCAL_BASE_URL" if server.name == "local" else server.name
         raise SettingsError(
-            f"LOCAL_BASE_URL={url} is this server's own address: set SERVER_PORT to another port"
-            " (for example SERVER_PORT=8090)."
+            f"{setting}={server.url} is this server's own address: set SERVER_PORT to another"
+            " port (for example SERVER_PORT=8090)."
         )

@@ -23,8 +23,14 @@ async def health(router: Router) -> Json:
         "headline": headline(local, cloud, router.policy)._asdict(),
         "local": side(local, router),
         "cloud": side(cloud, router),
+        "servers": await servers(router),
         "notice": notice(local),
     }
+
+
+async def servers(router: Router) -> dict[str, Json]:
+    """Return each local server by its name, as `side` describes it."""
+    return {one.backend: side(one, router) for one in await router.local_sides()}
 
 
 async def info(router: Router, settings: Json) -> Json:
@@ -37,6 +43,7 @@ async def info(router: Router, settings: Json) -> Json:
         "notice": notice(local),
         "local": side(local, router),
         "cloud": side(cloud, router),
+        "servers": await servers(router),
     }
 
 

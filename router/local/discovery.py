@@ -17,11 +17,13 @@ import orjson
 
 from router.backend import Model, Status
 from router.local.servers import (
+    ALONE,
     ListedModel,
     lmstudio,
     lmstudio_v0,
     ollama,
     openai,
+    setting_of,
     with_llamacpp_props,
     with_ollama_show,
 )
@@ -35,6 +37,8 @@ Found = tuple[str, list[ListedModel]]
 
 SHOW_TIMEOUT_S: Final = 3.0
 MOST_NAMES: Final = 6
+UNKNOWN_MODEL: Final = "default"
+"""Stands for the model that a llama.cpp server is still loading; it ignores the name."""
 LOADING: Final = "It is loading its model."
 LOADING_LOOK_S: Final = 1.0
 MOST_LOADING_LOOKS: Final = 300
@@ -57,9 +61,21 @@ class _Loading(Exception):
 
 
 class Discovery:
-    """Looks at one server. `base_url` includes /v1; `wanted` is LOCAL_MODEL."""
+    """Looks at one server. `base_url` includes /v1.
 
-    def __init__(self, base_url: str, wanted: str, get: Get, post: Post | None = None) -> None:
+    `wanted`: the model that is set for it, or "" for the one that is loaded.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        wanted: str,
+        get: Get,
+        post: Post | None = None,
+        *,
+        name: str = ALONE,
+    ) -> None:
+        self._name = name
         self._base = base_url.rstrip("/")
         self._root = self._base.removesuffix("/v1")
         self._wanted = wanted
@@ -82,15 +98,16 @@ class Discovery:
             return Status(
                 "down",
                 detail=f"Nothing answers at {self._base}: start the server there "
-                "(LM Studio: lms server start), or set LOCAL_BASE_URL.",
+                f"(LM Studio: lms server start), or set {setting_of(self._name, 'URL')}.",
             )
         except _Locked:
             return Status(
                 "locked",
-                detail=f"{self._base} needs a key: set LOCAL_API_KEY to a token that it accepts.",
+                detail=f"{self._base} needs a key: set {setting_of(self._name, 'key')} to a token"
+                " that it accepts.",
             )
         except _Loading:
-            model = Model(self._wanted, loaded=False)
+            model = Model(self._wanted or UNKNOWN_MODEL, loaded=False)
             return Status("cold", model, (model,), "llama.cpp", detail=LOADING)
         if found is None and self._last_status >= 500:
             return Status("down", detail=f"{self._base} fails with HTTP {self._last_status}.")
@@ -98,10 +115,11 @@ class Discovery:
             return Status(
                 "down",
                 detail=f"What answers at {self._base} (HTTP {self._last_status}) is no "
-                "OpenAI-compatible server: check LOCAL_BASE_URL, which ends in /v1.",
+                f"OpenAI-compatible server: check {setting_of(self._name, 'URL')}, which ends in"
+                " /v1.",
             )
         latency_ms = (time.perf_counter() - began) * 1000
-        return replace(_status(*found, self._wanted), latency_ms=latency_ms)
+        return replace(_status(*found, self._wanted, self._name), latency_ms=latency_ms)
 
     async def warm_up(self, post: Post, model: str) -> bool:
         """Make the server load this model; return whether it has done so now.
@@ -219,7 +237,7 @@ def _parsed(status: int, raw: bytes) -> object:
         return None
 
 
-def _status(kind: str, entries: list[ListedModel], wanted: str) -> Status:
+def _status(kind: str, entries: list[ListedModel], wanted: str, server: str) -> Status:
     """Return the status: the model that would answer, and advice for the user."""
     chat = [entry for entry in entries if entry.chat]
     models = tuple(entry.model for entry in chat)
@@ -229,21 +247,31 @@ def _status(kind: str, entries: list[ListedModel], wanted: str) -> Status:
         present = [m for m in models if m.loaded is not False] or models
         if len(present) == 1:
             model = present[0]
-            detail = f"LOCAL_MODEL={wanted} is not on the server; its {model.id} answers instead."
+            if wanted:
+                missing = _missing(wanted, server)
+                detail = f"{missing} is not on the server; its {model.id} answers instead."
         else:
-            detail = _which(present, wanted)
+            detail = _which(present, wanted, server)
     elif model.loaded is False:
         detail = f"{model.id} is not loaded; the first answer takes as long as loading it."
     ready = model is not None and model.loaded is not False
     return Status("ready" if ready else "cold", model, models, kind, detail=detail)
 
 
-def _which(models: tuple[Model, ...] | list[Model], wanted: str) -> str:
+def _missing(wanted: str, server: str) -> str:
+    return f"LOCAL_MODEL={wanted}" if server == ALONE else wanted
+
+
+def _which(models: tuple[Model, ...] | list[Model], wanted: str, server: str) -> str:
+    setting = setting_of(server, "model")
     if not models:
-        return "The server has no chat model: download one there, and set LOCAL_MODEL to its name."
+        return f"The server has no chat model: download one there, and set {setting} to its name."
     names = ", ".join(model.id for model in models[:MOST_NAMES])
     more = " and others" if len(models) > MOST_NAMES else ""
-    return f"LOCAL_MODEL={wanted} is not on the server; set it to one of: {names}{more}."
+    if server == ALONE:
+        return f"LOCAL_MODEL={wanted} is not on the server; set it to one of: {names}{more}."
+    problem = f"{wanted} is not on the server" if wanted else "The server has several models"
+    return f"{problem}; set {setting} to one of: {names}{more}."
 
 
 def _wanted(entries: list[ListedModel], wanted: str) -> Model | None:

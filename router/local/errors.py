@@ -17,6 +17,7 @@ from router.errors import (
     BackendUnreachable,
 )
 from router.http.answer import Answer, CutOff, HttpError, Unreadable
+from router.local.servers import setting_of
 from router.privacy.redact import redact
 from router.wire.chat.relay import ReportedError, in_band_error
 from router.wire.failures import CONTEXT_LENGTH, TOO_LONG_KINDS, retry_after_s, status_of
@@ -116,11 +117,6 @@ class LocalErrors:
         return BackendUnreachable(message, backend=self._backend)
 
 
-def _prefix(backend: str) -> str:
-    """Return how the settings of a backend begin."""
-    return "OPENAI" if backend == "openai" else "LOCAL"
-
-
 def failure(
     status: int,
     said: str,
@@ -145,11 +141,11 @@ def failure(
     if kinds & TOO_LONG_KINDS or _TOO_LONG.search(said):
         return BackendUnfit(said, backend=backend, code=CONTEXT_LENGTH)
     if status in (401, 403):
-        fix = f"Set {_prefix(backend)}_API_KEY to a token that it accepts."
+        fix = f"Set {setting_of(backend, 'key')} to a token that it accepts."
         return BackendMisconfigured(f"{_sentence(said)} {fix}", backend=backend)
     if status == 404:
-        setting = f"{_prefix(backend)}_MODEL"
-        fix = f"Is {model} the name of one of its models? {setting} sets the model to ask for."
+        setting = setting_of(backend, "model")
+        fix = f"Is {model} the name of one of its models? Set {setting} to the model to ask for."
         return BackendMisconfigured(f"{_sentence(said)} {fix}", backend=backend)
     if status in (408, 504):
         return BackendTimeout(said, backend=backend)

@@ -11,10 +11,12 @@ import re
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from router.backend import Model
 
+ALONE: Final = "local"
+"""Name of the server at LOCAL_BASE_URL."""
 _EMBEDDING_NAME: Final = re.compile(r"embed|rerank|(?:^|[-/_])(?:bge|gte|e5)[-_]", re.IGNORECASE)
 _STEP_TOKENS: Final = 4096
 _SIZE: Final = re.compile(r"(?:(\d+)x)?(\d+(?:\.\d+)?)\s?([BMbm])\b")
@@ -202,6 +204,14 @@ def with_ollama_show(model: Model, body: object) -> tuple[Model, bool]:
     if not isinstance(can, list):
         return known, True
     return replace(known, vision="vision" in can, tools="tools" in can), "completion" in can
+
+
+def setting_of(server: str, option: Literal["URL", "key", "model"]) -> str:
+    """Return the setting, in words, that an option of a server comes from."""
+    if server in (ALONE, "openai"):
+        names = {"URL": "BASE_URL", "key": "API_KEY", "model": "MODEL"}
+        return f"{server.upper()}_{names[option]}"
+    return f"the {option} of {server} in LOCAL_SERVERS"
 
 
 def fix_command(server: str, model: Model, need_tokens: int) -> str:

@@ -5,11 +5,12 @@ from collections.abc import Callable
 from typing import Final, Self
 
 from router.backend import Backend, LocalServer, Status, Target
-from router.decision import Side
+from router.decision import Ask, Side
 from router.sides.availability import Watch
 from router.sides.loading import Loader
+from router.sides.pool import Balancer
 from router.sides.slots import Slots
-from router.sides.speed import Speed
+from router.sides.speed import Speed, Turn
 
 PATIENCE_S: Final = 0.25
 """How long a request waits for a fresh status of a local server after a silence."""
@@ -33,8 +34,10 @@ class Seat:
         speed: Speed | None = None,
         server: LocalServer | None = None,
         follows_server: bool = False,
+        balancer: Balancer | None = None,
     ) -> None:
-        """`follows_server`: the limit of `slots` is what the server reports."""
+        """`follows_server`: the limit of `slots` is what the server reports. `balancer`: knows the
+        server, where there are several."""
         self.backend = backend
         self.target = target
         self.watch = watch
@@ -43,6 +46,7 @@ class Seat:
         self.speed = speed
         self.server = server
         self._follows_server = follows_server
+        self._balancer = balancer
         self._side: Side | None = None
 
     @classmethod
@@ -53,6 +57,7 @@ class Seat:
         ttl_s: float,
         concurrency: int | None,
         queue: int,
+        balancer: Balancer | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> Self:
         """Return the seat of a local server that loads models when asked to."""
@@ -66,6 +71,7 @@ class Seat:
             speed=Speed(clock),
             server=server,
             follows_server=concurrency is None,
+            balancer=balancer,
         )
 
     @classmethod
@@ -108,6 +114,21 @@ class Seat:
         if status is None:
             status = await self.watch.status()
         return self._snapshot(status)
+
+    def side_now(self) -> Side | None:
+        """Return a snapshot, if the last look at the backend is not old."""
+        status = self.watch.fresh
+        return None if status is None else self._snapshot(status)
+
+    def turn(self, model: str, ask: Ask) -> Turn | None:
+        """Begin a request for this model; None for a cloud, whose turns are not followed."""
+        if self.speed is None:
+            return None
+        if self._balancer is None:
+            return self.speed.turn(model, ask.new_tokens, ask.size_tokens)
+        unread = self._balancer.unread_tokens(self.name, ask)
+        visit = self._balancer.begin(self.name, ask)
+        return self.speed.turn(model, unread, ask.size_tokens, visit)
 
     def must_load(self, model: str) -> bool:
         """True if a request for this model has to load it first."""

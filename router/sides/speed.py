@@ -15,6 +15,7 @@ from statistics import median
 from typing import Final
 
 from router.request import ChatRequest, message_tokens
+from router.sides.pool import NO_VISIT, Visit
 
 USUAL_OVERHEAD_S: Final = 0.2
 USUAL_S_PER_TOKEN: Final = 0.001
@@ -71,11 +72,14 @@ class Speed:
             return None
         return self._wait_s(limit) + rates.reading_s(new_tokens, all_tokens)
 
-    def turn(self, model: str, new_tokens: int, all_tokens: int) -> "Turn":
-        """Begin a request; it waits until `Turn.started`, and must be ended."""
+    def turn(self, model: str, new_tokens: int, all_tokens: int, visit: Visit = NO_VISIT) -> "Turn":
+        """Begin a request; it waits until `Turn.started`, and must be ended.
+
+        `visit` hears the same for the balancer, where there are several servers.
+        """
         rates = self._rates.get(model)
         expected = rates.whole_s(new_tokens, all_tokens) if rates is not None else None
-        turn = Turn(self, model, new_tokens, all_tokens, expected)
+        turn = Turn(self, model, new_tokens, all_tokens, expected, visit)
         self._turns[turn] = None
         return turn
 
@@ -127,6 +131,7 @@ class Turn:
         new_tokens: int,
         all_tokens: int,
         expected_s: float | None,
+        visit: Visit,
     ) -> None:
         self.started_at: float | None = None
         """When it got its slot."""
@@ -137,20 +142,28 @@ class Turn:
         self._new_tokens = new_tokens
         self._all_tokens = all_tokens
         self._first_at: float | None = None
+        self._visit = visit
 
     def started(self) -> None:
         """Note that it has its slot now."""
         self.started_at = self._speed.now()
+        self._visit.started()
 
     def first_word(self) -> None:
         """Note that a streamed answer has begun; what that took is learned."""
         assert self.started_at is not None
         self._first_at = self._speed.now()
+        self._visit.opened()
         rates = self._speed.rates(self._model)
         rates.read(self._new_tokens, self._all_tokens, self._first_at - self.started_at)
 
+    def whole(self, written_tokens: int) -> None:
+        """Note that an answer came as a whole."""
+        self._visit.opened(written_tokens)
+
     def ended(self) -> None:
         """Note that it is over, in whatever way."""
+        self._visit.ended()
         self._speed.forget(self)
         if self._first_at is not None:
             self._speed.rates(self._model).wrote(self._speed.now() - self._first_at)

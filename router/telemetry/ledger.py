@@ -185,7 +185,7 @@ class Ledger:
             record.answer = dict(call.trust)
             if call.usage is not None:
                 record.usage = call.usage
-        record.fallback = decision.would_fall_back or candidate != decision.first
+        record.fallback = decision.would_fall_back or candidate.target != decision.first.target
         record.prompt = _said(request) if self._journal.prompts else None
         record.target = candidate.target
         record.backend = candidate.backend

@@ -13,6 +13,8 @@ MOST_COLUMNS: Final = 92
 """Of a line; the time and the level before it take the rest of 120."""
 DETAIL_COLUMNS: Final = 38
 CLIENT_COLUMNS: Final = 12
+UNNAMED: Final = ("", "local", "embedded")
+"""Backends of a router with a single local server, which a line does not name."""
 
 
 def plain(text: str, _: Colour) -> str:
@@ -27,7 +29,12 @@ def request_line(record: Record, paint: Paint = plain) -> str:
     """
     side = record.target or "-"
     failed = record.outcome == "failed"
-    detail = (record.message or record.error) if failed else record.model
+    if failed:
+        detail = record.message or record.error
+    else:
+        detail = record.model
+        if record.target == "local" and record.backend not in UNNAMED:
+            detail = f"{record.backend}: {detail}"
     if record.outcome == "left":
         detail = "the caller hung up"
     elif record.reason == "slow" and record.expected_ms is not None:

@@ -29,7 +29,7 @@ Points = Sequence[tuple[float, float]]
 
 @dataclass(frozen=True, slots=True)
 class Ranking:
-    """How often a good answer stands above a bad one (AUROC, CHANCE for a coin), and its interval."""
+    """How often a good answer stands above a bad one (AUROC; CHANCE: a coin), with interval."""
 
     value: float
     low: float

@@ -26,7 +26,7 @@ def labelled(count: int, *, telling: bool = True) -> list[Compared]:
         words = dice.gauss(3 if good and telling else 0, 2)
         verdict = ("tie", "tie") if good else ("cloud", "cloud")
         score = dice.uniform(0, 50)
-        found.append(Compared(str(number), score, verdict, words=words))  # type: ignore[arg-type]
+        found.append(Compared(str(number), score, verdict, words=words))
     return found
 
 
@@ -109,7 +109,7 @@ async def test_a_comparison_calibrates_both_signals(tmp_path: Path) -> None:
     assert f"shows from about {SURE_LABELS} answers" in text
     kept = Calibrations.load(tmp_path / "calibrations.json")
     for signal in ("words", "check"):
-        curve = kept.curve("qwen", signal)  # type: ignore[arg-type]
+        curve = kept.curve("qwen", signal)
         assert curve is not None
         assert curve.labels == 60
 

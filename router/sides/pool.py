@@ -1,0 +1,387 @@
+"""Several local servers: which of them should answer a request.
+
+A server must be able to answer: it is up, the request fits its model, and a private request goes
+only to servers that are marked private. Among those, a server whose prompt cache holds the
+beginning of the request is preferred while its queue is not much longer than the shortest one.
+Otherwise the server with the shortest expected wait until its first word is taken.
+
+Prompt caches cannot be asked for their content. Each prompt is cut into blocks; the digest of a
+block covers all that comes before it, so equal digests mean equal beginnings. The balancer
+remembers which blocks it sent to which server, and forgets those that were not used for longest.
+"""
+
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Collection, Sequence
+from hashlib import blake2b
+from math import inf
+from typing import Final
+
+import orjson
+
+from router.decision import Ask, Side
+from router.request import CHARS_PER_TOKEN, ChatRequest
+
+BLOCK_BYTES: Final = 1024
+BLOCK_TOKENS: Final = int(BLOCK_BYTES / CHARS_PER_TOKEN)
+MOST_BLOCKS: Final = 128
+"""Blocks of a prompt that are looked at. Longer prompts are told apart by their beginning."""
+UNKNOWN_CACHE_TOKENS: Final = 65_536
+"""Size of the prompt cache of a server that does not say with which context it runs."""
+MOST_CACHE_BLOCKS: Final = 4096
+
+LONGER_QUEUE: Final = 2
+"""Requests by which the queue of a server with a warm cache may be longer than the shortest."""
+WARM_PATIENCE: Final = 2.0
+"""How many times as long as elsewhere the first word may take at a server with a warm cache."""
+SPARES: Final = 2
+"""Further servers that are asked when the first one fails."""
+
+FIRST_GUESS_S: Final = 0.001
+"""Seconds to read a token of a prompt, until a server was measured."""
+FIRST_GUESS_TOKENS: Final = 500
+"""How many measured tokens that guess weighs as much as."""
+FORGETTING: Final = 0.9
+"""What an older measurement weighs, compared with the one after it."""
+WRITING: Final = 30
+"""How many times as long writing a token takes as reading one, where both were measured as one."""
+FIRST_HOLD_S: Final = 5.0
+"""Seconds from the first word to the end of an answer, until a server was measured."""
+
+# Added to the expected wait in seconds, so that a server of a better kind always comes first.
+COLD_S: Final = 1e4
+FULL_S: Final = 2e4
+WEAK_S: Final = 5e4
+NO_TOOLS_S: Final = 1e5
+BLOCKED_S: Final = 1e6
+UNFIT_S: Final = 1e7
+DOWN_S: Final = 1e8
+
+
+def blocks_of(request: ChatRequest) -> tuple[bytes, ...]:
+    """Return a digest for each whole block of the prompt, the first one first.
+
+    Tools come first, as in the prompts that servers make. The last part of a block is left out.
+    """
+    most = MOST_BLOCKS * BLOCK_BYTES
+    pieces = [orjson.dumps(request.tools)] if request.tools else []
+    size = len(pieces[0]) if pieces else 0
+    for message in request.messages:
+        if size >= most:
+            break
+        piece = orjson.dumps(message)
+        pieces.append(piece)
+        size += len(piece)
+    text = memoryview(b"".join(pieces))
+    running = blake2b(digest_size=8)
+    blocks = []
+    for end in range(BLOCK_BYTES, min(size, most) + 1, BLOCK_BYTES):
+        running.update(text[end - BLOCK_BYTES : end])
+        blocks.append(running.digest())
+    return tuple(blocks)
+
+
+class Server:
+    """What the balancer knows of one server: its queue, its speed and its prompt cache."""
+
+    def __init__(self, name: str, number: int, *, private: bool, limit: int | None) -> None:
+        """`number`: its place in the balancer. `limit`: requests it gets at a time, None for what
+        the server reports."""
+        self.name = name
+        self.private = private
+        self.running = 0
+        self.waiting = 0
+        self.wait_s = 0.0
+        """Expected seconds until it could begin to read another prompt."""
+        self.read_s = FIRST_GUESS_S
+        """Seconds to read a token of a prompt."""
+        self.bit = 1 << number
+        self.blocks: OrderedDict[bytes, None] = OrderedDict()
+        self.most_blocks = UNKNOWN_CACHE_TOKENS // BLOCK_TOKENS
+        self.side: Side | None = None
+        self.grade_s = DOWN_S
+        self.room_tokens = inf
+        self.sees = True
+        self.has_tools = True
+        self.limit = limit
+        self._own_limit = limit
+        self.model = ""
+        self._unread_tokens = 0
+        self._last_opened_at = -inf
+        self._measured_s = FIRST_GUESS_S * FIRST_GUESS_TOKENS
+        self._measured_tokens = float(FIRST_GUESS_TOKENS)
+        self._hold_s = FIRST_HOLD_S
+
+    @property
+    def queue(self) -> int:
+        """Requests that run or wait there."""
+        return self.running + self.waiting
+
+    def see(self, side: Side) -> bool:
+        """Take over a new snapshot. Returns whether the prompt cache is gone."""
+        self.side = side
+        model = side.status.model
+        if not side.up or model is None:
+            self.grade_s = DOWN_S
+        elif side.blocked:
+            self.grade_s = BLOCKED_S
+        elif side.full:
+            self.grade_s = FULL_S
+        else:
+            self.grade_s = COLD_S if side.status.state == "cold" else 0.0
+        if model is None:
+            return not side.up
+        self.room_tokens = inf if model.room_tokens is None else model.room_tokens
+        self.sees, self.has_tools = model.vision is not False, model.tools is not False
+        self.limit = self._own_limit or model.parallel
+        context = model.context_tokens or UNKNOWN_CACHE_TOKENS
+        cached = context * (model.parallel or 1) // BLOCK_TOKENS
+        self.most_blocks = max(1, min(cached, MOST_CACHE_BLOCKS))
+        known, self.model = side.model(self.model), model.id
+        self._expect()
+        return not side.up or known is None or known.loaded is False
+
+    def arrived(self, tokens: int) -> None:
+        """Count a request that waits for a slot; `tokens` are not in the cache."""
+        self.waiting += 1
+        self._unread_tokens += tokens
+        self._expect()
+
+    def started(self) -> None:
+        """Count a request that was sent to the server."""
+        self.waiting -= 1
+        self.running += 1
+        self._expect()
+
+    def opened(self, tokens: int, done: int, started_at: float, now: float) -> None:
+        """Learn from a first word how long reading takes.
+
+        XX
+        """
+        took_s = now - max(started_at, self._last_opened_at)
+        self._last_opened_at = now
+        self._measured_s = FORGETTING * self._measured_s + took_s
+        self._measured_tokens = FORGETTING * self._measured_tokens + done
+        self.read_s = self._measured_s / self._measured_tokens
+        self._unread_tokens -= tokens
+        self._expect()
+
+    def ended(self, held_s: float) -> None:
+        """Count an answer that has ended, so many seconds after its first word."""
+        self.running -= 1
+        self._hold_s = FORGETTING * self._hold_s + (1 - FORGETTING) * held_s
+        self._expect()
+
+    def gave_up(self, tokens: int, *, is_running: bool) -> None:
+        """Uncount a request that ended before its first word."""
+        if is_running:
+            self.running -= 1
+        else:
+            self.waiting -= 1
+        self._unread_tokens -= tokens
+        self._expect()
+
+    def _expect(self) -> None:
+        self.wait_s = self._unread_tokens * self.read_s
+        if self.limit is not None:
+            ahead = self.running + self.waiting - self.limit + 1
+            if ahead > 0:
+                self.wait_s += ahead * self._hold_s / self.limit
+
+
+class Visit:
+    """Follows one request at one backend, from its choice to its end; this one does nothing."""
+
+    __slots__ = ()
+
+    def started(self) -> None:
+        """Note that the request was sent to the server."""
+
+    def opened(self, written_tokens: int = 0) -> None:
+        """Note that the answer has begun; `written_tokens` of one that came as a whole."""
+
+    def ended(self) -> None:
+        """Note that the request is over, in whatever way; doing so again does nothing."""
+
+
+NO_VISIT: Final = Visit()
+
+
+class _ServerVisit(Visit):
+    """Follows a request at a server that the balancer knows."""
+
+    __slots__ = ("_balancer", "_opened_at", "_server", "_started_at", "_state", "_tokens")
+
+    def __init__(self, balancer: "Balancer", server: Server, tokens: int) -> None:
+        self._balancer = balancer
+        self._server = server
+        self._tokens = tokens
+        self._state = "waiting"
+        self._started_at = self._opened_at = 0.0
+        server.arrived(tokens)
+
+    def started(self) -> None:
+        self._state = "reading"
+        self._started_at = self._balancer.clock()
+        self._server.started()
+
+    def opened(self, written_tokens: int = 0) -> None:
+        self._state = "answering"
+        now = self._balancer.clock()
+        self._opened_at = self._started_at if written_tokens else now
+        done = self._tokens + written_tokens * WRITING
+        self._server.opened(self._tokens, done, self._started_at, now)
+
+    def ended(self) -> None:
+        state, self._state = self._state, "over"
+        if state == "answering":
+            self._server.ended(self._balancer.clock() - self._opened_at)
+        elif state != "over":
+            self._server.gave_up(self._tokens, is_running=state == "reading")
+
+
+class Balancer:
+    """Ranks the local servers for a request, and remembers what each was sent."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self.clock = clock
+        self.servers: list[Server] = []
+        self._by_name: dict[str, Server] = {}
+        self._holders: dict[bytes, int] = {}
+        """The servers that hold a block, as bits."""
+
+    @property
+    def private(self) -> list[bool]:
+        """Return for each server whether it may get private requests."""
+        return [server.private for server in self.servers]
+
+    def add(self, name: str, *, private: bool = True, limit: int | None = None) -> None:
+        """Add a server; `ranked` takes their snapshots in the order of these calls."""
+        server = Server(name, len(self.servers), private=private, limit=limit)
+        self.servers.append(server)
+        self._by_name[name] = server
+
+    def ranked(self, ask: Ask, sides: Sequence[Side], too_weak: Collection[str] = ()) -> list[int]:
+        """Return the numbers of the best server and of its spares.
+
+        Servers with one of the models that are `too_weak` come after the others.
+
+        The first one is the best there is, able or not; a spare can take the request. Empty where
+        no server may see a private request.
+        """
+        costs = self._costs(ask, sides, too_weak)
+        depth, holders = self._credit(ask, costs)
+        best_s = min(costs)
+        if best_s == inf:
+            return []
+        first = costs.index(best_s)
+        if depth and not holders & self.servers[first].bit:
+            first = self._warm(first, holders, costs)
+        ranked = [first]
+        costs[first] = inf
+        for _ in range(min(SPARES, len(costs) - 1)):
+            cost_s = min(costs)
+            if cost_s >= BLOCKED_S:
+                break
+            ranked.append(costs.index(cost_s))
+            costs[ranked[-1]] = inf
+        return ranked
+
+    def unread_tokens(self, name: str, ask: Ask) -> int:
+        """Return the tokens of the prompt that are not in the cache of a server."""
+        held, known = self._by_name[name].blocks, 0
+        for block in ask.blocks:
+            if block not in held:
+                break
+            known += 1
+        return max(1, ask.size_tokens - known * BLOCK_TOKENS)
+
+    def begin(self, name: str, ask: Ask) -> Visit:
+        """Note that a request goes to this server; its prompt is in the cache from now on."""
+        server, unread = self._by_name[name], self.unread_tokens(name, ask)
+        held, holders, bit = server.blocks, self._holders, server.bit
+        for block in ask.blocks:
+            if block in held:
+                held.move_to_end(block)
+            else:
+                held[block] = None
+                holders[block] = holders.get(block, 0) | bit
+        while len(held) > server.most_blocks:
+            block, _ = held.popitem(last=False)
+            self._drop(block, bit)
+        return _ServerVisit(self, server, unread)
+
+    def forget(self, server: Server) -> None:
+        """Take its prompt cache as empty: it was restarted, or has another model."""
+        for block in server.blocks:
+            self._drop(block, server.bit)
+        server.blocks.clear()
+
+    def _drop(self, block: bytes, bit: int) -> None:
+        left = self._holders[block] & ~bit
+        if left:
+            self._holders[block] = left
+        else:
+            del self._holders[block]
+
+    def _costs(self, ask: Ask, sides: Sequence[Side], too_weak: Collection[str]) -> list[float]:
+        """Return what each server would cost: the expected wait in seconds, plus its grade."""
+        needed, tokens = ask.needed_tokens, ask.size_tokens
+        special = ask.private or ask.has_images or ask.has_tools or ask.force_model
+        costs = []
+        for server, side in zip(self.servers, sides, strict=True):
+            if side is not server.side and server.see(side):
+                self.forget(server)
+            cost = server.grade_s + server.wait_s + tokens * server.read_s
+            if needed > server.room_tokens:
+                cost += UNFIT_S
+            if special:
+                cost += _misfit_s(ask, server, side)
+            if too_weak and server.model in too_weak:
+                cost += WEAK_S
+            costs.append(cost)
+        return costs
+
+    def _credit(self, ask: Ask, costs: list[float]) -> tuple[int, int]:
+        """Take what a cache spares off the costs; return the longest match and who has it."""
+        holders, depth, deepest = -1, 0, 0
+        for block in ask.blocks:
+            having = holders & self._holders.get(block, 0)
+            if not having:
+                break
+            if depth and having != holders:
+                self._spare(holders & ~having, depth, costs)
+            holders = deepest = having
+            depth += 1
+        if deepest:
+            self._spare(deepest, depth, costs)
+        return depth, deepest
+
+    def _spare(self, bits: int, depth: int, costs: list[float]) -> None:
+        saved = depth * BLOCK_TOKENS
+        while bits:
+            number = bits.bit_length() - 1
+            costs[number] -= saved * self.servers[number].read_s
+            bits ^= 1 << number
+
+    def _warm(self, best: int, holders: int, costs: list[float]) -> int:
+        """Return a server with a warm cache, if waiting for it pays."""
+        warm = -1
+        while holders:
+            number = holders.bit_length() - 1
+            if warm < 0 or costs[number] < costs[warm]:
+                warm = number
+            holders ^= 1 << number
+        queue = self.servers[warm].queue - self.servers[best].queue
+        pays = costs[warm] <= max(WARM_PATIENCE * costs[best], 0.0)
+        return warm if queue <= LONGER_QUEUE and pays else best
+
+
+def _misfit_s(ask: Ask, server: Server, side: Side) -> float:
+    if ask.private and not server.private:
+        return inf
+    if (ask.has_images and not server.sees) or (
+        ask.force_model and side.model(ask.force_model) is None
+    ):
+        return UNFIT_S
+    return NO_TOOLS_S if ask.has_tools and not server.has_tools else 0.0
