@@ -13,7 +13,7 @@ from router.answers.calibration import Calibrations
 from router.tuning import main
 from router.tuning.calibration import SURE_LABELS, findings, ranking
 from router.tuning.compare import Prompt
-from router.tuning.judge import Compared
+from router.tuning.judge import Compared, Verdict
 from tests.support.comparing import Sides
 
 
@@ -24,7 +24,7 @@ def labelled(count: int, *, telling: bool = True) -> list[Compared]:
     for number in range(count):
         good = dice.random() < 0.7
         words = dice.gauss(3 if good and telling else 0, 2)
-        verdict = ("tie", "tie") if good else ("cloud", "cloud")
+        verdict: tuple[Verdict, Verdict] = ("tie", "tie") if good else ("cloud", "cloud")
         score = dice.uniform(0, 50)
         found.append(Compared(str(number), score, verdict, words=words))
     return found
