@@ -23,9 +23,10 @@ import argparse
 import gzip
 import json
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
+from math import nan
 from pathlib import Path
 from statistics import fmean
 from typing import Any, Final
@@ -134,20 +135,17 @@ def measured(name: tuple[str, str, Signal], rows: Sequence[Row]) -> Cell:
     hard = np.array([prompt_score(row.prompt) for row in rows])
     short = weak < weak.mean() - 1e-12
     has_gap = bool(np.quantile(highest - lowest, 0.025) > 0)
-    curves = [curve(order, strong - weak, drawn) for order in (unsure, hard)]
-    with np.errstate(all="ignore"):
-        local = {
-            kept: tuple(stays_local(*one, _needed(kept, lowest, highest)) for one in curves)
-            for kept in KEPT
-        }
-        return Cell(
-            name,
-            len(rows),
-            (auroc(unsure, short, drawn), auroc(hard, short, drawn)),
-            (apgr(*curves[0]), apgr(*curves[1])),
-            {kept: (one, two) for kept, (one, two) in local.items()},
-            has_gap,
-        )
+    with np.errstate(all="ignore"):  # without a gap there is nothing to divide
+        curves = [curve(order, strong - weak, drawn) for order in (unsure, hard)]
+        local = {kept: _stay(curves, _needed(kept, lowest, highest)) for kept in KEPT}
+        ranked = auroc(unsure, short, drawn), auroc(hard, short, drawn)
+        area = apgr(*curves[0]), apgr(*curves[1])
+    return Cell(name, len(rows), ranked, area, local, has_gap)
+
+
+def _stay(curves: Sequence[tuple[Floats, Floats]], needed: Floats) -> tuple[Floats, Floats]:
+    one, two = (stays_local(*one, needed) for one in curves)
+    return one, two
 
 
 def _needed(kept: float, lowest: Floats, highest: Floats) -> Floats:
@@ -165,7 +163,7 @@ def calibration_errors(rows: Sequence[Row], labels: int) -> list[float]:
     for _ in range(DRAWS):
         order = dice.permutation(len(rows))
         points = [(rows[i].score, rows[i].weak) for i in order[:labels]]
-        fitted = fit(rows[0].signal, points)
+        fitted = fit(points)
         rest = order[labels:]
         said = np.array([fitted.probability(rows[i].score) for i in rest])
         errors.append(calibration_error(said, good[rest]))
@@ -237,14 +235,17 @@ def interval(values: Floats) -> list[float]:
 
 
 def summary(cells: Sequence[Cell], errors: Sequence[float]) -> dict[str, Any]:
-    """Return the means over all cells with a gap, and over all calibrations."""
-    with_gap = [cell for cell in cells if cell.has_gap]
-    mean: Callable[[int], Floats] = lambda which: np.mean(  # noqa: E731
-        [cell.apgr[which] for cell in with_gap], axis=0
-    )
-    one, two = (mean(0), mean(1)) if with_gap else (np.full(2, np.nan), np.full(2, np.nan))
-    gain = interval(one - two)
-    return {"confidence": float(one[0]), "score": float(two[0]), "gain": gain, "ece": fmean(errors)}
+    """Return the means over all cells with a gap (nan without one), and over all calibrations."""
+    areas = [cell.apgr for cell in cells if cell.has_gap]
+    found: dict[str, Any] = {"confidence": nan, "score": nan, "gain": [nan] * 3}
+    if areas:
+        ours, scores = (np.mean([area[which] for area in areas], axis=0) for which in (0, 1))
+        found = {
+            "confidence": float(ours[0]),
+            "score": float(scores[0]),
+            "gain": interval(ours - scores),
+        }
+    return found | {"ece": fmean(errors)}
 
 
 def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:

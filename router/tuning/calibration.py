@@ -29,7 +29,7 @@ Points = Sequence[tuple[float, float]]
 
 @dataclass(frozen=True, slots=True)
 class Ranking:
-    """How often a good answer stands above a bad one (AUROC; CHANCE: a coin), with interval."""
+    """How often a good answer stands above a bad one (AUROC), and its 95 % interval."""
 
     value: float
     low: float
@@ -81,13 +81,13 @@ def findings(results: Sequence[Compared], model: str, quality: float) -> list[Fi
 def _finding(
     signal: Signal, points: Points, prompts: Points, model: str, quality: float
 ) -> Finding:
-    curve = fit(signal, points)
+    curve = fit(points)
     cut, share = _kept(points, quality)
     return Finding(
         Calibration(model, signal, curve, curve.probability(cut)),
         ranking(points),
         ranking(prompts),
-        calibration_error(signal, points),
+        calibration_error(points),
         share,
         _kept(prompts, quality)[1],
     )
@@ -118,13 +118,13 @@ def _auroc(points: Points) -> float:
     return wins / pairs if pairs else 0.5
 
 
-def calibration_error(signal: Signal, points: Points) -> float:
+def calibration_error(points: Points) -> float:
     """Return the expected calibration error of curves fitted to the other labels."""
     shuffled = [*points]
     random.Random(0).shuffle(shuffled)
     gaps = [0.0] * BINS
     for fold in range(FOLDS):
-        curve = fit(signal, [p for at, p in enumerate(shuffled) if at % FOLDS != fold])
+        curve = fit([p for at, p in enumerate(shuffled) if at % FOLDS != fold])
         for score, label in shuffled[fold::FOLDS]:
             said = curve.probability(score)
             gaps[min(int(said * BINS), BINS - 1)] += said - label
