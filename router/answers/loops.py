@@ -8,12 +8,16 @@ LEAST_TIMES: Final = 5
 LEAST_CHARS: Final = 240
 """Shorter runs are found in tables, drawings and verses."""
 LONGEST_UNIT_CHARS: Final = 2_000
+ENDED_TIMES: Final = 24
+ENDED_CHARS: Final = 1_200
+"""A model that ended its answer by itself was hardly caught in a loop, so there must be more: the
+least of the two."""
 
 
-def ends_in_a_loop(text: str, asked: str = "") -> bool:
+def ends_in_a_loop(text: str, asked: str = "", *, ended: bool = False) -> bool:
     """Return whether the text ends with one passage, with words in it, repeated many times.
 
-    A passage that `asked`, the caller's own words, contains was asked for: it is no loop.
+    `ended`: the model ended the text by itself. A passage that `asked`, the caller's own words, contains was asked for: it is no loop.
     Looks at a bounded part of the end, in linear time.
     """
     tail = text.rstrip()[-LEAST_TIMES * LONGEST_UNIT_CHARS - ANCHOR_CHARS :]
@@ -23,6 +27,8 @@ def ends_in_a_loop(text: str, asked: str = "") -> bool:
         return False
     unit_chars = len(tail) - len(anchor) - before
     loop_chars = max(unit_chars * LEAST_TIMES, LEAST_CHARS)
+    if ended:
+        loop_chars = max(loop_chars, min(unit_chars * ENDED_TIMES, ENDED_CHARS))
     if loop_chars > len(tail):
         return False
     loop = tail[-loop_chars:]

@@ -213,7 +213,7 @@ class _Proof:
         if not self._request.stream:
             if reason == "length" and not allowed:
                 raise self._unusable("was cut off, though the caller had set no limit")
-            if ends_in_a_loop(words, self._asked()):
+            if ends_in_a_loop(words, self._asked(), ended=reason == "stop"):
                 raise self._unusable("repeated itself without end")
         if self._must_call and not (self._names or self._refused or allowed):
             raise self._unusable("called no tool, though it had to")

@@ -53,6 +53,13 @@ def test_what_the_caller_asked_for_is_no_loop() -> None:
     assert ends_in_a_loop("I will be on time. " * 100, "Write a letter about being late.")
 
 
+@pytest.mark.parametrize(("times", "loops"), [(8, False), (22, False), (31, True), (200, True)])
+def test_a_text_that_the_model_ended_has_to_repeat_more(times: int, loops: bool) -> None:
+    text = "Here it is: " + "The quick brown fox jumps over the lazy dog. " * times
+    assert ends_in_a_loop(text)
+    assert ends_in_a_loop(text, ended=True) == loops
+
+
 def test_a_long_text_takes_no_time() -> None:
     text = "ab" * 500_000 + "b"
     began = time.process_time()

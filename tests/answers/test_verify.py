@@ -236,7 +236,7 @@ async def outcome(form: str, content: list[dict[str, Any]], reason: str, **field
     return ""
 
 
-LOOP = "The cache is cleared and the server is started again. " * 12
+LOOP = "The cache is cleared and the server is started again. " * 30
 WHOLE = ["chat whole", "messages whole", "events"]
 STREAMS = ["chat stream", "messages stream"]
 
