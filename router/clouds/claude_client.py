@@ -357,6 +357,9 @@ class ClaudeBackend:
             timeout=timeout,
             http_client=http_client,
         )
+        # The SDK adds what ANTHROPIC_CUSTOM_HEADERS says, which is meant for other programs and
+        # is not scanned.
+        client._custom_headers = {}
         if not has_proxy(self._base_url):
             given = client.default_headers.items()
             self._headers = {

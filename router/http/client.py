@@ -38,8 +38,8 @@ def header_lines(headers: Mapping[str, str]) -> bytes:
 class HttpClient:
     """Sends requests to one server, over as many connections as there are requests at a time.
 
-    `url` is any address on it. A name and password in it are sent as a login; `self.url` is
-    without them.
+    `url` is any address on it. A name and password in it are sent as a login, a query with each
+    request; neither is in `self.url`.
     """
 
     def __init__(
@@ -55,7 +55,8 @@ class HttpClient:
         host = parts.netloc.rpartition("@")[2]
         if not host.isascii():
             host = host.encode("idna").decode("ascii")
-        self.url = urlunsplit(parts._replace(netloc=host))
+        self.url = urlunsplit(parts._replace(netloc=host, query="", fragment=""))
+        self._query = parts.query
         self._origin = f"{parts.scheme}://{host}"
         self._host = parts.hostname or ""
         self._port = parts.port or (443 if is_tls else 80)
@@ -154,6 +155,8 @@ class HttpClient:
 
     def _target(self, url: str) -> bytes:
         path = url.removeprefix(self._origin)
+        if self._query:
+            path += f"{'&' if '?' in path else '?'}{self._query}"
         if path.isascii() and path.isprintable() and " " not in path:
             return path.encode()
         return quote(path, "/%?&=").encode()

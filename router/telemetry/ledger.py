@@ -147,13 +147,18 @@ class Ledger:
     def _write_down(self, entry: Entry, call: Call | None) -> None:
         record = entry.record
         record.threshold = self._threshold
-        if entry.request is not None:
-            self._identify(record, entry.request)
-            quotable = entry.decision is not None and self._may_quote(entry.decision)
-            if record.message and not quotable and _quotes(record.message, entry.request):
+        request, decision = entry.request, entry.decision
+        if request is not None:
+            quotable = decision is not None and self._may_quote(decision)
+            if record.message and not quotable and _quotes(record.message, request):
                 record.message = ""
-            if entry.decision is not None:  # without one it may be private
-                self._fill_in(record, entry.request, entry.decision, call)
+            if decision is not None:
+                self._fill_in(record, request, decision, call)
+        if decision is None or record.private:
+            # A request that was not decided on may be private, for all that is known.
+            record.asked_model = record.user_agent = ""
+        elif request is not None:
+            self._identify(record, request)
         self.prices.price(record)
         self._journal.add(record)
         self._metrics.observe(record)

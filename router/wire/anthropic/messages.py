@@ -31,6 +31,9 @@ __all__ = [
 ID_PREFIX: Final = "msg_"
 KEEPALIVE: Final = sse.event({"type": "ping"}, "ping")
 
+PASSED_ON: Final = frozenset({"anthropic-version", "anthropic-beta"})
+"""Headers of a caller that Claude gets; a header of another name may hold anything."""
+
 _READ: Final = frozenset(
     {"model", "messages", "max_tokens", "system", "tools", "tool_choice", "stop_sequences"}
     | {"stream", "temperature", "top_p", "top_k", "thinking", "output_config", "output_format"}
@@ -52,7 +55,7 @@ _ERROR_TYPES: Final = {
 
 
 def parse(raw: bytes, headers: Mapping[str, str] | None = None) -> ChatRequest:
-    """Return the request in chat form, with its own body and its anthropic-* headers.
+    """Return the request in chat form, with its own body and the headers that are passed on.
 
     Thinking of earlier turns is left out: only the model that wrote it can read it, and that one
     gets the original. So is any block that cannot be put into words; the original keeps it.
@@ -68,7 +71,7 @@ def counting_request(body: dict[str, Any], headers: Mapping[str, str] | None = N
 
     Raises InvalidRequest.
     """
-    kept = {k.lower(): v for k, v in (headers or {}).items() if k.lower().startswith("anthropic-")}
+    kept = {k.lower(): v for k, v in (headers or {}).items() if k.lower() in PASSED_ON}
     chat, dropped = _chat(body)
     return ChatRequest(chat, "messages", body, kept, dropped)
 
