@@ -56,6 +56,8 @@ class Model:
     """As the server writes it: "Q4_K_M", "4bit"; empty where it does not say."""
     origin: str = ""
     """The repository or file that it was loaded from, where `id` is only what it is called."""
+    remote: bool = False
+    """Does the server pass requests for it on to another machine?"""
 
     @property
     def room_tokens(self) -> int | None:

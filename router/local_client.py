@@ -43,7 +43,7 @@ from router.local.logprobs import Logprobs, LogprobsWish
 from router.local.native import as_it_came
 from router.local.other_routes import OtherRoutes
 from router.local.quirks import adapted, check_fit
-from router.local.servers import fix_command, model_ids
+from router.local.servers import fix_command, has_remote_name, model_ids
 from router.request import ChatRequest, Dialect
 from router.wire import half_characters, sse
 from router.wire.anthropic import claude, messages_relay
@@ -91,10 +91,11 @@ class LocalBackend:
         self._errors = LocalErrors(name, self.base_url, credentials)
         self._discovery = Discovery(self.base_url, model, self._get, self._post_json, name=name)
         self._other_routes = OtherRoutes(
-            model, self._post, self._model_ids, self._errors, credentials, limits
+            model, self._post, self._model_ids, self._is_remote, self._errors, credentials, limits
         )
         self._server = kind
         self._wish = LogprobsWish(confidence)
+        self._remote: frozenset[str] = frozenset()
 
     async def open(self, request: ChatRequest, model: str) -> Reply:
         """Send the request; return once the answer has begun. Raises BackendError."""
@@ -208,6 +209,9 @@ class LocalBackend:
         """
         return await self._other_routes.relay(path, body)
 
+    def _is_remote(self, model: str) -> bool:
+        return model in self._remote or has_remote_name(model)
+
     async def get(self, path: str) -> tuple[int, bytes]:
         """Return the status and body of a path. Raises OSError."""
         return await self._get(self.base_url + path)
@@ -216,6 +220,7 @@ class LocalBackend:
         """Return the status of the server. Never raises."""
         status = await self._discovery.look()
         self._server = status.server
+        self._remote = frozenset(model.id for model in status.models if model.remote)
         return status
 
     async def warm_up(self, model: str) -> None:

@@ -19,6 +19,7 @@ from router.backend import Model, Status
 from router.local.servers import (
     ALONE,
     ListedModel,
+    has_remote_name,
     lmstudio,
     lmstudio_v0,
     ollama,
@@ -239,12 +240,13 @@ def _parsed(status: int, raw: bytes) -> object:
 
 def _status(kind: str, entries: list[ListedModel], wanted: str, server: str) -> Status:
     """Return the status: the model that would answer, and advice for the user."""
-    chat = [entry for entry in entries if entry.chat]
+    chat = [_marked(entry) for entry in entries if entry.chat]
     models = tuple(entry.model for entry in chat)
     model = _wanted(chat, wanted)
     detail = ""
     if model is None:
-        present = [m for m in models if m.loaded is not False] or models
+        here = [m for m in models if not m.remote]
+        present = [m for m in here if m.loaded is not False] or here
         if len(present) == 1:
             model = present[0]
             if wanted:
@@ -252,10 +254,22 @@ def _status(kind: str, entries: list[ListedModel], wanted: str, server: str) -> 
                 detail = f"{missing} is not on the server; its {model.id} answers instead."
         else:
             detail = _which(present, wanted, server)
+    elif model.remote:
+        detail = (
+            f"{model.id} does not run on this machine: private requests are not sent to it."
+            f" Set {setting_of(server, 'model')} to a model that does."
+        )
     elif model.loaded is False:
         detail = f"{model.id} is not loaded; the first answer takes as long as loading it."
     ready = model is not None and model.loaded is not False
     return Status("ready" if ready else "cold", model, models, kind, detail=detail)
+
+
+def _marked(entry: ListedModel) -> ListedModel:
+    """Return the entry, its model marked as remote if its name says so."""
+    if not any(map(has_remote_name, (entry.model.id, *entry.names))):
+        return entry
+    return replace(entry, model=replace(entry.model, remote=True))
 
 
 def _missing(wanted: str, server: str) -> str:

@@ -6,7 +6,7 @@ from typing import Any, Final
 import orjson
 
 from router.backend import TimeLimits
-from router.errors import BackendError, RouterError, UnknownModel
+from router.errors import BackendError, InvalidRequest, RouterError, UnknownModel
 from router.http.answer import Answer
 from router.local.errors import FAILED, LocalErrors, read_refusal
 from router.privacy.redact import GONE
@@ -17,6 +17,8 @@ Post = Callable[[str, bytes], Awaitable[Answer]]
 """Sends JSON to a path of the server."""
 ListModels = Callable[[], Awaitable[list[str]]]
 """Returns the ids of all models of the server; none if it does not list them."""
+IsRemote = Callable[[str], bool]
+"""Says whether the server passes requests for a model on to another machine."""
 MOST_NAMES: Final = 30
 _ROUTER_NAMES: Final = ("", "auto", "local")
 """Values of `model` that leave the choice to the router."""
@@ -30,6 +32,7 @@ class OtherRoutes:
         model: str,
         post: Post,
         list_models: ListModels,
+        is_remote: IsRemote,
         errors: LocalErrors,
         key: str,
         limits: TimeLimits,
@@ -37,6 +40,7 @@ class OtherRoutes:
         self._model = model
         self._post = post
         self._list_models = list_models
+        self._is_remote = is_remote
         self._errors = errors
         self._key = key
         self._limits = limits
@@ -52,6 +56,12 @@ class OtherRoutes:
         if not isinstance(body.get("model"), str) or body["model"] in _ROUTER_NAMES:
             body = {**body, "model": self._model}
         model = body["model"]
+        if self._is_remote(model):
+            # What is relayed is not scanned, so it must stay on this machine.
+            raise InvalidRequest(
+                f"{model[:200]} does not run on this machine; name a model that does.",
+                param="model",
+            )
         try:
             answer = await self._post(path, orjson.dumps(body))
             try:

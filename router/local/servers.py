@@ -18,6 +18,7 @@ from router.backend import Model
 ALONE: Final = "local"
 """Name of the server at LOCAL_BASE_URL."""
 _EMBEDDING_NAME: Final = re.compile(r"embed|rerank|(?:^|[-/_])(?:bge|gte|e5)[-_]", re.IGNORECASE)
+_REMOTE_NAME: Final = re.compile(r"[-:]cloud\Z", re.IGNORECASE)
 _STEP_TOKENS: Final = 4096
 _SIZE: Final = re.compile(r"(?:(\d+)x)?(\d+(?:\.\d+)?)\s?([BMbm])\b")
 
@@ -179,12 +180,14 @@ def ollama(tags: object, running: object) -> list[ListedModel] | None:
             return None
         details = _object(item, "details")
         family = str(details.get("family"))
+        remote = _is_remote(item)
         model = Model(
             name,
-            loaded=name in contexts,
+            loaded=None if remote else name in contexts,
             context_tokens=contexts.get(name),
             parameters_b=_billions(details.get("parameter_size")),
             quantization=_text(details, "quantization_level"),
+            remote=remote,
         )
         chat = not (_EMBEDDING_NAME.search(name) or "bert" in family)
         entries.append(ListedModel(model, (name.removesuffix(":latest"),), chat))
@@ -199,6 +202,7 @@ def with_ollama_show(model: Model, body: object) -> tuple[Model, bool]:
         model,
         max_context_tokens=_number(info, f"{info.get('general.architecture')}.context_length"),
         parameters_b=_in_billions(_number(info, "general.parameter_count")) or model.parameters_b,
+        remote=model.remote or _is_remote(show),
     )
     can = show.get("capabilities")
     if not isinstance(can, list):
@@ -212,6 +216,16 @@ def setting_of(server: str, option: Literal["URL", "key", "model"]) -> str:
         names = {"URL": "BASE_URL", "key": "API_KEY", "model": "MODEL"}
         return f"{server.upper()}_{names[option]}"
     return f"the {option} of {server} in LOCAL_SERVERS"
+
+
+def has_remote_name(name: str) -> bool:
+    """Return whether a model is named like those of Ollama's cloud: `gpt-oss:120b-cloud`."""
+    return _REMOTE_NAME.search(name) is not None
+
+
+def _is_remote(item: Json) -> bool:
+    """Return whether what Ollama tells of a model names another host that runs it."""
+    return bool(item.get("remote_host") or item.get("remote_model"))
 
 
 def fix_command(server: str, model: Model, need_tokens: int) -> str:
