@@ -17,7 +17,7 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -158,7 +158,7 @@ class Settings(BaseSettings):
     privacy: Literal["on", "off"] = "on"
     """`on`: a request with your keys or private words in it never leaves the machine."""
     private_files: CommaList = ()
-    """Further .env-like files whose secrets are looked for, comma-separated."""
+    """Further files (.env, JSON, YAML) whose secrets are looked for, comma-separated."""
     private_patterns: CommaList = ()
     """Your own words (or linear patterns) that must not leave, comma-separated."""
 
@@ -379,6 +379,22 @@ class Settings(BaseSettings):
             if server.key is not None:
                 found[f"{server.name} of LOCAL_SERVERS"] = server.key.get_secret_value()
         return found
+
+    @property
+    def local_passwords(self) -> dict[str, str]:
+        """Return the keys of several local servers, and what is secret in the addresses of all,
+        by what they are."""
+        found = {}
+        for server in self.servers:
+            several = server.name in [other.name for other in self.local_servers]
+            several |= server.name in [other.name for other in self.local_servers_file]
+            where = f"the address of {server.name}" if several else "LOCAL_BASE_URL"
+            if several and server.key is not None:
+                found[f"the key of {server.name}"] = server.key.get_secret_value()
+            address = urlsplit(server.url)
+            found[f"the password in {where}"] = unquote(address.password or "")
+            found |= {f"{name} in {where}": value for name, value in parse_qsl(address.query)}
+        return {name: value for name, value in found.items() if value}
 
     @property
     def secrets(self) -> tuple[str, ...]:

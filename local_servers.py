@@ -17,7 +17,7 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -85,7 +85,7 @@ class LocalServerSettings(BaseModel):
 
     @property
     def secrets(self) -> Iterator[str]:
-        """Yield the key, and what the address has of a password."""
+        """Yield the key, and what is secret in the address."""
         if self.key is not None:
             yield self.key.get_secret_value()
         address = urlsplit(self.url)
@@ -93,6 +93,7 @@ class LocalServerSettings(BaseModel):
             user, password = unquote(address.username or ""), unquote(address.password)
             yield from (password, address.password)
             yield base64.b64encode(f"{user}:{password}".encode()).decode()
+        yield from (value for _, value in parse_qsl(address.query))
 
 
 def parse(text: str) -> tuple[LocalServerSettings, ...]:

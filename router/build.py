@@ -2,10 +2,12 @@
 
 import asyncio
 import logging
+import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import env_file
 from config import Settings, SettingsError
@@ -14,6 +16,7 @@ from router.answers.calibration import Calibrations
 from router.answers.trust import Truster
 from router.backend import Backend, TimeLimits
 from router.cloud_client import ClaudeBackend, GeminiBackend, OpenAIBackend
+from router.clouds.pictures import is_public
 from router.decision import Policy
 from router.embedded.backend import EmbeddedBackend
 from router.embedded.server import EmbeddedServer
@@ -23,7 +26,9 @@ from router.privacy.scanner import PrivacyScanner
 from router.router import Router
 from router.sides.ability import Ability
 from router.sides.pool import Balancer
+from router.sides.private_conversations import PrivateConversations
 from router.sides.seat import Seat
+from router.state.private_marks import PrivateMarks
 from router.telemetry import lessons
 from router.telemetry.journal import Journal, journal_path
 from router.telemetry.ledger import Ledger
@@ -63,6 +68,7 @@ class Assembly:
             log.warning(
                 "OPENAI_BASE_URL is this server's own address, for clients: OpenAI's own is asked."
             )
+        await asyncio.to_thread(self._start_privacy)
         if self.settings.cloud_budget_usd_per_day is not None:
             # The journal is read: not while a request waits for it.
             await asyncio.to_thread(self.ledger.journal.spent_today_usd)
@@ -96,6 +102,20 @@ class Assembly:
             seat = self.router.seats.get(backend)
             if seat is not None and seat.speed is not None:
                 seat.speed.seed(past)
+
+    def _start_privacy(self) -> None:
+        """Read what must not leave, and warn where it would leave all the same."""
+        if self.router.privacy is not None:
+            self.router.privacy.start()
+        if self.settings.privacy == "off":
+            return
+        for server in self.settings.servers:
+            if server.private and is_elsewhere(server.url):
+                log.warning(
+                    "The address of the local server %s leads to the public internet, not to a"
+                    " machine of yours: private requests go there too.",
+                    server.name,
+                )
 
     def _look_up_prices(self) -> None:
         prices, budget = self.ledger.prices, self.settings.cloud_budget_usd_per_day
@@ -149,16 +169,17 @@ def build_router(settings: Settings, spent_today_usd: Callable[[], float] = floa
         embedded = EmbeddedBackend(
             EmbeddedServer(settings.embedded_model), limits, settings.local_confidence
         )
-    scanner = None
+    privacy = None
     if settings.privacy == "on":
         try:
             scanner = PrivacyScanner(
                 (*_env_files(settings), *settings.private_files),
                 settings.private_patterns,
-                keys=settings.keys,
+                keys=settings.keys | settings.local_passwords,
             )
         except ValueError as error:
             raise SettingsError(str(error)) from None
+        privacy = PrivateConversations(scanner, PrivateMarks(marks_path(settings)))
     budget = settings.cloud_budget_usd_per_day
 
     def broke() -> bool:
@@ -182,7 +203,7 @@ def build_router(settings: Settings, spent_today_usd: Callable[[], float] = floa
             settings.cold_local,
             settings.local_patience_s,
         ),
-        scanner=scanner,
+        privacy=privacy,
         ability=Ability(settings.local_reach),
         more=more,
         balancer=balancer,
@@ -256,6 +277,12 @@ def _env_files(settings: Settings) -> list[Path]:
     return [*dict.fromkeys((*read, *env_file.places()))]
 
 
+def marks_path(settings: Settings) -> Path | None:
+    """Return where private conversations are remembered: beside the journal, if there is one."""
+    journal = journal_path(settings.journal_path)
+    return None if journal is None else journal.with_name("private-marks.bin")
+
+
 def _cloud(settings: Settings, limits: TimeLimits) -> Backend | None:
     if not settings.cloud_configured:
         return None
@@ -288,6 +315,15 @@ def _ability_file(settings: Settings) -> Path | None:
     """Return where the abilities of Claude models are kept: beside the journal, or nowhere."""
     journal = journal_path(settings.journal_path)
     return journal.with_name("claude-models.json") if journal is not None else None
+
+
+def is_elsewhere(url: str) -> bool:
+    """Return whether an address leads to the public internet; looks its name up."""
+    try:
+        found = socket.getaddrinfo(urlsplit(url).hostname, None, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError):
+        return False
+    return any(is_public(str(address[0])) for *_, address in found)
 
 
 def _side_states(router: Router) -> list[SideState]:

@@ -132,7 +132,7 @@ class Ask:
     force: Target | None = None
     force_model: str = ""
     private: str | None = None
-    """The rule by which it must stay on this machine."""
+    """What makes it stay on this machine: a rule, where, and the id of the finding."""
     background: str | None = None
     """What a program wanted it for: "title", "tags"…"""
     last_target: Target | None = None
@@ -240,11 +240,14 @@ def decide(
     )
 
 
-def stays_here(rule: str) -> str:
-    """Why nobody else answers a private request, and how to allow it."""
+ALLOW: Final = 'A false alarm can be allowed on this machine: POST /privacy/allow {"id": "..."}.'
+
+
+def stays_here(finding: str) -> str:
+    """Say why nobody else answers a private request, and what to do."""
     return (
-        f"The request holds something private ({rule}), so it must stay on this machine:"
-        " PRIVACY=off would allow the cloud."
+        f"The request holds something private ({finding}), so it must stay on this machine."
+        f" Take it out. {ALLOW} PRIVACY=off would allow the cloud for all requests."
     )
 
 
@@ -254,15 +257,26 @@ def _kept_here(
     if ask.force == "cloud":
         raise Private(
             f"This request was forced to the cloud, but holds something private ({rule})."
-            " Take it out, or start the server with PRIVACY=off."
+            f" Take it out, or start the server with PRIVACY=off. {ALLOW}"
         )
     if not local.up:
         raise NoBackend(f"{local.why_not} {stays_here(rule)}")
     if misfit := _first(gates, HARD_MISFITS):
         raise NoBackend(f"{_misfit(misfit, ask, local)} {stays_here(rule)}")
-    model = ask.force_model if ask.force else ""
-    candidates = [side.candidate(model) for side in (local, *spares)]
-    return Decision(tuple(candidates), "private", ask, gates)
+    name = ask.force_model if ask.force else ""
+    here = [side for side in (local, *spares) if not _is_remote(side, name)]
+    if not here:
+        raise NoBackend(
+            f"The local model does not run on this machine. {stays_here(rule)}"
+            " Set LOCAL_MODEL to a model that runs here."
+        )
+    return Decision(tuple([side.candidate(name) for side in here]), "private", ask, gates)
+
+
+def _is_remote(side: Side, name: str) -> bool:
+    """Return whether another machine would answer with this model."""
+    model = side.model(name)
+    return model is not None and model.remote
 
 
 def _forced(ask: Ask, side: Side, spares: Sequence[Side], gates: tuple[Reason, ...]) -> Decision:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, NamedTuple
 
 import orjson
 
@@ -15,8 +15,6 @@ ROLES: Final = frozenset({"system", "developer", "user", "assistant", "tool", "f
 CHARS_PER_TOKEN: Final = 3.5
 BYTES_PER_TOKEN: Final = 4
 TOKENS_PER_IMAGE: Final = 1000
-MESSAGES_A_PIECE: Final = 16
-"""Messages that are searched, and remembered as searched, together."""
 NO_LIMIT: Final = -1
 """As `max_tokens`: LM Studio's own examples send it, and local servers know what it means."""
 
@@ -215,24 +213,35 @@ def size_tokens(request: ChatRequest) -> int:
     return total
 
 
-def outgoing(request: ChatRequest) -> Iterator[bytes]:
-    """All that could leave, in pieces that are the same from turn to turn.
+class Piece(NamedTuple):
+    """A part of what could leave: one message, the headers, or all other fields."""
+
+    where: str
+    role: str
+    value: Any
+
+
+def outgoing(request: ChatRequest) -> Iterator[Piece]:
+    """Yield all that could leave, in pieces that are the same from turn to turn.
 
     What came in by another door may go out as it came, and a response's earlier turns are in the
     chat body alone.
     """
-    if request.dialect != "messages" or request.original is None:
-        yield from _pieces(request.body)
+    if request.headers:
+        yield Piece("headers", "", dict(request.headers))
     if request.original is not None:
         yield from _pieces(request.original)
+    if request.dialect != "messages" or request.original is None:
+        yield from _pieces(request.body)
 
 
-def _pieces(document: Mapping[str, Any]) -> Iterator[bytes]:
+def _pieces(document: Mapping[str, Any]) -> Iterator[Piece]:
     rest = {}
     for name, value in document.items():
         if name in ("messages", "input") and isinstance(value, list):
-            for at in range(0, len(value), MESSAGES_A_PIECE):
-                yield orjson.dumps(value[at : at + MESSAGES_A_PIECE])
+            for at, item in enumerate(value):
+                role = item.get("role") or item.get("type") if isinstance(item, dict) else None
+                yield Piece(f"{name}[{at}]", role if isinstance(role, str) else "", item)
         else:
             rest[name] = value
-    yield orjson.dumps(rest)
+    yield Piece("fields besides the messages", "", rest)

@@ -15,13 +15,13 @@ from router.call import Call
 from router.classifier import Score, score
 from router.decision import Ask, Decision, Policy, Side, decide
 from router.errors import InvalidRequest, NoBackend
-from router.privacy.scanner import PrivacyScanner
-from router.request import ChatRequest, has_images, outgoing, size_tokens
+from router.request import ChatRequest, has_images, size_tokens
 from router.scoring.background import background_kind
 from router.sides.ability import Ability
 from router.sides.choice import smallest_that_suffices
 from router.sides.conversations import Conversations, in_tool_loop, prefixes_of
 from router.sides.pool import Balancer, blocks_of
+from router.sides.private_conversations import PrivateConversations
 from router.sides.seat import Seat
 from router.sides.speed import new_tokens
 
@@ -54,7 +54,7 @@ class Router:
         embedded: Seat | None,
         *,
         policy: Policy,
-        scanner: PrivacyScanner | None,
+        privacy: PrivateConversations | None,
         ability: Ability | None = None,
         picks_model: bool = False,
         more: Sequence[Seat] = (),
@@ -68,7 +68,8 @@ class Router:
         """`local` is the user's own server; `embedded` stands in for it while it is down and no
         cloud is configured; `cloud` is None without a key. `picks_model`: the user has named no
         local model, so of several loaded ones the smallest that suffices answers. `more`: further
-        local servers; `balancer` knows all of them in their order, and chooses."""
+        local servers; `balancer` knows all of them in their order, and chooses. `privacy` is None
+        where everything may leave."""
         self.policy = policy
         self.ability = ability or Ability()
         self._picks_model = picks_model
@@ -79,7 +80,7 @@ class Router:
         self._balancer = balancer
         self.cloud = cloud
         self.embedded = embedded
-        self._scanner = scanner
+        self.privacy = privacy
         self._conversations = Conversations(clock=clock)
         self._hold_s = hold_s
         self._first_byte_s = first_byte_s
@@ -192,6 +193,8 @@ class Router:
         """Close every backend."""
         for seat in self.seats.values():
             await seat.aclose()
+        if self.privacy is not None:
+            self.privacy.close()
 
     async def _embedded_side(self) -> Side:
         return await self.embedded.side() if self.embedded is not None else SWITCHED_OFF
@@ -215,11 +218,7 @@ class Router:
         target, model = self._forced(request, force, locals_, cloud)
         conversation = prefixes_of(request)
         memory = self._conversations.recall(conversation)
-        private = memory.private if memory else None
-        if private is None and self._scanner is not None:
-            private = self._scanner.scan_pieces(outgoing(request))
-            if private is not None:
-                log.info("private: %s; this conversation stays on this machine", private)
+        private = self.privacy.check(request) if self.privacy is not None else None
         models = (local.status.model, cloud.status.model)
         has_tools = bool(request.tools)
         last_target = memory.target if memory and self._conversations.is_warm(memory) else None
@@ -236,7 +235,7 @@ class Router:
             has_tools=has_tools,
             force=target,
             force_model=model,
-            private=private,
+            private=str(private) if private else None,
             background=background_kind(request),
             last_target=last_target,
             in_tool_loop=in_tool_loop(request),
@@ -357,17 +356,14 @@ class Router:
 
     def _remember(self, call: Call) -> None:
         """Store where this conversation was answered, for its next turn."""
-        ask = call.decision.ask
         # An unsure answer says something of its question only, not of the conversation.
         has_failed = call.reason in ("escalated", "stalled") and not call.is_distrusted
-        before = self._conversations.recall(ask.conversation)  # others may be under way in it
         memory = self._conversations.memory(
             call.candidate.target,
-            escalated=has_failed or (before is not None and before.escalated),
-            private=ask.private,
+            escalated=has_failed,
             model=call.candidate.model,
         )
-        self._conversations.remember(ask.conversation, memory)
+        self._conversations.remember(call.decision.ask.conversation, memory)
 
 
 def _first_up(locals_: Sequence[Side]) -> Side:

@@ -1,29 +1,32 @@
 """The user's own words that must not leave: plain words, and patterns that run in linear time.
 
-A plain word is found whatever its case, on word boundaries (`_` counts as one, so that `falcon`
-is found in `falcon_v2`; in scripts without spaces or with glued articles anywhere). Text with any
-of `\\ [ ] ( ) { } * + ? ^ $ |` in it is a pattern, in Python's syntax and case-sensitive, but for
-what could take more than linear time or means nothing here.
+A plain word is found whatever its case and spelling (NFKC, `ß` as `ss`), on word boundaries (`_`
+counts as one, so that `falcon` is found in `falcon_v2`; in scripts without spaces or with glued
+articles anywhere). Blanks in it stand for any few separators: blanks, line breaks, `_`, `-`, `.`
+and `+`. Text with any of `\\ [ ] ( ) { } * + ? ^ $ |` in it is a pattern, in Python's syntax and
+case-sensitive, except for what could take more than linear time or means nothing here.
 """
 
 import re
+import unicodedata
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Final
 
-import orjson
+from router.privacy.normalize import normalize
 
 REACH: Final = 64
 """How many characters `*` and `+` reach at most; that keeps a search linear."""
 MOST_REPEATS: Final = 200
-MOST_WAYS: Final = 200
-"""How many ways a pattern may have to match from one place."""
+WAYS: Final = 16
+"""How many ways a pattern may have to match from one place. Where it begins with plain text, it
+is tried in fewer places, and may have so many more for each different character of that."""
 
 _SPECIAL: Final = re.compile(r"[\\\[\](){}*+?^$|]")
-_JSON_ESCAPES: Final = (("\\n", "  "), ("\\t", "  "), ("\\r", "  "), ('\\"', '"'))
-_BEFORE: Final = r"(?:(?<![^\W_]{0})|(?<=\\[nrt]{0}))"
-_SPACE: Final = r"(?:\s|\\[nrt]){1,8}"
+_SEPARATOR: Final = re.compile(r"[\s_-]+")
+_SEPARATORS: Final = r"[\s_.+-]{1,16}"
 _TOKEN: Final = re.compile(
     r"(?P<escape>\\.)"
     r"|(?P<set>\[\^?\]?(?:\\.|[^\]\\])*\])"
@@ -59,7 +62,7 @@ class _Word:
 
 
 class Words:
-    """Finds the first of the user's words in a JSON text. Raises ValueError on a bad pattern."""
+    """Finds the user's words in a text. Raises ValueError on a bad pattern."""
 
     def __init__(self, words: Iterable[str]) -> None:
         self._words: list[_Word] = []
@@ -72,44 +75,38 @@ class Words:
     def __bool__(self) -> bool:
         return bool(self._words)
 
-    def find(self, text: str) -> int | None:
-        """The number, from 1, of the first word that is in the text."""
-        lower = text.lower()
-        unescaped: str | None = None
+    def find(self, text: str) -> Iterator[int]:
+        """Yield the numbers, from 1, of the words that are in the text."""
+        folded = _folded(text)
         for number, word in enumerate(self._words, 1):
-            if word.hint not in lower:
-                continue
-            if not word.plain and unescaped is None:
-                unescaped = _unescaped(text)
-            if word.pattern.search(lower if word.plain else unescaped or ""):
-                return number
-        return None
+            if word.hint in folded and word.pattern.search(folded if word.plain else text):
+                yield number
 
 
-def _unescaped(text: str) -> str:
-    """The text as patterns expect it: to \\b the n of an escaped line break would be a letter."""
-    for escape, character in _JSON_ESCAPES:
-        text = text.replace(escape, character)
-    return text
+def _folded(text: str) -> str:
+    """Return the text without differences of case and composition."""
+    if text.isascii():
+        return text.lower()
+    return unicodedata.normalize("NFKC", text.casefold())
 
 
 def _plain(word: str) -> _Word:
-    parts = [orjson.dumps(part).decode()[1:-1] for part in word.lower().split()]
+    parts = [part for part in _SEPARATOR.split(_folded(normalize(word))) if part]
     if not parts:
         raise NotLinear("it is empty")
     escaped = [re.escape(part) for part in parts]
     # The literal comes first and what stands before it is checked after: searching for a literal
     # is fast, trying a condition at every place is not.
-    before = _BEFORE.format(escaped[0]) if _has_edge(parts[0][0]) else ""
+    before = rf"(?<![^\W_]{escaped[0]})" if _has_edge(parts[0][0]) else ""
     after = r"(?![^\W_])" if _has_edge(parts[-1][-1]) else ""
     pattern = re.compile(
-        escaped[0] + before + "".join(_SPACE + part for part in escaped[1:]) + after
+        escaped[0] + before + "".join(_SEPARATORS + part for part in escaped[1:]) + after
     )
     return _Word(max(parts, key=len), pattern, plain=True)
 
 
 def _has_edge(character: str) -> bool:
-    """Do words end here? Only scripts with upper and lower case reliably set words apart."""
+    """Return whether words end here: only scripts with two cases reliably set words apart."""
     return character.isdecimal() or character.lower() != character.upper()
 
 
@@ -124,6 +121,8 @@ class _Group:
     repeats: bool = False
     last: "_Group | None" = None
     """The last item, which a quantifier may follow."""
+    begin: int = 0
+    """Where its source begins in the pattern that is written."""
 
     @property
     def all_ways(self) -> int:
@@ -137,7 +136,8 @@ class _Group:
     def branch(self) -> None:
         self.ways_before, self.ways, self.last = self.all_ways, 1, None
 
-    def repeat(self, low: int, high: int) -> None:
+    def repeat(self, low: int, high: int) -> int:
+        """Let the last item repeat; return by how much that multiplies the ways."""
         item, self.last = self.last, None
         if item is None:
             raise NotLinear("a repeat of nothing")
@@ -148,66 +148,136 @@ class _Group:
             raise NotLinear("a repeat or a choice within a repeat is not allowed")
         self.ways = self.ways // ways * (ways + high - low)
         self.repeats = True
+        return ways + high - low
 
 
 def _pattern(source: str) -> _Word:
     """Compile a pattern with its open repeats bounded. Raises NotLinear."""
-    flags, body = (re.IGNORECASE, source[4:]) if source.startswith("(?i)") else (0, source)
-    groups = [_Group()]
-    bounded: list[str] = []
-    literals = [""]
+    is_any_case = source.startswith("(?i)")
+    body = source[4:] if is_any_case else source
+    reader = _Reader()
     for token in _TOKEN.finditer(body):
-        text, literal = token.group(), ""
+        reader.read(token)
+    flags = re.DOTALL | (re.IGNORECASE if is_any_case else 0)
+    pattern = _compiled(reader.written(), flags)
+    if pattern.search(""):
+        raise NotLinear("it matches everything")
+    return _Word(_folded(reader.hint), pattern, plain=False)
+
+
+class _Reader:
+    """Reads a pattern token by token and writes one that finds the same in linear time.
+
+    Whether a pattern is found does not depend on how often the first or the last item of a branch
+    repeats, so those repeat no more often than they must: `\\w+@` is searched for as `\\w@`, in a
+    fraction of the time.
+    """
+
+    def __init__(self) -> None:
+        self._groups = [_Group()]
+        self._written: list[str] = []
+        self._literals = [""]
+        self._branch_at = 0
+        """Where the branch of the whole pattern that is being read begins."""
+        self._last_repeat: tuple[int, int, int] | None = None
+        """Of a repeat that may be the last item of its branch: its place, least number, ways."""
+
+    @property
+    def hint(self) -> str:
+        """Return the longest text that is there wherever the pattern matches; may be empty."""
+        return "" if self._groups[0].ways_before else max(self._literals, key=len)
+
+    def read(self, token: re.Match[str]) -> None:
+        """Read the next token. Raises NotLinear."""
+        text, groups, literal = token.group(), self._groups, ""
         match token.lastgroup:
             case "wrong":
                 raise NotLinear(_WRONG[text])
             case "repeat":
-                low, high = _bounds(token)
-                groups[-1].repeat(low, high)
-                literals[-1] = literals[-1][:-1]
-                text = f"{{{low},{high}}}" + text.removeprefix(token["mark"])
+                self._literals[-1] = self._literals[-1][:-1]
+                text = self._repeated(token)
             case "open":
-                groups.append(_Group())
+                groups.append(_Group(begin=len(self._written)))
             case "close":
                 if len(groups) == 1:
                     raise NotLinear("a ) without its (; a ) itself is written \\)")
                 group = groups.pop()
                 groups[-1].add(group)
             case "either":
+                if len(groups) == 1:
+                    self._end_branch()
+                    self._branch_at = len(self._written) + 1
                 groups[-1].branch()
             case kind:
                 if kind == "escape" and text[1].isdigit():
                     raise NotLinear("references back to a group are not allowed")
-                groups[-1].add(_Group())
+                groups[-1].add(_Group(begin=len(self._written)))
                 if len(groups) == 1 and _is_literal(text):
                     literal = text[-1]
+        if token.lastgroup != "repeat":
+            self._last_repeat = None
         # A literal goes on as long as the items are plain characters.
-        literals[-1:] = [literals[-1] + literal] if literal else [literals[-1], ""]
-        bounded.append(text)
-    if len(groups) > 1:
-        raise NotLinear("a ( without its ); a ( itself is written \\(")
-    whole = groups[0]
-    if whole.all_ways > MOST_WAYS:
-        raise NotLinear(
-            f"too many repeats of open length; * and + stand for up to {REACH} characters, "
-            "so use one of them at most, or bounds such as {0,9}"
+        self._literals[-1:] = (
+            [self._literals[-1] + literal] if literal else [self._literals[-1], ""]
         )
-    pattern = _compiled("".join(bounded), flags)
-    if pattern.search(""):
-        raise NotLinear("it matches everything")
-    hint = "" if whole.ways_before else max(literals, key=len)
-    return _Word(hint.lower(), pattern, plain=False)
+        self._written.append(text)
+
+    def written(self) -> str:
+        """Return the whole pattern. Raises NotLinear on what could take long."""
+        if len(self._groups) > 1:
+            raise NotLinear("a ( without its ); a ( itself is written \\(")
+        self._end_branch()
+        if self._groups[0].all_ways > WAYS * (1 + self._plain_start()):
+            raise NotLinear(
+                f"too many repeats of open length; * and + stand for up to {REACH} characters, "
+                "so use bounds such as {0,9}, or begin with four plain characters and use one"
+            )
+        return "".join(self._written)
+
+    def _plain_start(self) -> int:
+        """Of how many different plain characters it begins; an edge of a word counts for two."""
+        if self._groups[0].ways_before:
+            return 0
+        written = [text for text in self._written if text]
+        edge = written[:1] == [r"\b"]
+        return 2 * edge + len(set(takewhile(_is_literal, written[edge:])))
+
+    def _repeated(self, token: re.Match[str]) -> str:
+        """Return what is written for a quantifier."""
+        low, high = _bounds(token)
+        group = self._groups[-1]
+        item = group.last
+        ways = group.repeat(low, high)
+        kind = token.group().removeprefix(token["mark"])
+        if len(self._groups) > 1 or item is None or kind == "+":
+            return f"{{{low},{high}}}{kind}"
+        if item.begin > self._branch_at:
+            self._last_repeat = (len(self._written), low, ways)
+            return f"{{{low},{high}}}{kind}"
+        group.ways //= ways
+        if low == 0:
+            del self._written[item.begin :]
+            self._branch_at = item.begin + 1
+            return ""
+        return f"{{{low}}}"
+
+    def _end_branch(self) -> None:
+        if self._last_repeat is not None:
+            at, low, ways = self._last_repeat
+            self._written[at] = f"{{{low}}}"
+            self._groups[0].ways //= ways
+            self._last_repeat = None
 
 
 def _is_literal(item: str) -> bool:
-    """Does this item stand for one character that JSON does not escape?"""
-    if item == "." or item[-1] in '"\\' or not item[-1].isprintable():
+    """Return whether this item stands for one printable character."""
+    if item == "." or not item[-1].isprintable():
         return False
     return len(item) == 1 or (item[0] == "\\" and not item[1].isalnum())
 
 
 def _bounds(token: re.Match[str]) -> tuple[int, int]:
-    """How often a quantifier repeats: at least, at most."""
+    """Return how often a quantifier repeats: at least, at most."""
     match token["mark"]:
         case "?":
             return 0, 1

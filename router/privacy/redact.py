@@ -8,14 +8,16 @@ from urllib.parse import quote
 
 import orjson
 
-from router.privacy.key_shapes import PEM, SHAPES
+from router.privacy.key_shapes import Found, keys_in
+from router.privacy.named_values import PRIVATE_KEY, values_in
+from router.privacy.runs import Text
 
 GONE: Final = "[redacted]"
 SHORTEST_SECRET: Final = 8
 """A shorter one is a word (`none`, `ollama`); taking those out would only garble the text."""
 
-_SHAPES: Final = re.compile("|".join(shape.pattern for shape in SHAPES))
-_PEM: Final = re.compile(PEM.pattern + r"[A-Za-z0-9+/=\s\\]*")
+_REST_OF_KEY: Final = re.compile(rb"[A-Za-z0-9_.=+/-]*")
+_REST_OF_PEM: Final = re.compile(rb"[A-Za-z0-9+/=\s\\]*")
 _NAMED: Final = (
     re.compile(r"(?i)\b(bearer\s+)[A-Za-z0-9._~+/=:-]{8,}"),
     re.compile(r"\b([Bb]asic\s+)(?=[a-z]{0,80}[A-Z0-9])[A-Za-z0-9+/=]{8,}"),
@@ -32,18 +34,35 @@ _NAMED: Final = (
 
 
 def redact(text: str, secrets: Iterable[str] = ()) -> str:
-    """The text without keys: the given secrets, well-known shapes, and what is named as one."""
+    """Return the text without keys: the given secrets, known formats, and what is named as one."""
     for spelling in _spellings(secrets):
         text = text.replace(spelling, GONE)
-    text = _PEM.sub(f"PRIVATE KEY----- {GONE}", text)
-    text = _SHAPES.sub(GONE, text)
+    text = _without_known_keys(text)
     for pattern in _NAMED:
         text = pattern.sub(rf"\1{GONE}", text)
     return text
 
 
+def _without_known_keys(text: str) -> str:
+    # A byte for each character, so that places in the bytes are places in the text.
+    data = text.encode("ascii", "replace")
+    read = Text.of(data)
+    kept, done = [], 0
+    for rule, start, end in sorted((*keys_in(read), *values_in(read)), key=_start):
+        rest = _REST_OF_PEM if rule == PRIVATE_KEY else _REST_OF_KEY
+        whole = rest.match(data, end)
+        if start >= done:
+            kept += [text[done:start], f"PRIVATE KEY----- {GONE}" if rule == PRIVATE_KEY else GONE]
+        done = max(done, whole.end() if whole else end)
+    return "".join(kept) + text[done:]
+
+
+def _start(found: Found) -> int:
+    return found.start
+
+
 def _spellings(secrets: Iterable[str]) -> list[str]:
-    """How the secrets can appear: plain, in a URL, in JSON; the longest first."""
+    """Return how the secrets can appear: plain, in a URL, in JSON; the longest first."""
     found = set()
     for secret in secrets:
         if len(secret) >= SHORTEST_SECRET:

@@ -1,25 +1,29 @@
-"""What we remember of conversations: where the last answer came from.
+"""What is remembered of conversations: where the last answer came from.
 
 The history that a caller sends is the conversation; nothing else identifies it. A request is
-recognised when its messages begin with those of an earlier one. Everything stays correct, only
-less sticky, when this memory is lost.
+recognised when its messages begin with those of an earlier one, or contain some of them
+(`marks_of`). Everything stays correct, only less sticky, when this memory is lost.
 """
 
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from hashlib import blake2b
-from typing import Any, Final
+from itertools import zip_longest
+from typing import Any, Final, NamedTuple
 
 from router.backend import Target
 from router.request import ChatRequest
 from router.scoring.turns import human_text
 
 CACHE_LIVES_S: Final = 300
-"""How long a prompt cache is taken to stay warm (Claude's and Gemini's default is five minutes)."""
+"""How long a prompt cache is expected to stay warm (Claude's and Gemini's default)."""
 MOST_MESSAGES: Final = 400
+"""Messages of a long conversation that are read, from its beginning and from its end."""
 GIST_CHARS: Final = 400
+DISTINCT_BYTES: Final = 24
+"""A shorter message (`yes`) is part of many conversations: the one before it counts too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +33,6 @@ class Memory:
     target: Target
     at: float
     escalated: bool = False
-    private: str | None = None
     model: str = ""
 
 
@@ -42,51 +45,94 @@ class Conversations:
         self._memories: OrderedDict[bytes, Memory] = OrderedDict()
 
     def recall(self, prefixes: Sequence[bytes]) -> Memory | None:
-        """The latest memory of the conversation whose prefixes these are."""
+        """Return the latest memory of the conversation whose prefixes these are."""
         for prefix in reversed(prefixes):
             if memory := self._memories.get(prefix):
                 return memory
         return None
 
     def remember(self, prefixes: Sequence[bytes], memory: Memory) -> None:
+        """Keep the last answer; that the local model has failed before is never forgotten."""
         if not prefixes:
             return
+        before = self.recall(prefixes)  # others may be under way in the same conversation
+        if before is not None and before.escalated:
+            memory = replace(memory, escalated=True)
         self._memories[prefixes[-1]] = memory
         self._memories.move_to_end(prefixes[-1])
         while len(self._memories) > self._limit:
             self._memories.popitem(last=False)
 
-    def memory(
-        self, target: Target, *, escalated: bool, private: str | None, model: str = ""
-    ) -> Memory:
-        return Memory(target, self._clock(), escalated, private, model)
+    def memory(self, target: Target, *, escalated: bool, model: str = "") -> Memory:
+        """Return a memory of an answer that has just been given."""
+        return Memory(target, self._clock(), escalated, model)
 
     def is_warm(self, memory: Memory) -> bool:
+        """Return whether the cache of that answer is likely to be there still."""
         return self._clock() - memory.at < CACHE_LIVES_S
 
 
 def prefixes_of(request: ChatRequest) -> list[bytes]:
-    """A digest of the conversation up to each message that is not the model's, first to last.
+    """Return a digest of the conversation up to each message that is not the model's, in order.
 
     System text is left out: agents put the time and the weather there.
     """
     prefixes = []
     running = blake2b(digest_size=16)
-    for message in request.messages[:MOST_MESSAGES]:
-        role = message["role"]
-        if role in ("system", "developer"):
-            continue
-        running.update(role.encode())
-        running.update(_gist(message.get("content")))
-        for call in message.get("tool_calls") or ():
-            running.update(_ends(call.get("id")))
-        if role != "assistant":
+    for message in _said(request.messages[:MOST_MESSAGES]):
+        running.update(_digest(_parts(message)))
+        if message["role"] != "assistant":
             prefixes.append(running.digest())
     return prefixes
 
 
+class Marks(NamedTuple):
+    """Digests of messages, by which a conversation is known when only some of them are left."""
+
+    all: list[bytes]
+    """One for each message; of a short one together with the message before it."""
+    own: list[bytes]
+    """Without what a client puts in front of every conversation: a message of the user's that
+    another one follows."""
+
+
+def marks_of(request: ChatRequest) -> Marks:
+    """Return the marks of a conversation; of a very long one, of its beginning and its end."""
+    messages = request.messages
+    if len(messages) > 2 * MOST_MESSAGES:
+        messages = [*messages[:MOST_MESSAGES], *messages[-MOST_MESSAGES:]]
+    said = list(_said(messages))
+    marks, before = Marks([], []), b""
+    for message, following in zip_longest(said, said[1:]):
+        parts = _parts(message)
+        digest = _digest(parts)
+        is_distinct = sum(map(len, parts[1:])) >= DISTINCT_BYTES or any(parts[2:])
+        mark = digest if is_distinct else _digest([before, digest])
+        marks.all.append(mark)
+        if following is None or not message["role"] == following["role"] == "user":
+            marks.own.append(mark)
+        before = digest
+    return marks
+
+
+def _said(messages: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Return the messages without the system's."""
+    return (message for message in messages if message["role"] not in ("system", "developer"))
+
+
+def _parts(message: dict[str, Any]) -> list[bytes]:
+    """Return what a message is recognised by: role, content, ids of tool calls."""
+    calls = message.get("tool_calls") or ()
+    ids = [message.get("tool_call_id"), *(call.get("id") for call in calls)]
+    return [message["role"].encode(), _gist(message.get("content")), *map(_ends, ids)]
+
+
+def _digest(parts: list[bytes]) -> bytes:
+    return blake2b(b"\0".join(parts), digest_size=16).digest()
+
+
 def in_tool_loop(request: ChatRequest) -> bool:
-    """Does the model go on with a turn that it has begun, with what its tools have found?"""
+    """Return whether the model goes on with a turn that it has begun, given its tools' results."""
     for message in reversed(request.messages):
         role = message["role"]
         if role in ("tool", "function"):
@@ -97,16 +143,25 @@ def in_tool_loop(request: ChatRequest) -> bool:
 
 
 def _gist(content: Any) -> bytes:
-    """Enough of a message's content to tell it from others."""
+    """Return enough of a message's content to tell it from others."""
     if isinstance(content, list):
-        return b"\n".join(_ends(part.get("text")) or part["type"].encode() for part in content)
+        return b"\n".join(_ends(part.get("text")) or _attached(part) for part in content)
     return _ends(content)
 
 
+def _attached(part: dict[str, Any]) -> bytes:
+    """Return what a part without text is: its kind, and the longest text in it, its data."""
+    values = [*part.values()]
+    values += [inner for value in values if isinstance(value, dict) for inner in value.values()]
+    texts = [value for value in values if isinstance(value, str)]
+    return f"{part['type']} ".encode() + _ends(max(texts, key=len))
+
+
 def _ends(text: object) -> bytes:
-    """A short text, or the length and both ends of a long one; nothing of what is no text."""
+    """Return a short text, or length and both ends of a long one; nothing of what is no text."""
     if not isinstance(text, str):
         return b""
+    text = text.strip()
     if len(text) > 2 * GIST_CHARS:
         text = f"{text[:GIST_CHARS]}{len(text)}{text[-GIST_CHARS:]}"
     return text.encode("utf-8", "surrogatepass")

@@ -378,7 +378,8 @@ class Balancer:
 
 
 def _misfit_s(ask: Ask, server: Server, side: Side) -> float:
-    if ask.private and not server.private:
+    model = side.model(ask.force_model)
+    if ask.private and (not server.private or (model is not None and model.remote)):
         return inf
     if (ask.has_images and not server.sees) or (
         ask.force_model and side.model(ask.force_model) is None

@@ -1,14 +1,14 @@
 import random
 import time
 
-import orjson
 import pytest
 
+from router.privacy.normalize import normalize
 from router.privacy.patterns import Words
 
 
 def find(words: list[str], text: str) -> int | None:
-    return Words(words).find(orjson.dumps({"content": text}).decode())
+    return next(Words(words).find(normalize(text)), None)
 
 
 @pytest.mark.parametrize(
@@ -92,8 +92,8 @@ def test_a_pattern_is_exact(pattern: str, text: str) -> None:
         (r"(a+)+", "a repeat or a choice within a repeat"),
         (r"(a|a)*b", "a repeat or a choice within a repeat"),
         (r"((ab){2}c){3}", "a repeat or a choice within a repeat"),
-        (r"a*b*c*", "too many repeats"),
-        (r"a?a?a?a?a?a?a?a?b", "too many repeats"),
+        (r"xa*b*c*y", "too many repeats"),
+        (r"xa?a?a?a?a?a?a?a?b", "too many repeats"),
         (r"(?=x)y", "no lookaround"),
         (r"(?<!x)y", "no lookaround"),
         (r"(?P<n>x)", "no lookaround, names"),
@@ -112,6 +112,8 @@ def test_a_pattern_is_exact(pattern: str, text: str) -> None:
         (r"1}", r"a \} without its \{"),
         ("x\\", r"a \\ at the end"),
         (r"x*", "matches everything"),
+        (r"x*y?", "matches everything"),
+        (r"[a-z]\w+ Corp", "begin with four plain characters"),
         (r"a|", "matches everything"),
         (r"[z-a]", "it is not a pattern"),
         (r"\q", "it is not a pattern"),
@@ -132,7 +134,7 @@ def test_what_could_take_long_or_means_nothing_is_refused(pattern: str, why: str
         r"\w+@acme\.example",
         r"\w+@",
         r"acme.*plan",
-        r"(a|b|ab)c{2,40}d",
+        r"(a|b|ab)c{2,5}d",
         r"[a-z]{1,90}[0-9]?!",
         r"a{100}b",
         r"(?i)x?y?z?a{20}b",
@@ -145,7 +147,7 @@ def test_what_is_accepted_runs_in_linear_time(pattern: str, filler: str) -> None
     def seconds(size: int) -> float:
         text = filler * (size // len(filler))
         began = time.process_time()
-        words.find(text)
+        list(words.find(text))
         return time.process_time() - began
 
     small = min(seconds(5_000) for _ in range(3))
@@ -181,6 +183,6 @@ def test_random_patterns_are_refused_or_run_in_bounded_time() -> None:
             continue
         accepted += 1
         began = time.process_time()
-        words.find("ab" * 500 + "a" * 500)
+        list(words.find("ab" * 500 + "a" * 500))
         assert time.process_time() - began < 0.5, pattern
     assert accepted > 100

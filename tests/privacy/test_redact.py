@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from router.privacy.key_shapes import PEM, SHAPES
+from router.privacy.key_shapes import SHAPES
 from router.privacy.redact import RedactingFilter, redact
 from tests.support.keys import CANARIES
 
@@ -92,14 +92,13 @@ def test_a_secret_within_a_longer_one_leaves_nothing_of_it() -> None:
     )
 
 
-@pytest.mark.parametrize("shape", [*SHAPES, PEM], ids=lambda shape: shape.start)
-def test_no_text_takes_long(shape: object) -> None:
-    start = getattr(shape, "start", "")
-    for filler in (start, "a", "1", "-", "a1-", f"{start}a", f"{start}a1.", f"{start}-----"):
-        text = start + filler * (30_000 // len(filler))
-        began = time.perf_counter()
+@pytest.mark.parametrize("anchor", sorted({shape.anchor for shape in SHAPES} | {"PRIVATE KEY"}))
+def test_no_text_takes_long(anchor: str) -> None:
+    for filler in (anchor, "a", "1", "-", "a1-", f"{anchor}a", f"{anchor}a1.", f"{anchor}-----"):
+        text = anchor + filler * (30_000 // len(filler))
+        began = time.process_time()
         redact(text)
-        assert time.perf_counter() - began < 1
+        assert time.process_time() - began < 1
 
 
 @pytest.fixture

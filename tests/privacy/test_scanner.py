@@ -5,7 +5,7 @@ import os
 import random
 import string
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, quote_plus
@@ -15,10 +15,13 @@ import pytest
 from detect_secrets.core.scan import scan_line
 from detect_secrets.settings import transient_settings
 
-from router.privacy.key_shapes import PEM, SHAPES
-from router.privacy.scanner import LOOK_AGAIN_S, PrivacyScanner
+from router.privacy.key_shapes import SHAPES
+from router.privacy.named_values import AWS_SECRET, PRIVATE_KEY
+from router.privacy.scanner import LOOK_AGAIN_S, MOST_FINDINGS, Finding, PrivacyScanner
+from router.request import ChatRequest, outgoing
 from tests.support.keys import ALNUM, CANARIES, URL_SAFE, made_up
 from tests.support.running_app import running_app
+from tests.support.texts import many_kinds_of_text
 
 TOKEN = "svc-" + made_up(URL_SAFE, 40, "own")
 PASSPHRASE = "correct horse, battery & staple"
@@ -219,8 +222,7 @@ def test_secrets_are_not_kept_in_memory(env: Path) -> None:
 )
 def test_well_known_keys_are_found_wherever_a_word_begins(key: str, text: str) -> None:
     rule = PrivacyScanner().scan(asking(text.format(key)))
-    assert rule is not None
-    assert rule in {shape.name for shape in SHAPES}
+    assert rule in {*(shape.name for shape in SHAPES), AWS_SECRET}
     assert key not in rule
 
 
@@ -231,20 +233,15 @@ def test_a_key_of_which_a_search_has_coloured_a_part_is_found(key: str) -> None:
         assert PrivacyScanner().scan(asking(f"config.py:7:KEY={shown}"))
 
 
-def test_every_shape_of_the_table_has_a_made_up_key() -> None:
-    found = {PrivacyScanner().scan(asking(key)) for key in CANARIES.values()}
-    assert {shape.name for shape in SHAPES} == found
-
-
 def test_a_private_key_is_found_in_each_of_its_armours() -> None:
     material = "\n".join(made_up(ALNUM + "+/", 64, str(i)) for i in range(8))
     for kind in ("RSA ", "EC ", "OPENSSH ", "ENCRYPTED ", ""):
         for head in ("", "Proc-Type: 4,ENCRYPTED\nDEK-Info: AES-128-CBC,0123456789ABCDEF\n\n"):
             pem = f"-----BEGIN {kind}PRIVATE KEY-----\n{head}{material}\n-----END"
-            assert PrivacyScanner().scan(asking(pem)) == PEM.name
-            assert PrivacyScanner().scan(asking(json.dumps({"key": pem}))) == PEM.name
+            assert PrivacyScanner().scan(asking(pem)) == PRIVATE_KEY
+            assert PrivacyScanner().scan(asking(json.dumps({"key": pem}))) == PRIVATE_KEY
     pgp = f"-----BEGIN PGP PRIVATE KEY BLOCK-----\n\n{material}\n-----END"
-    assert PrivacyScanner().scan(asking(pgp)) == PEM.name
+    assert PrivacyScanner().scan(asking(pgp)) == PRIVATE_KEY
 
 
 @pytest.mark.parametrize(
@@ -341,21 +338,6 @@ def test_any_bytes_can_be_scanned(body: bytes) -> None:
     PrivacyScanner(patterns=["falcon"]).scan(body)
 
 
-def many_kinds_of_text(size: int) -> dict[str, str]:
-    dice = random.Random(1)
-    words = [made_up(string.ascii_lowercase, dice.randrange(3, 12), str(i)) for i in range(500)]
-    return {
-        "prose": " ".join(dice.choices(words, k=size // 8)),
-        "code": Path(random.__file__).read_text(encoding="utf-8") * (size // 30_000),
-        "hashes": "\n".join(f"{dice.randbytes(20).hex()} file{i}" for i in range(size // 50)),
-        "picture": "data:image/png;base64," + base64.b64encode(dice.randbytes(size // 2)).decode(),
-        "no spaces": "a" * size,
-        "dashes": "sk-" * (size // 3),
-        "dots": "eyJ." * (size // 4),
-        "chinese": "路由器说明文档" * (size // 21),
-    }
-
-
 @pytest.mark.parametrize("kind", many_kinds_of_text(100).keys())
 def test_a_scan_is_fast_and_takes_time_in_proportion(env: Path, kind: str) -> None:
     scanner = PrivacyScanner([env], ["falcon", "Project Titan", r"PRJ-\d{4}", r"\w+@acme\.example"])
@@ -375,29 +357,75 @@ def _timed(scanner: PrivacyScanner, body: bytes) -> float:
     return time.process_time() - began
 
 
+def rules(scanner: PrivacyScanner, *contents: Any) -> list[str]:
+    messages = [{"role": "user", "content": content} for content in contents]
+    return [
+        finding.rule for finding in scanner.findings(outgoing(ChatRequest({"messages": messages})))
+    ]
+
+
 def test_what_was_clean_is_searched_again_once_the_rules_have_changed(tmp_path: Path) -> None:
     env, now = tmp_path / ".env", [0.0]
     scanner = PrivacyScanner([env], clock=lambda: now[0])
-    pieces = [orjson.dumps({"content": f"my word is {TOKEN}"}), orjson.dumps({"content": "hello"})]
-    assert scanner.scan_pieces(pieces) is None
+    assert rules(scanner, f"my word is {TOKEN}", "hello") == []
     env.write_text(f"LATE_TOKEN={TOKEN}\n", encoding="utf-8")
     now[0] += 10
-    assert scanner.scan_pieces(pieces) == "value of LATE_TOKEN in .env"
-    assert scanner.scan_pieces(pieces) == "value of LATE_TOKEN in .env"
+    for _ in range(2):
+        assert rules(scanner, f"my word is {TOKEN}", "hello") == ["value of LATE_TOKEN in .env"]
 
 
 def test_a_secret_in_a_later_turn_of_a_conversation_that_was_clean_is_found(tmp_path: Path) -> None:
     env = tmp_path / ".env"
     env.write_text(f"SERVICE_TOKEN={TOKEN}\n", encoding="utf-8")
     scanner = PrivacyScanner([env])
-    pieces = [orjson.dumps({"content": f"turn {i}"}) for i in range(20)]
+    turns = [f"turn {i}" for i in range(20)]
     for end in range(1, 20):
-        assert scanner.scan_pieces(pieces[:end]) is None
-    assert scanner.scan_pieces([*pieces, orjson.dumps({"content": TOKEN})])
+        assert rules(scanner, *turns[:end]) == []
+    assert rules(scanner, *turns, TOKEN)
 
 
-def test_a_pattern_that_spans_two_messages_is_found_in_a_conversation_that_was_clean() -> None:
-    scanner = PrivacyScanner(patterns=["falcon.{1,60}heavy"])
-    first, second = orjson.dumps({"content": "falcon"}), orjson.dumps({"content": "heavy"})
-    assert scanner.scan_pieces([first]) is None
-    assert scanner.scan_pieces([first, second]) == "entry 1 of PRIVATE_PATTERNS"
+def test_a_message_is_scanned_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    scanner = PrivacyScanner()
+    scanned: list[str] = []
+    scan = scanner._scan
+
+    def noted(text: str) -> Iterator[Finding]:
+        scanned.append(text)
+        return scan(text)
+
+    monkeypatch.setattr(scanner, "_scan", noted)
+    for end in range(1, 6):
+        rules(scanner, *(f"turn {i}" for i in range(end)))
+    assert len([text for text in scanned if "turn" in text]) == 5
+
+
+def test_a_pattern_that_spans_two_parts_of_a_message_is_found() -> None:
+    parts = [{"type": "text", "text": text} for text in ("the falcon", "is heavy")]
+    assert rules(PrivacyScanner(patterns=["falcon.{1,60}heavy"]), parts)
+
+
+def test_a_finding_names_the_rule_and_the_message_and_never_the_value() -> None:
+    key = CANARIES["GitHub"]
+    messages = [
+        {"role": "user", "content": "Look."},
+        {"role": "tool", "tool_call_id": "1", "content": f"token: {key}"},
+    ]
+    found = list(PrivacyScanner().findings(outgoing(ChatRequest({"messages": messages}))))
+    assert [(f.rule, f.where, f.role) for f in found] == [("GitHub token", "messages[1]", "tool")]
+    assert key[:8] not in str(found)
+
+
+def test_the_same_value_has_the_same_id_wherever_it_stands() -> None:
+    scanner = PrivacyScanner()
+    one, other = CANARIES["GitHub"], CANARIES["GitLab"]
+    messages = [{"role": "user", "content": text} for text in (one, f"again {one}", other)]
+    found = list(scanner.findings(outgoing(ChatRequest({"messages": messages}))))
+    assert found[0].id == found[1].id != found[2].id
+
+
+def test_more_findings_than_are_told_apart_cannot_be_allowed_one_by_one() -> None:
+    keys = " ".join("ghp_" + made_up(ALNUM, 36, str(i)) for i in range(MOST_FINDINGS + 5))
+    messages = [{"role": "user", "content": keys}]
+    found = list(PrivacyScanner().findings(outgoing(ChatRequest({"messages": messages}))))
+    assert len(found) == MOST_FINDINGS + 1
+    assert found[-1].id == ""

@@ -1,0 +1,148 @@
+"""Values that are looked for without being kept: keyed hashes, and four bytes to find them by."""
+
+import hashlib
+import logging
+import secrets
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from router.privacy.key_shapes import places
+from router.privacy.normalize import normalize
+from router.privacy.runs import SHORTEST_RUN, Text, runs_in
+from router.privacy.secret_files import SHORTEST_SECRET, read_values, secrets_of
+
+log = logging.getLogger("router")
+
+_SHORT_TEXT: Final = 2_000
+
+
+@dataclass(frozen=True, slots=True)
+class OwnSecret:
+    """A secret that cannot be read back.
+
+    `anchor` is four bytes of it, at `offset`; the hash is of its whole `size` bytes. `in_run`: the
+    anchor is within a run, so that looking through the runs is enough.
+    """
+
+    rule: str
+    anchor: bytes
+    offset: int
+    size: int
+    digest: bytes
+    in_run: bool
+    apart: bool
+    """Short ones count only where no letter or digit stands beside them."""
+
+
+class OwnSecrets:
+    """Finds the user's own secrets in a text."""
+
+    def __init__(self) -> None:
+        self._hash_key = secrets.token_bytes(16)
+
+    def hashed(self, rule: str, value: str) -> list[OwnSecret]:
+        """Make what is looked for, in each spelling that normalizing leaves apart."""
+        plain = normalize(value)
+        spellings = {value, plain, plain.replace(" ", "+")}
+        return [
+            self._hashed(rule, spelling.encode("utf-8", "surrogatepass")) for spelling in spellings
+        ]
+
+    def _hashed(self, rule: str, spelling: bytes) -> OwnSecret:
+        runs, _ = runs_in(spelling)
+        # In a run if there is one: there are few of them in a text, and much else.
+        start, end = max(runs, key=lambda run: run[1] - run[0], default=(0, len(spelling)))
+        offset = max(
+            range(start, max(start + 1, end - 3)), key=lambda i: _rarity(spelling[i : i + 4])
+        )
+        anchor = spelling[offset : offset + 4]
+        apart = len(spelling) < SHORTEST_SECRET
+        digest = self._digest(spelling)
+        return OwnSecret(rule, anchor, offset, len(spelling), digest, bool(runs), apart)
+
+    def find(self, read: Text, wanted: Iterable[OwnSecret]) -> Iterator[tuple[str, int, int]]:
+        """Find rule and place of each of the wanted secrets."""
+        text, runs = read.data, read.runs
+        in_runs = text
+        if len(runs) * SHORTEST_RUN < len(text) / 8:  # else there is little but runs in it
+            in_runs = b" ".join([text[start:end] for start, end in runs])
+        for secret in wanted:
+            if not _has(in_runs if secret.in_run else text, secret.anchor):
+                continue
+            for at in places(text, secret.anchor):
+                start = at - secret.offset
+                piece = text[start : start + secret.size] if start >= 0 else b""
+                if self._digest(piece) == secret.digest and not (
+                    secret.apart and _is_within_word(text, start, start + secret.size)
+                ):
+                    yield secret.rule, start, start + secret.size
+                    break
+
+    def _digest(self, piece: bytes) -> bytes:
+        return hashlib.blake2b(piece, digest_size=16, key=self._hash_key).digest()
+
+
+class SecretFile:
+    """The secrets of one file, read again when it changes."""
+
+    def __init__(self, path: Path, own: OwnSecrets) -> None:
+        self.secrets: list[OwnSecret] = []
+        self._path = path
+        self._own = own
+        self._seen: tuple[int, int] | None = None
+        self._complaint = ""
+
+    def refresh(self) -> bool:
+        """Read the file again if it has changed; return whether it was read.
+
+        On failure, what was known of it still counts.
+        """
+        try:
+            stat = self._path.stat()
+            seen = (stat.st_mtime_ns, stat.st_size)
+            if seen == self._seen:
+                return False
+            values = read_values(self._path)
+            self._seen = seen
+        except FileNotFoundError:
+            # Without a .env the settings come from the environment: nothing is wrong.
+            if self._path.name != ".env":
+                self._complain("there is no such file")
+            return False
+        except (OSError, ValueError) as error:
+            self._complain(f"it cannot be read ({type(error).__name__})")
+            return False
+        self._complaint = ""
+        self.secrets = [
+            secret
+            for name, value in secrets_of(values)
+            for secret in self._own.hashed(f"value of {name} in {self._path.name}", value)
+        ]
+        if not self.secrets and self._path.name != ".env":
+            self._complain("it has no value of a variable that is named as a secret (like *_KEY)")
+        return True
+
+    def _complain(self, complaint: str) -> None:
+        if complaint != self._complaint:
+            self._complaint = complaint
+            log.warning("No secrets of %s are looked for: %s.", self._path, complaint)
+
+
+def _rarity(piece: bytes) -> int:
+    """Return how unlikely a piece is to be found in ordinary text."""
+    return sum(0 if 97 <= byte <= 122 else 1 for byte in piece) + len(set(piece))
+
+
+def _is_within_word(text: bytes, start: int, end: int) -> bool:
+    return text[max(0, start - 1) : start].isalnum() or text[end : end + 1].isalnum()
+
+
+def _has(text: bytes, piece: bytes) -> bool:
+    # Looking for one byte is twenty times as fast, and of a random piece one is often missing.
+    if len(text) > _SHORT_TEXT:
+        for byte in piece:
+            if byte not in text:
+                return False
+    return piece in text

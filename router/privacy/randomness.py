@@ -1,0 +1,77 @@
+"""Telling random characters from words, so that names and placeholders are not taken for keys."""
+
+import re
+from itertools import pairwise
+from typing import Final
+
+_PLACEHOLDER: Final = re.compile(
+    r"example|sample|dummy|placeholder|redacted|(?:change|replace|insert)[-_ ]?(?:me|it|this|with)"
+    r"|your[-_ ]|[-_ ]here\b|put[-_ ]your|<[^>]*>|\.\.\.|\*\*\*|eyJzdWIiOiIxMjM0NTY3ODkwI"
+    r"|([A-Za-z0-9])\1{5}|Eby8vdM02xN|2YotnFZFEjr1z|tGzv3JOkF0XG5|SplxlOBeZQQY|czZCaGRSa3F0",
+    re.IGNORECASE,
+)
+"""`<your key>`, `xxxxxxxx`, `AKIA...EXAMPLE`; the web token of all tutorials, the account of
+Azure's emulator, and the tokens of RFC 6749."""
+_COMMON: Final = re.compile(
+    r"pass|word|secret|admin|test|user|root|guest|qwert|letmein|welcome|foo|bar|abc|demo|default"
+    r"|login|hello|postgres|mysql|redis|rabbit|mongo|oracle|tiger|token|key",
+    re.IGNORECASE,
+)
+"""What passwords in manuals are made of."""
+_LEET: Final = str.maketrans("013457@$!", "oleastasi")
+_WORD: Final = re.compile("[A-Za-z][a-z]{4}")
+_KINDS: Final = tuple(map(re.compile, ("[a-z]", "[A-Z]", "[0-9]", r"[^A-Za-z0-9_\-.\s]")))
+_CLASSES: Final = bytes(
+    ord("9" if 48 <= byte <= 57 else "A" if 65 <= byte <= 90 else "a") for byte in range(256)
+)
+_FOUR_KINDS: Final = bytes(
+    ord("!") if byte < 128 and not chr(byte).isalnum() else kind
+    for byte, kind in enumerate(_CLASSES)
+)
+_NOT_ALNUM: Final = bytes(b for b in range(256) if not (b < 128 and chr(b).isalnum()))
+_DIGIT: Final = re.compile(rb"[0-9]")
+_CAPITAL: Final = re.compile(rb"[A-Z]")
+_CHANGE: Final = re.compile(rb"a(?=[A9])|A(?=[a9])|9(?=[aA])")
+
+
+def is_placeholder(value: str) -> bool:
+    """Return whether a value only stands for one."""
+    return _PLACEHOLDER.search(value) is not None
+
+
+def changes(value: bytes) -> int:
+    """Count the changes between small letters, capitals and digits; other characters are skipped.
+
+    Of random letters and digits about every second pair is a change, of words hardly any.
+    """
+    return len(_CHANGE.findall(value.translate(_CLASSES, _NOT_ALNUM)))
+
+
+def looks_random(value: bytes, pairs_for_change: int = 8) -> bool:
+    """Return whether there is a change for every so many characters."""
+    return changes(value) * pairs_for_change >= len(value)
+
+
+def looks_like_key(value: bytes, *, may_be_name: bool) -> bool:
+    """Return whether the random part of a known format is no word.
+
+    `may_be_name`: it may have `_` and `-` in it, so names have the same form.
+    """
+    if not may_be_name:
+        return changes(value) > 0
+    has_both = _DIGIT.search(value) is not None and _CAPITAL.search(value) is not None
+    return has_both or looks_random(value)
+
+
+def looks_like_password(value: str, kinds: int = 3) -> bool:
+    """Return whether a value has characters of so many kinds, and no words in it.
+
+    The kinds are small letters, capitals, digits and symbols. Passwords made of words cannot be
+    told from names and from what manuals use.
+    """
+    if is_placeholder(value) or sum(kind.search(value) is not None for kind in _KINDS) < kinds:
+        return False
+    if _WORD.search(value):
+        of_kind = value.encode("utf-8", "replace").translate(_FOUR_KINDS)
+        return sum(a != b for a, b in pairwise(of_kind)) * 3 >= len(of_kind)
+    return not _COMMON.search(value.translate(_LEET))

@@ -1,0 +1,59 @@
+"""What keeps a request here: what it holds, or what its conversation has held before."""
+
+import logging
+from dataclasses import replace
+
+from router.privacy.scanner import Finding, PrivacyScanner
+from router.request import ChatRequest, outgoing
+from router.sides.conversations import marks_of
+from router.state.private_marks import PrivateMarks
+
+log = logging.getLogger("router")
+
+
+class PrivateConversations:
+    """Scans requests, and remembers the conversations in which something was found."""
+
+    def __init__(self, scanner: PrivacyScanner, marks: PrivateMarks) -> None:
+        self._scanner = scanner
+        self._marks = marks
+
+    def start(self) -> None:
+        """Read the files with secrets, and which conversations are private."""
+        self._scanner.start()
+        self._marks.load()
+
+    def close(self) -> None:
+        """Write what is left to write."""
+        self._marks.close()
+
+    def check(self, request: ChatRequest) -> Finding | None:
+        """Return what makes a request private: a finding in it, or an earlier one in its
+        conversation. Its messages are marked, so that the rest of it stays here too."""
+        findings = list(self._scanner.findings(outgoing(request)))
+        marks = self._marks
+        if not findings and marks.is_empty:
+            return None
+        messages = marks_of(request)
+        allowed, earlier = marks.allowed(messages.all), marks.alarms(messages.all)
+        if allowed:
+            marks.keep_allowed(messages.own, allowed)
+        first: Finding | None = None
+        for finding in findings:
+            if finding.id in allowed:
+                continue
+            alarm = marks.raise_alarm(messages.own, finding.id, finding.rule)
+            if first is None:
+                first = replace(finding, id=alarm.id)
+                if alarm.id not in earlier:
+                    log.info("private: %s; this conversation stays on this machine", first)
+        for alarm_id in earlier:
+            marks.mark(messages.own, alarm_id)
+        if first is None and earlier:
+            rule = marks.rule(earlier[0])
+            first = Finding(rule, earlier[0], "an earlier message of this conversation")
+        return first
+
+    def allow(self, alarm: str) -> bool:
+        """Allow what this alarm was raised for, in its conversation; False if there is none."""
+        return self._marks.allow(alarm)

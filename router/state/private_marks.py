@@ -1,0 +1,192 @@
+"""Which conversations have held something private, and what the user has allowed in them.
+
+A mark is the digest of a message with the alarm that the message was part of. Marks are kept in a
+file beside the journal, so that a restart forgets none: 16 bytes of digest and 4 of the alarm's id
+each, nothing else. What was allowed is kept in memory only.
+"""
+
+import logging
+import os
+import secrets
+import threading
+from collections import OrderedDict
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+log = logging.getLogger("router")
+
+MOST_MARKS: Final = 20_000
+"""Digests that are kept; the ones that were not seen for longest are given up."""
+MOST_ALARMS: Final = 2_000
+_DIGEST_BYTES: Final = 16
+_ALARM_BYTES: Final = 4
+_MARK_BYTES: Final = _DIGEST_BYTES + _ALARM_BYTES
+
+
+@dataclass(frozen=True, slots=True)
+class Alarm:
+    """A finding in one conversation. `finding` is the scanner's id of what was found."""
+
+    id: str
+    finding: str
+    rule: str
+
+
+class PrivateMarks:
+    """The marks of all conversations. Disk is touched in a thread of its own."""
+
+    def __init__(self, path: Path | None = None, limit: int = MOST_MARKS) -> None:
+        self._path = path
+        self._limit = limit
+        self._marks: OrderedDict[bytes, frozenset[str]] = OrderedDict()
+        self._allowed: OrderedDict[bytes, frozenset[str]] = OrderedDict()
+        self._alarms: OrderedDict[str, Alarm] = OrderedDict()
+        self._loading = threading.Lock()
+        self._loaded = path is None
+        self._writer = ThreadPoolExecutor(1, "private-marks") if path is not None else None
+        self._complained = False
+        self._in_file = 0
+
+    def load(self) -> None:
+        """Read the file, once; the first use does it where nobody has before."""
+        with self._loading:
+            if self._loaded or self._path is None:
+                return
+            try:
+                raw = self._path.read_bytes()
+            except FileNotFoundError:
+                raw = b""
+            except OSError as error:
+                raw = b""
+                self._complain(error)
+            for at in range(0, len(raw) - _MARK_BYTES + 1, _MARK_BYTES):
+                digest = raw[at : at + _DIGEST_BYTES]
+                alarm = raw[at + _DIGEST_BYTES : at + _MARK_BYTES].hex()
+                self._put(digest, alarm)
+                self._in_file += 1
+            self._loaded = True
+            self._keep_short()
+
+    @property
+    def is_empty(self) -> bool:
+        """Return whether no conversation is marked, nor anything allowed in one."""
+        self.load()
+        return not (self._marks or self._allowed)
+
+    def alarms(self, digests: Sequence[bytes]) -> list[str]:
+        """Return the alarms with which any of these messages is marked."""
+        self.load()
+        found = (alarm for digest in digests for alarm in self._marks.get(digest, ()))
+        return list(dict.fromkeys(found))
+
+    def allowed(self, digests: Sequence[bytes]) -> frozenset[str]:
+        """Return the findings that the user has allowed in the conversation of these messages."""
+        if not self._allowed:
+            return frozenset()
+        return frozenset().union(*(self._allowed.get(digest, ()) for digest in digests))
+
+    def raise_alarm(self, digests: Sequence[bytes], finding: str, rule: str) -> Alarm:
+        """Mark the messages; a finding that their conversation was marked with keeps its alarm."""
+        known = (self._alarms.get(id) for id in self.alarms(digests))
+        alarm = next((a for a in known if a is not None and a.finding == finding), None)
+        if alarm is None:
+            alarm = Alarm(secrets.token_hex(_ALARM_BYTES), finding, rule)
+            self._alarms[alarm.id] = alarm
+            while len(self._alarms) > MOST_ALARMS:
+                self._alarms.popitem(last=False)
+        self.mark(digests, alarm.id)
+        return alarm
+
+    def mark(self, digests: Iterable[bytes], alarm: str) -> None:
+        """Add messages to a conversation that an alarm was raised in."""
+        fresh = [digest for digest in digests if self._put(digest, alarm)]
+        if fresh:
+            tail = bytes.fromhex(alarm)
+            self._in_file += len(fresh)
+            self._submit(b"".join(digest + tail for digest in fresh), os.O_APPEND)
+            self._keep_short()
+
+    def rule(self, alarm: str) -> str:
+        """Return the rule of an alarm; one from before a restart is not known any more."""
+        known = self._alarms.get(alarm)
+        return known.rule if known else "something private"
+
+    def allow(self, alarm: str) -> bool:
+        """Allow what an alarm was raised for, in its conversation; False if there is none such."""
+        self.load()
+        digests = [digest for digest, alarms in self._marks.items() if alarm in alarms]
+        if not digests:
+            return False
+        for digest in digests:
+            others = self._marks[digest] - {alarm}
+            if others:
+                self._marks[digest] = others
+            else:
+                del self._marks[digest]
+        if (known := self._alarms.get(alarm)) is not None:
+            self.keep_allowed(digests, frozenset({known.finding}))
+        self._rewrite()
+        return True
+
+    def keep_allowed(self, digests: Iterable[bytes], findings: frozenset[str]) -> None:
+        """Let the messages belong to a conversation in which these findings are allowed."""
+        for digest in digests:
+            self._allowed[digest] = self._allowed.get(digest, frozenset()) | findings
+            self._allowed.move_to_end(digest)
+        while len(self._allowed) > self._limit:
+            self._allowed.popitem(last=False)
+
+    def close(self) -> None:
+        """Write what is left."""
+        if self._writer is not None:
+            self._writer.shutdown()
+
+    def _put(self, digest: bytes, alarm: str) -> bool:
+        """Keep a mark; return whether it is new."""
+        before = self._marks.get(digest, frozenset())
+        self._marks[digest] = before | {alarm}
+        self._marks.move_to_end(digest)
+        while len(self._marks) > self._limit:
+            self._marks.popitem(last=False)
+        return alarm not in before
+
+    def _keep_short(self) -> None:
+        """Write the file anew when half of it or more is no longer kept."""
+        if self._in_file > 2 * self._limit:
+            self._rewrite()
+
+    def _rewrite(self) -> None:
+        kept = [
+            digest + bytes.fromhex(alarm)
+            for digest, alarms in self._marks.items()
+            for alarm in alarms
+        ]
+        self._in_file = len(kept)
+        self._submit(b"".join(kept), os.O_TRUNC)
+
+    def _submit(self, data: bytes, how: int) -> None:
+        if self._writer is not None:
+            self._writer.submit(self._write, data, how)
+
+    def _write(self, data: bytes, how: int) -> None:
+        """Append to the file or replace it; runs in the thread."""
+        path = self._path
+        assert path is not None
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | how, 0o600), "wb") as file:
+                file.write(data)
+        except OSError as error:
+            self._complain(error)
+
+    def _complain(self, error: OSError) -> None:
+        if not self._complained:
+            self._complained = True
+            log.warning(
+                "Which conversations are private cannot be kept over a restart (%s: %s).",
+                self._path,
+                error.strerror,
+            )
