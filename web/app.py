@@ -63,6 +63,7 @@ def create_app(
         ("GET", "/v1/models", routes.list_models),
         ("GET", "/v1/models/{model_id:path}", routes.get_model),
         ("POST", "/classify", routes.classify),
+        ("POST", "/privacy/allow", routes.allow_private),
         ("GET", "/health", routes.health),
         ("GET", "/info", routes.info),
         ("GET", "/", routes.page),

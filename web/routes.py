@@ -1,6 +1,7 @@
 """The handlers of the routes that FastAPI serves. web/app.py has their paths."""
 
 import asyncio
+import ipaddress
 from collections.abc import Mapping
 from typing import Annotated, Any
 
@@ -12,6 +13,7 @@ from router.build import Assembly
 from router.decision import Decision
 from router.errors import (
     BackendUnfit,
+    Forbidden,
     InvalidRequest,
     NoBackend,
     Private,
@@ -89,7 +91,22 @@ class Routes:
                 outcome = await self._router.decide(chat, request.headers.get("x-force-route"))
         except (NoBackend, BackendUnfit, Private) as error:
             outcome = error
-        return JSONResponse(views.classified(chat, outcome, self._router.policy))
+        privacy = self._router.privacy
+        finding = privacy.check(chat) if privacy is not None else None
+        return JSONResponse(views.classified(chat, outcome, self._router.policy, finding))
+
+    async def allow_private(self, request: Request) -> Response:
+        """Allow a false alarm of the privacy scan in its conversation; only from this machine."""
+        if request.client is None or not _is_loopback(request.client.host):
+            raise Forbidden("Only the user on the router's own machine can allow a finding.")
+        alarm = (await self._json_body(request)).get("id")
+        privacy = self._router.privacy
+        if not isinstance(alarm, str) or privacy is None or not privacy.allow(alarm):
+            raise InvalidRequest(
+                "`id` must be that of a finding: the log, /classify and the error name it.",
+                param="id",
+            )
+        return JSONResponse({"allowed": alarm})
 
     async def health(self) -> Response:
         """Return the state of each side."""
@@ -136,6 +153,16 @@ class Routes:
 
     async def _relayed(self, path: str, request: Request) -> Response:
         return await relayed(path, request, self._json_body, self._router.server_for, self._ledger)
+
+
+def _is_loopback(host: str) -> bool:
+    """Return whether a caller's address is this machine's own."""
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    mapped = getattr(address, "ipv4_mapped", None)
+    return bool((mapped or address).is_loopback)
 
 
 def _html(page: tuple[bytes, Mapping[str, str]]) -> Response:

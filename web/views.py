@@ -5,8 +5,9 @@ from typing import Any
 from router.backend import Model
 from router.classifier import LOCAL_MODEL, Score, explain
 from router.classifier import score as score_of
-from router.decision import Decision, Policy, Side
+from router.decision import ALLOW, Decision, Policy, Side
 from router.errors import RouterError
+from router.privacy.scanner import Finding
 from router.request import ChatRequest
 from router.router import Router
 from router.scoring.reach import Reach
@@ -66,6 +67,7 @@ def side(side: Side, router: Router) -> Json:
         "model": status.model.id if status.model else None,
         "can": _can(status.model) if status.model else None,
         "models": [model.id for model in status.models],
+        "remote_models": [model.id for model in status.models if model.remote],
         "latency_ms": status.latency_ms,
         "seen_s_ago": watch.age_s if watch else None,
         "detail": _detail(side),
@@ -93,8 +95,16 @@ def _can(model: Model) -> Json:
     }
 
 
-def classified(request: ChatRequest, outcome: Decision | RouterError, policy: Policy) -> Json:
-    """Return a decision, or the score and the reason why no side can answer."""
+def classified(
+    request: ChatRequest,
+    outcome: Decision | RouterError,
+    policy: Policy,
+    finding: Finding | None = None,
+) -> Json:
+    """Return a decision, or the score and the reason why no side can answer.
+
+    `finding`: what makes the request private.
+    """
     decided = outcome if isinstance(outcome, Decision) else None
     score = decided.score if decided else score_of(request)
     return {
@@ -115,7 +125,8 @@ def classified(request: ChatRequest, outcome: Decision | RouterError, policy: Po
         "first_word_s": _seconds(decided.ask.first_word_s) if decided else None,
         "confidence": round(score.confidence, 2),
         "gates": list(decided.gates) if decided else [],
-        "private": decided.private if decided else None,
+        "private": finding.rule if finding else None,
+        "finding": _finding(finding) if finding else None,
         "fix": decided.fix if decided else "",
         "candidates": [
             {"target": c.target, "backend": c.backend, "model": c.model}
@@ -140,6 +151,17 @@ def _reach(reach: Reach | None, score: Score) -> Json | None:
         "active_b": reach.active_b,
         "source": reach.source,
         "points": round(score.signals.get(LOCAL_MODEL, 0.0), 1),
+    }
+
+
+def _finding(finding: Finding) -> Json:
+    """Return which rule found something, in which message, and what to do; never what it was."""
+    return {
+        "rule": finding.rule,
+        "where": finding.where,
+        "role": finding.role,
+        "id": finding.id,
+        "advice": f"Take it out of {finding.where}. {ALLOW.replace('...', finding.id)}",
     }
 
 

@@ -15,11 +15,13 @@ from schemathesis.specs.openapi import checks as conformance
 from tests.support.chaos.callers import DIALECTS
 from tests.support.chaos.running_server import running_server
 from tests.support.chaos.sides import CLAUDE, LOCAL
+from tests.support.keys import CANARIES
 from tests.support.scripted import Connection, Request
 from web import describe
 
 EXAMPLES: Final = describe.examples()
 PATHS: Final = [path.replace(":path", "") for path in EXAMPLES]
+KEY: Final = CANARIES["GitHub"]
 WITH_BODY: Final = [path for path, entry in EXAMPLES.items() if "request" in entry]
 WITH_INPUT: Final = [*WITH_BODY, "/decisions", "/stats"]
 REQUESTS: Final = 10
@@ -68,6 +70,9 @@ def test_the_example_of_a_route_works(path: str, url: str, document: Any) -> Non
     if path == "/feedback":
         (last,) = httpx2.get(f"{url}/decisions?limit=1").json()["decisions"]
         body = body | {"request_id": last["id"]}
+    if path == "/privacy/allow":
+        asked = httpx2.post(f"{url}/classify", json={"prompt": f"Why is {KEY} refused?"})
+        body = {"id": asked.json()["finding"]["id"]}
     case = document[path]["POST"].Case(body=body, media_type="application/json")
     assert case.call_and_validate(checks=CHECKS).status_code == 200
 
