@@ -1,0 +1,239 @@
+"""What has held something private once stays on this machine, unless the user allows it."""
+
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from config import load_settings
+from router.build import build_router, marks_path
+from router.request import ChatRequest
+from router.router import Router
+from router.state.private_marks import MOST_MARKS, PrivateMarks
+from tests.support.keys import CANARIES
+from tests.support.running_app import RunningApp, running_app
+
+KEY = CANARIES["GitHub"]
+OTHER = CANARIES["GitLab"]
+Json = dict[str, Any]
+
+ASK: Json = {"role": "user", "content": "Look into the settings of this project, please."}
+CALL: Json = {
+    "role": "assistant",
+    "content": None,
+    "tool_calls": [
+        {"id": "call_7", "type": "function", "function": {"name": "read", "arguments": "{}"}}
+    ],
+}
+SECRET: Json = {"role": "tool", "tool_call_id": "call_7", "content": f"TOKEN={KEY}"}
+CLEARED: Json = SECRET | {"content": "[Old tool result content cleared]"}
+ANSWER: Json = {"role": "assistant", "content": "It holds one token, and nothing else of interest."}
+THANKS: Json = {"role": "user", "content": "Thank you. Now prove the four colour theorem."}
+NEW: Json = {"role": "user", "content": "And now prove the other theorem, too."}
+
+
+def private(router: Router, *messages: Json) -> str | None:
+    assert router.privacy is not None
+    found = router.privacy.check(ChatRequest({"messages": list(messages)}))
+    return found.id if found else None
+
+
+def routed(**settings: Any) -> Router:
+    return build_router(load_settings(env=None, **settings))
+
+
+@pytest.fixture
+async def router() -> AsyncIterator[Router]:
+    router = routed(journal_path="off")
+    yield router
+    await router.aclose()
+
+
+@pytest.mark.parametrize(
+    "rest",
+    [
+        [ASK, CALL, CLEARED, ANSWER, THANKS],
+        [CALL, CLEARED, ANSWER, THANKS],
+        [ANSWER, THANKS],
+        [THANKS, {"role": "assistant", "content": "Done."}, NEW],
+        [{"role": "system", "content": "Be brief."}, ASK, NEW],
+    ],
+    ids=["cleared", "trimmed", "trimmed further", "the last question", "the first question"],
+)
+async def test_what_is_left_of_a_private_conversation_stays_here(
+    router: Router, rest: list[Json]
+) -> None:
+    assert private(router, *rest) is None
+    alarm = private(router, ASK, CALL, SECRET, ANSWER, THANKS)
+    assert alarm is not None
+    assert private(router, *rest) == alarm
+
+
+async def test_what_follows_in_a_private_conversation_is_part_of_it(router: Router) -> None:
+    private(router, ASK, CALL, SECRET)
+    private(router, ASK, CALL, CLEARED, ANSWER, THANKS)
+    assert private(router, ANSWER, THANKS, NEW)
+
+
+async def test_another_conversation_is_not_private(router: Router) -> None:
+    private(router, ASK, CALL, SECRET, ANSWER, THANKS)
+    assert private(router, NEW, {"role": "assistant", "content": "No."}, NEW) is None
+
+
+async def test_a_request_without_the_secret_that_ends_later_changes_nothing() -> None:
+    async with running_app() as h:
+        body = {"messages": [ASK, CALL, SECRET]}
+        early = {"messages": [ASK]}
+        await h.ask("", body=body)
+        await h.ask("", body=early)
+        late = await h.ask("", body={"messages": [ASK, CALL, CLEARED, ANSWER, THANKS]})
+        assert late.headers["x-router-target"] == "local"
+        assert late.headers["x-router-reason"] == "private"
+
+
+async def test_private_conversations_are_remembered_over_a_restart(tmp_path: Path) -> None:
+    settings: dict[str, Any] = {"journal_path": str(tmp_path / "journal.db")}
+    before = routed(**settings)
+    private(before, ASK, CALL, SECRET, ANSWER)
+    await before.aclose()
+    after = routed(**settings)
+    assert private(after, CALL, CLEARED, ANSWER, THANKS)
+    assert private(after, NEW) is None
+    await after.aclose()
+    path = marks_path(load_settings(env=None, **settings))
+    assert path is not None
+    kept = path.read_bytes()
+    assert len(kept) % 20 == 0
+    assert path.stat().st_mode & 0o077 == 0
+    for word in (KEY, "settings", "TOKEN", "GitHub"):
+        assert word.encode() not in kept
+
+
+def test_marks_are_bounded_in_memory_and_on_disk(tmp_path: Path) -> None:
+    path = tmp_path / "marks"
+    marks = PrivateMarks(path, limit=10)
+    for number in range(100):
+        marks.raise_alarm([number.to_bytes(16, "big")], "finding", "a rule")
+    marks.close()
+    assert path.stat().st_size <= 20 * 20
+    again = PrivateMarks(path, limit=10)
+    assert again.alarms([(99).to_bytes(16, "big")])
+    assert not again.alarms([(1).to_bytes(16, "big")])
+    again.close()
+    assert MOST_MARKS >= 10_000
+
+
+@pytest.mark.parametrize("content", [b"", b"short", bytes(1010)])
+def test_a_damaged_file_of_marks_does_no_harm(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "marks"
+    path.write_bytes(content)
+    marks = PrivateMarks(path)
+    marks.raise_alarm([b"x" * 16], "finding", "a rule")
+    marks.close()
+    again = PrivateMarks(path)
+    assert bool(again.alarms([b"x" * 16])) or len(content) % 20
+    again.close()
+
+
+def test_marks_that_cannot_be_written_are_told_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "file").write_text("")
+    marks = PrivateMarks(tmp_path / "file" / "marks")
+    for number in range(3):
+        marks.raise_alarm([number.to_bytes(16, "big")], "finding", "a rule")
+    assert marks.alarms([(0).to_bytes(16, "big")])
+    marks.close()
+    assert len([r for r in caplog.records if "cannot be kept" in r.getMessage()]) == 1
+
+
+# --- allowing a false alarm -----------------------------------------------------------------------
+
+
+@pytest.fixture
+async def h() -> AsyncIterator[RunningApp]:
+    async with running_app(complexity_threshold=0) as h:
+        yield h
+
+
+async def alarm_of(h: RunningApp, *messages: Json) -> Json:
+    said = (await h.http.post("/classify", json={"messages": list(messages)})).json()
+    finding: Json = said["finding"]
+    return finding
+
+
+async def target_of(h: RunningApp, *messages: Json) -> str:
+    answer = await h.ask("", body={"messages": list(messages)})
+    return str(answer.headers["x-router-target"])
+
+
+async def test_classify_says_which_rule_in_which_message_and_what_to_do(h: RunningApp) -> None:
+    finding = await alarm_of(h, ASK, CALL, SECRET)
+    assert (finding["rule"], finding["where"], finding["role"]) == (
+        "GitHub token",
+        "messages[2]",
+        "tool",
+    )
+    assert finding["id"] in finding["advice"]
+    assert KEY[:8] not in str(finding)
+    assert await alarm_of(h, {"role": "user", "content": "Hello there."}) is None
+
+
+async def test_an_allowed_finding_lets_its_conversation_go_on(h: RunningApp) -> None:
+    messages = [ASK, CALL, SECRET, ANSWER, THANKS]
+    assert await target_of(h, *messages) == "local"
+    finding = await alarm_of(h, *messages)
+    answer = await h.http.post("/privacy/allow", json={"id": finding["id"]})
+    assert answer.json() == {"allowed": finding["id"]}
+    assert await target_of(h, *messages) == "cloud"
+    assert await target_of(h, *messages, ANSWER, NEW) == "cloud"
+    assert await target_of(h, CALL, SECRET, ANSWER, NEW) == "cloud"
+
+
+async def test_what_is_allowed_is_one_finding_in_one_conversation(h: RunningApp) -> None:
+    messages = [ASK, CALL, SECRET, ANSWER, THANKS]
+    finding = await alarm_of(h, *messages)
+    await h.http.post("/privacy/allow", json={"id": finding["id"]})
+    other = {"role": "user", "content": f"What of {OTHER}?"}
+    assert await target_of(h, *messages, ANSWER, other) == "local"
+    elsewhere = {"role": "user", "content": f"Another conversation, with {KEY} in it."}
+    assert await target_of(h, elsewhere) == "local"
+
+
+async def test_allowing_one_of_two_findings_is_not_enough(h: RunningApp) -> None:
+    both = {"role": "user", "content": f"Compare {KEY} and {OTHER}, please."}
+    for target in ("local", "cloud"):
+        finding = await alarm_of(h, both)
+        await h.http.post("/privacy/allow", json={"id": finding["id"]})
+        assert await target_of(h, both) == target
+
+
+@pytest.mark.parametrize("body", [{}, {"id": 7}, {"id": "1f0c9a52"}, {"id": ""}])
+async def test_an_id_that_is_of_no_finding_is_refused(h: RunningApp, body: Json) -> None:
+    answer = await h.http.post("/privacy/allow", json=body)
+    assert answer.status_code == 400
+    assert "/classify" in answer.json()["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    ("host", "status"), [("127.0.0.1", 200), ("::1", 200), ("192.168.0.7", 403), ("8.8.8.8", 403)]
+)
+async def test_only_the_user_on_this_machine_can_allow_a_finding(
+    h: RunningApp, host: str, status: int, from_address: Callable[[RunningApp, str], Any]
+) -> None:
+    finding = await alarm_of(h, ASK, CALL, SECRET)
+    async with from_address(h, host) as http:
+        answer = await http.post("/privacy/allow", json={"id": finding["id"]})
+    assert answer.status_code == status
+
+
+@pytest.fixture
+def from_address() -> Callable[[RunningApp, str], Any]:
+    import httpx2
+
+    def client(h: RunningApp, host: str) -> Any:
+        transport = httpx2.ASGITransport(h.app, client=(host, 1234))
+        return httpx2.AsyncClient(transport=transport, base_url="http://localhost")
+
+    return client
