@@ -7,8 +7,8 @@ A file has one JSON object a line, gzipped or not:
     w and s                        quality, 0 to 1, of models of local size and of strong ones;
                                    a number or a list
     y, or expect | expected        1 or "cloud": it needs the cloud; 0 or "local": it does not
-    need, sure, source             the smallest class of model that does it, 1 to 4 (4: cloud); 1 where
-                                   another labeller would agree; where the prompt comes from
+    need, sure, source             the smallest class of model that does it, 1 to 4 (4: cloud);
+                                   1 where another labeller would agree; where it comes from
 
 `{{FILL:prose:20000}}` in a message stands for so many characters of filler (prose, code, log,
 json). Rows without a label are left out.

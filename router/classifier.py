@@ -17,9 +17,10 @@ from typing import Any, Final, NamedTuple
 
 from router.request import ChatRequest
 from router.scoring import followups
-from router.scoring.lexicon import Lexicon, load
+from router.scoring.instruction import HEAD, LONG, TAIL
+from router.scoring.lexicon import SPACELESS_FROM, Lexicon, load
 from router.scoring.reach import Kind, kind_of
-from router.scoring.reading import HEAD, LONG, TAIL, Reading, read
+from router.scoring.reading import Reading, read
 from router.scoring.turns import Turn, human_turns
 
 UNSURE_BELOW: Final = 0.2
@@ -27,12 +28,10 @@ UNSURE_BELOW: Final = 0.2
 EARLIER_CHARS: Final = 1_000
 """How much of each earlier turn is read again."""
 MOST_REMEMBERED: Final = 2_000
-
-
-MOST_PULLS: Final = 300
-"""Words that are looked through for those to name."""
 MOST_WORDS: Final = 6
 """Words named for one reason."""
+SHORTEST_NAMED: Final = 3
+"""Letters of the shortest word that is named for its tendency."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +54,9 @@ SIGNALS: Final = (
     Signal(
         "complex_keywords", 0, 50,
         (
-            "vocabulary", "hard_words", "hard", "build", "expert", "long_words", "rare_words", "uncommon_words",
-            "names", "code_build", "debug_hard", "design", "proof", "science", "legal", "medical",
-            "finance", "my_case", "long_text", "rare", "analysis", "role",
+            "vocabulary", "hard_words", "hard", "build", "expert", "long_words", "rare_words",
+            "uncommon_words", "names", "code_build", "debug_hard", "design", "proof", "science",
+            "legal", "medical", "finance", "my_case", "long_text", "rare", "analysis", "role",
         ),
         "words that go with prompts small models fail: implement, design, debug, prove, analyze",
     ),
@@ -173,8 +172,8 @@ class Evidence:
     count: str
     points: float
     words: tuple[str, ...] = ()
-    """The words behind it, strongest first; none for a form (brackets, length) or where the
-    wording is no harder than that of most prompts."""
+    """The words behind it, strongest first; for the base a sentence that names it; none for a form
+    (brackets, length) or where the wording is no harder than that of most prompts."""
 
 
 def explain(request: ChatRequest) -> list[Evidence]:
@@ -184,7 +183,8 @@ def explain(request: ChatRequest) -> list[Evidence]:
         return []
     lexicon = load()
     reading = read(turns[-1].text, lexicon)
-    found = [Evidence(BASE_SIGNAL, "base", round(lexicon.base, 2))]
+    starts = f"every request starts with {lexicon.base:.0f} points"
+    found = [Evidence(BASE_SIGNAL, "base", round(lexicon.base, 2), (starts,))]
     for signal in SIGNALS:
         for name in signal.counts:
             points = lexicon.tables[name].at(reading.counts[name])
@@ -199,11 +199,14 @@ def _words_behind(count: str, reading: Reading, lexicon: Lexicon) -> tuple[str, 
         sign = 1 if count == "hard_words" else -1
         pulls = {
             word: sign * tendency
-            for word in reading.words[:MOST_PULLS]
-            if (tendency := lexicon.tendency(word)) is not None and sign * tendency > 0
+            for word in reading.words
+            if len(word) >= SHORTEST_NAMED
+            and word[0] < SPACELESS_FROM
+            and (tendency := lexicon.tendency(word)) is not None
+            and sign * tendency > 0
         }
         return tuple(sorted(pulls, key=lambda word: (-pulls[word], word))[:MOST_WORDS])
-    cues = {(-abs(strength), word) for word, name, strength in reading.cues if name == count}
+    cues = {(-abs(cue.strength), cue.word) for cue in reading.cues if cue.count == count}
     return tuple(word for _, word in sorted(cues)[:MOST_WORDS])
 
 
@@ -305,10 +308,13 @@ def _weighed(text: str, lexicon: Lexicon) -> _Weight:
 
 
 def _confidence(reading: Reading) -> float:
-    """How much there is to go by: cues count in full, words with a tendency for a quarter."""
-    return 1 - exp(
-        -(len(reading.cues) + len(reading.known) / 4 + reading.n_spelled / 8 + reading.forms) / 2
-    )
+    """How much there is to go by: cues count in full, words with a tendency for a quarter.
+
+    What is in a script without data is not read, so it leaves little to go by.
+    """
+    words = len(reading.known) / 4 + reading.n_spelled / 8
+    evidence = len(reading.cues) + words + reading.forms * (1 - reading.unread)
+    return 1 - exp(-evidence / 2)
 
 
 def _clamped(total: float) -> float:

@@ -4,12 +4,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
+from zlib import crc32
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bench.labelled import Row
-from router.scoring.lexicon import Lexicon
+from router.scoring.lexicon import STEM_KEY, Lexicon
 from router.scoring.reading import COUNTS, read
 from router.scoring.turns import human_turns
 
@@ -73,12 +74,16 @@ def read_seeds(path: Path) -> list[Row]:
 
 
 def read_cues(folder: Path) -> tuple[list[list[Any]], dict[str, str]]:
-    """Read the hand-made lists: [count, strength, "entry entry ..."] sections, named groups."""
+    """Read the hand-made lists: [count, strength, "entry entry ..."] sections, named groups.
+
+    Each file of the folder has some languages; what they say of one section adds up. Raises
+    ValueError with the file and line of an entry that could never be found.
+    """
     sections: dict[tuple[str, float], list[str]] = {}
     groups: dict[str, list[str]] = {}
     for path in sorted(folder.glob("*.txt")):
         words: list[str] = []
-        for line in path.read_text(encoding="utf-8").splitlines():
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
             if line.startswith("["):
                 name, _, strength = line.strip("[] ").partition(" ")
                 words = (
@@ -87,6 +92,9 @@ def read_cues(folder: Path) -> tuple[list[list[Any]], dict[str, str]]:
                     else groups.setdefault(name, [])
                 )
             elif line.strip() and not line.startswith("#"):
+                for entry in line.split():
+                    if wrong := wrong_with(entry):
+                        raise ValueError(f"{path.name}, line {number}: {entry!r} {wrong}")
                 words += line.split()
     return (
         [
@@ -95,6 +103,19 @@ def read_cues(folder: Path) -> tuple[list[list[Any]], dict[str, str]]:
         ],
         {name: " ".join(dict.fromkeys(words)) for name, words in groups.items()},
     )
+
+
+def wrong_with(entry: str) -> str:
+    """Return what keeps an entry of a cue file from being found; empty where nothing does."""
+    if entry.endswith("*") and len(entry) <= STEM_KEY:
+        return f"is too short: a stem needs {STEM_KEY} letters before the *"
+    if entry.count("_") > 1:
+        return "has more than two words: join two words with one _, or use two entries"
+    if "_" in entry and ("*" in entry or not all(entry.split("_"))):
+        return "must be two whole words joined with one _"
+    if entry != entry.lower():
+        return "must be in lower case"
+    return ""
 
 
 @dataclass
@@ -121,7 +142,7 @@ def corpus_of(sets: Sequence[Set], lexicon: Lexicon) -> Corpus:
     for row in (row for one in sets for row in one.rows):
         reading = read(last_words(row), lexicon)
         counts.append([reading.counts[name] for name in COUNTS])
-        words.append(reading.words)
+        words.append(sorted(reading.words))
     weight = np.concatenate([one.row_weights for one in sets])
     return Corpus(
         counts=np.array(counts),
@@ -154,9 +175,11 @@ def last_words(row: Row) -> str:
 
 
 def folds_of(corpus: Corpus, folds: int, seed: int) -> NDArray[np.int64]:
-    """Deal the groups to the folds, so that a group is always left out as a whole."""
-    groups, at = np.unique(corpus.group, return_inverse=True)
-    return np.asarray(np.random.default_rng(seed).permutation(len(groups))[at] % folds)
+    """Deal the groups to the folds, so that a group is always left out as a whole.
+
+    A group's fold depends on its name alone, so figures stay comparable when data are added.
+    """
+    return np.array([crc32(f"{seed} {group}".encode()) % folds for group in corpus.group])
 
 
 def rows_dealt(corpus: Corpus, folds: int, seed: int) -> NDArray[np.int64]:

@@ -5,6 +5,7 @@ should score above it, one that does not below. Each signal is kept in its range
 are fitted, so the points are shared out between the signals as the ranges allow.
 """
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -26,6 +27,11 @@ PENALTY: Final = 0.0006
 LEAK: Final = 0.05
 """Part of the gradient that passes where a signal is at the end of its range."""
 FIRST_BASE: Final = 12.0
+MOST_POINTS: Final = {"payload": 10.0}
+"""The most that some counts may add: the size of what was pasted says little."""
+LEAST_POINTS: Final = {"fences": 1.0, "tables": 1.0, "json": 1.0, "latex": 1.0}
+"""The least that some forms add: people expect them to count, whatever the data say."""
+FIRST_EDGE: Final = 0.5
 
 Tables = dict[str, tuple[list[float], list[float]]]
 
@@ -60,22 +66,35 @@ def edges_of(column: Floats) -> list[float]:
     return sorted({round(float(cut), 4) for cut in cuts})
 
 
-def fit_points(counts: Floats, corpus: Corpus, rows: NDArray[np.int64]) -> Points:
-    """Fit the tables to some rows. `counts` are theirs, with the words' tendency filled in."""
+def fit_points(
+    counts: Floats, corpus: Corpus, rows: NDArray[np.int64], marks: Sequence[float]
+) -> Points:
+    """Fit the tables to some rows, with other scores in place of those of MARKS.
+
+    `counts` are those of the rows, with the words' tendency filled in.
+    """
     names = list(COUNTS)
     edges = {name: edges_of(counts[:, i]) for i, name in enumerate(names)}
+    for name in LEAST_POINTS:
+        edges[name] = edges[name] or [FIRST_EDGE]
     blocks, signs, slices, at = [], [], [], 0
+    capped: list[tuple[slice, float]] = []
+    least: dict[int, float] = {}
     for signal in SIGNALS:
         first = at
         for name in signal.counts:
             column = counts[:, names.index(name)]
             blocks += [column >= edge for edge in edges[name]]
             signs += [COUNTS[name]] * len(edges[name])
+            if name in LEAST_POINTS:
+                least[at] = LEAST_POINTS[name]
+            if name in MOST_POINTS:
+                capped.append((slice(at, at + len(edges[name])), MOST_POINTS[name]))
             at += len(edges[name])
         slices.append(slice(first, at))
     reached = np.column_stack(blocks).astype(np.float32)
     sign = np.array(signs)
-    steps, base = _descend(reached, sign, slices, corpus, rows)
+    steps, base = _descend(reached, sign, slices, capped, least, _slope_of(corpus, rows, marks))
     tables: Tables = {}
     at = 0
     for signal in SIGNALS:
@@ -90,17 +109,17 @@ def _descend(
     reached: NDArray[np.float32],
     sign: NDArray[np.int64],
     slices: list[slice],
-    corpus: Corpus,
-    rows: NDArray[np.int64],
+    capped: list[tuple[slice, float]],
+    least: dict[int, float],
+    slope: Callable[[Floats], Floats],
 ) -> tuple[Floats, float]:
     """Find the rise at each edge, and the base, by Adam over all rows at once."""
-    slope = _slope_of(corpus, rows)
     theta = np.zeros(reached.shape[1] + 1)
     theta[-1] = FIRST_BASE
     free = np.append(sign, 0)
     mean, square = np.zeros_like(theta), np.zeros_like(theta)
     for step in range(1, STEPS + 1):
-        total = np.zeros(len(rows))
+        total = np.zeros(len(reached))
         passes = []
         for signal, part in zip(SIGNALS, slices, strict=True):
             raw = reached[:, part] @ theta[part].astype(np.float32)
@@ -122,15 +141,21 @@ def _descend(
         theta -= rate * (mean / (1 - 0.9**step)) / (np.sqrt(square / (1 - 0.99**step)) + 1e-7)
         theta[free > 0] = theta[free > 0].clip(0, None)
         theta[free < 0] = theta[free < 0].clip(None, 0)
+        for edge, rise in least.items():
+            theta[edge] = max(theta[edge], rise)
+        for part, most in capped:
+            theta[part] *= most / max(most, theta[part].sum())
     return theta[:-1], float(theta[-1])
 
 
-def _slope_of(corpus: Corpus, rows: NDArray[np.int64]):  # type: ignore[no-untyped-def]
+def _slope_of(
+    corpus: Corpus, rows: NDArray[np.int64], scores: Sequence[float]
+) -> Callable[[Floats], Floats]:
     """Return the function from scores to the loss's slope at each."""
     need, weight, target = corpus.need[rows], corpus.weight[rows], corpus.target[rows]
     measured = need == 0
     marks = []
-    for mark, lowest, share in MARKS:
+    for mark, (_, lowest, share) in zip(scores, MARKS, strict=True):
         counted = need > 0
         if lowest < 4:
             counted = counted & ~corpus.by_hand[rows]  # only for the cloud or not

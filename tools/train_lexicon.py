@@ -11,7 +11,8 @@ labelled requests of our own and is always used.
    the tendency of their letters, rare English ones that of their neighbours.
 2. Points for each count: step tables, monotone in the direction that a person would name, fitted
    so that the score parts the classes of need at 20, 35 and 50 (point_tables.py).
-3. A shift of all points, so that 50 parts best the prompts that the model has not seen.
+3. All that again, fitted to other marks: those with which 20, 35 and 50 part best the prompts that
+   a model has not seen.
 
 Figures are printed for groups left out. The same files give the same lexicon, byte for byte.
 """
@@ -43,7 +44,7 @@ from tools.corpus import (
     read_seeds,
     rows_dealt,
 )
-from tools.point_tables import Points, fit_points
+from tools.point_tables import MARKS, Points, fit_points
 from tools.word_model import VOCABULARY, WordModel, read_vectors, words_of
 
 HERE: Final = Path(__file__).parent
@@ -55,6 +56,14 @@ PIVOT: Final = 0.3
 INNER_FOLDS: Final = 4
 """Folds for the words' own part when the counts' points are learned on top of it."""
 CLOUD_AT: Final = 50.0
+SHIFTS: Final = np.arange(-10.0, 15.1, 0.5)
+UNEVEN: Final = 0.1
+"""What it costs that a mark finds one side better than the other."""
+NEARLY: Final = 0.02
+"""What is so close to the best shift is as good."""
+MOVED: Final = 0.6
+"""How much of that shift the marks take: with all of it the points grow steep, and rank worse. The
+base takes the rest of the cloud's."""
 
 
 @dataclass
@@ -66,6 +75,15 @@ class Model:
     points: Points
 
 
+@dataclass(frozen=True)
+class Aim:
+    """What the points are fitted to."""
+
+    marks: tuple[float, ...] = tuple(mark for mark, _, _ in MARKS)
+    lift: float = 0.0
+    """Points that are added to the base afterwards."""
+
+
 def with_words(counts: Floats, lexical: Floats, pivot: float) -> Floats:
     """Return the counts with the words' joint tendency filled in."""
     filled = counts.copy()
@@ -75,7 +93,7 @@ def with_words(counts: Floats, lexical: Floats, pivot: float) -> Floats:
     return filled
 
 
-def fit(corpus: Corpus, words: WordModel, rows: NDArray[np.int64]) -> Model:
+def fit(corpus: Corpus, words: WordModel, rows: NDArray[np.int64], aim: Aim) -> Model:
     """Learn words and points from some rows."""
     lexical = np.zeros(len(corpus.target))
     inner = rows_dealt(corpus, INNER_FOLDS, seed=7)
@@ -86,7 +104,9 @@ def fit(corpus: Corpus, words: WordModel, rows: NDArray[np.int64]) -> Model:
     coefficients = words.fit(corpus, rows)
     pivot = float(np.quantile(lexical[rows], PIVOT))
     counts = with_words(corpus.counts[rows], lexical[rows], pivot)
-    return Model(coefficients, pivot, fit_points(counts, corpus, rows))
+    points = fit_points(counts, corpus, rows, aim.marks)
+    points.base += aim.lift
+    return Model(coefficients, pivot, points)
 
 
 def scores(model: Model, corpus: Corpus, words: WordModel, rows: NDArray[np.int64]) -> Floats:
@@ -95,29 +115,39 @@ def scores(model: Model, corpus: Corpus, words: WordModel, rows: NDArray[np.int6
     return model.points.scores(with_words(corpus.counts[rows], lexical, model.pivot))
 
 
-def left_out(corpus: Corpus, words: WordModel, fold: NDArray[np.int64]) -> Floats:
+def left_out(corpus: Corpus, words: WordModel, fold: NDArray[np.int64], aim: Aim) -> Floats:
     """Return the score of every row by a model that has not seen its fold."""
     result = np.zeros(len(corpus.target))
     everything = np.arange(len(corpus.target))
     for k in np.unique(fold):
         apply = everything[fold == k]
-        model = fit(corpus, words, everything[fold != k])
+        model = fit(corpus, words, everything[fold != k], aim)
         result[apply] = scores(model, corpus, words, apply)
     return result
 
 
-def shift_of(corpus: Corpus, score: Floats) -> float:
-    """Return the points that put the best cut for the cloud at 50 on rows that were left out.
+def calibrated(sets: Sequence[Set], corpus: Corpus, several: Sequence[Floats]) -> Aim:
+    """Return the aim with which the marks part rows that were left out best.
 
-    On rows that it has seen a model parts the classes better than on new ones, so its own cut is
-    too high for them.
+    On rows that it has not seen a model's scores lie closer together, so marks that fit those that
+    it has seen are too far apart. `several`: scores of rows left out in different ways; each, and
+    every set, counts the same.
     """
-    known = (corpus.need > 0) & ~corpus.by_hand
-    cloud, score = corpus.need[known] == 4, score[known]
-    shifts = np.arange(-10, 15.1, 0.5)
-    worth = [np.mean(score[cloud] + s >= 50) + np.mean(score[~cloud] + s < 50) for s in shifts]
-    best = np.flatnonzero(np.array(worth) >= max(worth) - 0.01)
-    return float(shifts[best].mean())
+    known = [corpus.origin == i for i, one in enumerate(sets) if one.rows[0].need is not None]
+    if not known:
+        return Aim()
+    shifts = []
+    for mark, lowest, _ in MARKS:
+        worth = np.zeros(len(SHIFTS))
+        for mine in known:
+            above = corpus.need[mine] >= lowest
+            for score in several:
+                high = score[mine] + SHIFTS[:, None] >= mark
+                found, kept = high[:, above].mean(1), 1 - high[:, ~above].mean(1)
+                worth += found + kept - UNEVEN * abs(found - kept)
+        shifts.append(float(SHIFTS[worth >= worth.max() - NEARLY].mean()))
+    marks = [mark + MOVED * shift for (mark, _, _), shift in zip(MARKS, shifts, strict=True)]
+    return Aim(tuple(marks), (1 - MOVED) * shifts[-1])
 
 
 def report(title: str, sets: Sequence[Set], corpus: Corpus, score: Floats) -> None:
@@ -167,6 +197,7 @@ def lexicon_data(
         "version": VERSION,
         "base": round(model.points.base, 2),
         "pivot": round(model.pivot, 4),
+        "vocabulary": len(names),
         "common": COMMON,
         "step": STEP,
         "words": " ".join(kept),
@@ -194,8 +225,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--weight", action="append", default=[], metavar="SET=W",
         help="default: 1 where the rows have a need, else 0.15",
     )  # fmt: skip
-    parser.add_argument("--seeds-weight", type=float, default=0.3)
-    parser.add_argument("--folds", type=int, default=5, help="for calibration and figures")
+    parser.add_argument("--seeds-weight", type=float, default=0.45)
+    parser.add_argument(
+        "--folds", type=int, default=8, help="for the marks and the figures; 0: neither"
+    )
     parser.add_argument(
         "--no-vectors", action="store_true", help="learn words from DATA alone, without GloVe"
     )
@@ -220,7 +253,11 @@ def train(args: argparse.Namespace) -> int:
             usual = 1.0 if rows[0].need is not None else 0.15
             sets.append(Set(name, rows, float(weights.get(name, usual))))
     sets.append(Set("seeds", read_seeds(args.seeds), args.seeds_weight))
-    cues, groups = read_cues(args.cues)
+    try:
+        cues, groups = read_cues(args.cues)
+    except ValueError as error:
+        print(f"{args.cues}: {error}", file=sys.stderr)
+        return 2
     names, vectors = words_of(sets) if args.no_vectors else read_vectors()
     vocabulary = names[:VOCABULARY]
     blank = {
@@ -228,6 +265,7 @@ def train(args: argparse.Namespace) -> int:
         "weights": [0] * len(vocabulary),
         "base": 0.0,
         "pivot": 0.0,
+        "vocabulary": len(vocabulary),
         "common": COMMON,
         "step": STEP,
         "letters": b64encode(bytes(BUCKETS)).decode(),
@@ -238,16 +276,16 @@ def train(args: argparse.Namespace) -> int:
     }
     corpus = corpus_of(sets, from_data(blank))
     words = WordModel(corpus, names, vectors)
-    groups_out = left_out(corpus, words, folds_of(corpus, args.folds, seed=0))
-    rows_out = left_out(corpus, words, rows_dealt(corpus, args.folds, seed=1))
-    shift = shift_of(corpus, (groups_out + rows_out) / 2)
+    aim, folds = Aim(), []
+    if args.folds > 1:
+        folds = [folds_of(corpus, args.folds, seed=0), rows_dealt(corpus, args.folds, seed=1)]
+        aim = calibrated(sets, corpus, [left_out(corpus, words, fold, aim) for fold in folds])
     everything = np.arange(len(corpus.target))
-    model = fit(corpus, words, everything)
-    model.points.base += shift
-    report("groups left out:", sets, corpus, groups_out + shift)
-    report("rows left out:", sets, corpus, rows_out + shift)
+    model = fit(corpus, words, everything, aim)
+    for title, fold in zip(("groups left out:", "rows left out:"), folds, strict=False):
+        report(title, sets, corpus, left_out(corpus, words, fold, aim))
     report("in sample:", sets, corpus, scores(model, corpus, words, everything))
-    print(f"  shift {shift:.1f}")
+    print(f"  fitted to {', '.join(f'{mark:.1f}' for mark in aim.marks)}, lifted {aim.lift:.1f}")
     data = lexicon_data(model, words, vocabulary, cues, groups)
     text = json.dumps(data, ensure_ascii=False, separators=(",", ":"))
     args.out.write_text(text + "\n", encoding="utf-8")

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from scipy import sparse
 from sklearn.linear_model import Ridge
 
+from router.scoring.cues import WORD
 from router.scoring.lexicon import BUCKETS, letter_buckets
-from router.scoring.reading import WORD
 from tools.corpus import Corpus, Floats, Set, last_words
 
 VOCABULARY: Final = 20_000

@@ -8,8 +8,8 @@ inherits nothing: going up is free.
 
 from typing import Final
 
+from router.scoring.cues import WORD
 from router.scoring.lexicon import Lexicon
-from router.scoring.reading import WORD
 
 FADE: Final = 0.93
 """What each human turn that only goes on leaves of the conversation's need."""

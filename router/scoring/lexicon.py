@@ -8,7 +8,7 @@ import json
 from array import array
 from base64 import b64decode
 from bisect import bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from math import fsum, sqrt
@@ -24,6 +24,9 @@ MOST_LETTERS: Final = 16
 """Letters of a word that are read."""
 STEM_KEY: Final = 4
 """Letters of the shortest stem; stems are looked up by their first letters, this many."""
+
+SPACELESS_FROM: Final = "\u0e00"
+"""The first character of scripts without spaces; a few that have them stand between."""
 
 Cue = tuple[str, float]
 """The count that a cue belongs to, and its strength there."""
@@ -59,10 +62,14 @@ class Lexicon:
     """Tendency of each group of letters, by bucket, for words that are not in `weights`."""
     scripts: frozenset[int]
     """Blocks of 128 characters that the letters' tendencies were learned from."""
+    vocabulary: frozenset[str]
+    """English words, as far as they are not rare."""
     common: frozenset[str]
     """The commonest English words."""
     cues: Mapping[str, tuple[Cue, ...]]
     """Words written down by hand."""
+    sign_cues: Mapping[str, tuple[str, ...]]
+    """Those of text without spaces, by their first two signs."""
     pairs: Mapping[tuple[str, str], tuple[Cue, ...]]
     """Two words next to each other."""
     stems: Mapping[str, tuple[tuple[str, tuple[Cue, ...]], ...]]
@@ -72,6 +79,10 @@ class Lexicon:
     """The commonest words of English that no other language here has."""
     foreign: frozenset[str]
     """The commonest words of other languages that English has not."""
+    function: frozenset[str]
+    """Words of many languages that say nothing by themselves: "the", "avec", "если"."""
+    given: frozenset[str]
+    """What stands with a colon before a text that is given: "Text", "Passage"."""
     closing: frozenset[str]
     """Thanks, praise and goodbyes."""
     polite: frozenset[str]
@@ -98,7 +109,7 @@ def letter_buckets(word: str) -> list[int]:
 
     A pair of signs, as text without spaces is cut into, is one group.
     """
-    if len(word) == 2 and word[0] >= "\u0e00":
+    if len(word) == 2 and word[0] >= SPACELESS_FROM:
         return [crc32(word.encode("utf-16-le", "surrogatepass")) % BUCKETS]
     marked = f"<{word[:MOST_LETTERS]}>".encode("utf-16-le", "surrogatepass")
     size = len(marked)
@@ -135,27 +146,39 @@ def from_data(data: Mapping[str, Any]) -> Lexicon:
                 pairs.setdefault((first, second), []).append((group, strength))
             else:
                 cues.setdefault(entry, []).append((group, strength))
+    groups = {name: frozenset(entries.split()) for name, entries in data["groups"].items()}
+    groups["function"] |= groups["english"] | groups["foreign"]
     return Lexicon(
         weights=dict(zip(words, [tendency[value] for value in data["weights"]], strict=True)),
         base=data["base"],
         pivot=data["pivot"],
         letters=_numbers(data["letters"], data["step"]),
         scripts=frozenset(data["scripts"]),
+        vocabulary=frozenset(words[: data["vocabulary"]]),
         common=frozenset(words[: data["common"]]),
         cues={key: tuple(value) for key, value in cues.items()},
+        sign_cues=_by_first_signs(cues),
         pairs={key: tuple(value) for key, value in pairs.items()},
         stems=_by_first_letters(stems),
         tables={
             name: Table(tuple(edges), tuple(points))
             for name, (edges, points) in data["tables"].items()
         },
-        **{name: frozenset(entries.split()) for name, entries in data["groups"].items()},
+        **groups,
     )
 
 
 def _numbers(encoded: str, step: float) -> Sequence[float]:
     """Decode base64 of signed bytes, each worth a quarter of `step`."""
     return array("f", [value * step / 4 for value in array("b", b64decode(encoded))])
+
+
+def _by_first_signs(cues: Iterable[str]) -> dict[str, tuple[str, ...]]:
+    found: dict[str, list[str]] = {}
+    for cue in cues:
+        if len(cue) > 1 and cue[0] >= SPACELESS_FROM:
+            found.setdefault(cue[:2], []).append(cue)
+    return {pair: tuple(several) for pair, several in found.items()}
 
 
 def _by_first_letters(

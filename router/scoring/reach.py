@@ -166,7 +166,7 @@ def kind_of(reading: Reading) -> Kind:
     figures = counts["numeric_choices"] + counts["latex"] + counts["maths"]
     if figures + counts["numbers"] / 2 >= 1.4 or len(words & MATHS_WORDS) > 1:
         return "mathematics"
-    if words and 2 * len(reading.known) < len(words):
+    if words and not reading.is_english:
         return "languages"
     return "knowledge" if counts["questions"] or words & ASKS else "writing"
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from router.classifier import SIGNALS
+from router.classifier import SIGNALS, score_messages
 from router.scoring.lexicon import FILE, STEM_KEY, VERSION, from_data, load
 from router.scoring.reading import COUNTS, read
 from tools import train_lexicon
@@ -35,13 +35,15 @@ def test_every_table_rises_in_the_direction_that_a_person_would_name() -> None:
         assert all(COUNTS[name] * (b - a) >= 0 for a, b in pairwise(table.points)), name
 
 
-def test_no_single_word_decides() -> None:
-    assert max(map(abs, load().weights.values())) < 3
-    assert len(DATA["words"].split()) == len(DATA["weights"])
+def test_no_learned_word_decides_by_itself() -> None:
+    lexicon = load()
+    hardest = sorted(lexicon.weights, key=lambda word: -lexicon.weights[word])
+    for word in [word for word in hardest if not read(word, lexicon).cues][:300]:
+        assert score_messages([{"role": "user", "content": word}]).total < 50, word
 
 
 def test_the_cues_in_the_file_are_those_written_down() -> None:
-    sections, groups = read_cues(train_lexicon.HERE / "cues.txt")
+    sections, groups = read_cues(train_lexicon.HERE / "cues")
     assert DATA["cues"] == sections
     assert DATA["groups"] == groups
     assert {count for count, _, _ in sections} <= set(COUNTS)
@@ -54,7 +56,7 @@ def test_every_stem_can_be_found() -> None:
                 stem = entry[:-1]
                 assert len(stem) >= STEM_KEY, stem
                 found = read(f"zzqx {stem}zq", load()).cues
-                assert count in {name for word, name, _ in found if word == f"{stem}zq"}, stem
+                assert count in {one.count for one in found if one.word == f"{stem}zq"}, stem
 
 
 def test_a_file_of_another_version_is_refused(tmp_path: Path) -> None:
@@ -109,10 +111,36 @@ def test_the_figures_are_of_groups_and_files_left_out(
     said = capsys.readouterr().out
     assert [line for line in said.splitlines() if line.endswith(":")] == [
         "groups left out:",
-        "files left out:",
+        "rows left out:",
         "in sample:",
     ]
     assert said.count("AUROC fail 0.") == 6
+
+
+@pytest.mark.parametrize(
+    ("entry", "wrong"),
+    [
+        ("abc*", "a stem needs 4 letters"),
+        ("one_two_three", "join two words with one _"),
+        ("one_stemmed*", "two whole words"),
+        ("_one", "two whole words"),
+        ("Capital", "lower case"),
+    ],
+)
+def test_a_cue_that_could_never_be_found_is_named_by_its_line(
+    entry: str, wrong: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "xx.txt").write_text(f"# comment\n[hard 1]\nfine {entry}\n", encoding="utf-8")
+    with pytest.raises(ValueError, match=wrong):
+        read_cues(tmp_path)
+    assert train_lexicon.main(["--cues", str(tmp_path), "--out", str(tmp_path / "out.json")]) == 2
+    assert "xx.txt, line 3" in capsys.readouterr().err
+
+
+def test_cues_of_several_files_add_up(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("[hard 1]\nprove\n[polite]\nplease\n", encoding="utf-8")
+    (tmp_path / "b.txt").write_text("[hard 1]\nbeweise prove\n", encoding="utf-8")
+    assert read_cues(tmp_path) == ([["hard", 1.0, "prove beweise"]], {"polite": "please"})
 
 
 def test_what_is_no_labelled_prompt_is_named_by_its_line(

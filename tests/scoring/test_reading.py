@@ -10,9 +10,10 @@ from typing import Any, Final
 import pytest
 
 from router.classifier import score_messages
-from router.scoring import followups, reading, turns
+from router.scoring import cues, followups, instruction, reading, turns
+from router.scoring.instruction import HEAD, LONG, TAIL, split
 from router.scoring.lexicon import load
-from router.scoring.reading import ASK, HEAD, LONG, TAIL, read, split
+from router.scoring.reading import read
 
 # --- every pattern runs in linear time -----------------------------------------------------------
 
@@ -87,7 +88,7 @@ def members(items: list[Any]) -> set[str]:
 
 PATTERNS: Final = {
     f"{module.__name__}.{name}": value
-    for module in (reading, turns, followups)
+    for module in (cues, instruction, reading, turns, followups)
     for name, value in vars(module).items()
     if isinstance(value, re.Pattern)
 }
@@ -137,9 +138,8 @@ HOSTILE: Final = {
 @pytest.mark.parametrize("size", [LONG + 1, 400_000, 2_000_000])
 def test_little_of_a_long_text_is_read(unit: str, size: int) -> None:
     text = (unit * (size // len(unit) + 1))[:size]
-    ask, payload = split(text, load())
-    assert len(ask) <= HEAD + TAIL
-    assert payload in text
+    ask, _ = split(text, load())
+    assert len(ask) <= HEAD + TAIL + 1  # a line break between the ends
     found = read(text, load())
     assert found.n_words <= HEAD + TAIL
 
@@ -236,6 +236,53 @@ def test_a_greeting_is_no_task(greeting: str) -> None:
     assert asked(text) == text.strip()
 
 
+PASTED: Final = {
+    "fenced code": "```python\nprove(theorem)\ndesign = deadlock()\n```",
+    "a fence that is not closed": "```\nprove the theorem",
+    "code": "int prove(int theorem) {\n    return deadlock;\n}",
+    "imports": "import theorem\nfrom deadlock import prove",
+    "quoted mail": "> prove the theorem\n> about the deadlock",
+    "a table": "| prove | theorem |\n|---|---|\n| deadlock | proof |",
+    "columns": "prove\ttheorem\tdeadlock\nproof\tlemma\tmutex",
+    "CSV": "prove,theorem,deadlock\nproof,lemma,mutex",
+    "JSON": '"prove": "theorem",\n"deadlock": 1',
+    "a log": "2026-01-02 12:00:01 prove failed: deadlock\n2026-01-02 12:00:02 theorem stopped",
+    "a stack": "Traceback (most recent call last):\n    at deadlock.prove(Theorem.java:12)",
+    "a text with its name": "Text: prove the theorem about the deadlock",
+    "a passage in Chinese": "\u6bb5\u843d\uff1a\u8bc1\u660e\u8fd9\u4e2a\u5b9a\u7406",
+    "a quotation of some lines": '"Prove the theorem.\n'
+    + "Then it went on about a deadlock.\n" * 8
+    + '"',
+}
+
+
+@pytest.mark.parametrize("pasted", PASTED.values(), ids=PASTED)
+def test_words_of_what_was_pasted_ask_for_nothing(pasted: str) -> None:
+    request = "Why is this slow on my old laptop?"
+    found, alone = read(f"{request}\n\n{pasted}", load()), read(request, load())
+    assert (found.words, set(found.cues)) == (alone.words, set(alone.cues))
+    assert found.counts["payload"] > 0
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "First prove the lemma, then the theorem.\nUse no choice; a sketch is enough.",
+        "Design a queue:\n- it must be lock-free\n- prove that it is linearizable",
+        "Task: prove the theorem",
+        "(prove the theorem, please)\nThanks",
+        "def prove(theorem): ...",
+    ],
+)
+def test_a_request_in_several_lines_is_not_taken_for_pasted_text(text: str) -> None:
+    assert asked(text) == text
+
+
+def test_a_request_after_a_long_fence_is_found() -> None:
+    code = "```\n" + "prove the theorem()\n" * 300 + "```\n"
+    assert asked(code + "Say hello to my aunt.") == "Say hello to my aunt."
+
+
 def test_a_decimal_point_ends_no_sentence() -> None:
     whole = read("the flow is 3 l and the load is 8 kg", load()).counts["sentence"]
     assert read("the flow is 3.14 l and the load is 8.5 kg", load()).counts["sentence"] == whole
@@ -264,7 +311,7 @@ def test_answers_that_are_offered_are_not_asked_for(letter: str) -> None:
     ],
 )
 def test_what_are_no_answers_is_asked_for(text: str) -> None:
-    assert "prove" in {word for word, _, _ in read(text, load()).cues}
+    assert "prove" in {cue.word for cue in read(text, load()).cues}
 
 
 def test_a_value_to_copy_is_no_calculation() -> None:
@@ -321,16 +368,59 @@ def test_names_are_what_is_known_by_few(text: str, names: float) -> None:
     ],
 )
 def test_cues_are_found_in_inflected_words_and_without_spaces(text: str, cue: str) -> None:
-    assert cue in {word for word, _, _ in read(text, load()).cues}
+    assert cue in {found.word for found in read(text, load()).cues}
 
 
-def test_a_text_in_another_language_is_neither_rare_nor_easy_by_its_words() -> None:
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Wczoraj była bardzo ładna pogoda",
+        "Вчера была очень хорошая погода",
+        "Hier il faisait très beau à la campagne",
+        "Ieri il tempo era molto bello in campagna",
+    ],
+)
+def test_a_text_in_another_language_is_not_rare_by_its_words(text: str) -> None:
+    found = read(text, load())
+    assert not found.is_english
+    assert found.counts["rare_words"] < load().tables["rare_words"].edges[0]
+
+
+@pytest.mark.parametrize(
+    "text", ["frobnicator widgetise", "переразмагнитить сверхпутаница", "Schraubenschlüsselkasten"]
+)
+def test_a_word_that_nobody_wrote_down_is_read_by_its_letters(text: str) -> None:
+    found = read(text, load())
+    assert not found.known
+    assert found.n_spelled == len(found.words) > 0
+    assert found.unread == 0
+
+
+def test_two_unknown_words_are_not_worth_the_same() -> None:
     lexicon = load()
-    counts = read("Wczoraj była bardzo ładna pogoda", lexicon).counts
-    assert counts["hard_words"] == pytest.approx(lexicon.typical - lexicon.pivot)
-    assert counts["rare_words"] < lexicon.tables["rare_words"].edges[0]
+    assert lexicon.spelled("frobnicator") != lexicon.spelled("widgetise")
 
 
-def test_only_the_longest_paragraph_taken_for_an_instruction_is_read_to_its_end() -> None:
-    wall = "word " * 2_000
-    assert len(asked(wall)) <= ASK + ASK // 2 + 1
+@pytest.mark.parametrize("text", ["გამარჯობა მეგობარო", "ᏣᎳᎩ ᎦᏬᏂᎯᏍᏗ"])
+def test_a_script_without_data_is_not_read(text: str) -> None:
+    found = read(text, load())
+    assert found.n_spelled == 0
+    assert found.unread == 1
+
+
+@pytest.mark.parametrize(
+    "text", ["the of and to with this", "à ce mon plus avec les", "и в на что если", "und das mit"]
+)
+def test_function_words_say_nothing(text: str) -> None:
+    assert not read(text, load()).words
+
+
+def test_greek_prose_is_no_formula() -> None:
+    city = "\u03b7 \u03c0\u03cc\u03bb\u03b7 \u03b5\u03af\u03bd\u03b1\u03b9"
+    assert read(city, load()).counts["maths"] == 0
+    angles = read("the angle \u03b1 and the angle \u03b2", load())
+    assert angles.counts["maths"] == pytest.approx(log(3))
+
+
+def test_an_english_sentence_is_told_from_other_languages() -> None:
+    assert read("What would be a good way to clean the kitchen floor?", load()).is_english

@@ -1,0 +1,133 @@
+"""The instruction of a turn, apart from the code, logs, tables and documents pasted with it."""
+
+import re
+from typing import Final
+
+from router.scoring.cues import NO_SPACES, WORD, cues_in
+from router.scoring.lexicon import Lexicon
+
+HEAD: Final = 2_000
+TAIL: Final = 1_000
+LONG: Final = 2_500
+"""Characters from which a text is taken for an instruction with a document."""
+ASK: Final = 700
+"""Characters of the longest paragraph that is taken for an instruction."""
+DOCUMENT: Final = 500
+"""Characters from which a text is a document already if something easy is asked about it."""
+CLEARLY: Final = 1.5
+"""Strength of a cue that tells an easy task from the text it is about, however short that is."""
+TASK: Final = 120
+"""How many characters into a text the colon of "translate this into French:" may stand."""
+
+FENCE: Final = "```"
+
+_COLON: Final = re.compile(r":\s|:$|\n|\uff1a")
+_BLANK: Final = re.compile(r"\n[ \t]{0,8}\n")
+
+# Lines that were pasted: code, logs, tables, quoted mail. Indented by four, unless it is a list.
+_PASTED: Final = re.compile(
+    r"^(?:[ \t]{0,40}[>|{}\[\]<][^\n]{0,2000}"
+    r"|(?: {4}|\t)[ \t]{0,60}[^-*\u2022\d \t\n][^\n]{0,2000}"
+    r"|[^\n]{0,400}[;{}][ \t]{0,8}"
+    r"|[ \t]{0,40}(?:[\"'][^\"'\n]{1,80}[\"'] ?:|//|/\*|\$ |#include|Traceback|at [\w.$]{1,80}\()"
+    r"[^\n]{0,2000}"
+    r"|(?:from [\w.]{1,80} )?import [\w.*]{1,80}(?:,? [\w.*]{1,40}){0,20}"
+    r"|(?:async )?(?:def|class|function|func|fn) \w{1,60} ?[(:{][^\n]{0,2000}"
+    r"|\[?\d{2,4}[-/:.]\d\d[-/:.]\d\d[^\n]{0,2000}"
+    r"|[^\t\n]{0,80}\t[^\t\n]{0,80}\t[^\n]{0,2000}"
+    r"|(?:[^,\n]{0,40},(?! )){2,40}[^,\n]{0,40})$",
+    re.MULTILINE,
+)
+# "Text: ..." up to the end of the paragraph.
+_GIVEN: Final = re.compile(
+    r"^[ \t]{0,8}[^\w\n]{0,4}(\w[\w -]{0,30})[^\w\n:\uff1a]{0,4}[:\uff1a]"
+    r"[^\w\n]{0,4}\n?[^\n]{1,2000}",
+    re.MULTILINE,
+)
+_QUOTED_BLOCK: Final = re.compile(
+    '^["\u201c\u201e\u00ab\u300c][^"\u201c\u201d\u00bb\u300d]{200,2000}["\u201c\u201d\u00bb\u300d]',
+    re.MULTILINE,
+)
+
+
+def split(text: str, lexicon: Lexicon) -> tuple[str, str | None]:
+    """Return a turn's instruction, and the text whose forms count where that is another one.
+
+    Code, logs, tables and quoted mail are about what is asked: of their words none counts, of
+    their forms all. Of a text that something easy is asked about nothing counts but its size.
+    """
+    if found := _COLON.search(text, 0, TASK):
+        easy, _ = _asks_for(text[: found.start()], lexicon)
+        # After a colon comes a text; after a line break there may also be a second request.
+        if easy >= CLEARLY and (found[0] != "\n" or not _asks_for(text[:ASK], lexicon)[1]):
+            return text[: found.end()], None
+    if len(text) <= LONG and "\n" not in text:
+        return text, None
+    if len(text) > LONG:
+        head, tail = _prose(text[:HEAD], lexicon), text[-TAIL:]
+        if text.count(FENCE, 0, len(text) - TAIL) % 2:
+            tail = FENCE + tail
+        tail = _prose(tail, lexicon)
+        prose = f"{head}\n{tail}"
+    else:
+        head = tail = prose = _prose(text, lexicon)
+    if _width(prose) >= DOCUMENT:
+        ask = _ends(head, tail)
+        if _asks_for(ask, lexicon)[0]:
+            return ask, None
+    if len(text) > LONG:
+        return prose, None
+    if len(prose) == len(text) or not WORD.search(prose):
+        return text, None
+    return prose, text
+
+
+def _prose(text: str, lexicon: Lexicon) -> str:
+    """Return a text without the code, logs, tables and mail that were pasted into it."""
+    if FENCE in text:
+        text = "\n".join(text.split(FENCE)[::2])
+    text = _QUOTED_BLOCK.sub("", text)
+    if ":" in text or "\uff1a" in text:
+        text = _GIVEN.sub(lambda found: "" if _is_label(found[1], lexicon) else found[0], text)
+    return _PASTED.sub("", text)
+
+
+def _is_label(label: str, lexicon: Lexicon) -> bool:
+    """Is this what stands before a text that is given: "Text", "Hotel description"?"""
+    last = label.lower().split()[-1]
+    return last in lexicon.given or last[-2:] in lexicon.given
+
+
+def _width(text: str) -> int:
+    """Return how many letters a text would have in a script with spaces."""
+    if text.isascii() or len(text) >= DOCUMENT:
+        return len(text)
+    return len(text) + 2 * sum(map(len, NO_SPACES.findall(text)))
+
+
+def _ends(head: str, tail: str) -> str:
+    return "\n".join(part for part in (_first_paragraph(head), _last_paragraph(tail)) if part)
+
+
+def _asks_for(ask: str, lexicon: Lexicon) -> tuple[float, bool]:
+    """How clearly something easy is asked for (0: it is not), and whether something hard is."""
+    low = ask.lower()
+    words = WORD.findall(low)
+    runs = [] if low.isascii() else NO_SPACES.findall(low)
+    cues = cues_in(words, set(words), None, runs, lexicon)
+    hard = any(cue.count in ("hard", "expert") for cue in cues)
+    easy = max([cue.strength for cue in cues if cue.is_easy_task], default=0.0)
+    return (0.0 if hard else easy), hard
+
+
+def _first_paragraph(head: str) -> str:
+    found = _BLANK.search(head)
+    return head[: found.start()] if found and found.start() <= ASK else ""
+
+
+def _last_paragraph(tail: str) -> str:
+    cut = tail.rfind("\n\n")
+    last = tail[cut:].strip() if cut >= 0 else ""
+    if 0 < len(last) <= ASK and FENCE not in last and ("?" in last or len(last) < 300):
+        return last
+    return ""
