@@ -206,7 +206,7 @@ def _words_behind(count: str, reading: Reading, lexicon: Lexicon) -> tuple[str, 
             and sign * tendency > 0
         }
         return tuple(sorted(pulls, key=lambda word: (-pulls[word], word))[:MOST_WORDS])
-    cues = {(-abs(cue.strength), cue.word) for cue in reading.cues if cue.count == count}
+    cues = {(-abs(cue.strength), cue.word) for cue in reading.cues if cue.facet == count}
     return tuple(word for _, word in sorted(cues)[:MOST_WORDS])
 
 

@@ -17,8 +17,8 @@ least of the two."""
 def ends_in_a_loop(text: str, asked: str = "", *, ended: bool = False) -> bool:
     """Return whether the text ends with one passage, with words in it, repeated many times.
 
-    `ended`: the model ended the text by itself. A passage that `asked`, the caller's own words, contains was asked for: it is no loop.
-    Looks at a bounded part of the end, in linear time.
+    `ended`: the model ended the text by itself. A passage that `asked`, the caller's own words,
+    contains was asked for: it is no loop. Looks at a bounded part of the end, in linear time.
     """
     tail = text.rstrip()[-LEAST_TIMES * LONGEST_UNIT_CHARS - ANCHOR_CHARS :]
     anchor = tail[-ANCHOR_CHARS:]

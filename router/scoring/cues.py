@@ -29,7 +29,7 @@ class Found(NamedTuple):
     """A cue in a text."""
 
     word: str
-    count: str
+    facet: str
     strength: float
     early: bool
     """Is it in the opening, where it counts double?"""
@@ -37,7 +37,7 @@ class Found(NamedTuple):
     @property
     def is_easy_task(self) -> bool:
         """Does it name an easy task? Greetings and thanks do not."""
-        return self.count in EASY_TASKS and (self.count != "easy" or self.strength < GREETS)
+        return self.facet in EASY_TASKS and (self.facet != "easy" or self.strength < GREETS)
 
 
 def cues_in(

@@ -115,7 +115,7 @@ def _asks_for(ask: str, lexicon: Lexicon) -> tuple[float, bool]:
     words = WORD.findall(low)
     runs = [] if low.isascii() else NO_SPACES.findall(low)
     cues = cues_in(words, set(words), None, runs, lexicon)
-    hard = any(cue.count in ("hard", "expert") for cue in cues)
+    hard = any(cue.facet in ("hard", "expert") for cue in cues)
     easy = max([cue.strength for cue in cues if cue.is_easy_task], default=0.0)
     return (0.0 if hard else easy), hard
 
