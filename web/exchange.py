@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import os
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -36,6 +35,7 @@ from web.asgi import (
     send_whole,
 )
 from web.headers import decision_headers
+from web.ids import new_id
 from web.keepalive import KeepAlive
 
 log = logging.getLogger("router")
@@ -52,7 +52,6 @@ LAST_EVENTS: Final[Mapping[Dialect, tuple[bytes, ...]]] = {
 }
 """The first bytes of the event that completes an answer. Callers hang up when they have read it,
 which may be before the backend ends its stream."""
-ID_BYTES: Final = 12
 
 
 class Wire(Protocol):
@@ -140,10 +139,9 @@ class Exchange:
         self._keepalive: KeepAlive | None = None
         # The request's id is listed by /decisions. The answer's is not: it opens a conversation
         # to `previous_response_id`, so it must not be guessable or visible to others.
-        digits = os.urandom(2 * ID_BYTES).hex()
-        self._answer_id = f"{service.wire.ID_PREFIX}{digits[2 * ID_BYTES :]}"
+        self._answer_id = f"{service.wire.ID_PREFIX}{new_id()}"
         entry = Entry(
-            f"req_{digits[: 2 * ID_BYTES]}",
+            f"req_{new_id()}",
             service.dialect,
             user_agent=header(scope, b"user-agent"),
         )

@@ -4,7 +4,6 @@ No decision is made for them, but each one is recorded like any other request.
 """
 
 import asyncio
-import os
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from typing import Any
@@ -16,8 +15,7 @@ from router.backend import LocalServer
 from router.errors import RouterError
 from router.telemetry.ledger import Entry, Ledger
 from web.asgi import CallerLeft, Receive, Scope, Send, header, unless_left
-
-ID_BYTES = 12
+from web.ids import new_id
 
 
 class ClosingStream(StreamingResponse):
@@ -40,9 +38,7 @@ async def relayed(
     `choose` returns the server for a model.
     Raises RouterError and CallerLeft, after recording them.
     """
-    entry = Entry(
-        f"req_{os.urandom(ID_BYTES).hex()}", user_agent=header(request.scope, b"user-agent")
-    )
+    entry = Entry(f"req_{new_id()}", user_agent=header(request.scope, b"user-agent"))
     record = entry.record
     record.target = "local"
     try:
