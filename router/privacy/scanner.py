@@ -10,6 +10,7 @@ import hashlib
 import logging
 import re
 import secrets
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -93,6 +94,7 @@ class PrivacyScanner:
         self._id_key = secrets.token_bytes(16)
         self._clock = clock
         self._look_at = clock()
+        self._refreshing = threading.Lock()
         self._known: dict[tuple[int, int], tuple[Finding, ...]] = {}
 
     def start(self) -> None:
@@ -178,12 +180,13 @@ class PrivacyScanner:
 
     def _refresh(self) -> None:
         """Learn of secrets that have changed."""
-        now = self._clock()
-        if now >= self._look_at:
-            self._look_at = now + LOOK_AGAIN_S
-            for file in self._files:
-                if file.refresh():
-                    self._known.clear()
+        with self._refreshing:  # the first request may come while `start` reads in its thread
+            now = self._clock()
+            if now >= self._look_at:
+                for file in self._files:
+                    if file.refresh():
+                        self._known.clear()
+                self._look_at = now + LOOK_AGAIN_S
 
 
 def _is_own_key(name: str, value: str) -> bool:

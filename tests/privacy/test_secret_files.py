@@ -1,10 +1,13 @@
 """The user's own secrets, out of files of three kinds."""
 
 import json
+import threading
+import time
 from pathlib import Path
 
 import pytest
 
+from router.privacy import own_secrets
 from router.privacy.scanner import PrivacyScanner
 from router.privacy.secret_files import is_secret, read_values, secrets_of
 from tests.support.keys import ALNUM, made_up
@@ -79,6 +82,27 @@ def test_a_value_of_the_users_own_is_a_secret(value: str) -> None:
 )
 def test_a_placeholder_is_no_secret(value: str) -> None:
     assert not is_secret(value)
+
+
+def test_a_request_that_comes_while_the_files_are_read_waits_for_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "work.env"
+    path.write_text(f"SERVICE_TOKEN={TOKEN}\n")
+    scanner = PrivacyScanner([path])
+    reading = threading.Event()
+
+    def slowly(path: Path) -> dict[str, list[str]]:
+        reading.set()
+        time.sleep(0.05)
+        return read_values(path)
+
+    monkeypatch.setattr(own_secrets, "read_values", slowly)
+    starting = threading.Thread(target=scanner.start)
+    starting.start()
+    reading.wait()
+    assert scanner.scan(f'"{TOKEN}"'.encode())
+    starting.join()
 
 
 def test_a_wrong_path_is_told_at_the_start(
