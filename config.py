@@ -8,6 +8,7 @@ nowhere else.
 group, and the text below a field is its meaning.
 """
 
+import ipaddress
 import json
 import math
 import os
@@ -39,11 +40,22 @@ VERSION: Final = "0.1.0"
 LIKE_A_KEY: Final = 12
 """Letters and digits of this many characters may be a key that stands in the wrong place."""
 LONGEST_SHOWN: Final = 40
+THIS_MACHINE: Final = ("localhost", "host.docker.internal", "host.containers.internal")
+"""Host names of this machine; containers know it by the last two."""
 
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 
 
 CommaList = Annotated[tuple[str, ...], NoDecode]
+
+
+def _is_this_machine(url: str) -> bool:
+    """Return whether the host of an address is this machine."""
+    host = urlsplit(url).hostname or ""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host in THIS_MACHINE or host.endswith(".localhost")
 
 
 def _whole_prices(value: dict[str, dict[str, float]]) -> dict[str, dict[str, float]]:
@@ -155,6 +167,9 @@ class Settings(BaseSettings):
     """Seconds that a local answer may be held back until it proves to be one. 0: not at all."""
 
     # Privacy
+    offline: bool = False
+    """`true`: nothing leaves this machine. No cloud is asked, whatever keys are set, and no picture
+    is fetched."""
     privacy: Literal["on", "off"] = "on"
     """`on`: a request with your keys or private words in it never leaves the machine."""
     private_files: CommaList = ()
@@ -265,6 +280,17 @@ class Settings(BaseSettings):
         return self
 
     @model_validator(mode="after")
+    def _offline_on_this_machine(self) -> "Settings":
+        away = [server.name for server in self.servers if not _is_this_machine(server.url)]
+        if self.offline and away:
+            raise ValueError(
+                "OFFLINE=true keeps everything on this machine, but LOCAL_BASE_URL or LOCAL_SERVERS"
+                f" has the address of another one ({', '.join(away)}): take a server on localhost,"
+                " or set OFFLINE=false"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _names_the_openai_model(self) -> "Settings":
         if self.provider == "openai" and not self.openai_model:
             raise ValueError("CLOUD_PROVIDER=openai needs OPENAI_MODEL, the model to ask for")
@@ -324,12 +350,14 @@ class Settings(BaseSettings):
 
     @property
     def cloud_configured(self) -> bool:
-        """Return whether there is a key for the cloud in use."""
+        """Return whether a cloud may be asked: there is a key for it, and OFFLINE is not set."""
         return self.cloud_key is not None
 
     @property
     def cloud_key(self) -> SecretStr | None:
-        """Return the key of the cloud in use."""
+        """Return the key of the cloud in use; None under OFFLINE=true, whatever is set."""
+        if self.offline:
+            return None
         match self.provider:
             case "gemini":
                 return self.gemini_api_key

@@ -132,6 +132,8 @@ def _settings(settings: Settings) -> Iterator[Finding]:
     for warning in settings.warnings:
         text, _, fix = warning.partition(" Run: ")
         yield Finding(".env", "WRONG" if fix else "note", text, fix)
+    if settings.offline:
+        yield Finding("offline", "ok", "OFFLINE=true: nothing leaves this machine")
     keys = [
         f"{name.upper()} is {'set' if name.upper() in settings.keys else 'not set'}"
         for name in type(settings).model_fields

@@ -207,6 +207,7 @@ def build_router(settings: Settings, spent_today_usd: Callable[[], float] = floa
         ability=Ability(settings.local_reach),
         more=more,
         balancer=balancer,
+        offline=settings.offline,
         picks_model="local_model" not in settings.model_fields_set,
         hold_s=settings.commit_hold_s,
         first_byte_s=settings.first_byte_timeout_s,

@@ -171,6 +171,8 @@ def text_of(content: Any) -> str:
 
 
 TEXT_PARTS: Final = frozenset({"text", "input_text", "output_text"})
+FETCHED: Final = ("http:", "https:", "ftp:", "//", "gs:", "s3:")
+"""How addresses begin whose content has to be fetched over the network."""
 IMAGE_PARTS: Final = frozenset({"image_url", "input_image"})
 
 
@@ -182,6 +184,25 @@ def has_images(request: ChatRequest) -> bool:
         if isinstance(content := message.get("content"), list)
         for part in content
     )
+
+
+def linked_pictures(request: ChatRequest) -> bool:
+    """Return whether a message has a picture or file that the backend would have to fetch."""
+    return any(
+        _is_link(value)
+        for message in request.messages
+        if isinstance(content := message.get("content"), list)
+        for part in content
+        for value in part.values()
+        if part.get("type") not in TEXT_PARTS
+    )
+
+
+def _is_link(value: Any) -> bool:
+    """Return whether a field of a part is an address, or an object that holds one."""
+    if isinstance(value, dict):
+        return any(isinstance(inner, str) and _is_link(inner) for inner in value.values())
+    return isinstance(value, str) and value[:20].strip().lower().startswith(FETCHED)
 
 
 def estimate_tokens(text: str) -> int:

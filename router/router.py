@@ -15,7 +15,8 @@ from router.call import Call
 from router.classifier import Score, score
 from router.decision import Ask, Decision, Policy, Side, decide
 from router.errors import InvalidRequest, NoBackend
-from router.request import ChatRequest, has_images, size_tokens
+from router.local.servers import has_remote_name
+from router.request import ChatRequest, has_images, linked_pictures, size_tokens
 from router.scoring.background import background_kind
 from router.sides.ability import Ability
 from router.sides.choice import smallest_that_suffices
@@ -28,6 +29,9 @@ from router.sides.speed import new_tokens
 UNCONFIGURED: Final = Status(
     "unconfigured",
     detail="No cloud is configured: set ANTHROPIC_API_KEY or GEMINI_API_KEY in .env.",
+)
+OFFLINE: Final = Status(
+    "unconfigured", detail="OFFLINE=true: nothing leaves this machine, so no cloud is asked."
 )
 NO_CLOUD: Final = Side("cloud", "", UNCONFIGURED)
 NO_PRIVATE_SERVER: Final = Side(
@@ -57,6 +61,7 @@ class Router:
         privacy: PrivateConversations | None,
         ability: Ability | None = None,
         picks_model: bool = False,
+        offline: bool = False,
         more: Sequence[Seat] = (),
         balancer: Balancer | None = None,
         hold_s: float = 8,
@@ -69,10 +74,12 @@ class Router:
         cloud is configured; `cloud` is None without a key. `picks_model`: the user has named no
         local model, so of several loaded ones the smallest that suffices answers. `more`: further
         local servers; `balancer` knows all of them in their order, and chooses. `privacy` is None
-        where everything may leave."""
+        where everything may leave. `offline`: nothing may leave this machine."""
         self.policy = policy
         self.ability = ability or Ability()
         self._picks_model = picks_model
+        self.offline = offline
+        self._no_cloud = Side("cloud", "", OFFLINE) if offline else NO_CLOUD
         self.locals = (local, *more)
         seats = (*self.locals, cloud, embedded)
         self.seats = {seat.name: seat for seat in seats if seat is not None}
@@ -94,6 +101,11 @@ class Router:
 
         Raises InvalidRequest on any other `force`, and what decision.decide() raises.
         """
+        if self.offline and linked_pictures(request):
+            raise InvalidRequest(
+                "OFFLINE=true: nothing is fetched from the network. Send the picture or file"
+                " itself, as a data: URL."
+            )
         locals_ = await self.local_sides()
         local, cloud = await self._sides(locals_)
         own = score(request)
@@ -141,6 +153,10 @@ class Router:
 
     async def local_sides(self) -> list[Side]:
         """Return a snapshot of each local server; waits only for the first status ever."""
+        sides = await self._all_local_sides()
+        return [_without_remote_models(side) for side in sides] if self.offline else sides
+
+    async def _all_local_sides(self) -> list[Side]:
         if len(self.locals) == 1:
             return [await self.local.side()]
         sides = {seat.name: seat.side_now() for seat in self.locals}
@@ -162,7 +178,7 @@ class Router:
             else:
                 detail = f"{local.status.detail} {embedded.status.detail}"
                 local = replace(local, status=replace(local.status, detail=detail))
-        cloud = await self.cloud.side() if self.cloud is not None else NO_CLOUD
+        cloud = await self.cloud.side() if self.cloud is not None else self._no_cloud
         return local, cloud
 
     async def server_for(self, model: str) -> LocalServer:
@@ -372,6 +388,23 @@ def _first_up(locals_: Sequence[Side]) -> Side:
         if side.usable and side.status.state == "ready":
             return side
     return next((side for side in locals_ if side.up), locals_[0])
+
+
+def _without_remote_models(side: Side) -> Side:
+    """Return the local side without the models that its server passes on to a cloud."""
+    status = side.status
+    models = tuple([model for model in status.models if not _runs_in_a_cloud(model)])
+    model = status.model
+    if model is not None and _runs_in_a_cloud(model):
+        detail = f"OFFLINE=true: {model.id} runs in a cloud. Set LOCAL_MODEL to one that does not."
+        status = replace(status, state="down", model=None, detail=detail)
+    elif len(models) == len(status.models):
+        return side
+    return replace(side, status=replace(status, models=models))
+
+
+def _runs_in_a_cloud(model: Model) -> bool:
+    return model.remote or has_remote_name(model.id)
 
 
 def _supposed(model: str) -> Status:

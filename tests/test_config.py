@@ -63,6 +63,27 @@ def test_an_invalid_address_is_refused_at_the_start(address: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("address", "is_here"),
+    [
+        ("http://localhost:1234/v1", True),
+        ("http://127.8.0.1/v1", True),
+        ("http://[::1]:8000/v1", True),
+        ("http://host.docker.internal:11434/v1", True),
+        ("http://192.168.1.7:1234/v1", False),
+        ("http://box.lan/v1", False),
+        ("https://localhost.example.com/v1", False),
+    ],
+)
+def test_offline_needs_a_local_server_on_this_machine(address: str, is_here: bool) -> None:
+    if is_here:
+        settings = load_settings(offline=True, local_base_url=address, gemini_api_key="AIza")
+        assert not settings.cloud_configured
+    else:
+        with pytest.raises(SettingsError, match="OFFLINE=true keeps everything on this machine"):
+            load_settings(offline=True, local_base_url=address)
+
+
+@pytest.mark.parametrize(
     "address", ["http://localhost:1234/v1", "https://me:pw@box.lan/v1", "http://[::1]:1/v1"]
 )
 def test_an_address_is_kept_as_it_is_written(address: str) -> None:

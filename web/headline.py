@@ -14,8 +14,10 @@ class Headline(NamedTuple):
     text: str
 
 
-def headline(local: Side, cloud: Side, policy: Policy) -> Headline:
+def headline(local: Side, cloud: Side, policy: Policy, *, offline: bool = False) -> Headline:
     """Return what happens to the next prompt."""
+    if offline:
+        return _offline(local)
     if local.backend == "embedded":
         return Headline(
             "warning",
@@ -32,6 +34,16 @@ def headline(local: Side, cloud: Side, policy: Policy) -> Headline:
             "warning", f"The cloud cannot answer: every prompt stays on this machine.{loading}"
         )
     return Headline("ok", f"No cloud is set up: every prompt stays on this machine.{loading}")
+
+
+def _offline(local: Side) -> Headline:
+    if not local.usable:
+        return Headline("error", "OFFLINE=true, and the local server cannot answer: prompts fail.")
+    small = " Only the small built-in model answers." if local.backend == "embedded" else ""
+    loading = " The local model is loaded first, so the next prompt waits."
+    cold = loading if local.status.state == "cold" else ""
+    level: Level = "warning" if small else "ok"
+    return Headline(level, f"OFFLINE=true: nothing leaves this machine.{small}{cold}")
 
 
 def _without_local(cloud: Side) -> Headline:

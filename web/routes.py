@@ -185,6 +185,7 @@ def _public(settings: Settings) -> dict[str, Any]:
         "max_local_tokens": settings.max_local_tokens,
         "cloud_provider": settings.provider,
         "privacy": settings.privacy,
+        "offline": settings.offline,
         "journal_prompts": settings.journal_prompts,
         "cloud_budget_usd_per_day": settings.cloud_budget_usd_per_day,
         "needs_key": settings.router_api_key is not None,

@@ -21,7 +21,7 @@ async def health(router: Router) -> Json:
     local, cloud = await router.sides()
     return {
         "status": "ok" if local.usable or cloud.usable else "degraded",
-        "headline": headline(local, cloud, router.policy)._asdict(),
+        "headline": headline(local, cloud, router.policy, offline=router.offline)._asdict(),
         "local": side(local, router),
         "cloud": side(cloud, router),
         "servers": await servers(router),

@@ -72,6 +72,15 @@ async def test_a_machine_without_a_model_server_is_told_how_to_start_one() -> No
     assert VERSION in findings["versions"].text
 
 
+async def test_offline_is_named_and_no_cloud_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ANTHROPIC_API_KEY", KEY)
+    monkeypatch.setenv("OFFLINE", "true")
+    findings = await found()
+    assert "nothing leaves this machine" in findings["offline"].text
+    assert findings["cloud"].level == "note"
+    assert "OFFLINE=true" in findings["cloud"].text
+
+
 @pytest.mark.parametrize(
     ("context_tokens", "level", "fix"),
     [

@@ -42,6 +42,21 @@ def test_each_combination_has_its_own_sentence(local: str, cloud: str) -> None:
     assert all(word in said.text for word in words), said.text
 
 
+@pytest.mark.parametrize(
+    ("local", "level", "words"),
+    [
+        ("ready", "ok", "nothing leaves this machine."),
+        ("cold", "ok", "loaded first"),
+        ("down", "error", "prompts fail"),
+    ],
+)
+def test_offline_is_said_first(local: str, level: str, words: str) -> None:
+    said = headline(LOCAL[local], CLOUD["unconfigured"], Policy(), offline=True)
+    assert said.level == level
+    assert said.text.startswith("OFFLINE=true")
+    assert words in said.text
+
+
 def test_no_two_combinations_share_a_sentence() -> None:
     every = {headline(a, b, Policy()).text for a, b in product(LOCAL.values(), CLOUD.values())}
     assert len(every) == len(SAYS)
