@@ -13,6 +13,7 @@ COMMANDS: Final = {
     "classify": "show where a prompt would go and why, without asking a model",
     "tune": "find the threshold that suits your traffic",
     "doctor": "check the installation, the settings and both sides",
+    "service": "run the server in the background, from login on",
 }
 
 
@@ -36,6 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "classify": _classify,
         "tune": _tune,
         "doctor": _doctor,
+        "service": _service,
     }
     return run[options.command](given[1:])
 
@@ -63,6 +65,12 @@ def _tune(arguments: list[str]) -> int:
 
 def _doctor(arguments: list[str]) -> int:
     from llm_router.doctor import main
+
+    return main(arguments)
+
+
+def _service(arguments: list[str]) -> int:
+    from llm_router.service import main
 
     return main(arguments)
 

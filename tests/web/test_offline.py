@@ -73,7 +73,7 @@ async def test_models_that_the_local_server_passes_on_are_left_out() -> None:
         listed = [{"id": "gpt-oss:120b-cloud", "object": "model"}]
         await connection.answer(orjson.dumps({"object": "list", "data": listed}))
 
-    own = {"local_model": "gpt-oss:120b-cloud", "local_models": models}
+    own: dict[str, Any] = {"local_model": "gpt-oss:120b-cloud", "local_models": models}
     async with running_app(local_side, cloud_side, offline=True, **own) as app:
         chat = await app.ask("hi")
         vectors = await app.http.post("/v1/embeddings", json={"input": "hi"})
