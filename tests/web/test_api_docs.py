@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.keys import CANARIES
 from tests.support.running_app import RunningApp, running_app
 from web import describe
 
@@ -40,6 +41,11 @@ async def test_an_example_has_the_fields_of_the_real_answer(h: RunningApp, path:
     body = entry.get("request", {})
     if path == "/feedback":
         body = {**body, "request_id": h.last.id}
+    if path == "/privacy/allow":
+        asked = await h.http.post(
+            "/classify", json={"prompt": f"Why is {CANARIES['GitHub']} refused?"}
+        )
+        body = {"id": asked.json()["finding"]["id"]}
     address = path.replace("{model_id:path}", "local")
     answer = await h.http.request("POST" if body else "GET", address, json=body or None)
     assert answer.status_code == 200, answer.text
