@@ -154,8 +154,8 @@ class Ledger:
                 record.message = ""
             if decision is not None:
                 self._fill_in(record, request, decision, call)
-        if decision is None or record.private:
-            # A request that was not decided on may be private, for all that is known.
+        if record.private or (decision is None and record.target is None):
+            # A request that failed before the decision may be private, for all that is known.
             record.asked_model = record.user_agent = ""
         elif request is not None:
             self._identify(record, request)

@@ -98,10 +98,13 @@ async def test_nothing_of_a_private_request_is_kept(
     headers: dict[str, str], local: Script, status: int
 ) -> None:
     async with running_app(local=local, journal_prompts=True) as h:
-        answer = await h.ask(f"Is {SECRET} a good key?", headers=headers)
+        body = {"model": "a-name"}
+        answer = await h.ask(f"Is {SECRET} a good key?", headers=headers, body=body)
         record = h.last
     assert answer.status_code == status
     assert record.prompt is None
+    assert (record.asked_model, record.user_agent) == ("", "")
+    assert (record.conversation, record.question) == ("", "")
     assert SECRET not in repr(record)
 
 
