@@ -147,9 +147,7 @@ def score_messages(messages: Sequence[Mapping[str, Any]], tools: object = None) 
         return weight.alone if len(turn.text) <= LONG else replace(weight.alone, tokens=turn.tokens)
     need, known = _need_of(turns[:-1], lexicon)
     points = dict(weight.points)
-    own = sum(points.values())
-    easy = weight.asks_easy
-    added = round(followups.points(turn.text, own, weight.n_words, easy, need, lexicon), 2)
+    added = round(followups.points(weight.follow_up(turn.text), need, lexicon), 2)
     points[CONVERSATION] = added
     confidence, kind = weight.confidence, weight.alone.kind
     if added > 0:
@@ -242,14 +240,14 @@ def _need_of(turns: Sequence[Turn], lexicon: Lexicon) -> tuple[float, float]:
     for turn in turns:
         text = _shortened(turn.text)
         weight = _weigh(text, lexicon)
-        total = own = sum(weight.points.values())
+        total = sum(weight.points.values())
         if need is not None:
-            total += followups.points(text, own, weight.n_words, weight.asks_easy, need, lexicon)
+            total += followups.points(weight.follow_up(text), need, lexicon)
         total = _clamped(total)
         need = (
             total
             if need is None
-            else followups.need_after(text, total, weight.n_words, need, lexicon)
+            else followups.need_after(weight.follow_up(text), total, need, lexicon)
         )
         known = max(known * followups.FADE, weight.confidence)
     return need or 0.0, known
@@ -267,10 +265,16 @@ class _Weight(NamedTuple):
 
     points: Mapping[str, float]
     n_words: int
+    refers: bool
     asks_easy: bool
     confidence: float
     alone: Score
     """The score of a conversation that has no other turn."""
+
+    def follow_up(self, text: str) -> followups.FollowUp:
+        """Return what decides what the turn inherits."""
+        own = sum(self.points.values())
+        return followups.FollowUp(text, own, self.n_words, self.refers, self.asks_easy)
 
 
 _weights: dict[bytes, _Weight] = {}
@@ -304,7 +308,7 @@ def _weighed(text: str, lexicon: Lexicon) -> _Weight:
         tokens=Turn(text).tokens,
         kind=kind_of(reading),
     )
-    return _Weight(points, reading.n_words, reading.asks_easy, confidence, alone)
+    return _Weight(points, reading.n_words, reading.refers, reading.asks_easy, confidence, alone)
 
 
 def _confidence(reading: Reading) -> float:

@@ -22,6 +22,7 @@ TASK: Final = 120
 FENCE: Final = "```"
 
 _COLON: Final = re.compile(r":\s|:$|\n|\uff1a")
+_STOP: Final = re.compile(r"[.!?]\s|\u3002")
 _BLANK: Final = re.compile(r"\n[ \t]{0,8}\n")
 
 # Lines that were pasted: code, logs, tables, quoted mail. Indented by four, unless it is a list.
@@ -61,6 +62,11 @@ def split(text: str, lexicon: Lexicon) -> tuple[str, str | None]:
         # After a colon comes a text; after a line break there may also be a second request.
         if easy >= CLEARLY and (found[0] != "\n" or not _asks_for(text[:ASK], lexicon)[1]):
             return text[: found.end()], None
+    if (stop := _STOP.search(text, 0, TASK)) and len(text) > 2 * TASK:
+        first = text[: stop.start()]
+        names_it = not lexicon.given.isdisjoint(WORD.findall(first.lower()))
+        if names_it and _asks_for(first, lexicon)[0] >= CLEARLY:
+            return text[: stop.end()], None
     if len(text) <= LONG and "\n" not in text:
         return text, None
     if len(text) > LONG:

@@ -83,6 +83,8 @@ class Lexicon:
     """Words of many languages that say nothing by themselves: "the", "avec", "если"."""
     given: frozenset[str]
     """What stands with a colon before a text that is given: "Text", "Passage"."""
+    small_steps: frozenset[str]
+    """Steps of an agent that take little, whatever they follow: "commit", "run"."""
     closing: frozenset[str]
     """Thanks, praise and goodbyes."""
     polite: frozenset[str]

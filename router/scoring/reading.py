@@ -16,10 +16,14 @@ from typing import Final
 
 from router.scoring.cues import MOST_SIGNS, NO_SPACES, WORD, Found, cues_in
 from router.scoring.instruction import split
-from router.scoring.lexicon import Lexicon
+from router.scoring.lexicon import SPACELESS_FROM, Lexicon
 
 PLAIN: Final = 30
 """Words under which numbers, with no other form around them, are values to copy: "radius 5"."""
+GOING_ON: Final = frozenset({"step", "why"})
+"""Counts whose cues only refer to what came before."""
+MOST_REFERRING: Final = 8
+"""Words of the longest turn that says nothing of its own."""
 MOST_UNKNOWN: Final = 120
 """Words that are not in the lexicon and are read by their letters."""
 
@@ -97,6 +101,8 @@ class Reading:
     unread: float
     """The share of the words in scripts without data, 0 to 1."""
     is_english: bool
+    refers: bool
+    """Does it say nothing of its own: "continue", "yes, do it", "why?"?"""
     n_words: int
     forms: float
     """How much structure there is: the sum of the log counts."""
@@ -150,8 +156,9 @@ def read(text: str, lexicon: Lexicon) -> Reading:
             counts["long_words"] = sum([len(word) > 8 for word in words]) / len(words)
             counts["rare_words"] = 1 - len(usual) / len(distinct)
             counts["uncommon_words"] = 1 - common / len(distinct)
-            names = [name for name in _NAME.findall(bare) if name.lower() not in lexicon.common]
-            counts["names"] = len(names) / n_words
+            names = {name.lower() for name in _NAME.findall(bare)} - lexicon.common
+            # A word that tells a kind of task ("Python") is no name that few people know.
+            counts["names"] = len(names - lexicon.cues.keys()) / n_words
         else:
             counts.update(_TYPICAL)
     counts["vocabulary"] = log(1 + len(pieces))
@@ -174,6 +181,7 @@ def read(text: str, lexicon: Lexicon) -> Reading:
         n_spelled=len(spelled),
         unread=unread,
         is_english=english,
+        refers=n_words <= MOST_REFERRING and _refers(pieces, cues, lexicon),
         n_words=n_words,
         forms=forms,
     )
@@ -198,6 +206,17 @@ def _is_english(distinct: set[str], n_usual: int, n_common: int, lexicon: Lexico
         return False
     foreign = len(distinct & lexicon.foreign)
     return not foreign or foreign < len(distinct & lexicon.english)
+
+
+def _refers(pieces: set[str], cues: list[Found], lexicon: Lexicon) -> bool:
+    """Is every word one that goes on, asks why, or is only polite?"""
+    going_on = {part for one in cues if one.facet in GOING_ON for part in one.word.split()}
+    rest = pieces - going_on - lexicon.polite - lexicon.closing
+    if rest:
+        # Without spaces, pieces lie across words: they are made of signs that say nothing.
+        signs = {sign for word in going_on if word[0] >= SPACELESS_FROM for sign in word}
+        rest = {piece for piece in rest if not signs.union(lexicon.function).issuperset(piece)}
+    return not rest and pieces.isdisjoint(lexicon.small_steps)
 
 
 def _asked_size(low: str) -> float:

@@ -53,11 +53,23 @@ def test_thanks_ask_for_nothing_whatever_came_before(closing: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "more", ["thanks, now prove the converse", "thanks! why is that?", "谢谢、那为什么收敛呢"]
+    "more", ["thanks, now prove the converse", "thanks! why is that?", "谢谢、那是为什么呢"]
 )
 def test_thanks_with_a_request_are_a_request(more: str) -> None:
     assert not followups.is_closing(more, load())
     assert total(HARD, more) >= 50
+
+
+@pytest.mark.parametrize(
+    "step", ["commit and push", "run it", "run the tests", "rename it to total", "закоммить"]
+)
+def test_a_small_step_of_an_agent_stays_small(step: str) -> None:
+    assert total(HARD, step) < 50
+
+
+@pytest.mark.parametrize("more", ["and for odd n?", "what about the second case", "同样用于矩阵"])
+def test_a_short_turn_that_says_something_inherits_a_part(more: str) -> None:
+    assert total(more) < total(HARD, more) < total(HARD)
 
 
 @pytest.mark.parametrize("easy", ["shorter please", "now in Italian", "auf Deutsch", "en español"])
@@ -107,8 +119,9 @@ def test_the_conversations_points_are_a_row_of_their_own() -> None:
 
 
 def test_the_share_falls_with_the_length() -> None:
-    shares = [followups.inherited_share(n, easy=False) for n in range(40)]
-    assert shares[:4] == [1, 1, 1, 1]
+    shares = [followups.inherited_share(n, refers=False, easy=False) for n in range(40)]
+    assert shares[: followups.SHORT + 1] == [followups.OWN_SHARE] * (followups.SHORT + 1)
     assert shares == sorted(shares, reverse=True)
     assert shares[followups.LONG] == 0
-    assert followups.inherited_share(2, easy=True) == followups.EASY_SHARE
+    assert followups.inherited_share(2, refers=True, easy=False) == 1
+    assert 0 < followups.inherited_share(2, refers=False, easy=True) < followups.OWN_SHARE

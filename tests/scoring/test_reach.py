@@ -51,7 +51,7 @@ def test_a_smaller_model_of_a_family_adds_more(kind: Kind) -> None:
 def test_a_cloud_that_solves_no_more_is_not_worth_it() -> None:
     local, cloud = reach(LOCAL), reach("claude-3-5-sonnet-20240620")
     assert points("mathematics", 70, local, cloud) < -25
-    assert points("mathematics", 70, reach("gemma-2-2b-it"), cloud) > 20
+    assert points("mathematics", 70, reach("gemma-2-2b-it"), cloud) > 10
 
 
 def test_a_specialist_is_known_for_what_it_is_made_for() -> None:
