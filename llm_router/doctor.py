@@ -147,31 +147,35 @@ async def _sides(assembly: Assembly) -> list[Finding]:
         assert isinstance(seat.backend, ClaudeBackend | GeminiBackend | OpenAIBackend)
         await seat.backend.warm()
         await seat.watch.look()
-    status = await assembly.router.local.watch.look()
-    local = Side("local", assembly.router.local.name, status)
-    _, cloud = await assembly.router.sides()
-    own = urlsplit(assembly.settings.local_base_url)
+    router = assembly.router
+    statuses = await asyncio.gather(*(seat.watch.look() for seat in router.locals))
+    locals_ = [
+        Side("local", seat.name, status)
+        for seat, status in zip(router.locals, statuses, strict=True)
+    ]
+    urls = [server.url for server in assembly.settings.servers]
+    _, cloud = await router.sides()
+    known = {urlsplit(url).port for url, side in zip(urls, locals_, strict=True) if side.usable}
     servers = [
         server
         for server in await nearby.look(nearby.USUAL_PORTS)
-        if not (local.usable and urlsplit(server.url).port == own.port)
+        if urlsplit(server.url).port not in known
     ]
-    return [*_local(local, assembly.settings, servers), _cloud(cloud), *_servers(servers)]
+    findings: list[Finding] = []
+    for side, url in zip(locals_, urls, strict=True):
+        findings += _local(side, url, servers)
+    return [*findings, _cloud(cloud), *_servers(servers)]
 
 
-def _local(side: Side, settings: Settings, servers: list[Found]) -> Iterator[Finding]:
-    status, model = side.status, side.status.model
+def _local(side: Side, url: str, servers: list[Found]) -> Iterator[Finding]:
+    name, status, model = side.backend, side.status, side.status.model
     if not side.usable or model is None:
-        yield Finding("local", "WRONG", side.why_not, _way_to_a_local_side(status.state, servers))
+        yield Finding(name, "WRONG", side.why_not, _way_to_a_local_side(status.state, servers))
         return
     kind = nearby.NAMES.get(status.server, "server")
-    yield Finding(
-        "local",
-        "ok",
-        f"{kind} at {settings.local_base_url.rpartition('@')[2]}: {_described(model)}",
-    )
+    yield Finding(name, "ok", f"{kind} at {url.rpartition('@')[2]}: {_described(model)}")
     if status.detail:
-        yield Finding("local", "note", status.detail)
+        yield Finding(name, "note", status.detail)
     if model.context_tokens is not None and model.context_tokens < AGENT_TOKENS:
         yield Finding(
             "agents",

@@ -78,6 +78,8 @@ class Status:
     latency_ms: float | None = None
     detail: str = ""
     """What is wrong and what to do about it, in one sentence; empty when nothing is."""
+    embedders: tuple[str, ...] = ()
+    """Ids of models that only embed or rank."""
 
     @property
     def up(self) -> bool:

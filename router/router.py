@@ -191,8 +191,12 @@ class Router:
         known = [(seat.server, side) for seat, side, private in sides if private and seat.server]
         if not known:
             raise NoBackend(NO_PRIVATE_SERVER.status.detail)
-        having = [server for server, side in known if side.usable and side.model(model)]
-        up = [server for server, side in known if side.usable]
+        up = [server for server, side in known if side.status.up and not side.blocked]
+        having = [
+            server
+            for server, side in known
+            if server in up and (model in side.status.embedders or side.model(model))
+        ]
         return (*having, *up, known[0][0])[0]
 
     async def models(self) -> dict[str, Target]:

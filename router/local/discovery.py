@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 import orjson
 
-from router.backend import Model, Status
+from router.backend import Model, State, Status
 from router.local.servers import (
     ALONE,
     ListedModel,
@@ -262,7 +262,9 @@ def _status(kind: str, entries: list[ListedModel], wanted: str, server: str) -> 
     elif model.loaded is False:
         detail = f"{model.id} is not loaded; the first answer takes as long as loading it."
     ready = model is not None and model.loaded is not False
-    return Status("ready" if ready else "cold", model, models, kind, detail=detail)
+    others = tuple(entry.model.id for entry in entries if not entry.chat)
+    state: State = "ready" if ready else "cold"
+    return Status(state, model, models, kind, embedders=others, detail=detail)
 
 
 def _marked(entry: ListedModel) -> ListedModel:

@@ -195,6 +195,19 @@ async def test_a_model_file_that_is_missing_is_wrong_only_where_it_was_asked_for
     assert "none.gguf" in finding.text + finding.fix
 
 
+async def test_each_of_several_local_servers_has_its_own_finding(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    recorded = playing("lmstudio", 8192)
+    async with scripted(recorded, recorded) as studio:
+        listed = f"studio={studio.url}/v1,gpu=http://127.0.0.1:1/v1"
+        monkeypatch.setenv("LOCAL_SERVERS", listed)
+        findings = await found()
+    assert findings["studio"].level != "WRONG"
+    assert findings["gpu"].level == "WRONG"
+    assert "local" not in findings
+
+
 @pytest.mark.parametrize(
     ("status", "level", "says"), [(200, "ok", "claude-sonnet-4-6"), (401, "WRONG", "key")]
 )

@@ -680,3 +680,27 @@ async def test_a_server_without_models_is_down_and_says_how_it_answered(
     seen = await server.look("m")
     assert seen.state == "down"
     assert says in seen.detail
+
+
+@pytest.mark.parametrize(
+    ("ids", "wanted", "model", "detail"),
+    [
+        (["a"], "", "a", ""),
+        (["a"], "x", "a", "x is not on the server; its a answers instead."),
+        (["a", "b"], "", None, "The server has several models; set the model of gpu in "),
+        (["a", "b"], "x", None, "x is not on the server; set the model of gpu in "),
+        ([], "", None, "The server has no chat model: download one there, and set the model of "),
+    ],
+)
+async def test_a_listed_server_is_named_in_what_is_wrong_with_it(
+    ids: list[str], wanted: str, model: str | None, detail: str
+) -> None:
+    async def get(url: str) -> tuple[int, bytes]:
+        if not url.endswith("/v1/models"):
+            return 404, b""
+        return 200, orjson.dumps({"object": "list", "data": [{"id": one} for one in ids]})
+
+    status = await Discovery(URL + "/v1", wanted, get, name="gpu").look()
+    assert (status.model.id if status.model else None) == model
+    assert status.detail.startswith(detail)
+    assert bool(status.detail) == bool(detail)
