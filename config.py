@@ -184,6 +184,9 @@ class Settings(BaseSettings):
     """Port to listen at."""
     router_api_key: SecretStr | None = None
     """When set, callers must send it as a bearer token."""
+    router_keys_file: str | None = None
+    """File with the named keys of a team, which `llm-router keys` writes. They open the models;
+    `ROUTER_API_KEY` opens the page and the figures too."""
     allowed_hosts: CommaList = ()
     """Host names, besides loopback ones, that callers may use for this server, comma-separated."""
     cors_origins: CommaList = ()
@@ -272,7 +275,8 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _key_beyond_loopback(self) -> "Settings":
-        if self.server_host not in LOOPBACK and self.router_api_key is None:
+        has_key = self.router_api_key is not None or self.router_keys_file is not None
+        if self.server_host not in LOOPBACK and not has_key:
             raise ValueError(
                 f"SERVER_HOST={self.server_host} would let everyone on the network use your "
                 "models: set ROUTER_API_KEY to a long random text, or SERVER_HOST=127.0.0.1"

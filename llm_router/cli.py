@@ -12,6 +12,7 @@ COMMANDS: Final = {
     "chat": "chat in this terminal, or ask one question",
     "classify": "show where a prompt would go and why, without asking a model",
     "tune": "find the threshold that suits your traffic",
+    "keys": "make, list and revoke the keys of a team",
     "doctor": "check the installation, the settings and both sides",
     "service": "run the server in the background, from login on",
 }
@@ -36,6 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "chat": _chat,
         "classify": _classify,
         "tune": _tune,
+        "keys": _keys,
         "doctor": _doctor,
         "service": _service,
     }
@@ -61,6 +63,12 @@ def _tune(arguments: list[str]) -> int:
     from router.tuning.main import main
 
     return main(arguments, prog="llm-router tune")
+
+
+def _keys(arguments: list[str]) -> int:
+    from llm_router.keys import main
+
+    return main(arguments)
 
 
 def _doctor(arguments: list[str]) -> int:

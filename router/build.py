@@ -29,6 +29,7 @@ from router.sides.pool import Balancer
 from router.sides.private_conversations import PrivateConversations
 from router.sides.seat import Seat
 from router.state.private_marks import PrivateMarks
+from router.team import BadKeysFile, Team
 from router.telemetry import lessons
 from router.telemetry.journal import Journal, journal_path
 from router.telemetry.ledger import Ledger
@@ -48,6 +49,7 @@ class Assembly:
     settings: Settings
     router: Router
     ledger: Ledger
+    team: Team | None = None
 
     @property
     def redact(self) -> Callable[[str], str]:
@@ -69,7 +71,7 @@ class Assembly:
                 "OPENAI_BASE_URL is this server's own address, for clients: OpenAI's own is asked."
             )
         await asyncio.to_thread(self._start_privacy)
-        if self.settings.cloud_budget_usd_per_day is not None:
+        if self.settings.cloud_budget_usd_per_day is not None or self.team is not None:
             # The journal is read: not while a request waits for it.
             await asyncio.to_thread(self.ledger.journal.spent_today_usd)
         local, cloud = await router.sides()
@@ -143,7 +145,7 @@ def assemble(settings: Settings) -> Assembly:
     journal = Journal(
         journal_path(settings.journal_path), settings.journal_days, settings.journal_prompts
     )
-    router = build_router(settings, lambda: ledger.journal.spent_today_usd())
+    router = build_router(settings, lambda caller: ledger.journal.spent_today_usd(caller))
     cloud_model = settings.cloud_model if settings.cloud_configured else None
     ledger = Ledger(
         journal,
@@ -153,11 +155,26 @@ def assemble(settings: Settings) -> Assembly:
         log_decisions=settings.log_decisions,
         redact=partial(redact, secrets=settings.secrets),
     )
-    return Assembly(settings, router, ledger)
+    return Assembly(settings, router, ledger, _team(settings))
 
 
-def build_router(settings: Settings, spent_today_usd: Callable[[], float] = float) -> Router:
-    """The router alone. `spent_today_usd` is for CLOUD_BUDGET_USD_PER_DAY."""
+def _team(settings: Settings) -> Team | None:
+    """Return who has keys. Raises SettingsError if the file cannot be used."""
+    if settings.router_keys_file is None:
+        return None
+    try:
+        return Team(Path(settings.router_keys_file).expanduser())
+    except BadKeysFile as error:
+        raise SettingsError(str(error)) from None
+
+
+def build_router(
+    settings: Settings, spent_today_usd: Callable[[str | None], float] = lambda caller: 0.0
+) -> Router:
+    """Return the router alone.
+
+    `spent_today_usd` says what the cloud has cost, in all (None) or for a member of the team.
+    """
     limits = TimeLimits(
         settings.connect_timeout_s,
         settings.first_byte_timeout_s,
@@ -183,7 +200,7 @@ def build_router(settings: Settings, spent_today_usd: Callable[[], float] = floa
     budget = settings.cloud_budget_usd_per_day
 
     def broke() -> bool:
-        return budget is not None and spent_today_usd() >= budget
+        return budget is not None and spent_today_usd(None) >= budget
 
     cloud = _cloud(settings, limits)
     ttl_s, concurrency = settings.status_ttl_s, settings.local_concurrency
@@ -215,6 +232,7 @@ def build_router(settings: Settings, spent_today_usd: Callable[[], float] = floa
             settings.local_confidence, _calibrations(settings), settings.complexity_threshold
         ),
         budget_spent=broke,
+        spent_by_usd=spent_today_usd,
     )
 
 

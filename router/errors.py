@@ -3,12 +3,13 @@
     RouterError                     500
     ├─ InvalidRequest               400  the caller's body or header is wrong
     ├─ Unauthorized                 401  the key the caller sent to us is wrong or missing
-    ├─ Forbidden                    403  this Host or Origin may not talk to us
+    ├─ Forbidden                    403  this Host, Origin or key may not do that
     ├─ UnknownRoute                 404  no such path
     ├─ UnknownModel                 404  only GET /v1/models/{id}
     ├─ MethodNotAllowed             405
     ├─ Private                      409  must stay on this machine, but was forced to the cloud
     ├─ TooLarge                     413  the body is over MAX_BODY_MB
+    ├─ BudgetSpent                  429  this key has used up its daily budget
     ├─ NoBackend                    503  nothing can answer; says what to start or set
     └─ BackendError                 502  a backend failed; `backend` names it
        ├─ BackendUnreachable        503  refused, reset, no route, side down or not configured
@@ -71,7 +72,8 @@ class Unauthorized(RouterError):
 
 
 class Forbidden(RouterError):
-    """The Host or Origin header is not one of ours (DNS rebinding, a foreign web page)."""
+    """The Host or Origin is not one of ours (DNS rebinding, a foreign page), or the key is not for
+    this."""
 
     status = 403
     type = "invalid_request_error"
@@ -116,6 +118,14 @@ class TooLarge(RouterError):
     status = 413
     type = "invalid_request_error"
     code = "request_too_large"
+
+
+class BudgetSpent(RouterError):
+    """Today's budget of a member of the team is spent, and only the cloud would answer."""
+
+    status = 429
+    type = "insufficient_quota"
+    code = "budget_spent"
 
 
 class NoBackend(RouterError):

@@ -14,7 +14,7 @@ from router.backend import LocalServer, Model, Status, Target
 from router.call import Call
 from router.classifier import Score, score
 from router.decision import Ask, Decision, Policy, Side, decide
-from router.errors import InvalidRequest, NoBackend
+from router.errors import BudgetSpent, Forbidden, InvalidRequest, NoBackend
 from router.local.servers import has_remote_name
 from router.request import ChatRequest, has_images, linked_pictures, size_tokens
 from router.scoring.background import background_kind
@@ -25,6 +25,7 @@ from router.sides.pool import Balancer, blocks_of
 from router.sides.private_conversations import PrivateConversations
 from router.sides.seat import Seat
 from router.sides.speed import new_tokens
+from router.team import Member
 
 UNCONFIGURED: Final = Status(
     "unconfigured",
@@ -68,6 +69,7 @@ class Router:
         first_byte_s: float = 300,
         truster: Truster | None = None,
         budget_spent: Callable[[], bool] = lambda: False,
+        spent_by_usd: Callable[[str], float] = lambda name: 0.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """`local` is the user's own server; `embedded` stands in for it while it is down and no
@@ -93,13 +95,18 @@ class Router:
         self._first_byte_s = first_byte_s
         self._truster = truster or Truster("off", Calibrations(), policy.threshold)
         self._budget_spent = budget_spent
+        self._spent_by_usd = spent_by_usd
         self._names: dict[Target, set[str]] = {"local": set(), "cloud": set()}
         """The ids of each side's models when it was last up; they stay its own while it is down."""
 
-    async def decide(self, request: ChatRequest, force: str | None = None) -> Decision:
+    async def decide(
+        self, request: ChatRequest, force: str | None = None, member: Member | None = None
+    ) -> Decision:
         """Choose the candidates. `force`: "local", "cloud", or None: the model name or the score.
 
-        Raises InvalidRequest on any other `force`, and what decision.decide() raises.
+        `member`: whose key was sent, where a team has keys.
+        Raises InvalidRequest on any other `force`, Forbidden and BudgetSpent for a member, and
+        what decision.decide() raises.
         """
         if self.offline and linked_pictures(request):
             raise InvalidRequest(
@@ -120,8 +127,26 @@ class Router:
             local = await self._embedded_side()
         if self._is_stand_in(local):
             ask = replace(ask, force_model="")  # it has only one
+        if member is not None:
+            local, cloud = _open_to(member, ask, local, cloud)
+            spares = spares if local.up else ()
         broke = self._budget_spent()
-        return decide(ask, local, cloud, self.policy, broke=broke, spares=spares)
+        decision = decide(ask, local, cloud, self.policy, broke=broke, spares=spares)
+        return decision if member is None else self._within_budget(decision, member)
+
+    def _within_budget(self, decision: Decision, member: Member) -> Decision:
+        """Take the cloud off the candidates of a member whose budget is spent."""
+        budget = member.budget_usd_per_day
+        if budget is None or self._spent_by_usd(member.name) < budget:
+            return decision
+        here = tuple([one for one in decision.candidates if one.target == "local"])
+        if decision.first.target == "cloud" or not here:
+            raise BudgetSpent(
+                f"Today's budget of {member.name} ({budget:g} USD) is spent. Until midnight only"
+                " the local model answers, and this request would go to the cloud"
+                f" ({decision.reason})."
+            )
+        return replace(decision, candidates=here)
 
     def what_if(self, request: ChatRequest, local_model: str, cloud_model: str) -> Decision:
         """Choose the candidates as if these models were there; no server is asked.
@@ -409,6 +434,19 @@ def _without_remote_models(side: Side) -> Side:
 
 def _runs_in_a_cloud(model: Model) -> bool:
     return model.remote or has_remote_name(model.id)
+
+
+def _open_to(member: Member, ask: Ask, local: Side, cloud: Side) -> tuple[Side, Side]:
+    """Return the sides as a member sees them. Raises Forbidden for a side that is not open."""
+    if ask.force is not None and ask.force not in member.sides:
+        raise Forbidden(f"The key of {member.name} is not for the {ask.force} side.")
+    sides = []
+    for side in (local, cloud):
+        if side.target not in member.sides:
+            detail = f"The key of {member.name} is not for the {side.target} side."
+            side = Side(side.target, side.backend, Status("unconfigured", detail=detail))
+        sides.append(side)
+    return sides[0], sides[1]
 
 
 def _supposed(model: str) -> Status:

@@ -19,6 +19,7 @@ from web.endpoint import Endpoint
 from web.exchange import Service
 from web.failures import exception_handlers
 from web.gate import Gate
+from web.keys import Keys
 from web.memory import trim_memory
 from web.responses_store import StoredResponses
 from web.routes import Routes
@@ -101,7 +102,7 @@ def create_app(
     return Gate(
         api,
         endpoints,
-        api_key=key.get_secret_value() if key else None,
+        keys=Keys(key.get_secret_value() if key else None, parts.team),
         allowed_hosts=[*settings.allowed_hosts, settings.server_host],
         cors_origins=settings.cors_origins,
     )

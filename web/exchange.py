@@ -37,6 +37,7 @@ from web.asgi import (
 from web.headers import decision_headers
 from web.ids import new_id
 from web.keepalive import KeepAlive
+from web.keys import member_of, name_of
 
 log = logging.getLogger("router")
 
@@ -144,6 +145,7 @@ class Exchange:
             f"req_{new_id()}",
             service.dialect,
             user_agent=header(scope, b"user-agent"),
+            caller=name_of(scope),
         )
         self._flow = AnswerFlow(service.router, service.ledger, entry)
 
@@ -189,7 +191,7 @@ class Exchange:
 
     async def _answer(self, request: ChatRequest) -> None:
         force = header(self._scope, b"x-force-route") or None
-        async with await self._flow.decide(request, force):
+        async with await self._flow.decide(request, force, member_of(self._scope)):
             self.state = State.WAITING
             if request.stream:
                 keepalive = self._keepalive = KeepAlive(

@@ -6,12 +6,11 @@ one, must be this server's own or listed in CORS_ORIGINS.
 """
 
 import asyncio
-import hmac
 import re
 from collections.abc import Collection, Mapping
 from typing import Final
 
-from router.errors import Forbidden, InvalidRequest, RouterError, Unauthorized
+from router.errors import Forbidden, InvalidRequest, RouterError
 from web.asgi import (
     NOSNIFF,
     App,
@@ -24,10 +23,9 @@ from web.asgi import (
     send_error,
 )
 from web.dialect import error_body
+from web.keys import Keys
 
 LOOPBACK_NAMES: Final = frozenset({"localhost", "127.0.0.1", "[::1]"})
-OPEN_PATHS: Final = frozenset({"/", "/health"})
-"""Paths that need no ROUTER_API_KEY."""
 METHODS: Final = b"GET, HEAD, POST, OPTIONS"
 SHORT_PATHS: Final = frozenset(
     {"chat/completions", "completions", "embeddings", "messages", "models", "responses"}
@@ -51,13 +49,13 @@ class Gate:
         app: App,
         endpoints: Mapping[str, App],
         *,
-        api_key: str | None,
+        keys: Keys,
         allowed_hosts: Collection[str],
         cors_origins: Collection[str],
     ) -> None:
         self._app = app
         self._endpoints = endpoints
-        self._api_key = api_key.encode() if api_key else None
+        self._keys = keys
         self._hosts = LOOPBACK_NAMES | {_bracketed(host.lower()) for host in allowed_hosts}
         self._last_host: str | None = None
         """The last Host that was right; most requests have the same."""
@@ -77,7 +75,7 @@ class Gate:
             if origin and self._is_preflight(scope):
                 await self._answer_preflight(scope, send, origin)
                 return
-            self._check_key(scope, path)
+            self._keys.check(scope, path)
         except RouterError as error:
             await send_error(send, error, error_body(error, scope))
             return
@@ -120,18 +118,6 @@ class Gate:
             raise Forbidden(
                 f"Pages from {origin[:200]!r} may not use this server. If they should, add the"
                 " origin to CORS_ORIGINS."
-            )
-
-    def _check_key(self, scope: Scope, path: str) -> None:
-        if self._api_key is None or path in OPEN_PATHS:
-            return
-        sent = header(scope, b"authorization")
-        key = sent[7:] if sent[:7].lower() == "bearer " else header(scope, b"x-api-key")
-        if not hmac.compare_digest(key.strip().encode("latin-1"), self._api_key):
-            raise Unauthorized(
-                "Send this server's ROUTER_API_KEY as `Authorization: Bearer …`."
-                if not key
-                else "This is not the server's ROUTER_API_KEY."
             )
 
     def _is_preflight(self, scope: Scope) -> bool:

@@ -12,10 +12,11 @@ from fastapi import Request
 from fastapi.responses import StreamingResponse
 
 from router.backend import LocalServer
-from router.errors import RouterError
+from router.errors import Forbidden, RouterError
 from router.telemetry.ledger import Entry, Ledger
 from web.asgi import CallerLeft, Receive, Scope, Send, header, unless_left
 from web.ids import new_id
+from web.keys import member_of, name_of
 
 
 class ClosingStream(StreamingResponse):
@@ -38,13 +39,19 @@ async def relayed(
     `choose` returns the server for a model.
     Raises RouterError and CallerLeft, after recording them.
     """
-    entry = Entry(f"req_{new_id()}", user_agent=header(request.scope, b"user-agent"))
+    entry = Entry(
+        f"req_{new_id()}",
+        user_agent=header(request.scope, b"user-agent"),
+        caller=name_of(request.scope),
+    )
     record = entry.record
     record.target = "local"
     try:
         body = await read_json(request)
         record.stream = body.get("stream") is True
         record.asked_model = str(body.get("model") or "")[:200]
+        if (member := member_of(request.scope)) is not None and "local" not in member.sides:
+            raise Forbidden(f"The key of {member.name} is not for the local side.")
         server = await choose(record.asked_model)
         record.backend = server.name
         record.model = record.asked_model or server.model

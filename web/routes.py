@@ -13,6 +13,7 @@ from router.build import Assembly
 from router.decision import Decision
 from router.errors import (
     BackendUnfit,
+    BudgetSpent,
     Forbidden,
     InvalidRequest,
     NoBackend,
@@ -32,6 +33,7 @@ from router.wire.anthropic import messages
 from web import views
 from web.asgi import read_body
 from web.dialect import dialect_of
+from web.keys import member_of
 from web.page import load_docs, load_page
 from web.relayed import relayed
 from web.token_counts import count_tokens
@@ -88,8 +90,9 @@ class Routes:
             if local or cloud:
                 outcome = self._router.what_if(chat, local, cloud)
             else:
-                outcome = await self._router.decide(chat, request.headers.get("x-force-route"))
-        except (NoBackend, BackendUnfit, Private) as error:
+                force, member = request.headers.get("x-force-route"), member_of(request.scope)
+                outcome = await self._router.decide(chat, force, member)
+        except (NoBackend, BackendUnfit, Private, BudgetSpent) as error:
             outcome = error
         privacy = self._router.privacy
         finding = privacy.check(chat) if privacy is not None else None

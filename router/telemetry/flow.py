@@ -7,6 +7,7 @@ from router.call import Call
 from router.events import Event
 from router.request import ChatRequest
 from router.router import Router
+from router.team import Member
 from router.telemetry.ledger import Entry, Ledger
 from router.wire.chat import completions
 
@@ -29,10 +30,12 @@ class AnswerFlow:
         self.call: Call | None = None
         """None until the router has decided."""
 
-    async def decide(self, request: ChatRequest, force: str | None) -> Call:
+    async def decide(
+        self, request: ChatRequest, force: str | None, member: Member | None = None
+    ) -> Call:
         """Return the call that will try the candidates. Raises what Router.decide() raises."""
         self.entry.asked(request)
-        decision = await self._router.decide(request, force)
+        decision = await self._router.decide(request, force, member)
         self.entry.decided(decision)
         self.call = self._router.call(request, decision)
         return self.call

@@ -13,7 +13,6 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -21,6 +20,7 @@ import platformdirs
 
 from router.telemetry.journal_file import JournalFile
 from router.telemetry.record import Attempt, Feedback, Outcome, Record
+from router.telemetry.spending import SPENT_SQL, Spending, day_of
 
 __all__ = ["Attempt", "Feedback", "Journal", "Outcome", "Record", "journal_path"]
 
@@ -66,15 +66,6 @@ class Verdict(NamedTuple):
     id: str
 
 
-class _Spent(NamedTuple):
-    until: float
-    """The midnight that ends the day."""
-    usd: float
-    """On disk, by every process."""
-    written: float
-    """Of what this process added to `Journal._cost_usd`, how much is in `usd`."""
-
-
 class Journal:
     """Keeps the records of ended requests, and finds them again.
 
@@ -101,9 +92,7 @@ class Journal:
         self._salt = secrets.token_bytes(16)
         self._recent: deque[Record] = deque(maxlen=MEMORY)
         self._asked: dict[str, Record] = {}
-        self._cost_usd = 0.0
-        self._written = 0.0
-        self._spent = _Spent(_day(clock())[1], 0.0, 0.0)
+        self._spending = Spending(clock())
         self._queue: queue.SimpleQueue[Record | Verdict | threading.Event] = queue.SimpleQueue()
         self._hurry = threading.Event()
         self._dozing = False
@@ -118,9 +107,7 @@ class Journal:
             record.prompt = None
         elif record.prompt is not None:
             record.prompt = record.prompt[:PROMPT_CHARS]
-        if record.cost_usd:
-            self._turn_day(record.time)
-            self._cost_usd += record.cost_usd
+        self._spending.add(record)
         if record.question:
             self._notice_repeat(record)
         self._recent.append(record)
@@ -155,14 +142,16 @@ class Journal:
             pass
         return sorted(found.values(), key=lambda record: record.time, reverse=True)[:n]
 
-    def spent_today_usd(self) -> float:
-        """Return what the cloud has cost since local midnight, other processes included."""
+    def spent_today_usd(self, caller: str | None = None) -> float:
+        """Return what the cloud has cost since local midnight, other processes included.
+
+        `caller`: only what this member of a team has spent.
+        """
         if not self._looked.is_set():  # once, for what was spent before this process began
             if self._thread is None:
                 self._start()
             self._looked.wait(timeout=1)
-        self._turn_day(self._clock())
-        return self._spent.usd + self._cost_usd - self._spent.written
+        return self._spending.today_usd(self._clock(), caller)
 
     def flush(self, timeout_s: float = 5) -> bool:
         """Wait until everything added so far is written or has failed; False after a timeout."""
@@ -181,10 +170,6 @@ class Journal:
             self._thread = None
         self.file.close()
         self._closing = False
-
-    def _turn_day(self, now: float) -> None:
-        if now >= self._spent.until:
-            self._spent = _Spent(_day(now)[1], 0.0, self._cost_usd)
 
     def _notice_repeat(self, record: Record) -> None:
         earlier = self._asked.pop(record.question, None)
@@ -281,16 +266,15 @@ class Journal:
             log.warning("The journal is written again: %s", self.file.path)
             self.trouble = ""
         backlog.clear()
-        self._written += sum(record.cost_usd or 0 for record in records)
+        self._spending.written(records)
         return True
 
     def _look(self) -> None:
         """Read what was spent today; on failure the last figure stays."""
         try:
             if self.file.path is not None:
-                since, until = _day(self._clock())
-                sql = "SELECT total(cost_usd) FROM requests WHERE time >= ?"
-                self._spent = _Spent(until, self.file.rows(sql, since)[0][0], self._written)
+                now = self._clock()
+                self._spending.seen(self.file.rows(SPENT_SQL, day_of(now)[0]), now)
         except sqlite3.Error:
             pass
         finally:
@@ -311,9 +295,3 @@ class Journal:
             )
             log.warning("%s", self.trouble)
         self.file.close()
-
-
-def _day(now: float) -> tuple[float, float]:
-    """Return the local midnights before and after."""
-    midnight = datetime.fromtimestamp(now).replace(hour=0, minute=0, second=0, microsecond=0)
-    return midnight.timestamp(), (midnight + timedelta(days=1)).timestamp()

@@ -30,7 +30,7 @@ COLUMNS: Final = (
     *("cached_tokens", "cache_write_tokens", "reasoning_tokens"),
     *("cost_usd", "saved_usd", "outcome", "status", "error"),
     *("conversation", "prompt", "feedback", "feedback_source", "fix", "message"),
-    *("kind", "expected_ms", "answer"),
+    *("kind", "expected_ms", "answer", "caller"),
 )
 _NAMES: Final = ", ".join(COLUMNS)
 _ROW: Final = f"({', '.join('?' * len(COLUMNS))})"
@@ -64,6 +64,7 @@ MIGRATIONS: Final = (
     ALTER TABLE requests ADD COLUMN expected_ms REAL
     """,
     "ALTER TABLE requests ADD COLUMN answer TEXT NOT NULL DEFAULT '{}'",
+    "ALTER TABLE requests ADD COLUMN caller TEXT NOT NULL DEFAULT ''",
 )
 
 
@@ -205,7 +206,7 @@ def _row(r: Record) -> tuple[object, ...]:
         *tokens,
         *(r.cost_usd, r.saved_usd, r.outcome, r.status, _clean(r.error)),
         *(r.conversation, r.prompt and _clean(r.prompt), r.feedback, r.feedback_source),
-        *(r.fix, _clean(r.message), r.kind, r.expected_ms, _json(r.answer)),
+        *(r.fix, _clean(r.message), r.kind, r.expected_ms, _json(r.answer), r.caller),
     )
 
 

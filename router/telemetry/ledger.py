@@ -31,9 +31,13 @@ QUOTED_CHARS: Final = 16
 class Entry:
     """One request, from its arrival to its end."""
 
-    def __init__(self, id: str, dialect: Dialect = "chat", *, user_agent: str = "") -> None:
+    def __init__(
+        self, id: str, dialect: Dialect = "chat", *, user_agent: str = "", caller: str = ""
+    ) -> None:
+        """`caller`: the name of the key that was sent, where a team has keys."""
         self.id = id
-        self.record = Record(id, time.time(), dialect, user_agent=user_agent[:200])
+        agent = user_agent[:200]
+        self.record = Record(id, time.time(), dialect, user_agent=agent, caller=caller)
         self.request: ChatRequest | None = None
         self.decision: Decision | None = None
         self._began = time.perf_counter()

@@ -10,6 +10,8 @@ A request adds to plain numbers; prometheus-client formats them at a scrape. Nam
     llm_router_unpriced_total                            cloud answers of unknown cost
     llm_router_fallbacks_total{target}                   answered by the other side than decided
     llm_router_failed_attempts_total{backend,error}
+    llm_router_caller_requests_total{caller,target}      caller: the name of a team's key
+    llm_router_caller_tokens_total{caller,kind}, llm_router_caller_cost_usd_total{caller}
     llm_router_side_up{side}, llm_router_breaker_open{side}, llm_router_queue{side,state}
 """
 
@@ -27,6 +29,8 @@ if TYPE_CHECKING:  # imported at the first scrape: many routers are never scrape
 
 PREFIX: Final = "llm_router_"
 FIRST_BYTE_S: Final = (0.05, 0.1, 0.25, 0.5, 1, 2, 4, 8, 15, 30, 60, 120)
+MOST_CALLERS: Final = 100
+"""Names of keys that are counted by themselves; more would be too many series."""
 REQUEST_S: Final = (0.1, 0.25, 0.5, 1, 2, 5, 10, 20, 40, 80, 160, 320)
 
 
@@ -108,6 +112,17 @@ class Metrics:
         )
         self._attempts = _Counter("failed_attempts", "Candidates that failed.", "backend", "error")
 
+        self._caller_requests = _Counter(
+            "caller_requests", "Requests that ended, by the name of the key.", "caller", "target"
+        )
+        self._caller_tokens = _Counter(
+            "caller_tokens", "Tokens of answers, by the name of the key.", "caller", "kind"
+        )
+        self._caller_cost = _Counter(
+            "caller_cost_usd", "What cloud answers cost, by the name of the key.", "caller"
+        )
+        self._callers: set[str] = set()
+
     def observe(self, record: Record) -> None:
         """Count a request, once, when it has ended."""
         target = record.target or "none"
@@ -133,6 +148,23 @@ class Metrics:
             self._fallbacks.add(1, target)
         for attempt in record.attempts:
             self._attempts.add(1, attempt.backend, attempt.error)
+        if record.caller:
+            self._observe_caller(record, target)
+
+    def _observe_caller(self, record: Record, target: str) -> None:
+        """Count a request for the name of its key; names beyond MOST_CALLERS count as "other"."""
+        caller = record.caller
+        if caller not in self._callers:
+            if len(self._callers) < MOST_CALLERS:
+                self._callers.add(caller)
+            else:
+                caller = "other"
+        self._caller_requests.add(1, caller, target)
+        if usage := record.usage:
+            self._caller_tokens.add(usage.prompt_tokens, caller, "prompt")
+            self._caller_tokens.add(usage.completion_tokens, caller, "completion")
+        if record.cost_usd:
+            self._caller_cost.add(record.cost_usd, caller)
 
     def text(self) -> tuple[bytes, str]:
         """Return the metrics in Prometheus' text format, and the content type."""
@@ -149,6 +181,7 @@ class Metrics:
         kept: tuple[_Counter | _Histogram, ...] = (
             *(self._requests, self._tokens, self._fallbacks, self._attempts),
             *(self._first_byte, self._whole, self._cost, self._saved, self._unpriced),
+            *(self._caller_requests, self._caller_tokens, self._caller_cost),
         )
         for one in kept:
             yield one.family()

@@ -39,6 +39,8 @@ class Record:
     dialect: Dialect = "chat"
     asked_model: str = ""
     user_agent: str = ""
+    caller: str = ""
+    """The name of the key, where a team has named ones."""
 
     target: Target | None = None
     """The side that answered or should have; None when no backend was asked."""

@@ -44,6 +44,11 @@ SPEEDS: Final = """
     SELECT target, first_byte_ms, total_ms, completion_tokens FROM requests
     WHERE time >= ? AND outcome = 'done' ORDER BY time DESC LIMIT ?
 """
+CALLERS: Final = """
+    SELECT caller, count(*), sum(target = 'local'), sum(target = 'cloud'), total(cost_usd),
+           total(prompt_tokens), total(completion_tokens)
+    FROM requests WHERE time >= ? AND caller != '' GROUP BY caller
+"""
 EXPECTED: Final = """
     SELECT expected_ms, first_byte_ms FROM requests
     WHERE time >= ? AND target = 'local' AND outcome = 'done' AND stream AND attempts = '[]'
@@ -62,6 +67,8 @@ def stats_json(journal: Journal, days: float = 7, now: float | None = None) -> d
          "reasons": [{"reason", "target", "requests"}], most frequent first,
          "outcomes": {"done" | "failed" | "left": requests}, "repeated",
          "first_word": {"answers", "median_error": share | null},
+         "callers": {name of a key: {"requests", "local", "cloud", "cost_usd", "spent_today_usd",
+             "prompt_tokens", "completion_tokens"}},
          "over_time": [{"time", "local", "cloud", "none", "cost_usd", "saved_usd"}]}
 
     `answered` and `local_share` count the requests that a side answered; failed ones are "none",
@@ -129,6 +136,10 @@ def stats_json(journal: Journal, days: float = 7, now: float | None = None) -> d
             "answers": len(misjudged),
             "median_error": median(misjudged) if misjudged else None,
         },
+        "callers": {
+            name: _caller(*figures, journal.spent_today_usd(name))
+            for name, *figures in _rows(journal, CALLERS, since)
+        },
         "over_time": [
             slots.get(slot, _point(first + slot * slot_s))
             for slot in range(int((now - first) // slot_s) + 1)
@@ -183,6 +194,26 @@ def _rows(journal: Journal, sql: str, *parameters: object) -> list[tuple[Any, ..
 
 def _point(at: float) -> dict[str, float]:
     return {"time": at, "local": 0, "cloud": 0, "none": 0, "cost_usd": 0.0, "saved_usd": 0.0}
+
+
+def _caller(
+    requests: int,
+    local: int,
+    cloud: int,
+    cost_usd: float,
+    prompt_tokens: float,
+    completion_tokens: float,
+    spent_today_usd: float,
+) -> dict[str, float]:
+    return {
+        "requests": requests,
+        "local": local or 0,
+        "cloud": cloud or 0,
+        "cost_usd": cost_usd,
+        "spent_today_usd": spent_today_usd,
+        "prompt_tokens": int(prompt_tokens),
+        "completion_tokens": int(completion_tokens),
+    }
 
 
 def _speed(target: str, rows: list[tuple[Any, ...]]) -> dict[str, Any]:

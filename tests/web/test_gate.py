@@ -7,6 +7,7 @@ import pytest
 
 from web.asgi import App, Receive, Scope, Send, send_whole
 from web.gate import Gate
+from web.keys import Keys
 
 KEY = "a-key-that-is-long-enough"
 
@@ -22,7 +23,7 @@ def client(base_url: str = "http://localhost:8080", **settings: Any) -> httpx2.A
     gate = Gate(
         saying(b"app"),
         {"/v1/chat/completions": saying(b"endpoint")},
-        api_key=settings.pop("api_key", None),
+        keys=Keys(settings.pop("api_key", None), None),
         allowed_hosts=settings.pop("allowed_hosts", ()),
         cors_origins=settings.pop("cors_origins", ()),
     )

@@ -15,6 +15,7 @@ function lock() {
   info = null;
   $("locked").hidden = false;
   $("links").hidden = true;
+  $("callers").hidden = true;
   document.querySelectorAll(".open").forEach(section => { section.hidden = true; });
 }
 $("key-form").addEventListener("submit", event => {
@@ -156,6 +157,13 @@ function showTraffic(stats) {
   $("key-none").hidden = !curve.some(point => point.none);
   $("traffic-rows").replaceChildren(...curve.filter(p => p.local + p.cloud + p.none).map(p => el("tr", {},
     el("th", {}, label(p.time, slotS)), ...[p.local, p.cloud, p.none, usd(p.saved_usd)].map(v => el("td", {}, String(v))))));
+}
+function showCallers(callers) {
+  const names = Object.entries(callers).sort(([, a], [, b]) => b.requests - a.requests);
+  $("callers").hidden = !names.length;
+  $("caller-rows").replaceChildren(...names.map(([name, of]) => el("tr", {}, el("th", {}, name),
+    ...[of.local, of.cloud, of.completion_tokens].map(n => el("td", {}, whole.format(n))),
+    el("td", {}, usd(of.cost_usd)), el("td", {}, usd(of.spent_today_usd)))));
 }
 function niceStep(rough) {
   const power = 10 ** Math.floor(Math.log10(Math.max(rough, 1)));

@@ -26,6 +26,7 @@ async function refreshStats() {
   counted = Date.now();
   showFigures(stats);
   showTraffic(stats);
+  showCallers(stats.callers);
 }
 async function refresh() {
   try {
