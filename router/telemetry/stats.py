@@ -137,8 +137,12 @@ def stats_json(journal: Journal, days: float = 7, now: float | None = None) -> d
             "median_error": median(misjudged) if misjudged else None,
         },
         "callers": {
-            name: _caller(*figures, journal.spent_today_usd(name))
-            for name, *figures in _rows(journal, CALLERS, since)
+            name: _caller(
+                requests, local, cloud, cost, prompt, written, journal.spent_today_usd(name)
+            )
+            for name, requests, local, cloud, cost, prompt, written in _rows(
+                journal, CALLERS, since
+            )
         },
         "over_time": [
             slots.get(slot, _point(first + slot * slot_s))
