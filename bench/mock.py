@@ -27,7 +27,7 @@ ANSWER = orjson.dumps(
         "choices": [
             {
                 "index": 0,
-                "message": {"role": "assistant", "content": "word " * 160},
+                "message": {"role": "assistant", "content": " ".join(map(str, range(200)))},
                 "finish_reason": "stop",
             }
         ],
