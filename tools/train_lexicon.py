@@ -223,7 +223,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--cues", type=Path, default=HERE / "cues")
     parser.add_argument(
         "--weight", action="append", default=[], metavar="SET=W",
-        help="default: 1 where the rows have a need, else 0.15",
+        help="default: 1 where the rows have a need, else 0.3",
     )  # fmt: skip
     parser.add_argument("--seeds-weight", type=float, default=0.45)
     parser.add_argument(
@@ -250,7 +250,7 @@ def train(args: argparse.Namespace) -> int:
             print(f"{path}: {error}", file=sys.stderr)
             return 2
         if rows:
-            usual = 1.0 if rows[0].need is not None else 0.15
+            usual = 1.0 if rows[0].need is not None else 0.3
             sets.append(Set(name, rows, float(weights.get(name, usual))))
     sets.append(Set("seeds", read_seeds(args.seeds), args.seeds_weight))
     try:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from math import fsum, sqrt
 from pathlib import Path
+from sys import intern
 from typing import Any, Final
 from zlib import crc32
 
@@ -53,7 +54,10 @@ class Lexicon:
     """Everything learned or written down about words, and what each count is worth."""
 
     weights: Mapping[str, float]
-    """Word to tendency: above 0 where small models fall short, below 0 where they do well."""
+    """English word to tendency: above 0 where small models fall short, below 0 where they do well;
+    a word that is not in it is rare."""
+    learned: Mapping[str, float]
+    """The same for the other words that the data have: rare ones, and those of other languages."""
     base: float
     """Points that every request starts with."""
     pivot: float
@@ -62,8 +66,6 @@ class Lexicon:
     """Tendency of each group of letters, by bucket, for words that are not in `weights`."""
     scripts: frozenset[int]
     """Blocks of 128 characters that the letters' tendencies were learned from."""
-    vocabulary: frozenset[str]
-    """English words, as far as they are not rare."""
     common: frozenset[str]
     """The commonest English words."""
     cues: Mapping[str, tuple[Cue, ...]]
@@ -94,8 +96,13 @@ class Lexicon:
 
     def tendency(self, word: str) -> float | None:
         """Return a word's tendency, by itself or by its letters."""
-        known = self.weights.get(word)
+        known = self.by_itself(word)
         return self.spelled(word) if known is None else known
+
+    def by_itself(self, word: str) -> float | None:
+        """Return the tendency of a word that has one of its own."""
+        known = self.weights.get(word)
+        return self.learned.get(word) if known is None else known
 
     def spelled(self, word: str) -> float | None:
         """Return the tendency that a word's letters tell; None in a script without data."""
@@ -132,35 +139,44 @@ def load(path: Path = FILE) -> Lexicon:
 
 
 def from_data(data: Mapping[str, Any]) -> Lexicon:
-    """The lexicon in the form that the scorer looks things up in."""
-    words = data["words"].split()
+    """Return the lexicon in the form that the scorer looks things up in."""
+    words = [intern(word) for word in data["words"].split()]
     # 20,000 words share a few hundred numbers: half a megabyte less.
     tendency = {value: value * data["step"] for value in set(data["weights"])}
-    cues: dict[str, list[Cue]] = {}
-    pairs: dict[tuple[str, str], list[Cue]] = {}
-    stems: dict[str, list[Cue]] = {}
+    weights = [tendency[value] for value in data["weights"]]
+    usual = data["vocabulary"]
+    cues: dict[str, tuple[Cue, ...]] = {}
+    pairs: dict[tuple[str, str], tuple[Cue, ...]] = {}
+    stems: dict[str, tuple[Cue, ...]] = {}
+    same: dict[tuple[Cue, ...], tuple[Cue, ...]] = {}  # 10,000 entries share a few hundred values
+
+    def add(found: dict[Any, tuple[Cue, ...]], key: Any, cue: Cue) -> None:
+        value = (*found.get(key, ()), cue)
+        found[key] = same.setdefault(value, value)
+
     for group, strength, entries in data["cues"]:
+        cue = (group, strength)
         for entry in entries.split():
             if entry.endswith("*"):
-                stems.setdefault(entry[:-1], []).append((group, strength))
+                add(stems, entry[:-1], cue)
             elif "_" in entry:
                 first, second = entry.split("_")
-                pairs.setdefault((first, second), []).append((group, strength))
+                add(pairs, (intern(first), intern(second)), cue)
             else:
-                cues.setdefault(entry, []).append((group, strength))
+                add(cues, intern(entry), cue)
     groups = {name: frozenset(entries.split()) for name, entries in data["groups"].items()}
     groups["function"] |= groups["english"] | groups["foreign"]
     return Lexicon(
-        weights=dict(zip(words, [tendency[value] for value in data["weights"]], strict=True)),
+        weights=dict(zip(words[:usual], weights[:usual], strict=True)),
+        learned=dict(zip(words[usual:], weights[usual:], strict=True)),
         base=data["base"],
         pivot=data["pivot"],
         letters=_numbers(data["letters"], data["step"]),
         scripts=frozenset(data["scripts"]),
-        vocabulary=frozenset(words[: data["vocabulary"]]),
         common=frozenset(words[: data["common"]]),
-        cues={key: tuple(value) for key, value in cues.items()},
+        cues=cues,
         sign_cues=_by_first_signs(cues),
-        pairs={key: tuple(value) for key, value in pairs.items()},
+        pairs=pairs,
         stems=_by_first_letters(stems),
         tables={
             name: Table(tuple(edges), tuple(points))
@@ -184,9 +200,9 @@ def _by_first_signs(cues: Iterable[str]) -> dict[str, tuple[str, ...]]:
 
 
 def _by_first_letters(
-    stems: Mapping[str, list[Cue]],
+    stems: Mapping[str, tuple[Cue, ...]],
 ) -> dict[str, tuple[tuple[str, tuple[Cue, ...]], ...]]:
     found: dict[str, list[tuple[str, tuple[Cue, ...]]]] = {}
     for stem in sorted(stems, key=len, reverse=True):
-        found.setdefault(stem[:STEM_KEY], []).append((stem, tuple(stems[stem])))
+        found.setdefault(stem[:STEM_KEY], []).append((stem, stems[stem]))
     return {first: tuple(several) for first, several in found.items()}

@@ -94,8 +94,8 @@ class Reading:
     """Distinct words of the instruction that can have a tendency, lower-case; in text without
     spaces, pairs of signs. Function words have none."""
     cues: list[Found]
-    known: list[str]
-    """The words that the lexicon has a tendency for."""
+    known: dict[str, float]
+    """The words that have a tendency of their own, and which."""
     n_spelled: int
     """The other words, as far as their letters tell a tendency."""
     unread: float
@@ -128,15 +128,14 @@ def read(text: str, lexicon: Lexicon) -> Reading:
     words = WORD.findall(low)
     n_words = len(words)
     distinct = set(words)
-    weights = lexicon.weights
     runs = [] if low.isascii() else NO_SPACES.findall(low)
-    usual = distinct & lexicon.vocabulary
+    usual = distinct & lexicon.weights.keys()
     common = len(usual & lexicon.common)
     english = _is_english(distinct, len(usual), common, lexicon)
     cues = cues_in(words, distinct, usual if english else None, runs, lexicon)
     pieces = _pieces(distinct, runs) if runs else distinct
     pieces = pieces - lexicon.function
-    known = [word for word in pieces if word in weights]
+    known = {word: w for word in pieces if (w := lexicon.by_itself(word)) is not None}
     counts = dict.fromkeys(COUNTS, 0.0)
     for _, name, strength, early in cues:
         counts[name] += 2 * strength if early else strength
@@ -158,7 +157,7 @@ def read(text: str, lexicon: Lexicon) -> Reading:
             counts["uncommon_words"] = 1 - common / len(distinct)
             names = {name.lower() for name in _NAME.findall(bare)} - lexicon.common
             # A word that tells a kind of task ("Python") is no name that few people know.
-            counts["names"] = len(names - lexicon.cues.keys()) / n_words
+            counts["names"] = sum([name not in lexicon.cues for name in names]) / n_words
         else:
             counts.update(_TYPICAL)
     counts["vocabulary"] = log(1 + len(pieces))
@@ -169,7 +168,7 @@ def read(text: str, lexicon: Lexicon) -> Reading:
         spelled = [w for word in unknown if (w := lexicon.spelled(word)) is not None]
         unread = (1 - len(spelled) / len(unknown)) * (1 - len(known) / len(pieces))
     # fsum: the words of a set come in another order in each process.
-    tendency = fsum([weights[word] for word in known]) + fsum(spelled)
+    tendency = fsum(known.values()) + fsum(spelled)
     above = tendency / sqrt(len(pieces) or 1) - lexicon.pivot
     counts["hard_words" if above > 0 else "easy_words"] = abs(above)
     forms = _structure(shown, options, n_words, counts)
