@@ -4,7 +4,8 @@
 
 Without DATA: our own prompts, labelled by hand (bench/prompts.jsonl). With models' measured quality
 it also says what share can stay local while how much of the strong side's quality is kept, next to
-a router that tosses a coin. In brackets: 95 % of the bootstrap resamples.
+a router that tosses a coin. Next to labels stands how well the mere length of the prompt ranks. In
+brackets: 95 % of the bootstrap resamples.
 """
 
 import argparse
@@ -20,12 +21,15 @@ from numpy.typing import NDArray
 
 from bench.labelled import Row, read_rows
 from router.classifier import score_messages
+from router.scoring.turns import human_turns
 
 Floats = NDArray[np.float64]
 
 OWN: Final = Path(__file__).with_name("prompts.jsonl")
 THRESHOLD: Final = 50
 THRESHOLDS: Final = (30, 40, 50, 60, 70)
+MARKS: Final = ((20, 2), (35, 3), (50, 4))
+"""Score, and the class of model from which a prompt should reach it."""
 KEPT: Final = (0.99, 0.98, 0.95, 0.90, 0.80)
 """Shares of the strong side's quality."""
 RESAMPLES: Final = 500
@@ -112,6 +116,14 @@ def by_hand(rows: Sequence[Row], score: Floats) -> None:
     print(f"  easy stays       {shown(recalls[1])} %")
     print(f"  balanced         {shown((recalls[0] + recalls[1]) / 2)} %      (random: 50)")
     print(f"  AUROC            {shown(auroc(score, hard, drawn), percent=False)}  (random: .5)")
+    size = np.array([float(len(last_words(row))) for row in rows])
+    print(f"  AUROC of length  {shown(auroc(size, hard, drawn), percent=False)}")
+    if all(row.need is not None for row in rows):
+        need = np.array([row.need for row in rows])
+        for mark, lowest in MARKS:
+            high, above = score >= mark, need >= lowest
+            balanced = (share(high, drawn, above) + share(~high, drawn, ~above)) / 2
+            print(f"  needs {lowest} from {mark}    {shown(balanced)} % balanced")
     print("  threshold   stays local   easy stays   hard to cloud")
     for threshold in THRESHOLDS:
         high = score >= threshold
@@ -146,6 +158,12 @@ def by_quality(rows: Sequence[Row], score: Floats) -> None:
         if recovered[0] > 0:
             local = stays_local(calls, gains, recovered)
             print(f"  {target:12.0%}   {shown(local):20} {100 * (1 - recovered[0]):.1f}")
+
+
+def last_words(row: Row) -> str:
+    """Return what is scored of a row: its last human turn."""
+    turns = human_turns(row.messages)
+    return turns[-1].text if turns else ""
 
 
 def measured(rows: Sequence[Row]) -> tuple[Floats, list[float]]:

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.labelled import Row
+from bench.routing import last_words
 from router.scoring.lexicon import STEM_KEY, Lexicon
 from router.scoring.reading import COUNTS, read
-from router.scoring.turns import human_turns
 
 Floats = NDArray[np.float64]
 
@@ -166,12 +166,6 @@ def need_of(row: Row) -> int:
 def group_of(one: Set, row: Row) -> str:
     """Return the name of a row's source, or of its subject within a set."""
     return row.group if row.need is not None else f"{one.name}/{row.group}"
-
-
-def last_words(row: Row) -> str:
-    """Return what is scored of a row: its last human turn."""
-    turns = human_turns(row.messages)
-    return turns[-1].text if turns else ""
 
 
 def folds_of(corpus: Corpus, folds: int, seed: int) -> NDArray[np.int64]:

@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 from scipy import sparse
 from sklearn.linear_model import Ridge
 
+from bench.routing import last_words
 from router.scoring.cues import WORD
 from router.scoring.lexicon import BUCKETS, letter_buckets
-from tools.corpus import Corpus, Floats, Set, last_words
+from tools.corpus import Corpus, Floats, Set
 
 VOCABULARY: Final = 20_000
 WORD_PENALTY: Final = 3.0

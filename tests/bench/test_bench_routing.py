@@ -67,6 +67,21 @@ def test_files_with_measured_quality_say_what_may_stay_local(
     assert "notes.jsonl: no labelled prompts in it" in said
 
 
+def test_rows_with_a_need_are_measured_at_every_mark(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [{"p": "prove the theorem " * (1 + i % 9), "need": 1 + i % 4} for i in range(60)]
+    (tmp_path / "needs.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    assert routing.main([str(tmp_path / "needs.jsonl")]) == 0
+    said = capsys.readouterr().out
+    assert "AUROC of length" in said
+    assert [line.split()[:4] for line in said.splitlines() if "% balanced" in line] == [
+        ["needs", "2", "from", "20"],
+        ["needs", "3", "from", "35"],
+        ["needs", "4", "from", "50"],
+    ]
+
+
 @pytest.mark.parametrize("line", ["{", "[]", '{"q": 1}', '{"p": "x", "w": []}', '{"p": 1, "m": 2}'])
 def test_a_line_that_is_none_is_named(
     line: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
