@@ -209,6 +209,8 @@ class Settings(BaseSettings):
     """Silence after which a streaming caller gets comments that keep its connection open."""
     status_ttl_s: Seconds = 3
     """How long the last look at a side counts."""
+    shutdown_delay_s: Annotated[float, Field(ge=0, le=600, examples=[5])] = 0
+    """How long requests are still taken after SIGTERM, while `/ready` already says no."""
     shutdown_grace_s: Annotated[float, Field(ge=0, le=3_600, examples=[20])] = 20
     """How long running answers may go on after SIGTERM."""
 

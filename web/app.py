@@ -21,6 +21,7 @@ from web.failures import exception_handlers
 from web.gate import Gate
 from web.keys import Keys
 from web.memory import trim_memory
+from web.readiness import Readiness
 from web.responses_store import StoredResponses
 from web.routes import Routes
 
@@ -29,9 +30,14 @@ def create_app(
     settings: Settings,
     assembly: Assembly | None = None,
     *,
+    readiness: Readiness | None = None,
     caller_pause_s: float = CALLER_PAUSE_S,
 ) -> App:
-    """Return the server; tests give the assembly, which is otherwise built from the settings."""
+    """Return the server; tests give the assembly, which is otherwise built from the settings.
+
+    `readiness`: what `/ready` reports; the process that stops the server changes it.
+    """
+    state = readiness or Readiness()
     parts = assembly or assemble(settings)
     max_body_bytes = int(settings.max_body_mb * 2**20)
 
@@ -56,7 +62,7 @@ def create_app(
         "/v1/responses": endpoint(StoredResponses(), "responses"),
         "/v1/messages": endpoint(messages, "messages"),
     }
-    routes = Routes(parts, max_body_bytes=max_body_bytes, caller_pause_s=caller_pause_s)
+    routes = Routes(parts, state, max_body_bytes=max_body_bytes, caller_pause_s=caller_pause_s)
     table = (
         ("POST", "/v1/messages/count_tokens", routes.count_tokens),
         ("POST", "/v1/completions", routes.text_completions),
@@ -66,6 +72,7 @@ def create_app(
         ("POST", "/classify", routes.classify),
         ("POST", "/privacy/allow", routes.allow_private),
         ("GET", "/health", routes.health),
+        ("GET", "/ready", routes.ready),
         ("GET", "/info", routes.info),
         ("GET", "/", routes.page),
         ("GET", "/docs", routes.docs),
@@ -77,7 +84,8 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        tasks = [asyncio.create_task(parts.start()), asyncio.create_task(trim_memory())]
+        state.starting()
+        tasks = [asyncio.create_task(_start(parts, state)), asyncio.create_task(trim_memory())]
         yield
         for one in endpoints.values():
             await one.drain()
@@ -106,3 +114,10 @@ def create_app(
         allowed_hosts=[*settings.allowed_hosts, settings.server_host],
         cors_origins=settings.cors_origins,
     )
+
+
+async def _start(parts: Assembly, state: Readiness) -> None:
+    """Look at the sides, which makes the server ready, then do what can wait."""
+    await parts.router.sides()
+    state.ready()
+    await parts.start()

@@ -1,8 +1,9 @@
 """The gate: checks who may use the server and by which path. The routes behind it trust a request.
 
 A web page of another origin can neither read nor trigger anything. The Host must be a name of this
-server, because DNS rebinding makes a foreign name point here. The Origin, where a browser sends
-one, must be this server's own or listed in CORS_ORIGINS.
+server, because DNS rebinding makes a foreign name point here, or the address that the caller has
+connected to. The Origin, where a browser sends one, must be this server's own or listed in
+CORS_ORIGINS.
 """
 
 import asyncio
@@ -101,6 +102,8 @@ class Gate:
             raise InvalidRequest(
                 f"The Host header {host[:200]!r} is not a name with an optional port."
             )
+        if match["name"] == _own_address(scope):
+            return
         if match["name"] not in self._hosts:
             raise Forbidden(
                 f"This server has no name {match['name'][:200]!r}. If it should have it, add it to"
@@ -134,6 +137,15 @@ class Gate:
             (b"access-control-max-age", b"600"),
         ]
         await _send_no_content(send, headers)
+
+
+def _own_address(scope: Scope) -> str:
+    """Return the address that the caller has connected to, as a Host header has it.
+
+    Probes of Kubernetes and Prometheus send it. No foreign page can: its own name is its Host.
+    """
+    address = scope.get("server")
+    return _bracketed(address[0]) if address else ""
 
 
 def _check_repeated(scope: Scope) -> None:

@@ -17,6 +17,7 @@ from typing import Any
 from config import VERSION, bad_settings_exit, colours_wanted, settings_or_exit
 from web.app import create_app
 from web.logs import set_up_logging
+from web.readiness import Readiness
 from web.serve import check_local_url, listen, serve, url_of
 
 log = logging.getLogger("router")
@@ -31,10 +32,11 @@ def main(arguments: Sequence[str] | None = None, prog: str = "server.py") -> int
     set_up_logging(options.log_format, settings.secrets, colours=colours_wanted())
     with bad_settings_exit():
         check_local_url(settings)
-        app = create_app(settings)
+        readiness = Readiness()
+        app = create_app(settings, readiness=readiness)
         listener = listen(settings.server_host, settings.server_port)
     log.info("%s; for clients: %s/v1", url_of(settings), url_of(settings))
-    serve(app, settings, listener)
+    serve(app, settings, listener, readiness)
     return 0
 
 

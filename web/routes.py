@@ -35,6 +35,7 @@ from web.asgi import read_body
 from web.dialect import dialect_of
 from web.keys import member_of
 from web.page import load_docs, load_page
+from web.readiness import Readiness
 from web.relayed import relayed
 from web.token_counts import count_tokens
 
@@ -42,7 +43,15 @@ from web.token_counts import count_tokens
 class Routes:
     """The handlers, and what they share."""
 
-    def __init__(self, assembly: Assembly, *, max_body_bytes: int, caller_pause_s: float) -> None:
+    def __init__(
+        self,
+        assembly: Assembly,
+        readiness: Readiness,
+        *,
+        max_body_bytes: int,
+        caller_pause_s: float,
+    ) -> None:
+        self._readiness = readiness
         self._router = assembly.router
         self._ledger = assembly.ledger
         self._settings = assembly.settings
@@ -114,6 +123,12 @@ class Routes:
     async def health(self) -> Response:
         """Return the state of each side."""
         return JSONResponse(await views.health(self._router))
+
+    async def ready(self) -> Response:
+        """Return 200 while a load balancer should send requests here, else 503."""
+        state = self._readiness.state
+        is_ready = state == "ready"
+        return JSONResponse({"ready": is_ready, "state": state}, 200 if is_ready else 503)
 
     async def info(self) -> Response:
         """Return the settings that a caller may see."""

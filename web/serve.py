@@ -4,8 +4,10 @@ import errno
 import gc
 import signal
 import socket
+import time
 from contextlib import suppress
 from functools import partial
+from types import FrameType
 from typing import Final
 
 import uvicorn
@@ -13,6 +15,7 @@ import uvicorn
 from config import Settings, SettingsError
 from web.asgi import CALLER_PAUSE_S, App
 from web.protocol import HttpProtocol
+from web.readiness import Readiness
 
 BACKLOG: Final = 2048
 """Connections that may wait to be accepted: a thousand callers may come at once."""
@@ -20,11 +23,37 @@ GC_THRESHOLD: Final = 10_000
 """Objects between two garbage collections; Python's default collects several times an answer."""
 
 
-def serve(app: App, settings: Settings, listener: socket.socket) -> None:
+class Server(uvicorn.Server):
+    """A uvicorn server that still takes requests for a while after SIGTERM.
+
+    `/ready` says no from the signal on, so that a load balancer sends nothing more. A second
+    signal ends the wait.
+    """
+
+    def __init__(self, config: uvicorn.Config, readiness: Readiness, delay_s: float) -> None:
+        super().__init__(config)
+        self._readiness = readiness
+        self._delay_s = delay_s
+        self._until = 0.0
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Begin to stop."""
+        waits = sig == signal.SIGTERM and not self.should_exit
+        self._until = time.monotonic() + (self._delay_s if waits else 0)
+        self._readiness.stop()
+        super().handle_exit(sig, frame)
+
+    async def on_tick(self, counter: int) -> bool:
+        """Return whether to stop taking requests."""
+        stops = await super().on_tick(counter)
+        return stops and time.monotonic() >= self._until
+
+
+def serve(app: App, settings: Settings, listener: socket.socket, readiness: Readiness) -> None:
     """Answer requests until a signal stops the process."""
     gc.freeze()  # imported modules stay, so the collector need not visit them
     gc.set_threshold(GC_THRESHOLD)
-    server = uvicorn.Server(uvicorn_config(app, settings))
+    server = Server(uvicorn_config(app, settings), readiness, settings.shutdown_delay_s)
     # Treat SIGHUP (a closed terminal) as shutdown, unless nohup has made the process ignore it.
     if (hangup := getattr(signal, "SIGHUP", None)) and signal.getsignal(hangup) is signal.SIG_DFL:
         signal.signal(hangup, server.handle_exit)

@@ -79,8 +79,20 @@ async def test_a_foreign_host_name_is_refused_whatever_it_resolves_to(host: str)
 
 
 async def test_allowed_hosts_opens_a_name() -> None:
-    async with client("http://mac.local:8080", allowed_hosts=["mac.local"]) as http:
-        assert (await http.get("/health")).status_code == 200
+    async with client(allowed_hosts=["mac.local"]) as http:
+        answer = await http.get("/health", headers={"Host": "mac.local:8080"})
+    assert answer.status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("host", "status"), [("10.0.0.7:8080", 200), ("10.0.0.7", 200), ("10.0.0.8:8080", 403)]
+)
+async def test_the_address_that_was_connected_to_is_accepted_as_a_host(
+    host: str, status: int
+) -> None:
+    async with client("http://10.0.0.7:8080") as http:
+        answer = await http.get("/health", headers={"Host": host})
+    assert answer.status_code == status
 
 
 @pytest.mark.parametrize(

@@ -63,7 +63,7 @@ def served(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     monkeypatch.setattr(command_line, "set_up_logging", lambda *_, **__: None)
     monkeypatch.setattr(command_line, "listen", lambda *_: None)
     addresses: list[str] = []
-    monkeypatch.setattr(command_line, "serve", lambda _app, s, _socket: addresses.append(url_of(s)))
+    monkeypatch.setattr(command_line, "serve", lambda _app, s, *_: addresses.append(url_of(s)))
     return addresses
 
 

@@ -1,0 +1,92 @@
+"""What a load balancer sees of a server that starts, runs and stops."""
+
+import asyncio
+import signal
+import time
+from typing import Any
+
+import pytest
+import uvicorn
+
+from tests.support.running_app import running_app
+from web.app import create_app
+from web.readiness import Readiness
+from web.serve import Server
+
+
+def test_a_process_never_becomes_ready_again() -> None:
+    state = Readiness()
+    assert state.state == "ready"
+    state.starting()
+    assert state.state == "starting"
+    state.ready()
+    state.stop()
+    for change in (state.starting, state.ready):
+        change()
+        assert state.state == "stopping"
+
+
+@pytest.mark.parametrize(
+    ("change", "status", "name"),
+    [(None, 200, "ready"), ("starting", 503, "starting"), ("stop", 503, "stopping")],
+)
+async def test_ready_is_a_status_that_needs_no_key(
+    change: str | None, status: int, name: str
+) -> None:
+    async with running_app(router_api_key="a-key") as running:
+        state = Readiness()
+        if change:
+            getattr(state, change)()
+        app = create_app(running.assembly.settings, running.assembly, readiness=state)
+        running.http._transport.app = app  # type: ignore[attr-defined]
+        answer = await running.http.get("/ready")
+    assert answer.status_code == status
+    assert answer.json() == {"ready": status == 200, "state": name}
+
+
+async def test_a_lifespan_is_ready_after_the_first_look_at_the_sides() -> None:
+    async with running_app() as running:
+        state = Readiness()
+        app = create_app(running.assembly.settings, running.assembly, readiness=state)
+        heard: asyncio.Queue[Any] = asyncio.Queue()
+        said: asyncio.Queue[Any] = asyncio.Queue()
+        await said.put({"type": "lifespan.startup"})
+        living = asyncio.ensure_future(app({"type": "lifespan"}, said.get, heard.put))
+        assert (await heard.get())["type"] == "lifespan.startup.complete"
+        seen = [str(state.state)]
+        async with asyncio.timeout(10):
+            while seen[-1] != "ready":
+                await asyncio.sleep(0.01)
+                seen.append(state.state)
+        assert seen[0] == "starting"
+        await said.put({"type": "lifespan.shutdown"})
+        await living
+
+
+async def nothing(scope: Any, receive: Any, send: Any) -> None:
+    """Answer nothing."""
+
+
+@pytest.mark.parametrize(
+    ("signals", "waits"),
+    [
+        ([signal.SIGTERM], True),
+        ([signal.SIGINT], False),
+        ([signal.SIGTERM, signal.SIGTERM], False),
+        ([signal.SIGTERM, signal.SIGINT], False),
+    ],
+)
+async def test_requests_are_still_taken_for_a_while_after_sigterm_only(
+    monkeypatch: pytest.MonkeyPatch, signals: list[int], waits: bool
+) -> None:
+    now = 100.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    state = Readiness()
+    server = Server(uvicorn.Config(nothing, log_config=None), state, delay_s=5)
+    assert not await server.on_tick(1)
+    for one in signals:
+        server.handle_exit(one, None)
+    assert state.state == "stopping"
+    assert await server.on_tick(2) is not waits
+    now += 5
+    assert await server.on_tick(3)
