@@ -15,15 +15,13 @@ from web.serve import Server
 
 
 def test_a_process_never_becomes_ready_again() -> None:
-    state = Readiness()
-    assert state.state == "ready"
-    state.starting()
-    assert state.state == "starting"
-    state.ready()
-    state.stop()
-    for change in (state.starting, state.ready):
-        change()
-        assert state.state == "stopping"
+    process = Readiness()
+    seen = [str(process.state)]
+    steps = (process.starting, process.ready, process.stop, process.starting, process.ready)
+    for step in steps:
+        step()
+        seen.append(process.state)
+    assert seen == ["ready", "starting", "ready", "stopping", "stopping", "stopping"]
 
 
 @pytest.mark.parametrize(

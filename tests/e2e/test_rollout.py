@@ -1,0 +1,196 @@
+"""Two routers behind the nginx and the Caddy of deploy/: one stops or dies under load."""
+
+import asyncio
+import contextlib
+import shutil
+import signal
+import subprocess
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx2
+import orjson
+import pytest
+
+from router import team
+from tests.support.chaos.sides import LOCAL, models
+from tests.support.paths import ROOT
+from tests.support.processes import Server, free_port, server, wait_until
+from tests.support.scripted import Connection, Request, scripted
+
+FRONTS = ("nginx", "caddy")
+MAIN = """
+daemon off; master_process off; pid {folder}/nginx.pid; error_log {folder}/error.log;
+events {{ worker_connections 4096; }}
+http {{
+  access_log off; client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy;
+  fastcgi_temp_path {folder}/f; uwsgi_temp_path {folder}/u; scgi_temp_path {folder}/s;
+  include {folder}/site.conf;
+}}
+"""
+MEMBERS = 40
+STREAMS = 500
+
+
+@dataclass
+class Cluster:
+    """Two routers, a proxy before them, and a key for each of MEMBERS."""
+
+    routers: list[Server]
+    url: str
+    keys: list[str]
+
+    async def ask(self, http: httpx2.AsyncClient, key: str, *, stream: bool) -> str:
+        """Return a whole answer's text; fails unless it is whole."""
+        body = {"messages": [{"role": "user", "content": "Hello"}], "stream": stream}
+        headers = {"authorization": f"Bearer {key}"}
+        answer = await http.post(f"{self.url}/v1/chat/completions", json=body, headers=headers)
+        assert answer.status_code == 200, answer.text
+        if stream:
+            assert b'"error"' not in answer.content
+            assert answer.content.endswith(b"data: [DONE]\n\n")
+        return answer.text
+
+
+def program(name: str) -> str:
+    """Return the path of a reverse proxy, or skip the test."""
+    path = shutil.which(name) or shutil.which(name, path="/usr/sbin")
+    if path is None:
+        pytest.skip(f"{name} is not installed")
+    return path
+
+
+def command(name: str, folder: Path, port: int, ports: list[int]) -> list[str]:
+    """Write the proxy's example of deploy/ for these ports, and return what starts it."""
+    example = "nginx.conf" if name == "nginx" else "Caddyfile"
+    site = (ROOT / "deploy" / example).read_text()
+    for number, router_port in enumerate(ports, 1):
+        site = site.replace(f"router{number}:8080", f"127.0.0.1:{router_port}")
+    if name == "caddy":
+        config = folder / "Caddyfile"
+        config.write_text("{\n\tadmin off\n}\n" + site.replace("\n:8080", f"\n:{port}"))
+        return [program(name), "run", "--config", str(config)]
+    (folder / "site.conf").write_text(site.replace("listen 8080", f"listen 127.0.0.1:{port}"))
+    config = folder / "nginx.conf"
+    config.write_text(MAIN.format(folder=folder))
+    return [program(name), "-c", str(config)]
+
+
+@contextmanager
+def proxy(name: str, folder: Path, ports: list[int]) -> Iterator[str]:
+    """Start a reverse proxy before the routers at these ports."""
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    log = folder / f"{name}.log"
+    with (
+        log.open("wb") as output,
+        subprocess.Popen(command(name, folder, port, ports), stderr=output) as process,
+    ):
+        try:
+            wait_until(lambda: _answers(url), f"{name} did not start: {log}")
+            yield url
+        finally:
+            process.terminate()
+
+
+def _answers(url: str) -> bool:
+    with contextlib.suppress(httpx2.TransportError):
+        return httpx2.get(f"{url}/ready", trust_env=False).status_code == 200
+    return False
+
+
+def callers() -> httpx2.AsyncClient:
+    """Return a client with as many connections as there are requests."""
+    limits = httpx2.Limits(max_connections=None)
+    return httpx2.AsyncClient(timeout=60, limits=limits, trust_env=False)
+
+
+async def slowly(connection: Connection, request: Request) -> None:
+    """Answer in a stream that takes two seconds."""
+    if not request.json.get("stream"):
+        message = {"role": "assistant", "content": "Hello."}
+        choice = {"index": 0, "message": message, "finish_reason": "stop"}
+        await connection.answer(orjson.dumps({"object": "chat.completion", "choices": [choice]}))
+        return
+    await connection.begin_stream()
+    await connection.chunk(LOCAL.begin)
+    await asyncio.sleep(2)
+    await connection.chunk(LOCAL.end)
+    await connection.end_stream()
+
+
+@asynccontextmanager
+async def cluster(front: str, checkout: Path, tmp_path: Path) -> AsyncIterator[Cluster]:
+    program(front)
+    keys_file = tmp_path / "keys.json"
+    keys = [
+        team.add(keys_file, f"member{i}", budget_usd_per_day=None, sides=team.SIDES)
+        for i in range(MEMBERS)
+    ]
+    async with AsyncExitStack() as stack:
+        local = await stack.enter_async_context(scripted(slowly, models))
+        routers = []
+        for _ in range(2):
+            starting = server(
+                checkout,
+                local_base_url=f"{local.url}/v1",
+                embedded_model="off",
+                commit_hold_s=0,
+                router_keys_file=keys_file,
+                shutdown_delay_s=1,
+                shutdown_grace_s=20,
+            )
+            routers.append(await asyncio.to_thread(starting.__enter__))
+            stack.push_async_callback(asyncio.to_thread, starting.__exit__, None, None, None)
+        ports = [int(router.url.rpartition(":")[2]) for router in routers]
+        before = proxy(front, tmp_path, ports)
+        url = await asyncio.to_thread(before.__enter__)
+        stack.push_async_callback(asyncio.to_thread, before.__exit__, None, None, None)
+        yield Cluster(routers, url, keys)
+
+
+@pytest.mark.parametrize("front", FRONTS)
+async def test_no_stream_breaks_and_no_request_fails_when_a_router_stops(
+    front: str, checkout: Path, tmp_path: Path
+) -> None:
+    async with (
+        cluster(front, checkout, tmp_path) as routers,
+        callers() as http,
+    ):
+        leaving = routers.routers[0]
+        streams = [
+            asyncio.create_task(routers.ask(http, routers.keys[i % MEMBERS], stream=True))
+            for i in range(STREAMS)
+        ]
+        await asyncio.sleep(0.7)
+        leaving.process.send_signal(signal.SIGTERM)
+        await asyncio.sleep(0.3)
+        red = await http.get(f"{leaving.url}/ready")
+        assert (red.status_code, red.json()["state"]) == (503, "stopping")
+        for _ in range(4):
+            await asyncio.gather(*[routers.ask(http, key, stream=False) for key in routers.keys])
+            await asyncio.sleep(0.5)
+        await asyncio.gather(*streams)
+        code = await asyncio.to_thread(leaving.process.wait, 30)
+        assert code in (0, -signal.SIGTERM)
+        await asyncio.gather(*[routers.ask(http, key, stream=True) for key in routers.keys])
+
+
+@pytest.mark.parametrize("front", FRONTS)
+async def test_the_other_router_answers_what_a_killed_one_has_not_begun(
+    front: str, checkout: Path, tmp_path: Path
+) -> None:
+    async with (
+        cluster(front, checkout, tmp_path) as routers,
+        callers() as http,
+    ):
+        for round_ in range(6):
+            asked = [
+                asyncio.create_task(routers.ask(http, key, stream=False)) for key in routers.keys
+            ]
+            if round_ == 2:
+                await asyncio.sleep(0.02)
+                routers.routers[0].process.kill()
+            await asyncio.gather(*asked)
