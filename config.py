@@ -161,7 +161,7 @@ class Settings(BaseSettings):
     """`local` or `cloud`: where prompts go that give the score nothing to go by."""
     local_confidence: Literal["off", "shadow", "on"] = "shadow"
     """The local model's probabilities of its own answers (llama.cpp, vLLM, Ollama). `shadow`: the
-    journal keeps those of one answer in eight. `on`: an answer too unlikely to be good, as measured
+    journal keeps those of one answer in 32. `on`: an answer too unlikely to be good, as measured
     by `tune.py compare`, starts over on the cloud. `off`: they are not asked for."""
     commit_hold_s: Annotated[float, Field(ge=0, le=600, examples=[8])] = 8
     """Seconds that a local answer may be held back until it proves to be one. 0: not at all."""

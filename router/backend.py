@@ -5,7 +5,6 @@ from collections.abc import (
     AsyncGenerator,
     AsyncIterator,
     Awaitable,
-    Callable,
     Iterable,
     Mapping,
 )
@@ -13,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, Literal, Protocol, Self, TypeVar, runtime_checkable
 
 from router.errors import BackendBroken
-from router.events import Event, TokenLogprob, Usage
+from router.events import Event, Usage
 from router.request import ChatRequest, Dialect
 
 Target = Literal["local", "cloud"]
@@ -108,6 +107,20 @@ class Items(Protocol[Item_co]):
     async def aclose(self) -> None: ...
 
 
+Token = tuple[str, float]
+"""A token and its log-probability."""
+
+
+class Logprobs(Protocol):
+    """The log-probabilities of an answer's tokens, as far as its chunks were read."""
+
+    def tokens(self) -> list[Token]:
+        """Return the tokens, the model's thoughts among them where the server mixes them."""
+
+    def first_alternatives(self) -> list[float]:
+        """Return the log-probabilities listed for the first token, its own included."""
+
+
 @dataclass(slots=True)
 class Relayed:
     """An answer in the caller's own format, byte for byte.
@@ -123,10 +136,8 @@ class Relayed:
     usage: Usage | None = None
     document: Mapping[str, Any] | None = None
     """What the chunks say, where they are one document that had to be read anyway."""
-
-    tokens: Callable[[], list[TokenLogprob]] | None = None
-    """Returns the answer's tokens with their log-probabilities, as far as the chunks were read;
-    None where the server was not asked for them."""
+    logprobs: Logprobs | None = None
+    """None where the server was not asked for them."""
 
     async def aclose(self) -> None:
         await self.chunks.aclose()

@@ -128,9 +128,8 @@ class LocalBackend:
                 )
                 reply: Reply = await self._stream(answer, tally, model, logprobs=logprobs)
             else:
-                raw, document = await self._document(answer, model)
+                raw, document = await self._document(answer, model, logprobs)
                 if logprobs is not None:
-                    raw = logprobs.cut(raw)
                     self._wish.came(model, logprobs)
                 if fault := relay.fault_of(document):
                     raise self._errors.broken(fault)
@@ -141,7 +140,7 @@ class LocalBackend:
                 else:
                     named = _name(document.get("model"), model)
                     reply = Relayed(sse.once(raw), named, document=document)
-                    reply.tokens = logprobs.tokens if logprobs is not None else None
+                    reply.logprobs = logprobs
                     reply.usage = completions.usage_of(document.get("usage"))
             reply.dropped = tuple(name for name in request.body if name not in body)
             return reply
@@ -255,9 +254,13 @@ class LocalBackend:
         except (OSError, orjson.JSONDecodeError):
             return []
 
-    async def _document(self, answer: Answer, model: str) -> tuple[bytes, dict[str, Any]]:
+    async def _document(
+        self, answer: Answer, model: str, logprobs: Logprobs | None = None
+    ) -> tuple[bytes, dict[str, Any]]:
         """Read and check a whole JSON answer."""
         raw = await answer.read()
+        if logprobs is not None:
+            raw = logprobs.cut(raw)
         try:
             document = orjson.loads(raw)
         except orjson.JSONDecodeError:
@@ -307,7 +310,7 @@ class LocalBackend:
         answer.flowing(self._limits.idle_s, self._limits.total_s)
         chunks = self._relay(answer, first, cutter, tally, note, model, logprobs)
         reply = Relayed(chunks, _name(named, model), format)
-        reply.tokens = logprobs.tokens if logprobs is not None else None
+        reply.logprobs = logprobs
         reply.chunks = await primed(chunks, self.name)
         return reply
 

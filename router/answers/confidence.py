@@ -16,7 +16,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from router.events import TokenLogprob
+from router.backend import Token
 
 Signal = Literal["words", "check"]
 
@@ -67,20 +67,20 @@ def confidence(logprobs: Iterable[float], first: Sequence[float] = ()) -> Confid
     return Confidence(tokens, worst, total, _entropy(first) if len(first) > 1 else None)
 
 
-def without_thoughts(tokens: Sequence[TokenLogprob]) -> Sequence[TokenLogprob]:
+def without_thoughts(tokens: Sequence[Token]) -> Sequence[Token]:
     """Return the tokens of the answer, without the model's thoughts in front and blanks after them.
 
     None are left where the thoughts have not ended.
     """
-    text = "".join(token.token for token in tokens)
+    text = "".join(token for token, _ in tokens)
     ends = [at + len(mark) for mark in _ENDS_OF_THOUGHTS if (at := text.rfind(mark)) >= 0]
     if not ends:
         return [] if text.lstrip().startswith(_THOUGHTS) else tokens
     at = 0
-    for number, token in enumerate(tokens):
-        if at >= max(ends) and token.token.strip():
+    for number, (token, _) in enumerate(tokens):
+        if at >= max(ends) and token.strip():
             return tokens[number:]
-        at += len(token.token)
+        at += len(token)
     return []
 
 

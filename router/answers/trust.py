@@ -81,11 +81,12 @@ class Truster:
 
     def read(self, reply: Reply, model: str) -> Trust:
         """Return what the answer's tokens say, as far as they have been read."""
-        if not isinstance(reply, Relayed) or reply.tokens is None:
+        if not isinstance(reply, Relayed) or reply.logprobs is None:
             return Trust()
-        tokens = without_thoughts(reply.tokens())
-        first = [other.logprob for other in tokens[0].top] if tokens else []
-        trust = Trust(confidence((token.logprob for token in tokens), first))
+        said = reply.logprobs.tokens()
+        tokens = without_thoughts(said)
+        first = reply.logprobs.first_alternatives() if len(tokens) == len(said) else []
+        trust = Trust(confidence((logprob for _, logprob in tokens), first))
         if trust.confidence is not None:
             trust.probability = self._probability(model, "words", trust.confidence.score)
         return trust
@@ -158,13 +159,13 @@ async def p_yes_of(check: ChatRequest, ask: Ask) -> float | None:
 
 async def _has_ended_early(reply: Relayed) -> bool:
     """Read on until the answer ends, or is longer than a short one."""
-    if reply.tokens is None:
+    if reply.logprobs is None:
         return False
     read: list[bytes] = []
     ended = True
     async for block in reply.chunks:
         read.append(block)
-        if len(reply.tokens()) > SHORT_TOKENS:
+        if len(reply.logprobs.tokens()) > SHORT_TOKENS:
             ended = False
             break
     reply.chunks = Chained(read, reply.chunks)

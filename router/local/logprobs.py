@@ -6,13 +6,12 @@ Studio's chat passes over the wish.
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import orjson
 
-from router.backend import ConfidenceMode
-from router.events import TokenLogprob
+from router.backend import ConfidenceMode, Token
 from router.request import ChatRequest
 
 LEFT_BEHIND: Final[Mapping[str, bytes]] = {
@@ -21,9 +20,11 @@ LEFT_BEHIND: Final[Mapping[str, bytes]] = {
     "vllm": b',"logprobs":null',
 }
 """Servers that send log-probabilities, and what stands in their place when nobody asks for them."""
-SHADOW_EVERY: Final = 8
-"""In shadow mode, one answer in so many is asked for them: they cost the router a few microseconds
-a token, and a server that sorts its vocabulary for them a few percent of its speed."""
+SHADOW_FIRST: Final = 4
+SHADOW_EVERY: Final = 32
+"""In shadow mode a model is asked for them at first, and then for one answer in so many: they cost
+the router two thirds of the time of a short request, and a server that sorts its vocabulary for
+them a few percent of its speed."""
 MISSES: Final = 3
 """So many answers without them, and a model is not asked for them again."""
 MOST_EVENTS: Final = 4_000
@@ -32,6 +33,9 @@ MOST_EVENTS: Final = 4_000
 _STRING: Final = rb'"(?>[^"\\]+|\\.)*+"'
 _FLAT: Final = rb'[^{}"]+|' + _STRING
 _NESTED: Final = rb"\{(?>" + _FLAT + rb"|\{(?>" + _FLAT + rb")*+\})*+\}"
+_BEGIN: Final = b',"logprobs":{'
+_END: Final = b'}],"created":'
+"""What follows on them in llama.cpp's JSON: they end the only choice."""
 # JSON escapes the quotes of what the model says, so a key in quotes is a key where it is found.
 _LOGPROBS: Final = re.compile(
     rb',\s*"logprobs"\s*:\s*(\{(?>' + _FLAT + rb"|" + _NESTED + rb")*+\})"
@@ -71,7 +75,7 @@ class LogprobsWish:
             return True
         before = self._shadowed.get(model, 0)
         self._shadowed[model] = before + 1
-        return before % SHADOW_EVERY == 0
+        return before < SHADOW_FIRST or before % SHADOW_EVERY == 0
 
     def came(self, model: str, logprobs: "Logprobs") -> None:
         """Note whether an answer that has ended had them."""
@@ -109,7 +113,26 @@ class Logprobs:
             return block
         if b'"reasoning' in block:
             return b"".join(map(self._cut, _events(block)))
+        if self._left_behind == b"" and (cut := self._cut_at_ends(block)) is not None:
+            return cut
         return _LOGPROBS.sub(self._take, block)
+
+    def _cut_at_ends(self, block: bytes) -> bytes | None:
+        """Cut a block in llama.cpp's spelling, in a fifth of the time; None if it is another."""
+        kept = []
+        found = []
+        at = 0
+        while (start := block.find(_BEGIN, at)) >= 0:
+            end = block.find(_END, start)
+            if end < 0 or not block.endswith(b"]}", start, end) or b"\n\n" in block[start:end]:
+                return None
+            kept.append(block[at:start])
+            found.append(block[start + len(_BEGIN) - 1 : end])
+            at = end
+        if not found:
+            return None
+        self._events += found[: MOST_EVENTS - len(self._events)]
+        return b"".join((*kept, block[at:]))
 
     def _cut(self, event: bytes) -> bytes:
         """Cut one event; of a thought nothing is kept."""
@@ -124,9 +147,15 @@ class Logprobs:
             self._events.append(found[1])
         return found[0] if self._left_behind is None else self._left_behind
 
-    def tokens(self) -> list[TokenLogprob]:
+    def tokens(self) -> list[Token]:
         """Return the tokens so far, the model's thoughts among them where the server mixes them."""
         return [token for event in self._events for token in _tokens(event)]
+
+    def first_alternatives(self) -> list[float]:
+        """Return the log-probabilities that the server listed for the first token."""
+        listed = next((_content(event)[:1] for event in self._events), [])
+        top = listed[0].get("top_logprobs") if listed and isinstance(listed[0], dict) else None
+        return [logprob for _, logprob in _pairs(top)]
 
 
 def _events(block: bytes) -> Sequence[bytes]:
@@ -134,19 +163,24 @@ def _events(block: bytes) -> Sequence[bytes]:
     return [event + b"\n\n" for event in block.split(b"\n\n")[:-1]] or [block]
 
 
-def _tokens(event: bytes) -> Iterator[TokenLogprob]:
+def _tokens(event: bytes) -> list[Token]:
+    return _pairs(_content(event))
+
+
+def _content(event: bytes) -> list[Any]:
     try:
         content = orjson.loads(event).get("content")
     except orjson.JSONDecodeError:
-        return
-    for one in content if isinstance(content, list) else ():
-        if token := _token(one):
-            top = [_token(other) for other in one.get("top_logprobs") or ()]
-            yield TokenLogprob(*token, tuple(TokenLogprob(*other) for other in top if other))
+        return []
+    return content if isinstance(content, list) else []
 
 
-def _token(found: Any) -> tuple[str, float] | None:
-    match found:
-        case {"token": str(token), "logprob": int() | float() as logprob}:
-            return token, float(logprob)
-    return None
+def _pairs(listed: Any) -> list[Token]:
+    """Return the tokens of a list; nothing of what has another form."""
+    pairs = []
+    for one in listed if isinstance(listed, list) else ():
+        if isinstance(one, dict):
+            token, logprob = one.get("token"), one.get("logprob")
+            if isinstance(token, str) and isinstance(logprob, int | float):
+                pairs.append((token, logprob))
+    return pairs

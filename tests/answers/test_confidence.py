@@ -11,7 +11,6 @@ from router.answers.confidence import (
     log_odds,
     without_thoughts,
 )
-from router.events import TokenLogprob
 
 
 def score(*logprobs: float) -> float:
@@ -71,5 +70,5 @@ def test_a_self_check_has_the_odds_of_its_yes(p_yes: float, odds: float) -> None
     ],
 )
 def test_thoughts_are_left_out(tokens: list[str], answer: list[str]) -> None:
-    left = without_thoughts([TokenLogprob(token, -1) for token in tokens])
-    assert [token.token for token in left] == answer
+    left = without_thoughts([(token, -1.0) for token in tokens])
+    assert [token for token, _ in left] == answer

@@ -9,8 +9,7 @@ import orjson
 import pytest
 
 from router.backend import ConfidenceMode, Relayed, TimeLimits
-from router.events import TokenLogprob
-from router.local.logprobs import MISSES, SHADOW_EVERY, Logprobs, LogprobsWish
+from router.local.logprobs import MISSES, SHADOW_EVERY, SHADOW_FIRST, Logprobs, LogprobsWish
 from router.local_client import LocalBackend
 from router.request import ChatRequest
 from router.wire import sse
@@ -95,11 +94,12 @@ def test_a_model_that_gives_none_is_not_asked_again() -> None:
     assert wish.add_to(body(), request, "another", "llama.cpp") is not None
 
 
-def test_shadow_looks_at_one_answer_in_so_many() -> None:
+def test_shadow_looks_at_the_first_answers_and_then_at_one_in_so_many() -> None:
     wish = LogprobsWish("shadow")
     request = ChatRequest(body())
     found = [wish.add_to(body(), request, "m", "vllm") is not None for _ in range(3 * SHADOW_EVERY)]
-    assert found == [n % SHADOW_EVERY == 0 for n in range(3 * SHADOW_EVERY)]
+    looked_at = [n for n, looked in enumerate(found) if looked]
+    assert looked_at == [*range(SHADOW_FIRST), SHADOW_EVERY, 2 * SHADOW_EVERY]
 
 
 @pytest.mark.parametrize("size", [1, 2, 7])
@@ -108,15 +108,24 @@ def test_a_stream_is_what_it_would_have_been_without_them(size: int) -> None:
     events = stream(rate=True)
     blocks = [b"".join(events[at : at + size]) for at in range(0, len(events), size)]
     assert b"".join(map(logprobs.cut, blocks)) == b"".join(stream(rate=False))
-    tokens = [TokenLogprob(word, -0.5, (TokenLogprob(word, -0.5),)) for word in WORDS]
-    assert logprobs.tokens() == tokens
+    assert logprobs.tokens() == [(word, -0.5) for word in WORDS]
+    assert logprobs.first_alternatives() == [-0.5]
+
+
+def test_events_in_several_spellings_are_cut_each_in_its_own() -> None:
+    one = chunk({"content": "a"}, [rated("a")])
+    other = one.replace(b',"created":1', b"")
+    plain = chunk({"content": "a"})
+    logprobs = Logprobs(b"")
+    assert logprobs.cut(other + one) == plain.replace(b',"created":1', b"") + plain
+    assert logprobs.tokens() == [("a", -0.5)] * 2
 
 
 @pytest.mark.parametrize("null", [b"", b',"logprobs":null'])
 def test_a_whole_answer_is_what_it_would_have_been_without_them(null: bytes) -> None:
     logprobs = Logprobs(null)
     assert logprobs.cut(whole(rate=True)) == whole(rate=False, null=null)
-    assert [token.token for token in logprobs.tokens()] == [*WORDS]
+    assert [token for token, _ in logprobs.tokens()] == [*WORDS]
     assert Logprobs(null).cut(whole(rate=False, null=null)) == whole(rate=False, null=null)
 
 
@@ -132,7 +141,7 @@ def test_thoughts_that_come_apart_are_not_counted(left_behind: bytes | None) -> 
     logprobs = Logprobs(left_behind)
     cut = logprobs.cut(thought + chunk({"content": "Yes"}, [rated("Yes")]))
     assert (b"logprob" in cut) == (left_behind is None)
-    assert [token.token for token in logprobs.tokens()] == ["Yes"]
+    assert [token for token, _ in logprobs.tokens()] == ["Yes"]
 
 
 @pytest.mark.parametrize("strange", [b'{"content":7}', b'{"content":[7,{"token":1}]}', b"{}"])
@@ -140,6 +149,7 @@ def test_strange_ones_are_none(strange: bytes) -> None:
     logprobs = Logprobs(b"")
     assert logprobs.cut(b'{"index":0,"logprobs":' + strange + b"}") == b'{"index":0}'
     assert logprobs.tokens() == []
+    assert logprobs.first_alternatives() == []
 
 
 def test_braces_without_an_end_take_no_time() -> None:
@@ -199,6 +209,6 @@ async def test_the_reply_tells_the_tokens_and_hides_them_from_the_caller(is_stre
                 assert isinstance(reply, Relayed)
                 answers.append(b"".join([piece async for piece in reply.chunks]))
                 if mode == "on":
-                    assert reply.tokens is not None
-                    assert [token.token for token in reply.tokens()] == [*WORDS]
+                    assert reply.logprobs is not None
+                    assert reply.logprobs.tokens() == [(word, -0.5) for word in WORDS]
         assert answers[0] == answers[1]
