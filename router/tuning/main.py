@@ -309,6 +309,8 @@ def _show_confidence(
         kept = Calibrations.load(path)
         for finding in found:
             kept.keep(path, finding.calibration)
+        if found:
+            console.print(f"Kept in {path}. Restart the server to use it.", soft_wrap=True)
     except (OSError, ValueError) as error:
         console.print(f"The calibrations cannot be kept: {error}", markup=False)
 
