@@ -86,7 +86,7 @@ class Ours:
 
 
 class Other:
-    """What the three usual ways have in common: they know who is up, and how many run where."""
+    """Base of the three usual ways: knows which servers are up, and how many requests each runs."""
 
     def __init__(self, fleet: Fleet) -> None:
         self._up = [True] * len(fleet.servers)

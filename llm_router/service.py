@@ -28,7 +28,7 @@ Command = tuple[str, ...]
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where the server is on this machine, and who runs it."""
+    """The folder, the Python and the user of the server on this machine."""
 
     python: Path
     folder: Path

@@ -159,7 +159,7 @@ def assemble(settings: Settings) -> Assembly:
 
 
 def _team(settings: Settings) -> Team | None:
-    """Return who has keys. Raises SettingsError if the file cannot be used."""
+    """Return the names that have keys. Raises SettingsError if the file cannot be used."""
     if settings.router_keys_file is None:
         return None
     try:

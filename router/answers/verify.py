@@ -1,6 +1,6 @@
-"""The commit point: hold a local answer back until it shows that it is one.
+"""Verification of a local answer before the caller sees any of it.
 
-Until then the caller has seen nothing, so the cloud can still start over.
+Before that the cloud can still start over.
 
 A stream is held until its first words (thoughts and blanks do not count) or, for a request with
 tools, until a call that names one of them with arguments that its schema allows. Words do not count

@@ -11,11 +11,12 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
 from router.backend import Model, Relayed, Reply, Status, TimeLimits, Translated, primed
+from router.clouds import claude_sdk
 from router.clouds.ability_cache import AbilityCache
 from router.clouds.calls import (
     comes_whole,
@@ -23,15 +24,11 @@ from router.clouds.calls import (
     connection_failure,
     for_whole,
     has_proxy,
-    may_use_proxy,
     paced,
-    too_slow,
-    was_stale,
 )
 from router.clouds.claude_models import ClaudeModels
 from router.clouds.direct import DirectClient, Refused
 from router.clouds.thought_signatures import Vault
-from router.deadlines import within
 from router.errors import (
     BackendBroken,
     BackendError,
@@ -53,15 +50,12 @@ from router.wire.failures import CONTEXT_LENGTH, NO_SUCH_MODEL, retry_after_s
 
 if TYPE_CHECKING:
     import anthropic
-    import httpx2
 
 # Given explicitly, because the SDK would otherwise look for keys and addresses of its own.
 BASE_URL: Final = "https://api.anthropic.com"
 
 _LAST_BYTES_S: Final = 0.2
 """How long the end of the HTTP message may take after the end of Claude's message."""
-_BEARER_SINCE: Final = "2026-10-21"
-"""API version since which keys are sent as bearer tokens; before, as x-api-key."""
 
 
 class ClaudeBackend:
@@ -286,7 +280,7 @@ class ClaudeBackend:
             return
         with self._translating_errors():
             asked_at = asyncio.get_running_loop().time()
-            response = await self._send(client, path, body, headers or {})
+            response = await claude_sdk.send(client, path, body, headers or {}, self._limits)
         with self._translating_errors(begun=True):
             try:
                 chunks = paced(response.aiter_bytes(), limits, self.name, asked_at)
@@ -302,31 +296,10 @@ class ClaudeBackend:
     def _header_lines(self, headers: Mapping[str, str]) -> bytes:
         """Return the SDK's headers, and the caller's own, as lines of a request."""
         sent = {**self._headers, **headers}
-        if sent.get("anthropic-version", _BEARER_SINCE) < _BEARER_SINCE:
+        if sent.get("anthropic-version", claude_sdk.BEARER_SINCE) < claude_sdk.BEARER_SINCE:
             sent.pop("Authorization", None)
             sent["x-api-key"] = self._api_key or ""
         return header_lines(sent)
-
-    async def _send(
-        self, client: "anthropic.AsyncAnthropic", path: str, body: bytes, headers: Mapping[str, str]
-    ) -> "httpx2.Response":
-        import anthropic
-
-        sent: dict[str, Any] = dict(headers)
-        if sent.get("anthropic-version", _BEARER_SINCE) < _BEARER_SINCE:
-            sent |= {"x-api-key": self._api_key, "Authorization": anthropic.Omit()}
-        clock = asyncio.get_running_loop().time
-        asked_at = clock()
-        try:
-            with within(self._limits.first_byte_s):
-                try:
-                    return await _posted(client, path, body, sent)
-                except anthropic.APIConnectionError as error:
-                    if not was_stale(error, clock() - asked_at):
-                        raise
-                return await _posted(client, path, body, sent)
-        except TimeoutError:
-            raise too_slow(self._limits, self.name) from None
 
     async def _connected(self) -> "anthropic.AsyncAnthropic":
         if self._client is None:
@@ -338,35 +311,11 @@ class ClaudeBackend:
 
     def _built(self) -> "anthropic.AsyncAnthropic":
         """Return the SDK's client; make the direct one beside it, unless a proxy is in use."""
-        import anthropic
-        import httpx2
-
-        # No read timeout: `paced` sets the time limits. aiohttp reads 0 connections as no limit.
-        timeout = httpx2.Timeout(None, connect=self._limits.connect_s)
-        http_client = anthropic.DefaultAioHttpClient(
-            timeout=timeout,
-            limits=httpx2.Limits(max_connections=0, keepalive_expiry=30),
-            verify=self._base_url.startswith("https:"),  # reading certificates takes time
-            follow_redirects=False,
-            trust_env=may_use_proxy(self._base_url),
-        )
-        client = anthropic.AsyncAnthropic(
-            api_key=self._api_key,
-            base_url=self._base_url,
-            max_retries=0,
-            timeout=timeout,
-            http_client=http_client,
-        )
-        # The SDK adds what ANTHROPIC_CUSTOM_HEADERS says, which is meant for other programs and
-        # is not scanned.
-        client._custom_headers = {}
+        client = claude_sdk.build(self._api_key, self._base_url, self._limits)
         if not has_proxy(self._base_url):
-            given = client.default_headers.items()
-            self._headers = {
-                name: value
-                for name, value in given
-                if isinstance(value, str) and name.lower() != "content-type"
-            }
+            import httpx2
+
+            self._headers = claude_sdk.headers_of(client)
             tls = httpx2.create_ssl_context() if self._base_url.startswith("https:") else None
             self._direct = DirectClient(self._base_url, self._limits.connect_s, tls, self.name)
         return client
@@ -385,7 +334,7 @@ class ClaudeBackend:
             raise
         except connection_errors() as error:
             raise connection_failure(error, backend=self.name, begun=begun) from None
-        except _sdk_errors() as error:
+        except claude_sdk.errors() as error:
             raise self._sdk_failure(error) from None
 
     def _sdk_failure(self, error: "anthropic.AnthropicError") -> BackendError:
@@ -444,30 +393,6 @@ class _Way:
     abilities: Abilities
     recall: Recall
     plain: bool = False
-
-
-async def _posted(
-    client: "anthropic.AsyncAnthropic", path: str, body: bytes, headers: Mapping[str, Any]
-) -> "httpx2.Response":
-    """Return the unread answer: with this cast_to the SDK hands out the response itself."""
-    import anthropic
-    import httpx2
-
-    response = await client.post(
-        path,
-        cast_to=httpx2.Response,
-        content=body,
-        options={"headers": headers},
-        stream=True,
-        stream_cls=anthropic.AsyncStream[Any],
-    )
-    return cast("httpx2.Response", response)
-
-
-def _sdk_errors() -> "type[anthropic.AnthropicError]":
-    import anthropic
-
-    return anthropic.AnthropicError
 
 
 def _json(body: dict[str, Any]) -> bytes:

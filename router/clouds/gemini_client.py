@@ -212,7 +212,7 @@ class GeminiBackend:
             url, lines = await self._head(client, model, whole)
             try:
                 data = orjson.dumps(body)
-            except (TypeError, orjson.JSONEncodeError):  # nested too deeply, or half a character
+            except TypeError:  # nested too deeply for orjson, or half a character
                 data = json.dumps(body).encode()
             try:
                 async with direct.answer(url, lines, data, limits) as pieces:

@@ -5,19 +5,17 @@ It relays bytes as the local side does, without the changes that local servers n
 
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Final
 
 import orjson
 
 from router.backend import Model, Reply, Status, TimeLimits
+from router.local.quirks import OPENAI_CLOUD
 from router.local.servers import model_ids
 from router.local_client import LocalBackend
 from router.request import ChatRequest
 
 BASE_URL: Final = "https://api.openai.com/v1"
-KIND: Final = "openai-cloud"
-"""The kind of server, for local/quirks.py: it takes a request as OpenAI documents it."""
 LOOK_AGAIN_S: Final = 3600.0
 """How long the answer of the Models API is trusted."""
 
@@ -39,7 +37,7 @@ class OpenAIBackend:
         self._model = model
         self._base_url = (base_url or BASE_URL).rstrip("/")
         self._relay = LocalBackend(
-            self._base_url, model, name=self.name, api_key=api_key, limits=limits, kind=KIND
+            self._base_url, model, name=self.name, api_key=api_key, limits=limits, kind=OPENAI_CLOUD
         )
         self._clock = clock
         self._seen: Status | None = None
@@ -61,15 +59,18 @@ class OpenAIBackend:
             status, raw = await self._relay.get("/models")
         except OSError as error:
             why = f" ({error})" if str(error) else ""
-            return self._status("down", f"{self._base_url} does not answer{why}.")
+            detail = f"{self._base_url} does not answer{why}."
+            return Status("down", server=OPENAI_CLOUD, detail=detail)
         if status in (401, 403):
-            return self._status("locked", f"{self._base_url} refuses OPENAI_API_KEY.")
+            detail = f"{self._base_url} refuses OPENAI_API_KEY."
+            return Status("locked", server=OPENAI_CLOUD, detail=detail)
         known = _models_in(raw) if status == 200 else []
         detail = ""
         if known and self._model not in known:
             detail = f"OPENAI_MODEL={self._model} is not in the list of {self._base_url}/models."
         latency_ms = (self._clock() - began) * 1000
-        self._seen = replace(self._status("ready", detail), latency_ms=latency_ms)
+        model = Model(self._model, loaded=True)
+        self._seen = Status("ready", model, (model,), OPENAI_CLOUD, latency_ms, detail)
         self._seen_at = self._clock()
         return self._seen
 
@@ -79,15 +80,6 @@ class OpenAIBackend:
     async def aclose(self) -> None:
         """Close the connections."""
         await self._relay.aclose()
-
-    def _status(self, state: str, detail: str) -> Status:
-        match state:
-            case "ready":
-                model = Model(self._model, loaded=True)
-                return Status("ready", model, (model,), KIND, detail=detail)
-            case "locked":
-                return Status("locked", server=KIND, detail=detail)
-        return Status("down", server=KIND, detail=detail)
 
 
 def _models_in(raw: bytes) -> list[str]:

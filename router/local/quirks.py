@@ -13,7 +13,7 @@ _CHOOSE_BY_WORD: Final = frozenset({"lmstudio", "llama.cpp", "ollama"})
 """`tool_choice` must be a word: LM Studio refuses an object, the others ignore it."""
 _JSON_BY_SCHEMA: Final = frozenset({"lmstudio", "llama.cpp"})
 """LM Studio refuses `json_object`; llama.cpp accepts it without constraining the model."""
-_AS_DOCUMENTED: Final = "openai-cloud"
+OPENAI_CLOUD: Final = "openai-cloud"
 """A cloud that takes requests as OpenAI documents them."""
 _ONE_ANSWER: Final = frozenset({"lmstudio", "ollama"})
 """They ignore `n`."""
@@ -31,7 +31,7 @@ def check_fit(request: ChatRequest, name: str, server: str) -> None:
             backend=name,
             param="tool_choice",
         )
-    if server == _AS_DOCUMENTED:
+    if server == OPENAI_CLOUD:
         return
     for i, message in enumerate(request.messages):
         content = message.get("content")
@@ -60,7 +60,7 @@ def adapted(request: ChatRequest, model: str, server: str) -> dict[str, Any]:
     body = {**request.body, "model": model}
     if request.stream:
         body["stream_options"] = {**(body.get("stream_options") or {}), "include_usage": True}
-    if server == _AS_DOCUMENTED:
+    if server == OPENAI_CLOUD:
         return body
     if "max_completion_tokens" in body and "max_tokens" not in body:
         body["max_tokens"] = body["max_completion_tokens"]

@@ -115,13 +115,18 @@ async def test_a_sure_answer_stays(tmp_path: Path, stream: bool) -> None:
         assert app.last.answer["probability"] > 0.5
 
 
-async def test_an_unsure_answer_does_not_move_the_conversation(tmp_path: Path) -> None:
-    async with judging(tmp_path, model(p=0.5), "words") as app:
-        await ask(app)
+async def test_the_conversation_goes_on_locally_after_an_unsure_answer(tmp_path: Path) -> None:
+    answers = iter((model(p=0.5), model(p=0.99)))
+
+    async def sure_the_second_time(connection: Connection, request: Request) -> None:
+        await next(answers)(connection, request)
+
+    async with judging(tmp_path, sure_the_second_time, "words") as app:
+        assert side(await ask(app)) == "cloud"
         said = {"role": "assistant", "content": "Canberra."}
         after = [*MESSAGES, said, {"role": "user", "content": "Thanks!"}]
         answer = await ask(app, messages=after)
-        assert route(answer)[1] != "inherited"
+        assert side(answer) == "local"
 
 
 @pytest.mark.parametrize(

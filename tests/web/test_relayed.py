@@ -111,6 +111,6 @@ async def test_a_caller_that_leaves_is_recorded_as_gone() -> None:
 
 def assert_recorded(app: RunningApp, outcome: str, status: int, model: str) -> None:
     record = app.last
-    assert (record.outcome, record.status, record.model) == (outcome, status, model)
+    assert (record.outcome, record.status, record.asked_model) == (outcome, status, model)
     assert record.target == "local"
     assert record.backend == ("local" if model else "")

@@ -50,7 +50,7 @@ _ALONE: Final = frozenset({"_mmk", "-us", "_gitlab_session=", "1//0", "hf_", "ap
 _ANYWHERE: Final = frozenset({b"hf_", b"api_org_", b"hook"})
 """Anchors of keys that may have no digit, or no run."""
 _GATES: Final = (b"hook", b"Key=", b"~")
-"""What several anchors have in common: without it, none of them is looked for."""
+"""A part that several anchors share: a text without it is searched for none of them."""
 
 
 def _way(shape: KeyShape) -> str:
