@@ -84,10 +84,13 @@ class Call:
         for attempt in self.attempts:
             if isinstance(attempt.error, UnsureAnswer):
                 return attempt.error.trust
-        if self._reply is None or self.candidate.target != "local":
+        if self.candidate.target != "local":
             return {}
-        trust = self._trust or self._truster.read(self._reply, self.candidate.model)
-        return trust.figures()
+        if self._trust is not None:
+            return self._trust.figures()
+        if not isinstance(self._reply, Relayed) or self._reply.logprobs is None:
+            return {}
+        return self._truster.read(self._reply, self.candidate.model).figures()
 
     @property
     def is_distrusted(self) -> bool:

@@ -124,9 +124,10 @@ class Score:
 
     def with_local_model(self, kind: Kind, points: float) -> "Score":
         """Return the score with the row of the local model, for a request of this kind."""
-        signals = MappingProxyType({**self.signals, LOCAL_MODEL: points})
+        signals = dict(self.signals.items())
+        signals[LOCAL_MODEL] = points
         total = round(_clamped(self.total + points), 2)
-        return Score(total, signals, self.confidence, self.tokens, kind)
+        return Score(total, MappingProxyType(signals), self.confidence, self.tokens, kind)
 
 
 def score(request: ChatRequest) -> Score:

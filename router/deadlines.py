@@ -8,7 +8,7 @@ a relay. Here one timer checks every limit ten times a second, so a limit may ex
 import asyncio
 import logging
 from types import TracebackType
-from typing import Final, Protocol, Self
+from typing import Any, Final, Protocol, Self
 
 TICK_S: Final = 0.1
 
@@ -34,10 +34,15 @@ class Interruptible:
     cancellation is taken back and the exception raised instead. Other cancellations pass.
     """
 
-    __slots__ = ("_cancelling", "_error", "_task")
+    __slots__ = ("_cancelling", "_error", "_given_task", "_task")
+
+    def __init__(self, task: asyncio.Task[Any] | None = None) -> None:
+        """`task`: the current one, where the caller knows it. Python 3.11 makes a system call to
+        find it."""
+        self._given_task = task
 
     def __enter__(self) -> Self:
-        task = asyncio.current_task()
+        task = self._given_task or asyncio.current_task()
         assert task is not None
         self._task = task
         self._error: Exception | None = None
@@ -73,12 +78,13 @@ class within(Interruptible):
 
     __slots__ = ("_seconds", "_ticker", "until")
 
-    def __init__(self, seconds: float) -> None:
+    def __init__(self, seconds: float, task: asyncio.Task[Any] | None = None) -> None:
+        super().__init__(task)
         self._seconds = seconds
 
     def __enter__(self) -> Self:
         super().__enter__()
-        self._ticker = ticker_of(asyncio.get_running_loop())
+        self._ticker = ticker_of(self._task.get_loop())
         self.restart(self._seconds)
         self._ticker.watch(self)
         return self

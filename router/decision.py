@@ -113,9 +113,12 @@ class Side:
         return Candidate(self.target, self.backend, model)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Ask:
-    """What a decision reads of a request."""
+    """What a decision reads of a request; not changed once it is made.
+
+    Not frozen: a frozen one of so many fields takes three times as long to make.
+    """
 
     score: Score
     reach: Reach | None = None
@@ -167,9 +170,9 @@ class Policy:
     """Seconds that the first word of a local answer may be away; 0: any."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Decision:
-    """Who will be asked, in order of preference, and why."""
+    """Who will be asked, in order of preference, and why; not changed once it is made."""
 
     candidates: tuple[Candidate, ...]
     reason: Reason

@@ -377,6 +377,8 @@ class LocalBackend:
 
 def _full_names(request: ChatRequest) -> Mapping[str, str]:
     """Return the full names of the caller's tools, by the short names that a model may use."""
+    if not request.tools:
+        return {}
     functions = (tool.get("function") for tool in request.tools)
     return full_names(f["name"] for f in functions if isinstance(f, dict) and "name" in f)
 

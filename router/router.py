@@ -98,6 +98,9 @@ class Router:
         self._spent_by_usd = spent_by_usd
         self._names: dict[Target, set[str]] = {"local": set(), "cloud": set()}
         """The ids of each side's models when it was last up; they stay its own while it is down."""
+        self._named_by: dict[Target, list[Status]] = {"local": [], "cloud": []}
+        """The statuses that those ids are from."""
+        self._set_models = {seat.server.model for seat in self.locals if seat.server is not None}
 
     async def decide(
         self, request: ChatRequest, force: str | None = None, member: Member | None = None
@@ -379,12 +382,13 @@ class Router:
                 return "cloud", ""
         if self._is_embedded(name):
             return "local", name
-        servers = [seat.server for seat in self.locals if seat.server is not None]
-        if name and any(name == server.model for server in servers):
+        if name and name in self._set_models:
             return "local", ""
         sides: tuple[tuple[Target, Sequence[Side]], ...] = (("local", locals_), ("cloud", (cloud,)))
         for target, of_target in sides:
-            if up := [side.status for side in of_target if side.up]:
+            up = [side.status for side in of_target if side.up]
+            if up and up != self._named_by[target]:
+                self._named_by[target] = up
                 models = [model for status in up for model in (*status.models, status.model)]
                 self._names[target] = {model.id for model in models if model is not None}
             if name in self._names[target]:

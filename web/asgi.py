@@ -56,9 +56,15 @@ def header(scope: Scope, name: bytes) -> str:
 
 
 async def read_body(
-    scope: Scope, receive: Receive, limit_bytes: int, pause_s: float = CALLER_PAUSE_S
+    scope: Scope,
+    receive: Receive,
+    limit_bytes: int,
+    pause_s: float = CALLER_PAUSE_S,
+    task: asyncio.Task[Any] | None = None,
 ) -> bytes:
     """Return the whole body, decompressed; refuse one as soon as it is known to be too large.
+
+    `task`: the current one, where the caller knows it.
 
     Raises TooLarge, CallerLeft, and InvalidRequest: 408 when the caller stops sending, 415 for an
     unknown Content-Encoding, 400 for a body that does not match it.
@@ -70,7 +76,7 @@ async def read_body(
     size = 0
     while True:
         try:
-            with within(pause_s):
+            with within(pause_s, task):
                 message = await receive()
         except TimeoutError:
             raise InvalidRequest(

@@ -26,7 +26,7 @@ class Endpoint:
         assert task is not None
         self._running.add(task)
         try:
-            await Exchange(self._service, scope, receive, send).run()
+            await Exchange(self._service, scope, receive, send, task).run()
         finally:
             self._running.discard(task)
 

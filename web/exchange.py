@@ -128,7 +128,15 @@ class Exchange:
     after them changes nothing.
     """
 
-    def __init__(self, service: Service, scope: Scope, receive: Receive, send: Send) -> None:
+    def __init__(
+        self,
+        service: Service,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        task: asyncio.Task[None],
+    ) -> None:
+        """`task`: the one that will run it."""
         self.state = State.READING
         self._service = service
         self._wire = service.wire
@@ -136,7 +144,8 @@ class Exchange:
         self._receive = receive
         self._send = send
         self._connection: Connection | None = scope.get("state", {}).get(CONNECTION)
-        self._work = Interruptible()
+        self._task = task
+        self._work = Interruptible(task)
         self._keepalive: KeepAlive | None = None
         # The request's id is listed by /decisions. The answer's is not: it opens a conversation
         # to `previous_response_id`, so it must not be guessable or visible to others.
@@ -178,7 +187,11 @@ class Exchange:
     async def _read(self) -> ChatRequest:
         service = self._service
         raw = await read_body(
-            self._scope, self._receive, service.max_body_bytes, service.caller_pause_s
+            self._scope,
+            self._receive,
+            service.max_body_bytes,
+            service.caller_pause_s,
+            self._task,
         )
         headers = {
             key.decode("latin-1"): value.decode("latin-1")
@@ -211,7 +224,7 @@ class Exchange:
         else:
             await self._start(reply)
         last_events = LAST_EVENTS[self._service.dialect]
-        send, time = self._send, asyncio.get_running_loop().time
+        send, time = self._send, self._task.get_loop().time
         async with aclosing(self._encoded(reply, request)) as chunks:
             async for chunk in chunks:
                 keepalive.sent_at = time()
@@ -276,7 +289,7 @@ class Exchange:
         self._flow.entry.failed(error)
         if state is State.STREAMING:
             assert self._keepalive is not None
-            self._keepalive.sent_at = asyncio.get_running_loop().time()
+            self._keepalive.sent_at = self._task.get_loop().time()
             await self._send_last(self._wire.error_event(error), self._keepalive)
         else:
             headers = decision_headers(self._flow)
@@ -300,7 +313,7 @@ class Exchange:
             await self._start()
         if self.state is State.STREAMING:
             assert self._keepalive is not None
-            self._keepalive.sent_at = asyncio.get_running_loop().time()
+            self._keepalive.sent_at = self._task.get_loop().time()
             await self._send(
                 {"type": "http.response.body", "body": self._wire.KEEPALIVE, "more_body": True}
             )

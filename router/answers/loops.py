@@ -20,6 +20,8 @@ def ends_in_a_loop(text: str, asked: str = "", *, ended: bool = False) -> bool:
     `ended`: the model ended the text by itself. A passage that `asked`, the caller's own words,
     contains was asked for: it is no loop. Looks at a bounded part of the end, in linear time.
     """
+    if len(text) < LEAST_CHARS:
+        return False
     tail = text.rstrip()[-LEAST_TIMES * LONGEST_UNIT_CHARS - ANCHOR_CHARS :]
     anchor = tail[-ANCHOR_CHARS:]
     before = tail.rfind(anchor, 0, len(tail) - 1)

@@ -109,6 +109,8 @@ _NUMBERS: Final = re.compile(r"\d+")
 
 def is_stalled(messages: Sequence[Mapping[str, Any]]) -> bool:
     """Return whether an agent was stuck at any of the last steps of this history."""
+    if len(messages) < 2 * TIMES:  # each step takes a call and its result
+        return False
     steps = _steps(messages)
     return any(_is_stuck(steps[:end]) for end in range(TIMES, len(steps) + 1))
 

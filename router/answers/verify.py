@@ -47,6 +47,7 @@ _CALLS: Final = (
     *("[TOOL_REQUEST]", "[TOOL_CALL", "<|channel|>commentary to="),
 )
 _MARKS: Final = (*_THOUGHTS, *_CALLS)
+_LONGEST_MARK: Final = max(map(len, _MARKS))
 # The same as bare JSON, without blanks, up to the tool's name.
 _JSON_CALLS: Final = (
     '{"name":"',
@@ -197,7 +198,9 @@ class _Proof:
         words = self._words()
         if self._request.tools and (words.startswith(_CALLS) or _is_json_call(words, self._tools)):
             raise self._unusable("wrote a tool call that its server could not read")
-        if any(mark.startswith(words) for mark in _MARKS) or _may_be_json_call(words, self._tools):
+        if len(words) <= _LONGEST_MARK and any(mark.startswith(words) for mark in _MARKS):
+            return False
+        if self._tools and _may_be_json_call(words, self._tools):
             return False
         self._worded = True
         return not self._must_call
@@ -259,7 +262,7 @@ def _is_json_call(words: str, tools: list[str]) -> bool:
 
 def _may_be_json_call(words: str, tools: list[str]) -> bool:
     """Return whether the text so far may become such a call."""
-    if not tools or not words.startswith(("{", "[", "`")):
+    if not words.startswith(("{", "[", "`")):
         return False
     bare = _bare_json(words)
     return any(begin.startswith(words) for begin in _FENCES) or any(

@@ -111,22 +111,23 @@ class HttpClient:
         await asyncio.sleep(0)  # the transports let go in the loop's next round
 
     async def _ask(self, message: list[bytes], within_s: float) -> Answer:
-        loop = asyncio.get_running_loop()
         while self._idle:
             connection = self._idle.pop()
             if not connection.is_quiet():
                 connection.abort()
                 continue
+            loop = connection.loop
             began = loop.time()
             try:
                 return await connection.ask(message, within_s)
             except Gone:
                 if self._is_closed or loop.time() - began > STALE_S:
                     raise
-        return await (await self._connected(loop)).ask(message, within_s)
+        return await (await self._connected()).ask(message, within_s)
 
-    async def _connected(self, loop: asyncio.AbstractEventLoop) -> ServerConnection:
+    async def _connected(self) -> ServerConnection:
         connection = ServerConnection(self)
+        loop = connection.loop
         try:
             async with asyncio.timeout(self._connect_s):
                 if loop.time() - self._found_at > FOUND_S:

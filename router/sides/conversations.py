@@ -22,8 +22,12 @@ CACHE_LIVES_S: Final = 300
 MOST_MESSAGES: Final = 400
 """Messages of a long conversation that are read, from its beginning and from its end."""
 GIST_CHARS: Final = 400
+LEAST_LOOP_MESSAGES: Final = 2
+"""The model's calls and a result: what a tool loop takes at least."""
 DISTINCT_BYTES: Final = 24
 """A shorter message (`yes`) is part of many conversations: the one before it counts too."""
+
+_SYSTEM: Final = ("system", "developer")
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,9 +83,12 @@ def prefixes_of(request: ChatRequest) -> list[bytes]:
     """
     prefixes = []
     running = blake2b(digest_size=16)
-    for message in _said(request.messages[:MOST_MESSAGES]):
+    for message in request.messages[:MOST_MESSAGES]:
+        role = message["role"]
+        if role in _SYSTEM:
+            continue
         running.update(_digest(_parts(message)))
-        if message["role"] != "assistant":
+        if role != "assistant":
             prefixes.append(running.digest())
     return prefixes
 
@@ -117,14 +124,19 @@ def marks_of(request: ChatRequest) -> Marks:
 
 def _said(messages: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
     """Return the messages without the system's."""
-    return (message for message in messages if message["role"] not in ("system", "developer"))
+    return (message for message in messages if message["role"] not in _SYSTEM)
 
 
 def _parts(message: dict[str, Any]) -> list[bytes]:
     """Return what a message is recognised by: role, content, ids of tool calls."""
-    calls = message.get("tool_calls") or ()
-    ids = [message.get("tool_call_id"), *(call.get("id") for call in calls)]
-    return [message["role"].encode(), _gist(message.get("content")), *map(_ends, ids)]
+    parts = [
+        message["role"].encode(),
+        _gist(message.get("content")),
+        _ends(message.get("tool_call_id")),
+    ]
+    if calls := message.get("tool_calls"):
+        parts += [_ends(call.get("id")) for call in calls]
+    return parts
 
 
 def _digest(parts: list[bytes]) -> bytes:
@@ -133,6 +145,8 @@ def _digest(parts: list[bytes]) -> bytes:
 
 def in_tool_loop(request: ChatRequest) -> bool:
     """Return whether the model goes on with a turn that it has begun, given its tools' results."""
+    if len(request.messages) < LEAST_LOOP_MESSAGES:
+        return False
     for message in reversed(request.messages):
         role = message["role"]
         if role in ("tool", "function"):
