@@ -159,6 +159,9 @@ class Settings(BaseSettings):
     """Seconds: where a local first word would take longer, the cloud answers. 0: any time."""
     unsure_target: Literal["local", "cloud"] = "local"
     """`local` or `cloud`: where prompts go that give the score nothing to go by."""
+    subagents: Literal["auto", "local", "cloud"] = "auto"
+    """Which side answers the agents that Claude Code or Codex starts for parts of a task: `local`,
+    `cloud`, or `auto`: each prompt's score decides."""
     local_confidence: Literal["off", "shadow", "on"] = "shadow"
     """The local model's probabilities of its own answers (llama.cpp, vLLM, Ollama). `shadow`: the
     journal keeps those of one answer in 32. `on`: an answer too unlikely to be good, as measured

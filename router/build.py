@@ -219,6 +219,7 @@ def build_router(
             settings.unsure_target,
             settings.cold_local,
             settings.local_patience_s,
+            settings.subagents,
         ),
         privacy=privacy,
         ability=Ability(settings.local_reach),

@@ -8,6 +8,7 @@ from typing import Final, Literal, get_args
 from router.backend import Model, Status, Target
 from router.classifier import Score
 from router.errors import BackendUnfit, NoBackend, Private
+from router.request import Purpose
 from router.scoring.reach import Reach
 
 Reason = Literal[
@@ -17,6 +18,8 @@ Reason = Literal[
     "vision",
     "tools",
     "context",
+    "compaction",
+    "subagent",
     "too_long",
     "budget",
     "slow",
@@ -138,6 +141,8 @@ class Ask:
     """What makes it stay on this machine: a rule, where, and the id of the finding."""
     background: str | None = None
     """What a program wanted it for: "title", "tags"…"""
+    purpose: Purpose | None = None
+    """What the client says that it is for."""
     last_target: Target | None = None
     """Where this conversation's last answer came from, if its cache is still warm there."""
     in_tool_loop: bool = False
@@ -168,6 +173,8 @@ class Policy:
     cold_local: Literal["cloud", "wait"] = "cloud"
     patience_s: float = 0
     """Seconds that the first word of a local answer may be away; 0: any."""
+    subagents: Literal["auto", "local", "cloud"] = "auto"
+    """The side that answers agents which another agent has started; auto: the score decides."""
 
 
 @dataclass(slots=True)
@@ -297,9 +304,9 @@ def _preference(
         return "local", "background"
     if misfit := _first(gates, MISFITS):
         return "cloud", misfit
-    if "too_long" in gates:
-        return "cloud", "too_long"
-    target, reason = _by_score(ask, policy)
+    if ask.purpose == "subagent" and policy.subagents != "auto":
+        return policy.subagents, "subagent"
+    target, reason = _by_purpose(ask) or _by_score(ask, policy)
     if target == "local" and cloud.usable and local.usable:
         if "slow" in gates:
             return "cloud", "slow"
@@ -312,8 +319,18 @@ def _preference(
     return target, reason
 
 
+def _by_purpose(ask: Ask) -> tuple[Target, Reason] | None:
+    """Return the side for a summary of the conversation: the one that has it in its cache.
+
+    The last prompt is the client's own, so neither its score nor its length says anything.
+    """
+    return (ask.last_target or "local", "compaction") if ask.purpose == "compaction" else None
+
+
 def _by_score(ask: Ask, policy: Policy) -> tuple[Target, Reason]:
     score = ask.score
+    if score.tokens > policy.max_local_tokens:
+        return "cloud", "too_long"
     if score.total >= policy.threshold:
         follows = score.total - score.signals.get("conversation", 0.0) < policy.threshold
         return "cloud", "inherited" if follows else "complex"
@@ -342,6 +359,8 @@ def _gates(ask: Ask, local: Side, policy: Policy, broke: bool) -> tuple[Reason, 
         "vision": ask.has_images and model is not None and model.vision is False,
         "tools": ask.has_tools and model is not None and model.tools is False,
         "context": room is not None and ask.needed_tokens > room,
+        "compaction": ask.purpose == "compaction",
+        "subagent": ask.purpose == "subagent" and policy.subagents != "auto",
         "too_long": ask.score.tokens > policy.max_local_tokens,
         "budget": broke,
         "slow": 0 < policy.patience_s < (ask.first_word_s or 0),

@@ -9,6 +9,9 @@ import orjson
 from router.errors import InvalidRequest
 
 Dialect = Literal["chat", "responses", "messages"]
+Purpose = Literal["subagent", "background", "compaction"]
+"""What a client says that a request is for, where it is not a turn of its user: a turn of an agent
+that another one has started, work of the client itself, or a summary of the conversation."""
 ROLES: Final = frozenset({"system", "developer", "user", "assistant", "tool", "function"})
 
 # Rough, and too high rather than too low for code and other languages; only gates read them.
@@ -35,6 +38,7 @@ class ChatRequest:
     """Lower-case headers that belong to the dialect (anthropic-version, anthropic-beta)."""
     dropped: tuple[str, ...] = ()
     """What the original asks for and `body` cannot say: built-in tools, knobs of that dialect."""
+    purpose: Purpose | None = None
 
     @classmethod
     def parse(cls, raw: bytes) -> "ChatRequest":

@@ -285,6 +285,7 @@ class Router:
             force_model=model,
             private=str(private) if private else None,
             background=background_kind(request),
+            purpose=request.purpose,
             last_target=last_target,
             in_tool_loop=in_tool_loop(request),
             escalated=memory is not None and memory.escalated,
@@ -376,7 +377,7 @@ class Router:
 
     def _named(self, name: str, locals_: Sequence[Side], cloud: Side) -> tuple[Target | None, str]:
         match name.strip().lower():
-            case "local":
+            case "local" | "claude-local":
                 return "local", ""
             case "cloud":
                 return "cloud", ""

@@ -4,7 +4,7 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any, Final, Protocol
 
@@ -35,6 +35,7 @@ from web.asgi import (
     send_whole,
 )
 from web.headers import decision_headers
+from web.hints import purpose_of
 from web.ids import new_id
 from web.keepalive import KeepAlive
 from web.keys import member_of, name_of
@@ -199,6 +200,8 @@ class Exchange:
             if key.startswith(b"anthropic-")
         }
         request = self._wire.parse(raw, headers)
+        if (purpose := purpose_of(self._scope)) is not None:
+            request = replace(request, purpose=purpose)
         self.state = State.DECIDING
         return request
 

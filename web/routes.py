@@ -33,7 +33,9 @@ from router.wire.anthropic import messages
 from web import views
 from web.asgi import read_body
 from web.dialect import dialect_of
+from web.hints import purpose_of
 from web.keys import member_of
+from web.model_list import model_list
 from web.page import load_docs, load_page
 from web.readiness import Readiness
 from web.relayed import relayed
@@ -75,11 +77,11 @@ class Routes:
 
     async def list_models(self, request: Request) -> Response:
         """List every name that `model` can have."""
-        return JSONResponse(await views.model_list(self._router, dialect_of(request.scope)))
+        return JSONResponse(await model_list(self._router, dialect_of(request.scope)))
 
     async def get_model(self, model_id: str, request: Request) -> Response:
         """Return one row of that list. Raises UnknownModel."""
-        listed = await views.model_list(self._router, dialect_of(request.scope))
+        listed = await model_list(self._router, dialect_of(request.scope))
         for row in listed["data"]:
             if row["id"] == model_id:
                 return JSONResponse(row)
@@ -93,7 +95,7 @@ class Routes:
                 raise InvalidRequest("Send `prompt`, a string, or `messages`.", param="prompt")
             body = {**body, "messages": [{"role": "user", "content": body["prompt"]}]}
         local, cloud = (_supposed_model(body, f"{side}_model") for side in ("local", "cloud"))
-        chat = ChatRequest(checked(body))
+        chat = ChatRequest(checked(body), purpose=purpose_of(request.scope))
         outcome: Decision | RouterError
         try:
             if local or cloud:

@@ -248,7 +248,12 @@ _USER_STARTS: Final = tuple(f.start for f in _USER)
 
 
 def background_kind(request: ChatRequest) -> str | None:
-    """What a program wants for itself ("title", "tags", "commit"...); None: a person asks."""
+    """What a program wants for itself ("title", "tags", "commit"...); None: a person asks.
+
+    "auxiliary": the client says that it wants it for itself, and not what it is.
+    """
+    if request.purpose == "background":
+        return "auxiliary"
     if _is_quota_probe(request):
         return "quota"
     for text in _last_user_texts(request.messages):

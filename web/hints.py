@@ -1,0 +1,27 @@
+"""What clients say of a request in headers of their own. These headers are read here only; no
+backend gets them.
+
+Claude Code sends its agent's id from 2.1.139 on, and the class of a request where
+CLAUDE_CODE_GATEWAY_HINT_HEADERS=1 is set (seen in 2.1.332).
+"""
+
+from collections.abc import Mapping
+from typing import Final
+
+from router.request import Purpose
+from web.asgi import Scope, header
+
+_CLASSES: Final[Mapping[str, Purpose]] = {
+    "subagent": "subagent",
+    "workflow": "subagent",
+    "compaction": "compaction",
+    "auxiliary": "background",
+}
+"""What the classes of Claude Code mean. The others (main, side_reply) are turns of the user."""
+
+
+def purpose_of(scope: Scope) -> Purpose | None:
+    """Return what the client says that a request is for; None: a turn of the user, or unknown."""
+    if named := header(scope, b"x-claude-code-request-class"):
+        return _CLASSES.get(named)
+    return "subagent" if header(scope, b"x-claude-code-agent-id") else None
