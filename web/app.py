@@ -22,7 +22,7 @@ from web.gate import Gate
 from web.keys import Keys
 from web.memory import trim_memory
 from web.readiness import Readiness
-from web.responses_store import StoredResponses
+from web.responses_store import CompactedResponses, ResponsesStore, StoredResponses
 from web.routes import Routes
 
 
@@ -57,9 +57,11 @@ def create_app(
         )
 
     # The gate hands requests to these directly, without the work that FastAPI does for a route.
+    store = ResponsesStore()
     endpoints = {
         "/v1/chat/completions": endpoint(completions, "chat"),
-        "/v1/responses": endpoint(StoredResponses(), "responses"),
+        "/v1/responses": endpoint(StoredResponses(store), "responses"),
+        "/v1/responses/compact": endpoint(CompactedResponses(store), "responses"),
         "/v1/messages": endpoint(messages, "messages"),
     }
     routes = Routes(parts, state, max_body_bytes=max_body_bytes, caller_pause_s=caller_pause_s)

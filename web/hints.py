@@ -2,7 +2,9 @@
 backend gets them.
 
 Claude Code sends its agent's id from 2.1.139 on, and the class of a request where
-CLAUDE_CODE_GATEWAY_HINT_HEADERS=1 is set (seen in 2.1.332).
+CLAUDE_CODE_GATEWAY_HINT_HEADERS=1 is set (seen in 2.1.332). Codex names the agents that its agent
+has started in x-openai-subagent, and its compactions in the JSON of x-codex-turn-metadata (seen in
+0.171.0), before that in x-openai-subagent too.
 """
 
 from collections.abc import Mapping
@@ -18,10 +20,19 @@ _CLASSES: Final[Mapping[str, Purpose]] = {
     "auxiliary": "background",
 }
 """What the classes of Claude Code mean. The others (main, side_reply) are turns of the user."""
+_CODEX_AGENTS: Final[Mapping[str, Purpose]] = {
+    "collab_spawn": "subagent",
+    "compact": "compaction",
+}
+_CODEX_COMPACTS: Final = '"request_kind":"compaction"'
 
 
 def purpose_of(scope: Scope) -> Purpose | None:
     """Return what the client says that a request is for; None: a turn of the user, or unknown."""
     if named := header(scope, b"x-claude-code-request-class"):
         return _CLASSES.get(named)
-    return "subagent" if header(scope, b"x-claude-code-agent-id") else None
+    if header(scope, b"x-claude-code-agent-id"):
+        return "subagent"
+    if _CODEX_COMPACTS in header(scope, b"x-codex-turn-metadata"):
+        return "compaction"
+    return _CODEX_AGENTS.get(header(scope, b"x-openai-subagent"))

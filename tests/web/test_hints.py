@@ -12,6 +12,8 @@ from tests.support.scripted import Connection, Request
 
 CLASS = "x-claude-code-request-class"
 AGENT = "x-claude-code-agent-id"
+CODEX_AGENT = "x-openai-subagent"
+CODEX_TURN = "x-codex-turn-metadata"
 
 
 @asynccontextmanager
@@ -50,6 +52,15 @@ def message(words: str, model: str = "claude-auto") -> dict[str, Any]:
         ({CLASS: "subagent"}, "cloud", "cloud", "subagent"),
         ({CLASS: "compaction"}, "auto", "local", "compaction"),
         ({CLASS: "auxiliary"}, "auto", "local", "background"),
+        ({CODEX_AGENT: "collab_spawn"}, "local", "local", "subagent"),
+        ({CODEX_AGENT: "review"}, "local", "cloud", "complex"),
+        ({CODEX_AGENT: "compact"}, "auto", "local", "compaction"),
+        ({CODEX_TURN: '{"request_kind":"turn"}'}, "local", "cloud", "complex"),
+        ({CODEX_TURN: '{"request_kind":"compaction"}'}, "auto", "local", "compaction"),
+        (
+            {CODEX_TURN: '{"request_kind":"compaction"}', CODEX_AGENT: "collab_spawn"},
+            *("cloud", "local", "compaction"),
+        ),
     ],
 )
 async def test_a_hint_of_the_client_places_its_request(
@@ -60,7 +71,7 @@ async def test_a_hint_of_the_client_places_its_request(
         shown = await running.http.post("/classify", json={"prompt": HARD}, headers=headers)
     assert answer.headers["x-router-target"] == target
     assert answer.headers["x-router-reason"] == shown.json()["reason"] == reason
-    assert not [name for name in asked[0].headers if "claude-code" in name]
+    assert not headers.keys() & asked[0].headers.keys()
 
 
 async def test_a_summary_is_made_where_the_conversation_was_answered() -> None:
