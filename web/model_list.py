@@ -7,6 +7,7 @@ description of each. Codex gets its own catalogue beside the list (web/codex_cat
 from typing import Any, Final
 
 from router.router import Router
+from web.codex_catalogue import catalogue
 
 Json = dict[str, Any]
 
@@ -34,6 +35,13 @@ async def model_list(router: Router, dialect: str) -> Json:
     rows = [_openai_row(name, "llm-router") for name in OWN_NAMES]
     rows += [_openai_row(name, side) for name, side in named.items()]
     return {"object": "list", "data": rows}
+
+
+async def codex_catalogue(router: Router) -> list[Json]:
+    """Return the same names as Codex's catalogue has them, with the context of each."""
+    local, cloud = await router.sides()
+    others = [side for side in await router.local_sides() if side.backend != local.backend]
+    return catalogue(OWN_NAMES, (local, *others), cloud)
 
 
 def _claude_row(name: str, says: str) -> Json:

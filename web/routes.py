@@ -35,7 +35,7 @@ from web.asgi import read_body
 from web.dialect import dialect_of
 from web.hints import purpose_of
 from web.keys import member_of
-from web.model_list import model_list
+from web.model_list import codex_catalogue, model_list
 from web.page import load_docs, load_page
 from web.readiness import Readiness
 from web.relayed import relayed
@@ -76,8 +76,11 @@ class Routes:
         return await self._relayed("/embeddings", request)
 
     async def list_models(self, request: Request) -> Response:
-        """List every name that `model` can have."""
-        return JSONResponse(await model_list(self._router, dialect_of(request.scope)))
+        """List every name that `model` can have; for Codex, its catalogue beside the list."""
+        listed = await model_list(self._router, dialect_of(request.scope))
+        if "client_version" in request.query_params:
+            listed["models"] = await codex_catalogue(self._router)
+        return JSONResponse(listed)
 
     async def get_model(self, model_id: str, request: Request) -> Response:
         """Return one row of that list. Raises UnknownModel."""
