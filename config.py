@@ -119,13 +119,14 @@ class Settings(BaseSettings):
     anthropic_api_key: SecretStr | None = None
     """Key for Claude. One cloud key is enough."""
     anthropic_model: str = "claude-sonnet-4-6"
-    """The Claude model that answers. If it is unknown, the error lists what your key can use."""
+    """The Claude model that answers. If it is unknown, the error lists what your key can use. Unset
+    and retired: the nearest of its tier answers, and the page and the log say so."""
     anthropic_base_url: Annotated[Url | None, Field(examples=["https://api.anthropic.com"])] = None
     """Only for a proxy. The router's own address (meant for clients) is ignored."""
     gemini_api_key: SecretStr | None = None
     """Key for Gemini."""
     gemini_model: str = "gemini-2.0-flash"
-    """The Gemini model that answers."""
+    """The Gemini model that answers. Unset and retired: the nearest of its tier answers."""
     gemini_base_url: Annotated[Url | None, Field(examples=["https://proxy.example/gemini"])] = None
     """Only for a proxy."""
     openai_api_key: SecretStr | None = None
@@ -383,6 +384,11 @@ class Settings(BaseSettings):
             case "openai":
                 return self.openai_model
         return self.anthropic_model
+
+    @property
+    def names_cloud_model(self) -> bool:
+        """Return whether the user has named the model of the cloud in use."""
+        return f"{self.provider}_model" in self.model_fields_set
 
     @property
     def claude_url(self) -> str | None:

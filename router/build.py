@@ -318,7 +318,9 @@ def _cloud(settings: Settings, limits: TimeLimits) -> Backend | None:
     match settings.provider:
         case "gemini":
             url = settings.gemini_base_url
-            return GeminiBackend(secret, model, base_url=url, limits=far)
+            return GeminiBackend(
+                secret, model, base_url=url, is_default=not settings.names_cloud_model, limits=far
+            )
         case "openai":
             return OpenAIBackend(secret, model, base_url=settings.openai_url, limits=far)
     return ClaudeBackend(
@@ -327,6 +329,7 @@ def _cloud(settings: Settings, limits: TimeLimits) -> Backend | None:
         max_tokens=settings.cloud_max_tokens,
         base_url=settings.claude_url,
         ability_file=_ability_file(settings),
+        is_default=not settings.names_cloud_model,
         limits=far,
     )
 

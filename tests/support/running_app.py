@@ -58,11 +58,12 @@ async def running_app(
     cloud: Script = cloud_side,
     *,
     local_models: Script = models,
+    cloud_models: Script = models,
     **settings: Any,
 ) -> AsyncIterator[RunningApp]:
     async with AsyncExitStack() as stack:
         here = await stack.enter_async_context(scripted(local, local_models))
-        there = await stack.enter_async_context(scripted(cloud, models))
+        there = await stack.enter_async_context(scripted(cloud, cloud_models))
         defaults: dict[str, Any] = {
             "env": None,
             "local_base_url": f"{here.url}/v1",
