@@ -1,4 +1,4 @@
-"""decide(): which side should answer, and why. Pure: no I/O, no clock, no log."""
+"""The rules that choose a side for a request. Pure: no I/O, no clock, no log."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -35,15 +35,15 @@ Reason = Literal[
     "escalated",
     "stalled",
 ]
-"""Why an answer comes from where it comes from; the only place where reasons are spelled.
+"""Why a side answers; the only place where reasons are spelled.
 In order of precedence. Of the last five, all but `stalled` say that the preferred side could not
 answer."""
 
 REASONS: Final = get_args(Reason)
 MISFITS: Final[tuple[Reason, ...]] = ("vision", "tools", "context")
-"""What the local model may not be made for."""
+"""What the local model may not be able to do."""
 HARD_MISFITS: Final[tuple[Reason, ...]] = ("vision", "context")
-"""What it cannot do at all; any model can be shown tools, if need be."""
+"""What it cannot do at all. Tools can be shown to any model, if no other side can answer."""
 
 SWITCH_DOWN_MARGIN: Final = 15.0
 """Points below the threshold from which a long conversation leaves a cloud whose cache is warm."""
@@ -86,7 +86,7 @@ class Side:
 
     @cached_property
     def up(self) -> bool:
-        """Is there a model that would answer?"""
+        """Return whether there is a model that would answer."""
         return self.status.up and self.status.model is not None
 
     @cached_property
@@ -95,7 +95,7 @@ class Side:
 
     @property
     def why_not(self) -> str:
-        """One sentence on why it cannot answer, and what to do."""
+        """Return a sentence that says why it cannot answer, and what to do."""
         if self.status.detail and not self.up:
             return self.status.detail
         if self.blocked:
@@ -103,7 +103,7 @@ class Side:
         return f"The {self.target} side ({self.backend}) cannot answer."
 
     def model(self, name: str = "") -> Model | None:
-        """The model of this name; without one, the model that would answer."""
+        """Return the model of this name; without a name, the model that would answer."""
         models = self.status.models
         return next((m for m in models if m.id == name), None) if name else self.status.model
 
@@ -129,7 +129,7 @@ class Ask:
     size_tokens: int = 0
     """Everything the caller sends."""
     new_tokens: int = 0
-    """What of it the local server has not in its cache."""
+    """The part of it that is not in the local server's cache."""
     first_word_s: float | None = None
     """When the local model is expected to begin its answer; None where that is not known."""
     max_tokens: int | None = None
@@ -158,7 +158,7 @@ class Ask:
 
     @property
     def needed_tokens(self) -> int:
-        """Context it takes: what is sent, with headroom, and room for the answer."""
+        """Return the context that is needed: what is sent, with headroom, and the answer."""
         room = min(self.max_tokens or ANSWER_TOKENS, MOST_ANSWER_TOKENS)
         return int(self.size_tokens * CONTEXT_HEADROOM) + room
 
@@ -179,7 +179,7 @@ class Policy:
 
 @dataclass(slots=True)
 class Decision:
-    """Who will be asked, in order of preference, and why; not changed once it is made."""
+    """The candidates in order of preference, and the reason; not changed once it is made."""
 
     candidates: tuple[Candidate, ...]
     reason: Reason
@@ -214,7 +214,7 @@ def decide(
     broke: bool = False,
     spares: Sequence[Side] = (),
 ) -> Decision:
-    """The rules, in order of precedence.
+    """Return the candidates and the reason, by the rules in their order.
 
     `broke`: today's cloud budget is spent. `spares`: further local servers that can take the
     request, asked in this order when the one of `local` fails.
@@ -324,7 +324,9 @@ def _by_purpose(ask: Ask) -> tuple[Target, Reason] | None:
 
     The last prompt is the client's own, so neither its score nor its length says anything.
     """
-    return (ask.last_target or "local", "compaction") if ask.purpose == "compaction" else None
+    if ask.purpose != "compaction":
+        return None
+    return "cloud" if ask.escalated else ask.last_target or "local", "compaction"
 
 
 def _by_score(ask: Ask, policy: Policy) -> tuple[Target, Reason]:
@@ -342,7 +344,10 @@ def _by_score(ask: Ask, policy: Policy) -> tuple[Target, Reason]:
 
 
 def _is_not_worth_leaving(ask: Ask, policy: Policy) -> bool:
-    """Would an easy turn lose more by a local model reading the whole conversation first?"""
+    """Return whether a move to the local model costs more than it saves.
+
+    It would have to read the whole conversation first.
+    """
     if ask.in_tool_loop:
         return True
     long = ask.size_tokens > LONG_CONVERSATION_TOKENS
@@ -378,7 +383,7 @@ def _first(gates: tuple[Reason, ...], of: tuple[Reason, ...]) -> Reason | None:
 
 
 def _excludes(gates: tuple[Reason, ...], target: Target) -> bool:
-    """Must this side not be asked at all?"""
+    """Return whether this side must not be asked at all."""
     if target == "cloud":
         return "budget" in gates
     return _first(gates, HARD_MISFITS) is not None
@@ -406,7 +411,7 @@ def _nobody(
 
 
 def _misfit(misfit: Reason, ask: Ask, local: Side) -> str:
-    """Why the local model cannot take the request, and what would help."""
+    """Return a sentence on why the local model cannot take the request, and what would help."""
     model = local.model(ask.force_model)
     assert model is not None
     if misfit == "vision":
@@ -419,7 +424,7 @@ def _misfit(misfit: Reason, ask: Ask, local: Side) -> str:
 
 
 def _fix(ask: Ask, local: Side, gates: tuple[Reason, ...]) -> str:
-    """The command or the setting with which the local model could take the request; or ""."""
+    """Return the command or setting with which the local model could take the request, or ""."""
     model = local.model(ask.force_model)
     misfit = _first(gates, MISFITS)
     if model is None or misfit is None:

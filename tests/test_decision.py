@@ -115,6 +115,8 @@ SUBAGENT = replace(HARD, purpose="subagent")
         (COMPACTION, LOCAL, CLOUD, "local", "compaction"),
         (replace(COMPACTION, last_target="local"), LOCAL, CLOUD, "local", "compaction"),
         (replace(COMPACTION, last_target="cloud"), LOCAL, CLOUD, "cloud", "compaction"),
+        (replace(COMPACTION, escalated=True), LOCAL, CLOUD, "cloud", "compaction"),
+        (replace(COMPACTION, stalled=True), LOCAL, CLOUD, "cloud", "stalled"),
         (replace(COMPACTION, size_tokens=8000), LOCAL, CLOUD, "cloud", "context"),
         (replace(COMPACTION, first_word_s=61), LOCAL, CLOUD, "cloud", "slow"),
         (replace(COMPACTION, first_word_s=61), LOCAL, OFF, "local", "compaction"),

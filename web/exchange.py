@@ -331,7 +331,7 @@ class Exchange:
 
 
 def _has_one_of(events: tuple[bytes, ...], chunk: bytes) -> bool:
-    """True if one of these events begins in the chunk.
+    """Return whether one of these events begins in the chunk.
 
     Data has no line breaks of its own, so looking at the start of each line is exact.
     """

@@ -17,7 +17,7 @@ from router.wire.transcript import Part, Transcript, call, file_part, image_part
 
 _LABELS: Final = frozenset({"type", "id", "call_id", "status", "created_by"})
 _OF_THEIR_MODEL: Final = frozenset({"reasoning", "additional_tools", "configuration_update"})
-"""Items that only their own model can read, or that are read elsewhere."""
+"""Items that only their own model can read, or that `tools.py` reads."""
 
 
 class ItemsReader:
