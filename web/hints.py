@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from router.request import Purpose
-from web.asgi import Scope, header
+from web.asgi import Scope, header, headers_of
 
 _CLASSES: Final[Mapping[str, Purpose]] = {
     "subagent": "subagent",
@@ -24,11 +24,21 @@ _CODEX_AGENTS: Final[Mapping[str, Purpose]] = {
     "collab_spawn": "subagent",
     "compact": "compaction",
 }
+_HINTS: Final = frozenset(
+    [
+        b"x-claude-code-request-class",
+        b"x-claude-code-agent-id",
+        b"x-codex-turn-metadata",
+        b"x-openai-subagent",
+    ]
+)
 _CODEX_COMPACTS: Final = '"request_kind":"compaction"'
 
 
 def purpose_of(scope: Scope) -> Purpose | None:
     """Return what the client says that a request is for; None: a turn of the user, or unknown."""
+    if _HINTS.isdisjoint(headers_of(scope)):
+        return None
     if named := header(scope, b"x-claude-code-request-class"):
         return _CLASSES.get(named)
     if header(scope, b"x-claude-code-agent-id"):
