@@ -61,7 +61,8 @@ def catalogue(own: dict[str, str], locals_: Sequence[Side], cloud: Side) -> list
     listed = [model for side in locals_ for model in side.status.models]
     named = {model.id: model for model in (*listed, *there)}
     rows += [_row(name, "", [model]) for name, model in named.items()]
-    return [row | {"priority": place} for place, row in enumerate(rows)]
+    # Below zero, for Codex sorts them among its built-in models, which begin at 1.
+    return [row | {"priority": place - len(rows)} for place, row in enumerate(rows)]
 
 
 def _row(name: str, says: str, models: Sequence[Model]) -> Json:

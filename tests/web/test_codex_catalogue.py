@@ -50,7 +50,7 @@ def test_each_name_has_the_room_of_what_it_may_mean(
 ) -> None:
     rows = catalogue(OWN, locals_, cloud)
     assert {row["slug"]: row["context_window"] for row in rows} == rooms
-    assert [row["priority"] for row in rows] == list(range(len(rows)))
+    assert [row["priority"] for row in rows] == list(range(-len(rows), 0))
 
 
 @pytest.mark.parametrize(
