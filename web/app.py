@@ -76,6 +76,7 @@ def create_app(
         ("GET", "/health", routes.health),
         ("GET", "/ready", routes.ready),
         ("GET", "/info", routes.info),
+        ("GET", "/identity", routes.identity),
         ("GET", "/", routes.page),
         ("GET", "/docs", routes.docs),
         ("GET", "/stats", routes.stats),

@@ -22,6 +22,7 @@ from router.errors import (
     UnknownModel,
 )
 from router.request import ChatRequest, checked, parse_json
+from router.state.same_user import prove, read_key
 from router.telemetry.stats import (
     MOST_DAYS,
     MOST_DECISIONS,
@@ -138,6 +139,19 @@ class Routes:
     async def info(self) -> Response:
         """Return the settings that a caller may see."""
         return JSONResponse(await views.info(self._router, _public(self._settings)))
+
+    async def identity(
+        self, request: Request, nonce: Annotated[str, Query(pattern="^[0-9a-f]{32}$")]
+    ) -> Response:
+        """Prove to a program of the same user whose server this is; only on this machine."""
+        key = await asyncio.to_thread(read_key)
+        address = request.scope.get("server")
+        if request.client is None or not _is_loopback(request.client.host) or not address:
+            raise Forbidden("Only programs on the router's own machine can ask whose it is.")
+        if key is None:
+            raise Forbidden("This server has no key to prove whose it is.")
+        proof = prove(key, self._settings, address[0], address[1], nonce)
+        return JSONResponse({"user": proof.user, "settings": proof.settings})
 
     async def page(self) -> Response:
         """Return the status page."""

@@ -80,9 +80,9 @@ class HttpClient:
         """Return the key or login that is sent with each request; empty if there is none."""
         return self._authorization.partition(" ")[2]
 
-    async def get(self, url: str, *, within_s: float) -> Answer:
-        """Return the answer once its head is there. Close it. Raises like `post`."""
-        head = b"GET %b%b\r\n" % (self._target(url), self._head)
+    async def get(self, url: str, *, within_s: float, headers: bytes = b"") -> Answer:
+        """Return the answer once its head is there. Close it. Arguments and errors as of `post`."""
+        head = b"GET %b%b%b\r\n" % (self._target(url), self._head, headers)
         return await self._ask([head], within_s)
 
     async def post(self, url: str, body: bytes, *, within_s: float, headers: bytes = b"") -> Answer:
