@@ -87,7 +87,8 @@ def load(name: str) -> Session:
     try:
         body = orjson.loads(path.read_bytes())
         checked(body)
-        return Session(body["messages"], str(body["model"]), str(body["system"]))
+        messages = [{"role": one["role"], "content": one["content"]} for one in body["messages"]]
+        return Session(messages, str(body["model"]), str(body["system"]))
     except FileNotFoundError:
         raise ChatError(f"There is no session {name}; /sessions lists them.") from None
     except OSError as error:

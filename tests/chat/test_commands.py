@@ -328,7 +328,12 @@ async def test_a_command_that_cannot_be_carried_out_says_why_in_one_line(tmp_pat
     (tmp_path / "program").write_bytes(b"\x7fELF\0\0")
     (tmp_path / "empty").write_bytes(b"\n")
     sessions(tmp_path).mkdir(parents=True)
-    (sessions(tmp_path) / "broken.json").write_text('{"messages": 1}')
+    for name, text in {
+        "broken": '{"messages": 1}',
+        "silent": '{"messages": [{"role": "user"}], "model": "auto", "system": ""}',
+        "binary": "\0",
+    }.items():
+        (sessions(tmp_path) / f"{name}.json").write_text(text)
     async with (
         scripted(says_hello) as local,
         chatting(tmp_path, local, columns=160, max_body_mb=6) as chat,
@@ -344,6 +349,8 @@ async def test_a_command_that_cannot_be_carried_out_says_why_in_one_line(tmp_pat
             "/load nowhere": "There is no session nowhere",
             "/load ../chat_history": "A session's name has letters",
             "/load broken": "broken.json is not a saved session",
+            "/load silent": "silent.json is not a saved session",
+            "/load binary": "binary.json is not a saved session",
             "/copy": "there is no answer to copy",
             "/copy that": "/copy takes no such words",
             "/retry that": "/retry takes no such words",
@@ -353,7 +360,7 @@ async def test_a_command_that_cannot_be_carried_out_says_why_in_one_line(tmp_pat
             chat.type(f"{typed}\r")
             await chat.shows(f"> {typed}\n{said}")
         chat.type("/sessions\r")
-        await chat.shows("cannot be read")
+        await chat.shows("cannot be read", times=3)
         assert "Traceback" not in chat.text
         chat.type("/usr/bin is a path\r")
         await chat.shows("42 tokens")
