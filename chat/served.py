@@ -36,6 +36,7 @@ CONNECT_S: Final = 0.5
 LOOK_S: Final = 1.0
 """Time limit of the first look: whatever listens there may be no server of ours."""
 READ_S: Final = 10.0
+MOST_PROOF_BYTES: Final = 4096
 RECORD_S: Final = (0.0, 0.02, 0.1, 0.3)
 """Pauses before each look for the record, which the server writes after the answer's end."""
 LAST_RECORDS: Final = 20
@@ -67,7 +68,7 @@ class Served:
         """
         nonce = secrets.token_hex(16)
         answer = await self._http.get(f"{self.url}/identity?nonce={nonce}", within_s=within_s)
-        said = await _json(answer)
+        said = await _json(answer, MOST_PROOF_BYTES)
         proof = prove(self._key, self._settings, *self._address, nonce)
         if answer.status != 200 or not _same(said.get("user"), proof.user):
             return "another's"
@@ -84,7 +85,6 @@ class Served:
         try:
             if answer.status != 200:
                 raise await _refusal(answer)
-            answer.flowing(self._settings.idle_timeout_s * 2, self._settings.total_timeout_s)
             chunks = sse.blocks(_pieces(answer))
             async with aclosing(completions.decode(chunks, "the server")) as events:
                 async for event in events:
@@ -148,7 +148,9 @@ class Served:
 
     async def _asking(self, method: str, path: str, body: bytes = b"") -> Answer:
         """Return an answer that has begun, of a server that has just proved to be ours."""
-        url, within_s = self.url + path, self._settings.first_byte_timeout_s
+        url = self.url + path
+        # The server keeps the shorter limits itself, and says what went wrong.
+        within_s = self._settings.total_timeout_s
         try:
             if await self.whose() != "ours":
                 raise BackendUnreachable(
@@ -207,10 +209,10 @@ async def _pieces(answer: Answer) -> AsyncIterator[bytes]:
         yield piece
 
 
-async def _json(answer: Answer) -> dict[str, Any]:
+async def _json(answer: Answer, most_bytes: int | None = None) -> dict[str, Any]:
     """Return the JSON object in an answer; an empty one for anything else."""
     try:
-        found = orjson.loads(await answer.read())
+        found = orjson.loads(await answer.read(most_bytes))
     except orjson.JSONDecodeError:
         return {}
     finally:

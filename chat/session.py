@@ -73,7 +73,7 @@ class Chat:
         self.evidence: list[Evidence] = []
         """Why the last question got its points."""
         self._unanswered: dict[str, Any] | None = None
-        self._is_told = False
+        self._has_warned = False
         """Whether it was said that what is private is not saved."""
 
     def say(self, question: str) -> None:
@@ -132,7 +132,7 @@ class Chat:
         session = saved.Session(self.messages, self.model, self.system)
         saved.save(session, name, replace=name == self.saved_as)
         self.saved_as = name
-        self._is_told = False
+        self._has_warned = False
 
     def save_again(self) -> str:
         """Save a saved conversation with its last answer too; return what to say about it.
@@ -145,8 +145,8 @@ class Chat:
         if not self.is_private and not self._has_key("\n".join(said)):
             self.save(self.saved_as)
             return ""
-        was_told, self._is_told = self._is_told, True
-        return "" if was_told else "This is private and not saved; /save saves it all the same."
+        had_warned, self._has_warned = self._has_warned, True
+        return "" if had_warned else "This is private and not saved; /save saves it all the same."
 
     def load(self, name: str) -> None:
         """Go on with a saved conversation. Raises ChatError."""
@@ -157,7 +157,7 @@ class Chat:
 
     async def rate(self, verdict: Feedback) -> bool:
         """Note how good the last answer was; False if there is none."""
-        if self.last is None:
+        if self.last is None or not self.last.record.id:
             return False
         await self.source.rate(self.last.record.id, verdict)
         return True

@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
-import pytest
 
 from tests.support.chatting import (
     CTRL_C,
@@ -67,15 +66,12 @@ async def test_the_server_of_the_same_user_answers_with_everything_the_chat_show
     assert len(local.requests) == 2
 
 
-@pytest.mark.parametrize("piped", [False, True])
-async def test_the_server_answers_a_single_question_too(tmp_path: Path, piped: bool) -> None:
+async def test_the_server_answers_a_single_question_too(tmp_path: Path) -> None:
     async with (
         scripted(says_hello) as local,
         server_running(environment(tmp_path, local)) as server,
     ):
-        port = port_of(server)
-        words = () if piped else ("hi",)
-        answer = await run(tmp_path, local, *words, piped=b"hi" if piped else b"", server_port=port)
+        answer = await run(tmp_path, local, piped=b"hi", server_port=port_of(server))
         assert answer == (0, "Hello **dear** friend.\n", "")
         assert len(await decisions(server)) == 1
 
@@ -103,17 +99,6 @@ async def test_a_server_that_is_not_the_same_is_left_alone(tmp_path: Path) -> No
                 assert ("The server at" in chat.text) == bool(said)
         assert await decisions(server) == []
     assert len(local.requests) == 4
-
-
-async def test_the_chat_history_may_differ(tmp_path: Path) -> None:
-    async with (
-        scripted(says_hello) as local,
-        server_running(environment(tmp_path, local)) as server,
-        chatting(
-            tmp_path, local, server_port=port_of(server), chat_history="off", log_decisions=False
-        ) as chat,
-    ):
-        await chat.shows(" answers; --in-process")
 
 
 async def test_a_program_that_passes_the_question_on_is_not_believed(tmp_path: Path) -> None:
