@@ -93,7 +93,7 @@ class Router:
         self._conversations = Conversations(clock=clock)
         self._hold_s = hold_s
         self._first_byte_s = first_byte_s
-        self._truster = truster or Truster("off", Calibrations(), policy.threshold)
+        self.truster = truster or Truster("off", Calibrations(), policy.threshold)
         self._budget_spent = budget_spent
         self._spent_by_usd = spent_by_usd
         self._names: dict[Target, set[str]] = {"local": set(), "cloud": set()}
@@ -175,7 +175,7 @@ class Router:
             self.seats,
             hold_s=self._hold_s,
             first_byte_s=self._first_byte_s,
-            truster=self._truster,
+            truster=self.truster,
             on_open=self._remember,
         )
 

@@ -81,6 +81,8 @@ def create_app(
         ("GET", "/docs", routes.docs),
         ("GET", "/stats", routes.stats),
         ("GET", "/decisions", routes.decisions),
+        ("GET", "/decisions/{request_id}", routes.decision),
+        ("GET", "/confidence", routes.confidence),
         ("POST", "/feedback", routes.feedback),
         ("GET", "/metrics", routes.metrics),
     )

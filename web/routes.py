@@ -2,6 +2,7 @@
 
 import asyncio
 import ipaddress
+import time
 from collections.abc import Mapping
 from typing import Annotated, Any
 
@@ -23,13 +24,16 @@ from router.errors import (
 )
 from router.request import ChatRequest, checked, parse_json
 from router.state.same_user import prove, read_key
+from router.telemetry.confidence_figures import confidence_json
 from router.telemetry.stats import (
     MOST_DAYS,
     MOST_DECISIONS,
     decisions_json,
     feedback_json,
+    found_json,
     stats_json,
 )
+from router.telemetry.wanted import Side, Wanted
 from router.wire.anthropic import messages
 from web import views
 from web.asgi import read_body
@@ -41,6 +45,9 @@ from web.page import load_docs, load_page
 from web.readiness import Readiness
 from web.relayed import relayed
 from web.token_counts import count_tokens
+
+Days = Annotated[float, Query(gt=0, le=MOST_DAYS)]
+Word = Annotated[str | None, Query(max_length=200)]
 
 
 class Routes:
@@ -161,15 +168,31 @@ class Routes:
         """Return the page that documents the routes."""
         return _html(self._docs)
 
-    async def stats(self, days: Annotated[float, Query(gt=0, le=MOST_DAYS)] = 7) -> Response:
+    async def stats(self, days: Days = 7) -> Response:
         """Return traffic, latency, tokens and money of the last days."""
         return JSONResponse(await asyncio.to_thread(stats_json, self._ledger.journal, days))
 
+    async def confidence(self, days: Days = 7) -> Response:
+        """Return the calibrations of LOCAL_CONFIDENCE, and what they make of recent answers."""
+        journal, truster = self._ledger.journal, self._router.truster
+        found = await asyncio.to_thread(confidence_json, journal, truster, days, time.time())
+        return JSONResponse(found)
+
     async def decisions(
-        self, limit: Annotated[int, Query(ge=1, le=MOST_DECISIONS)] = 50
+        self,
+        limit: Annotated[int, Query(ge=1, le=MOST_DECISIONS)] = 50,
+        side: Side | None = None,
+        reason: Word = None,
+        client: Word = None,
     ) -> Response:
-        """Return the last requests, newest first."""
-        return JSONResponse(await asyncio.to_thread(decisions_json, self._ledger.journal, limit))
+        """Return the last requests, newest first: all, or those that the filters let through."""
+        wanted = Wanted(side, reason, client)
+        journal = self._ledger.journal
+        return JSONResponse(await asyncio.to_thread(decisions_json, journal, limit, wanted))
+
+    async def decision(self, request_id: str) -> Response:
+        """Return one request. Raises InvalidRequest, with status 404 if there is none."""
+        return JSONResponse(await asyncio.to_thread(found_json, self._ledger.journal, request_id))
 
     async def feedback(self, request: Request) -> Response:
         """Record how good an answer was."""

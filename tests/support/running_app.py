@@ -1,5 +1,7 @@
 """The app, without a socket, in front of two scripted backends: a local server and Claude."""
 
+import asyncio
+import socket
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -7,6 +9,7 @@ from typing import Any
 
 import httpx2
 import orjson
+import uvicorn
 
 from config import load_settings
 from router.build import Assembly, assemble
@@ -79,3 +82,14 @@ async def running_app(
         transport = httpx2.ASGITransport(app)
         http = httpx2.AsyncClient(transport=transport, base_url="http://localhost")
         yield RunningApp(assembly, app, await stack.enter_async_context(http))
+
+
+@asynccontextmanager
+async def on_a_socket(app: App) -> AsyncIterator[str]:
+    """Serve an app; yield its address."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        server = uvicorn.Server(uvicorn.Config(app, lifespan="off", log_config=None))
+        serving = asyncio.create_task(server.serve([listening]))
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}/"
+        server.should_exit = True
+        await serving

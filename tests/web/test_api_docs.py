@@ -46,7 +46,7 @@ async def test_an_example_has_the_fields_of_the_real_answer(h: RunningApp, path:
             "/classify", json={"prompt": f"Why is {CANARIES['GitHub']} refused?"}
         )
         body = {"id": asked.json()["finding"]["id"]}
-    address = path.replace("{model_id:path}", "local")
+    address = path.replace("{model_id:path}", "local").replace("{request_id}", h.last.id)
     answer = await h.http.request("POST" if body else "GET", address, json=body or None)
     assert answer.status_code == 200, answer.text
     if "text" in entry:

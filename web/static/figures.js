@@ -15,7 +15,7 @@ function lock() {
   info = null;
   $("locked").hidden = false;
   $("links").hidden = true;
-  $("callers").hidden = true;
+  ["callers", "last-day", "confidence"].forEach(id => { $(id).hidden = true; });
   document.querySelectorAll(".open").forEach(section => { section.hidden = true; });
 }
 $("key-form").addEventListener("submit", event => {
@@ -164,6 +164,13 @@ function showCallers(callers) {
   $("caller-rows").replaceChildren(...names.map(([name, of]) => el("tr", {}, el("th", {}, name),
     ...[of.local, of.cloud, of.completion_tokens].map(n => el("td", {}, whole.format(n))),
     el("td", {}, usd(of.cost_usd)), el("td", {}, usd(of.spent_today_usd)))));
+}
+function showLastDay({ cost_usd, saved_usd, clients }) {
+  $("last-day").hidden = !clients.length;
+  $("last-day-sum").textContent = `${usd(cost_usd)} spent · ${usd(saved_usd)} saved, estimated`;
+  $("client-rows").replaceChildren(...clients.map(of => el("tr", {}, el("th", { scope: "row" }, of.client || "not named"),
+    ...[of.local, of.cloud, of.prompt_tokens, of.completion_tokens].map(n => el("td", {}, whole.format(n))),
+    el("td", {}, of.unpriced && !of.cost_usd ? "unknown" : usd(of.cost_usd)), el("td", {}, usd(of.saved_usd)))));
 }
 function niceStep(rough) {
   const power = 10 ** Math.floor(Math.log10(Math.max(rough, 1)));

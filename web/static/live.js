@@ -27,7 +27,11 @@ async function refreshStats() {
   showFigures(stats);
   showTraffic(stats);
   showCallers(stats.callers);
+  showLastDay(stats.last_day);
+  offerFilters(stats);
 }
+const refreshConfidence = async () => showConfidence(await ask(`/confidence?days=${days()}`));
+const refreshDecisions = async () => showDecisions(await ask(`/decisions?limit=${limit}${filterQuery()}`));
 async function refresh() {
   try {
     await refreshSides();
@@ -37,16 +41,18 @@ async function refresh() {
     document.querySelectorAll(".open").forEach(section => { section.hidden = false; });
     showClient();
     if (!$("prompt").value) showVerdict(null);
-    showDecisions(await ask(`/decisions?limit=${limit}`));
+    await refreshDecisions();
     await refreshStats();
+    await refreshConfidence();
     say("connection", "");
+    await followLink();
   } catch (error) {
     say("connection", $("locked").hidden ? `The router does not answer (${error.message}). The page tries again.` : "");
     showClient();
   }
 }
 $("older").addEventListener("click", () => { limit = Math.min(500, limit * 5); renew(); });
-$("span").addEventListener("change", () => { refreshStats().catch(() => {}); });
+$("span").addEventListener("change", () => { refreshStats().then(refreshConfidence).catch(() => {}); });
 new ResizeObserver(() => { if (traffic) showTraffic(traffic); }).observe($("traffic"));
 let ticks = 0, stale = false;
 async function renew() {
@@ -54,10 +60,11 @@ async function renew() {
   ticks += 1;
   if (!info) { if ($("locked").hidden) await refresh(); return; }
   try {
-    const news = showDecisions(await ask(`/decisions?limit=${limit}`));
+    const news = await refreshDecisions();
     if (ticks % 2 === 0) await refreshSides();
     stale = stale || news || ticks % 10 === 0;
     if (stale && Date.now() - counted > 5000) { stale = false; await refreshStats(); }
+    if (ticks % 30 === 0) await refreshConfidence();
     say("connection", "");
   } catch (error) {
     if ($("locked").hidden) { say("connection", `The router does not answer (${error.message}). The page tries again.`); info = null; }
