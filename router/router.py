@@ -29,7 +29,8 @@ from router.team import Member
 
 UNCONFIGURED: Final = Status(
     "unconfigured",
-    detail="No cloud is configured: set ANTHROPIC_API_KEY or GEMINI_API_KEY in .env.",
+    detail="No cloud is configured: set ANTHROPIC_API_KEY, GEMINI_API_KEY or"
+    " OPENAI_API_KEY in .env.",
 )
 OFFLINE: Final = Status(
     "unconfigured", detail="OFFLINE=true: nothing leaves this machine, so no cloud is asked."

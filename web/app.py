@@ -16,6 +16,7 @@ from router.wire.chat import completions
 from web import describe
 from web.asgi import CALLER_PAUSE_S, App
 from web.endpoint import Endpoint
+from web.events import Feed
 from web.exchange import Service
 from web.failures import exception_handlers
 from web.gate import Gate
@@ -64,6 +65,7 @@ def create_app(
         "/v1/responses/compact": endpoint(CompactedResponses(store), "responses"),
         "/v1/messages": endpoint(messages, "messages"),
     }
+    feed = Feed(parts.router, parts.ledger, state)
     routes = Routes(parts, state, max_body_bytes=max_body_bytes, caller_pause_s=caller_pause_s)
     table = (
         ("POST", "/v1/messages/count_tokens", routes.count_tokens),
@@ -83,6 +85,7 @@ def create_app(
         ("GET", "/decisions", routes.decisions),
         ("GET", "/decisions/{request_id}", routes.decision),
         ("GET", "/confidence", routes.confidence),
+        ("GET", "/events", feed.stream),
         ("POST", "/feedback", routes.feedback),
         ("GET", "/metrics", routes.metrics),
     )
@@ -92,6 +95,7 @@ def create_app(
         state.starting()
         tasks = [asyncio.create_task(_start(parts, state)), asyncio.create_task(trim_memory())]
         yield
+        feed.end()
         for one in endpoints.values():
             await one.drain()
         for task in tasks:

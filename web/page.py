@@ -16,7 +16,7 @@ from web.asgi import NOSNIFF
 FOLDER: Final = Path(__file__).parent / "static"
 SCRIPTS: Final = (
     *("words.js", "figures.js", "confidence.js", "filters.js", "decisions.js", "clients.js"),
-    *("keyboard.js", "live.js"),
+    *("keyboard.js", "events.js", "live.js"),
 )
 """The status page's script, in the order in which its parts run."""
 

@@ -105,6 +105,8 @@ class Ledger:
         redact: Callable[[str], str],
     ) -> None:
         self.prices = prices
+        self.on_record: Callable[[Record], None] | None = None
+        """Called with each record once it is in the journal; on the event loop."""
         self._journal = journal
         self._metrics = metrics
         self._due: list[tuple[Entry, Call | None]] = []
@@ -166,6 +168,8 @@ class Ledger:
         self.prices.price(record)
         self._journal.add(record)
         self._metrics.observe(record)
+        if self.on_record is not None:
+            self.on_record(record)
         if self._log_decisions:
             log.info("%s", request_line(record), extra={"request": record})
 

@@ -86,9 +86,10 @@ async def running_app(
 
 @asynccontextmanager
 async def on_a_socket(app: App) -> AsyncIterator[str]:
-    """Serve an app; yield its address."""
+    """Serve an app; yield its address. At the end, open streams are cut off."""
+    config = uvicorn.Config(app, lifespan="off", log_config=None, timeout_graceful_shutdown=0)
     with socket.create_server(("127.0.0.1", 0)) as listening:
-        server = uvicorn.Server(uvicorn.Config(app, lifespan="off", log_config=None))
+        server = uvicorn.Server(config)
         serving = asyncio.create_task(server.serve([listening]))
         yield f"http://127.0.0.1:{listening.getsockname()[1]}/"
         server.should_exit = True

@@ -1,16 +1,20 @@
-"""The page's list of decisions: filters, links to single ones, and the keyboard."""
+"""The page's list of decisions: as they happen, filtered, linked, and used with the keyboard."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from router.backend import Status
 from router.events import Usage
 from router.telemetry.record import Record
 from tests.support.browser import Tab, browser, needs_browser
 from tests.support.running_app import RunningApp, on_a_socket, running_app
+from web.asgi import Receive, Scope, Send
+from web.events import EventStream
 
 pytestmark = needs_browser
 
@@ -216,3 +220,71 @@ async def test_the_last_day_is_shown_by_client(tab: Tab) -> None:
             == "curl 1 0 1,234 56 $0.00 $0.00 aider 0 1 0 0 $0.50 $0.00"
         )
         assert "$0.50 spent" in await tab.text("#last-day-sum")
+
+
+def polls(tab: Tab) -> int:
+    """Return how often the page has asked for the list."""
+    return sum("/decisions?" in url for url in tab.requests)
+
+
+async def test_decisions_arrive_without_polling(tab: Tab) -> None:
+    async with served() as (h, address):
+        await tab.open(address)
+        await tab.until("hearing")
+        before = polls(tab)
+        await h.ask("hi", headers={"user-agent": "probe/1"})
+        await rows(tab, 4)
+        assert "probe" in await tab.text("#decisions li")
+        await tab.until("ticks > 3")
+        assert polls(tab) == before
+
+
+async def test_only_wanted_decisions_arrive(tab: Tab) -> None:
+    async with served() as (h, address):
+        await tab.open(address)
+        await tab.until("hearing")
+        await choose(tab, "client", "aider")
+        await rows(tab, 1)
+        await h.ask("hi", headers={"user-agent": "probe/1"})
+        await h.ask("hi", headers={"user-agent": "aider/2"})
+        await rows(tab, 2)
+        assert "probe" not in await tab.text("#decisions")
+
+
+@pytest.mark.parametrize("way", ["refused", "ends at once", "silent"])
+async def test_the_page_polls_where_there_is_no_stream(
+    way: str, tab: Tab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def no_stream(self: EventStream, scope: Scope, receive: Receive, send: Send) -> None:
+        status = 502 if way == "refused" else 200
+        await send({"type": "http.response.start", "status": status, "headers": []})
+        if way == "silent":
+            while (await receive())["type"] != "http.disconnect":
+                pass
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    monkeypatch.setattr(EventStream, "__call__", no_stream)
+    async with served() as (h, address):
+        await tab.open(address)
+        await rows(tab, 3)
+        await h.ask("hi", headers={"user-agent": "probe/1"})
+        await rows(tab, 4)
+        assert not await tab.value("hearing")
+
+
+async def test_a_changed_side_is_shown_as_it_changes(
+    tab: Tab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with served(status_ttl_s=0.1) as (h, address):
+        await tab.open(address)
+        await tab.until("hearing")
+        status = await h.assembly.router.local.backend.probe()
+
+        async def down() -> Status:
+            return replace(status, state="down", detail="It is gone.")
+
+        monkeypatch.setattr(h.assembly.router.local.backend, "probe", down)
+        await tab.until("document.querySelector('#local .dot.down')")
+        assert "goes to the cloud and is paid for" in await tab.text("#trouble")
+        assert "hard ones" not in await tab.text("#tagline")
+        assert sum(url.endswith("/health") for url in tab.requests) == 1

@@ -44,7 +44,7 @@ function showSide(name, side) {
     el("div", { class: "top" }, el("h2", { id: `h-${name}` }, name === "local" ? "Local" : "Cloud"),
       el("span", { class: "state" }, el("span", { class: `dot ${side.state}` }), state)),
     el("div", { class: "model" }, side.model || "No model"),
-    side.detail ? el("p", { class: "detail" }, side.detail) : null,
+    side.detail ? el("p", { class: side.state === "unconfigured" ? "dim small" : "detail" }, side.detail) : null,
     el("ul", { class: "chips" }, ...chips.map(text => el("li", {}, text))),
   );
 }

@@ -26,7 +26,7 @@ function clearFilters() {
 function refilter() {
   $("filter-clear").hidden = !isFiltered();
   forgetDecisions();
-  renew();
+  refreshDecisions().catch(() => {});
 }
 $("filters").addEventListener("change", refilter);
 $("filter-clear").addEventListener("click", clearFilters);
