@@ -200,6 +200,12 @@ class Settings(BaseSettings):
     log_decisions: bool = True
     """One log line a request."""
 
+    otel_exporter_otlp_endpoint: Annotated[
+        Url | None, Field(examples=["http://localhost:4318"])
+    ] = None
+    """Where OpenTelemetry spans are sent (OTLP over HTTP), without /v1/traces. See
+    docs/observability.md for what to install."""
+
     # Time limits, in seconds
     connect_timeout_s: Seconds = 2
     """To connect to the local server. A cloud gets five times as long."""
@@ -389,6 +395,12 @@ class Settings(BaseSettings):
     def names_cloud_model(self) -> bool:
         """Return whether the user has named the model of the cloud in use."""
         return f"{self.provider}_model" in self.model_fields_set
+
+    @property
+    def trace_endpoint(self) -> str | None:
+        """Return where spans are sent; None also for another machine under OFFLINE=true."""
+        url = self.otel_exporter_otlp_endpoint
+        return None if url and self.offline and not _is_this_machine(url) else url
 
     @property
     def claude_url(self) -> str | None:

@@ -70,6 +70,7 @@ class Assembly:
             log.warning(
                 "OPENAI_BASE_URL is this server's own address, for clients: OpenAI's own is asked."
             )
+        await asyncio.to_thread(self.start_tracing)
         await asyncio.to_thread(self._start_privacy)
         if self.settings.cloud_budget_usd_per_day is not None or self.team is not None:
             # The journal is read: not while a request waits for it.
@@ -93,6 +94,23 @@ class Assembly:
             await cloud_seat.watch.look()
         await asyncio.to_thread(self._look_up_prices)
         await self._learn()
+
+    def start_tracing(self) -> None:
+        """Begin to send spans, if that is set. Importing the SDK takes half a second."""
+        endpoint = self.settings.trace_endpoint
+        if endpoint is None:
+            if self.settings.otel_exporter_otlp_endpoint:
+                log.warning("OFFLINE=true: no spans are sent to OTEL_EXPORTER_OTLP_ENDPOINT.")
+            return
+        try:
+            from router.telemetry.tracing import Tracing
+        except ImportError:
+            log.warning(
+                "OTEL_EXPORTER_OTLP_ENDPOINT is set, but OpenTelemetry is not installed: no spans"
+                " are sent. pip install opentelemetry-sdk opentelemetry-exporter-otlp-proto-http"
+            )
+            return
+        self.ledger.tracing = Tracing(endpoint, _addresses(self.settings))
 
     async def _learn(self) -> None:
         """Learn from the journal how fast the local servers are, and how good their answers."""
@@ -137,7 +155,10 @@ class Assembly:
 
     async def aclose(self) -> None:
         await self.router.aclose()
-        await asyncio.to_thread(self.ledger.journal.close)
+        journal, tracing = self.ledger.journal, self.ledger.tracing
+        await asyncio.to_thread(journal.close)
+        if tracing is not None:
+            await asyncio.to_thread(tracing.close)
 
 
 def assemble(settings: Settings) -> Assembly:
@@ -332,6 +353,16 @@ def _cloud(settings: Settings, limits: TimeLimits) -> Backend | None:
         is_default=not settings.names_cloud_model,
         limits=far,
     )
+
+
+def _addresses(settings: Settings) -> dict[str, str]:
+    """Return the address of each backend by its name."""
+    clouds = {
+        "claude": settings.claude_url or "https://api.anthropic.com",
+        "gemini": settings.gemini_base_url or "https://generativelanguage.googleapis.com",
+        "openai": settings.openai_url or "https://api.openai.com",
+    }
+    return clouds | {server.name: server.url for server in settings.servers}
 
 
 def _ability_file(settings: Settings) -> Path | None:

@@ -157,6 +157,7 @@ class Exchange:
             user_agent=header(scope, b"user-agent"),
             caller=name_of(scope),
         )
+        service.ledger.trace(entry, header(scope, b"traceparent"))
         self._flow = AnswerFlow(service.router, service.ledger, entry)
 
     async def run(self) -> None:

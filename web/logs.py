@@ -37,6 +37,8 @@ def set_up_logging(log_format: LogFormat, secrets: Iterable[str], *, colours: bo
     logging.basicConfig(level=logging.INFO, handlers=[handler])
     for name in QUIET:
         logging.getLogger(name).setLevel(logging.WARNING)
+    # It warns of each retry, and then reports the failure.
+    logging.getLogger("opentelemetry.exporter").setLevel(logging.ERROR)
 
 
 class TextFormatter(logging.Formatter):

@@ -16,6 +16,7 @@ from aiohappyeyeballs import start_connection
 
 from router.http.answer import Answer, Gone, NotConnected
 from router.http.connection import ServerConnection
+from router.trace_context import traceparent
 
 KEEP_S: Final = 15.0
 """How long an unused connection is kept."""
@@ -88,11 +89,13 @@ class HttpClient:
     async def post(self, url: str, body: bytes, *, within_s: float, headers: bytes = b"") -> Answer:
         """Send JSON; return the answer once its head is there. Close it.
 
-        `headers` are further lines, of `header_lines`.
+        `headers` are further lines, of `header_lines`. The request's `traceparent` is added.
 
         The whole answer has to come within `within_s` seconds, unless `Answer.flowing` changes
         that. Raises HttpError, and TimeoutError if the server is silent.
         """
+        if trace := traceparent():
+            headers += b"traceparent: %b\r\n" % trace.encode()
         head = b"POST %b%b%bContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % (
             self._target(url),
             self._head,
