@@ -49,7 +49,7 @@ const REASONS = {
   subagent: "An agent asked that another agent had started, so SUBAGENTS decides.",
   too_long: "The prompt is longer than MAX_LOCAL_TOKENS.",
   budget: "Today’s cloud budget is spent.",
-  slow: "The first word of the local model would be away longer than LOCAL_PATIENCE_S.",
+  slow: "The first word would take longer than LOCAL_PATIENCE_S on the local side.",
   local_cold: "The local model must first be loaded.",
   local_busy: "The local queue is full.",
   inherited: "It is a follow-up, so it goes where the conversation went.",
