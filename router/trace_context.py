@@ -13,12 +13,13 @@ _current: ContextVar[str] = ContextVar("traceparent", default="")
 
 def valid_traceparent(sent: str) -> str:
     """Return a caller's `traceparent`; "" if it is malformed, which the standard says to ignore."""
-    return sent if _FORM.fullmatch(sent) else ""
+    return sent if sent and _FORM.fullmatch(sent) else ""
 
 
 def set_traceparent(traceparent: str) -> None:
     """Set what this task sends from now on; "" for nothing."""
-    _current.set(traceparent)
+    if _current.get() != traceparent:
+        _current.set(traceparent)
 
 
 def traceparent() -> str:

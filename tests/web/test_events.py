@@ -31,6 +31,7 @@ async def listening(url: str, **options: Any) -> AsyncIterator[AsyncIterator[Eve
     ):
         assert answer.status_code == 200
         assert answer.headers["content-type"].startswith("text/event-stream")
+        assert answer.headers.get_list("x-content-type-options") == ["nosniff"]
         yield _events(answer)
 
 
