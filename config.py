@@ -43,15 +43,28 @@ LONGEST_SHOWN: Final = 40
 THIS_MACHINE: Final = ("localhost", "host.docker.internal", "host.containers.internal")
 """Host names of this machine; containers know it by the last two."""
 
+DATABASE: Final = re.compile(r"postgres(?:ql)?://(?:[^%\s]|%[0-9A-Fa-f]{2})+")
+
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 
 
 CommaList = Annotated[tuple[str, ...], NoDecode]
 
 
+def _is_database(url: str) -> bool:
+    try:
+        urlsplit(url)
+    except ValueError:
+        return False
+    return DATABASE.fullmatch(url) is not None
+
+
 def _is_this_machine(url: str) -> bool:
     """Return whether the host of an address is this machine."""
-    host = urlsplit(url).hostname or ""
+    return _is_here(urlsplit(url).hostname or "")
+
+
+def _is_here(host: str) -> bool:
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -227,6 +240,11 @@ class Settings(BaseSettings):
     # The journal and the chat's history
     journal_path: str | None = None
     """SQLite file. Unset: in your data folder. `off`: none."""
+    journal_url: Annotated[
+        SecretStr | None, Field(examples=["postgresql://router:password@db.lan/router"])
+    ] = None
+    """A PostgreSQL database for the journal, which several routers may share, instead of the file.
+    Needs `psycopg`. Its password never appears in the log."""
     journal_prompts: bool = False
     """Keep prompt texts too. The texts of private requests are never kept."""
     journal_days: Annotated[int, Field(ge=1, le=36_500, examples=[90])] = 90
@@ -262,6 +280,13 @@ class Settings(BaseSettings):
             if not value.isprintable():
                 raise ValueError("a key, on one line")
             return value or None
+        return value
+
+    @field_validator("journal_url")
+    @classmethod
+    def _database(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and not _is_database(value.get_secret_value()):
+            raise ValueError("the address of a PostgreSQL database")
         return value
 
     @field_validator("local_reach", mode="before")
@@ -303,6 +328,15 @@ class Settings(BaseSettings):
                 "OFFLINE=true keeps everything on this machine, but LOCAL_BASE_URL or LOCAL_SERVERS"
                 f" has the address of another one ({', '.join(away)}): take a server on localhost,"
                 " or set OFFLINE=false"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _offline_journal_on_this_machine(self) -> "Settings":
+        if self.offline and not all(map(_is_here, self._database_hosts())):
+            raise ValueError(
+                "OFFLINE=true keeps everything on this machine, but JOURNAL_URL has the address of"
+                " another one: take a database on localhost, or set OFFLINE=false"
             )
         return self
 
@@ -428,7 +462,8 @@ class Settings(BaseSettings):
     @property
     def keys(self) -> dict[str, str]:
         """Return every key by its setting."""
-        values = ((name, getattr(self, name)) for name in type(self).model_fields)
+        names = [name for name in type(self).model_fields if name.endswith("_key")]
+        values = ((name, getattr(self, name)) for name in names)
         found = {n.upper(): v.get_secret_value() for n, v in values if isinstance(v, SecretStr)}
         for server in (*self.local_servers, *self.local_servers_file):
             if server.key is not None:
@@ -436,10 +471,10 @@ class Settings(BaseSettings):
         return found
 
     @property
-    def local_passwords(self) -> dict[str, str]:
-        """Return the keys of several local servers, and what is secret in the addresses of all,
-        by what they are."""
-        found = {}
+    def passwords(self) -> dict[str, str]:
+        """Return the keys of several local servers, and what is secret in addresses, by what they
+        are."""
+        found = {f"{name} in JOURNAL_URL": value for name, value in self._database_secrets()}
         for server in self.servers:
             several = server.name in [other.name for other in self.local_servers]
             several |= server.name in [other.name for other in self.local_servers_file]
@@ -451,12 +486,32 @@ class Settings(BaseSettings):
             found |= {f"{name} in {where}": value for name, value in parse_qsl(address.query)}
         return {name: value for name, value in found.items() if value}
 
+    def _database_hosts(self) -> list[str]:
+        """Return the machines that JOURNAL_URL names; none for a socket on this one."""
+        if self.journal_url is None:
+            return []
+        address = urlsplit(self.journal_url.get_secret_value())
+        lists = [address.netloc.rpartition("@")[2]]
+        lists += [value for name, value in parse_qsl(address.query) if name in ("host", "hostaddr")]
+        named = [urlsplit(f"//{one}").hostname or "" for one in ",".join(lists).split(",")]
+        hosts = [unquote(host) for host in named]
+        return [host for host in hosts if host and not host.startswith("/")]
+
+    def _database_secrets(self) -> list[tuple[str, str]]:
+        """Return the passwords in JOURNAL_URL: before the @, or among its parameters."""
+        if self.journal_url is None:
+            return []
+        address = urlsplit(self.journal_url.get_secret_value())
+        found = [("password", unquote(address.password or "")), *parse_qsl(address.query)]
+        return [(name, value) for name, value in found if "password" in name and value]
+
     @property
     def secrets(self) -> tuple[str, ...]:
         """Return every key, for the filter that keeps them out of logs and errors."""
         found = list(self.keys.values())
         for server in self.servers:
             found += server.secrets
+        found += [value for _, value in self._database_secrets()]
         return tuple(dict.fromkeys(found))
 
 
@@ -528,7 +583,8 @@ def _fault(fault: ErrorDetails, file: EnvFile | None, of_file: Collection[str]) 
 
 def may_be_shown(name: str, value: object) -> bool:
     """Return whether an unusable value may be printed: short, and nothing like a key."""
-    if "key" in name or name.startswith(("private", "local_servers")) or not isinstance(value, str):
+    is_secret = "key" in name or name.startswith(("private", "local_servers", "journal_url"))
+    if is_secret or not isinstance(value, str):
         return False
     mixed = re.search(r"[A-Za-z]", value) and re.search(r"\d", value)
     like_a_key = len(value) >= LIKE_A_KEY and mixed and not re.search(r"[.:/]", value)

@@ -5,17 +5,14 @@ Exit status 1 if something is wrong. No key is ever shown, no model is asked.
 
 import argparse
 import asyncio
-import os
 import platform
 import shutil
 import socket
-import sqlite3
 import sys
 import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Final, Literal
 from urllib.parse import urlsplit
 
@@ -27,13 +24,12 @@ from config import VERSION, Settings, SettingsError, load_settings
 from llm_router import nearby
 from llm_router.nearby import Found
 from router.backend import Model
-from router.build import Assembly, assemble
+from router.build import Assembly, assemble, journal_store
 from router.cloud_client import ClaudeBackend, GeminiBackend, OpenAIBackend
 from router.decision import Side
 from router.embedded.server import EmbeddedServer
 from router.local.servers import fix_command
-from router.telemetry.journal import journal_path
-from router.telemetry.journal_file import JournalFile
+from router.telemetry.journal_store import StoreError
 
 AGENT_TOKENS: Final = 32_768
 """Context that coding agents such as opencode, Codex and Claude Code need to work well."""
@@ -237,26 +233,13 @@ def _embedded(settings: Settings) -> Finding:
 
 
 def _journal(settings: Settings) -> Finding:
-    path = journal_path(settings.journal_path)
-    if path is None:
-        return Finding("journal", "ok", "off")
-    fix = "set JOURNAL_PATH to a file in a folder that can be written, or to off"
-    if not path.exists():
-        folder = next(parent for parent in path.parents if parent.exists())
-        if not _is_writable(folder):
-            return Finding("journal", "WRONG", f"{folder} cannot be written", fix)
-        return Finding("journal", "ok", f"{path} will be created")
+    store = journal_store(settings)
     try:
-        (count,), *_ = JournalFile(path).rows("SELECT count(*) FROM requests")
-    except sqlite3.Error as error:
-        return Finding("journal", "WRONG", f"{path} cannot be read ({error})", fix)
-    if not _is_writable(path):
-        return Finding("journal", "WRONG", f"{path} cannot be written", fix)
-    return Finding("journal", "ok", f"{path}, {count} requests")
-
-
-def _is_writable(path: Path) -> bool:
-    return os.access(path, os.W_OK)
+        return Finding("journal", "ok", store.check())
+    except StoreError as error:
+        return Finding("journal", "WRONG", f"{store.place} cannot be used ({error})", store.remedy)
+    finally:
+        store.close()
 
 
 async def _port(settings: Settings) -> Finding:

@@ -32,6 +32,8 @@ from router.state.private_marks import PrivateMarks
 from router.team import BadKeysFile, Team
 from router.telemetry import lessons
 from router.telemetry.journal import Journal, journal_path
+from router.telemetry.journal_file import JournalFile
+from router.telemetry.journal_store import JournalStore
 from router.telemetry.ledger import Ledger
 from router.telemetry.metrics import Metrics, SideState
 from router.telemetry.prices import Prices
@@ -114,11 +116,11 @@ class Assembly:
 
     async def _learn(self) -> None:
         """Learn from the journal how fast the local servers are, and how good their answers."""
-        file = self.ledger.journal.file
+        store = self.ledger.journal.store
         usual = journal_path(None)
-        compared = usual.with_name(lessons.COMPARED) if usual is not None and file.path else None
-        self.router.ability.learn(await asyncio.to_thread(lessons.labels, file, compared))
-        for backend, past in (await asyncio.to_thread(lessons.answers, file)).items():
+        compared = usual.with_name(lessons.COMPARED) if usual is not None and store.place else None
+        self.router.ability.learn(await asyncio.to_thread(lessons.labels, store, compared))
+        for backend, past in (await asyncio.to_thread(lessons.answers, store)).items():
             seat = self.router.seats.get(backend)
             if seat is not None and seat.speed is not None:
                 seat.speed.seed(past)
@@ -162,21 +164,50 @@ class Assembly:
 
 
 def assemble(settings: Settings) -> Assembly:
-    """Everything, from the settings. Opens nothing; raises SettingsError on a bad pattern."""
+    """Build everything from the settings. Opens nothing; raises SettingsError on a bad value."""
     journal = Journal(
-        journal_path(settings.journal_path), settings.journal_days, settings.journal_prompts
+        journal_store(settings),
+        settings.journal_days,
+        settings.journal_prompts,
+        replica=_replica(settings),
     )
     router = build_router(settings, lambda caller: ledger.journal.spent_today_usd(caller))
     cloud_model = settings.cloud_model if settings.cloud_configured else None
     ledger = Ledger(
         journal,
         Prices(settings.prices or {}, cloud_model),
-        Metrics(partial(_side_states, router)),
+        Metrics(partial(_side_states, router), lambda: journal.dropped),
         threshold=settings.complexity_threshold,
         log_decisions=settings.log_decisions,
         redact=partial(redact, secrets=settings.secrets),
     )
     return Assembly(settings, router, ledger, _team(settings))
+
+
+def journal_store(settings: Settings) -> JournalStore:
+    """Return where the journal is kept: in a database, a file, or memory. Opens nothing.
+
+    Raises SettingsError if there is no driver for the database, or its address is unusable.
+    """
+    if settings.journal_url is None:
+        return JournalFile(journal_path(settings.journal_path))
+    try:  # the driver takes memory that a single machine need not spend
+        from router.telemetry.journal_database import JournalDatabase
+    except ImportError:
+        raise SettingsError(
+            "JOURNAL_URL needs the PostgreSQL driver: pip install 'psycopg[binary]'"
+        ) from None
+    try:
+        return JournalDatabase(settings.journal_url.get_secret_value())
+    except ValueError as error:
+        raise SettingsError(f"JOURNAL_URL {error}") from None
+
+
+def _replica(settings: Settings) -> str:
+    """Return this router's name in a shared journal."""
+    if settings.journal_url is None:
+        return ""
+    return f"{socket.gethostname()}:{settings.server_port}"
 
 
 def _team(settings: Settings) -> Team | None:
@@ -213,7 +244,7 @@ def build_router(
             scanner = PrivacyScanner(
                 (*_env_files(settings), *settings.private_files),
                 settings.private_patterns,
-                keys=settings.keys | settings.local_passwords,
+                keys=settings.keys | settings.passwords,
             )
         except ValueError as error:
             raise SettingsError(str(error)) from None

@@ -4,6 +4,11 @@ import gc
 
 from hypothesis import HealthCheck, settings
 
+from tests.support.journals import opened
+from tests.support.postgres import database, postgres
+
+__all__ = ["database", "opened", "postgres"]
+
 # A busy machine is slow, not wrong.
 settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("patient")

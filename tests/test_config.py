@@ -10,6 +10,7 @@ import pytest
 import config
 import env_file
 from config import Settings, SettingsError, load_settings
+from router.privacy.redact import redact
 
 EXAMPLE = Path(config.__file__).with_name(".env.example")
 CANARY = "sk-canary-4711"
@@ -238,6 +239,59 @@ def test_no_key_is_ever_printed(monkeypatch: pytest.MonkeyPatch) -> None:
     assert settings.secrets == (CANARY,)
     assert CANARY not in f"{settings} {settings!r} {settings.model_dump()}"
     assert CANARY not in settings.model_dump_json()
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "postgresql://router:pass%2Fword%20canary@db.lan/router",
+        "postgres://db.lan/router?user=router&password=pass%2Fword%20canary",
+    ],
+)
+def test_the_password_of_the_database_is_a_secret_in_every_spelling(address: str) -> None:
+    settings = load_settings(journal_url=address)
+    assert "pass/word canary" in settings.secrets
+    assert "canary" not in redact(f"{address} pass%2Fword%20canary", settings.secrets)
+    assert settings.passwords == {"password in JOURNAL_URL": "pass/word canary"}
+    assert "canary" not in f"{settings} {settings!r} {settings.model_dump()}"
+
+
+@pytest.mark.parametrize(
+    ("address", "is_here"),
+    [
+        ("postgresql://u:p@localhost:5432/db", True),
+        ("postgresql://u:p@127.0.0.1,[::1]:5433/db", True),
+        ("postgresql:///db?host=/run/postgresql", True),
+        ("postgresql://u@%2Frun%2Fpostgresql/db", True),
+        ("postgresql://u:p@db.lan/db", False),
+        ("postgresql://u:p@localhost,db.lan/db", False),
+        ("postgresql:///db?host=10.0.0.7", False),
+    ],
+)
+def test_offline_needs_the_journal_on_this_machine(address: str, is_here: bool) -> None:
+    if is_here:
+        assert load_settings(journal_url=address, offline=True).offline
+        return
+    with pytest.raises(SettingsError, match=r"OFFLINE=true .* JOURNAL_URL") as caught:
+        load_settings(journal_url=address, offline=True)
+    assert address not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "postgresql://[canary",
+        "canary",
+        "mysql://db/canary",
+        "postgresql://",
+        "postgresql://u:1%zzcanary@db",
+        "a b://canary",
+    ],
+)
+def test_an_address_that_is_no_database_is_refused_without_being_shown(address: str) -> None:
+    with pytest.raises(SettingsError, match=r"^JOURNAL_URL must be the address of") as caught:
+        load_settings(journal_url=address)
+    assert "canary" not in str(caught.value)
 
 
 def test_a_key_in_the_wrong_place_is_not_printed(monkeypatch: pytest.MonkeyPatch) -> None:

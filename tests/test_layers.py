@@ -50,6 +50,7 @@ ONLY_IN = {
     "openai": {"test_router"},
     "xllamacpp": {"router.embedded"},
     "prometheus_client": {"router.telemetry"},
+    "psycopg": {"router.telemetry"},
     "genai_prices": {"router.telemetry"},
     "opentelemetry": {"router.telemetry"},
     "requests": {"router.telemetry"},

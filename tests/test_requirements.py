@@ -91,7 +91,7 @@ def _imports(tree: ast.AST) -> Iterator[str]:
 
 
 def test_the_dependencies_are_what_the_program_imports() -> None:
-    assert imported(RUN_TIME) | NOT_IMPORTED == set(listed("run", "otel"))
+    assert imported(RUN_TIME) | NOT_IMPORTED == set(listed("run", "otel", "postgres"))
 
 
 def test_the_script_needs_what_the_check_group_adds() -> None:
@@ -105,7 +105,7 @@ def test_the_development_group_is_what_tests_and_tools_import_besides() -> None:
 
 
 def test_the_tests_have_the_extras_too() -> None:
-    assert set(listed("otel")) <= set(listed("dev"))
+    assert set(listed("otel", "postgres")) <= set(listed("dev"))
 
 
 @pytest.mark.parametrize("path", requirements.files())
@@ -120,6 +120,7 @@ def test_the_requirements_files_are_written_from_pyproject(path: str) -> None:
         ("requirements", ("run", "check")),
         ("requirements-dev", ("run", "check", "dev")),
         ("requirements-embedded", ("embedded",)),
+        ("requirements-postgres", ("postgres",)),
     ],
 )
 def test_the_lock_satisfies_the_ranges(name: str, groups: tuple[str, ...]) -> None:
@@ -130,9 +131,10 @@ def test_the_lock_satisfies_the_ranges(name: str, groups: tuple[str, ...]) -> No
             assert requirement.specifier.contains(version), f"{package} {version}: make lock"
 
 
-def test_both_locks_agree() -> None:
+def test_the_locks_agree() -> None:
     development = locked("requirements-dev.lock")
     assert locked("requirements.lock").items() <= development.items()
+    assert locked("requirements-postgres.lock").items() <= development.items()
 
 
 @pytest.mark.parametrize("path", sorted(ROOT.glob("*.lock")), ids=lambda path: path.name)

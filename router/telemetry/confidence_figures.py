@@ -1,7 +1,6 @@
 """What LOCAL_CONFIDENCE would have done with the answers in the journal, by model and signal."""
 
 import math
-import sqlite3
 from collections import Counter
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final
@@ -12,15 +11,11 @@ from router.answers.calibration import SURE_LABELS, Calibration
 from router.answers.confidence import Signal
 from router.answers.trust import SHORT_TOKENS, Truster
 from router.telemetry.journal import DAY_S, Journal
+from router.telemetry.journal_store import StoreError
 
 BINS: Final = 20
 MOST_ANSWERS: Final = 20_000
 """Latest answers that are counted."""
-_ANSWERS: Final = """
-    SELECT model, target, score, stream, forced OR private OR reason = 'background', answer,
-           attempts, CASE target WHEN 'local' THEN saved_usd ELSE cost_usd END
-    FROM requests WHERE time >= ? AND answer != '{}' ORDER BY time DESC LIMIT ?
-"""
 
 
 @dataclass(slots=True)
@@ -113,9 +108,9 @@ def _calibration_json(one: Calibration) -> dict[str, Any]:
 
 def _answers(journal: Journal, truster: Truster, since: float) -> list[_Answer]:
     try:
-        rows = journal.file.rows(_ANSWERS, since, MOST_ANSWERS)
-    except sqlite3.Error:
-        return []  # nothing was written yet, or the file cannot be read
+        rows = journal.store.rows(journal.store.sql.confidence, since, MOST_ANSWERS)
+    except StoreError:
+        return []  # nothing was written yet, or it cannot be read
     return [answer for row in rows if (answer := _answer(row, truster)) is not None]
 
 

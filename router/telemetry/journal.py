@@ -1,14 +1,14 @@
-"""The journal: every decision and its outcome on disk, without making a request wait.
+"""The journal: keeps every decision and its outcome, without making a request wait.
 
-`add()` appends to a queue, and a thread commits it within 200 ms. When the disk is full, read-only
-or gone, one warning says so, the last records stay in memory, and writing is tried again later.
+`add()` appends to a queue, and a thread commits it to the store within 200 ms: a file, or a
+database. While the store fails, one warning says so, the last BACKLOG records wait, and writing is
+tried again.
 """
 
 import hashlib
 import logging
 import queue
 import secrets
-import sqlite3
 import threading
 import time
 from collections import deque
@@ -19,8 +19,9 @@ from typing import Final, NamedTuple
 import platformdirs
 
 from router.telemetry.journal_file import JournalFile
+from router.telemetry.journal_store import JournalStore, StoreError, Unstorable
 from router.telemetry.record import Attempt, Feedback, Outcome, Record
-from router.telemetry.spending import SPENT_SQL, Spending, day_of
+from router.telemetry.spending import Spending, day_of
 from router.telemetry.wanted import EVERYTHING, Wanted
 
 __all__ = ["Attempt", "Feedback", "Journal", "Outcome", "Record", "journal_path"]
@@ -31,24 +32,18 @@ BATCH_S: Final = 0.1
 """How often the thread looks for records, while there are any."""
 AWAKE_S: Final = 2.0
 """How long it goes on looking after the last record."""
-RETRY_S: Final = 30.0
 LOOK_S: Final = 15.0
 """Greatest age of the figure for what other processes have spent."""
 TIDY_S: Final = 3600.0
 MEMORY: Final = 500
 """Records kept in memory."""
 BACKLOG: Final = 5_000
-"""Records that wait while the disk fails; then the oldest are dropped."""
+"""Records that wait while the store fails; then the oldest are dropped."""
 REPEAT_S: Final = 600.0
 """The same question asked of the cloud within this time counts as a bad local answer."""
 PROMPT_CHARS: Final = 20_000
 """Only this beginning of a longer prompt is kept."""
 DAY_S: Final = 86_400
-UNSTORABLE: Final = (
-    *(OverflowError, TypeError, ValueError),
-    *(sqlite3.InterfaceError, sqlite3.ProgrammingError),
-)
-"""What SQLite raises for a value that it cannot store: an absurd token count, for example."""
 
 
 def journal_path(setting: str | None) -> Path | None:
@@ -59,7 +54,7 @@ def journal_path(setting: str | None) -> Path | None:
 
 
 class Verdict(NamedTuple):
-    """Feedback on a request, which may be on disk already."""
+    """Feedback on a request, which may be stored already."""
 
     feedback: Feedback
     source: str
@@ -70,26 +65,29 @@ class Verdict(NamedTuple):
 class Journal:
     """Keeps the records of ended requests, and finds them again.
 
-    `add`, `spent_today_usd` and `hashed` are for the event loop. What reads the file (`recent`,
-    `find`, `feedback`, `file.rows`) takes milliseconds and may be called from any thread.
+    `add`, `spent_today_usd` and `hashed` are for the event loop. What reads the store (`recent`,
+    `find`, `feedback`, `store.rows`) takes milliseconds and may be called from any thread.
     """
 
     def __init__(
         self,
-        path: Path | None = None,
+        store: JournalStore | None = None,
         days: int = 90,
         prompts: bool = False,
         clock: Callable[[], float] = time.time,
-        retry_s: float = RETRY_S,
+        replica: str = "",
     ) -> None:
-        self.file = JournalFile(path)
+        """`store`: None keeps rows in memory. `replica`: this router's name in its rows."""
+        self.store: JournalStore = store or JournalFile(None)
         self.prompts = prompts
         """Whether prompt texts are kept."""
         self.trouble = ""
-        """Why the file cannot be written, in one sentence; empty while it can."""
+        """Why rows cannot be written, in one sentence; empty while they can."""
+        self.dropped = 0
+        """Rows that were lost because too many waited for the store."""
         self._days = days
         self._clock = clock
-        self._retry_s = retry_s
+        self._replica = replica
         self._salt = secrets.token_bytes(16)
         self._recent: deque[Record] = deque(maxlen=MEMORY)
         self._asked: dict[str, Record] = {}
@@ -98,12 +96,14 @@ class Journal:
         self._hurry = threading.Event()
         self._dozing = False
         self._closing = False
+        self._dropping = False
         self._looked = threading.Event()
         self._thread: threading.Thread | None = None
         self._starting = threading.Lock()
 
     def add(self, record: Record) -> None:
-        """Keep a record. Costs microseconds; a failing disk raises nothing here."""
+        """Keep a record. Costs microseconds; a failing store raises nothing here."""
+        record.replica = self._replica
         if record.private or not self.prompts:
             record.prompt = None
         elif record.prompt is not None:
@@ -126,8 +126,8 @@ class Journal:
             self._judge(record, feedback, source)
             return True
         try:
-            found = self.file.rows("SELECT time FROM requests WHERE id = ?", request_id)
-        except sqlite3.Error:
+            found = self.store.rows(self.store.sql.times_of, request_id)
+        except StoreError:
             return False
         for (at,) in found:
             self._tell(Verdict(feedback, source, at, request_id))
@@ -139,19 +139,21 @@ class Journal:
         if record is not None:
             return record
         try:
-            return next(iter(self.file.records("WHERE id = ? LIMIT 1", request_id)), None)
-        except sqlite3.Error:
+            return self.store.find(request_id)
+        except StoreError:
             return None
 
     def recent(self, n: int = 50, wanted: Wanted = EVERYTHING) -> list[Record]:
-        """Return the last `n` wanted records, newest first, including those not yet on disk."""
+        """Return the last `n` wanted records, newest first, including those not yet stored.
+
+        Feedback that another process has stored counts.
+        """
         found = {record.id: record for record in [*filter(wanted.has, list(self._recent))][-n:]}
-        condition, values = wanted.sql()
         try:
-            where = f"WHERE {condition} ORDER BY time DESC LIMIT ?"
-            for record in self.file.records(where, *values, n):
-                found.setdefault(record.id, record)
-        except sqlite3.Error:
+            for record in self.store.recent(n, wanted):
+                if (ours := found.get(record.id)) is None or ours.feedback is None:
+                    found[record.id] = record
+        except StoreError:
             pass
         return sorted(found.values(), key=lambda record: record.time, reverse=True)[:n]
 
@@ -164,6 +166,7 @@ class Journal:
             if self._thread is None:
                 self._start()
             self._looked.wait(timeout=1)
+            self._looked.set()  # a store that hangs costs this second once
         return self._spending.today_usd(self._clock(), caller)
 
     def flush(self, timeout_s: float = 5) -> bool:
@@ -176,12 +179,12 @@ class Journal:
         return done.wait(timeout_s)
 
     def close(self) -> None:
-        """Write the rest and close the file."""
+        """Write the rest and close the store."""
         self._closing = True
         if self.flush() and self._thread is not None:
             self._thread.join()
             self._thread = None
-        self.file.close()
+        self.store.close()
         self._closing = False
 
     def _remembered(self, request_id: str) -> Record | None:
@@ -207,12 +210,29 @@ class Journal:
         self._tell(Verdict(feedback, source, record.time, record.id))
 
     def _tell(self, entry: Record | Verdict) -> None:
-        if self._queue.qsize() < BACKLOG:
-            self._queue.put(entry)
-            if self._dozing:
-                self._hurry.set()
+        if self._queue.qsize() >= BACKLOG:  # the thread waits for the store
+            self._drop_oldest()
+        self._queue.put(entry)
+        if self._dozing:
+            self._hurry.set()
         if self._thread is None:
             self._start()
+
+    def _drop_oldest(self) -> None:
+        try:
+            oldest = self._queue.get_nowait()
+        except queue.Empty:  # the thread has just taken all
+            return
+        if isinstance(oldest, threading.Event):
+            self._queue.put(oldest)
+        else:
+            self._count_dropped(1)
+
+    def _count_dropped(self, count: int) -> None:
+        if not self._dropping:
+            self._dropping = True
+            log.warning("%d rows wait to be written: the oldest are dropped from now on.", BACKLOG)
+        self.dropped += count
 
     def _start(self) -> None:
         with self._starting:  # feedback comes from other threads
@@ -222,7 +242,7 @@ class Journal:
 
     def _write(self) -> None:
         """Gather records, commit them, and delete old ones now and then. Runs in the thread."""
-        backlog: deque[Record | Verdict] = deque(maxlen=BACKLOG)
+        backlog: deque[Record | Verdict] = deque()
         self._look()
         now = came_at = looked = tidy_at = time.monotonic()
         retry_at = 0.0
@@ -232,7 +252,7 @@ class Journal:
             now = time.monotonic()
             came_at = now if backlog else came_at
             if backlog and (now >= retry_at or self._closing):
-                retry_at = 0.0 if self._committed(backlog) else now + self._retry_s
+                retry_at = 0.0 if self._committed(backlog) else now + self.store.retry_s
             if now - looked >= LOOK_S:
                 looked = now
                 self._look()
@@ -240,6 +260,8 @@ class Journal:
                 tidy_at = now + TIDY_S
             for done in waiting:
                 done.set()
+        if backlog:
+            log.warning("The last %d rows of the journal are lost.", len(backlog))
 
     def _gather(self, backlog: deque[Record | Verdict], *, doze: bool) -> list[threading.Event]:
         """Move queued entries to the backlog; returns the events of waiting flushes.
@@ -257,57 +279,72 @@ class Journal:
             try:
                 entry = self._queue.get_nowait()
             except queue.Empty:
-                return waiting
+                break
             if isinstance(entry, threading.Event):
                 waiting.append(entry)
             else:
                 backlog.append(entry)
+        if (excess := len(backlog) - BACKLOG) > 0:
+            for _ in range(excess):
+                backlog.popleft()
+            self._count_dropped(excess)
+        return waiting
 
     def _committed(self, backlog: deque[Record | Verdict]) -> bool:
+        """Write the backlog and empty it; on failure False, and what is left waits."""
         records = [entry for entry in backlog if isinstance(entry, Record)]
         try:
-            self.file.write(records, [entry for entry in backlog if isinstance(entry, Verdict)])
-        except UNSTORABLE as error:
-            if len(backlog) == 1:
-                log.warning("A record cannot be journalled: %s", error)
-            else:  # find the one that cannot be stored
-                for entry in backlog:
-                    self._committed(deque([entry]))
+            self.store.write(records, [entry for entry in backlog if isinstance(entry, Verdict)])
+        except Unstorable as error:
+            if len(backlog) > 1:
+                return self._committed_singly(backlog)
+            log.warning("A record cannot be journalled: %s", error)
             backlog.clear()
             return True
-        except (sqlite3.Error, OSError) as error:
+        except StoreError as error:
             self._complain(error)
             return False
-        if self.trouble:
-            log.warning("The journal is written again: %s", self.file.path)
+        if self.trouble or self._dropping:
+            lost = f"; {self.dropped} rows were dropped" if self._dropping else ""
+            log.warning("The journal is written again: %s%s", self.store.place, lost)
             self.trouble = ""
+            self._dropping = False
         backlog.clear()
         self._spending.written(records)
+        return True
+
+    def _committed_singly(self, backlog: deque[Record | Verdict]) -> bool:
+        """Write entry by entry, to find those that cannot be stored."""
+        while backlog:
+            if not self._committed(deque([backlog[0]])):
+                return False
+            backlog.popleft()
         return True
 
     def _look(self) -> None:
         """Read what was spent today; on failure the last figure stays."""
         try:
-            if self.file.path is not None:
+            if self.store.place:
                 now = self._clock()
-                self._spending.seen(self.file.rows(SPENT_SQL, day_of(now)[0]), now)
-        except sqlite3.Error:
+                rows = self.store.rows(self.store.sql.spent, day_of(now)[0])
+                self._spending.seen(rows, now)
+        except StoreError:
             pass
         finally:
             self._looked.set()
 
     def _forget(self) -> bool:
         try:
-            return self.file.forget(before=self._clock() - self._days * DAY_S)
-        except (sqlite3.Error, OSError) as error:
+            return self.store.forget(before=self._clock() - self._days * DAY_S)
+        except StoreError as error:
             self._complain(error)
             return True
 
     def _complain(self, error: Exception) -> None:
         if not self.trouble:
             self.trouble = (
-                f"The journal cannot be written ({self.file.path}: {error}). Requests go on. "
-                "Make room, or set JOURNAL_PATH to a file that can be written, or to off."
+                f"The journal cannot be written ({self.store.place}: {error}). Requests go on."
+                f" To mend it, {self.store.remedy}."
             )
             log.warning("%s", self.trouble)
-        self.file.close()
+        self.store.close()

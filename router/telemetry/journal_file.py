@@ -1,4 +1,4 @@
-"""The journal's SQLite file: its schema, records as rows, and the removal of old ones.
+"""The journal in an SQLite file: its schema, its queries, and the removal of old rows.
 
 Written by one thread of one process at a time (others wait), read by any. Write-ahead log with
 `synchronous=NORMAL`: a committed row survives kill -9, and a crash never corrupts the file.
@@ -13,25 +13,26 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, Final
 
-import orjson
-
-from router.events import Usage
-from router.telemetry.record import Attempt, Record
+from router.telemetry.journal_store import (
+    CLIENT_SUMS,
+    COLUMNS,
+    SUMS,
+    NoJournal,
+    Queries,
+    StoreError,
+    Unstorable,
+    Verdict,
+    record_of,
+    row_of,
+)
+from router.telemetry.record import Record
+from router.telemetry.wanted import EVERYTHING, Wanted
 
 BUSY_MS: Final = 5_000
+RETRY_S: Final = 30.0
 MEMORY_ROWS: Final = 10_000
 PURGE_ROWS: Final = 2_000
 
-COLUMNS: Final = (
-    *("id", "time", "dialect", "asked_model", "user_agent", "target", "backend", "model"),
-    *("score", "confidence", "threshold", "signals", "gates", "reason", "attempts"),
-    *("stream", "fallback", "forced", "private", "first_byte_ms", "total_ms"),
-    *("prompt_tokens", "completion_tokens"),
-    *("cached_tokens", "cache_write_tokens", "reasoning_tokens"),
-    *("cost_usd", "saved_usd", "outcome", "status", "error"),
-    *("conversation", "prompt", "feedback", "feedback_source", "fix", "message"),
-    *("kind", "expected_ms", "answer", "caller"),
-)
 _NAMES: Final = ", ".join(COLUMNS)
 _ROW: Final = f"({', '.join('?' * len(COLUMNS))})"
 INSERT: Final = f"INSERT INTO requests ({_NAMES}) VALUES {_ROW}"
@@ -39,7 +40,11 @@ AT_ONCE: Final = 999 // len(COLUMNS)
 """Rows of one statement (older SQLite takes 999 values). Fewer statements stop the event loop less
 often, since each releases and takes the interpreter lock."""
 INSERT_MANY: Final = INSERT + f", {_ROW}" * (AT_ONCE - 1)
-SELECT: Final = f"SELECT {_NAMES} FROM requests"
+UNSTORABLE: Final = (
+    *(OverflowError, TypeError, ValueError),
+    *(sqlite3.InterfaceError, sqlite3.ProgrammingError),
+)
+"""What SQLite raises for a value that it cannot store."""
 JUDGE: Final = "UPDATE requests SET feedback = ?, feedback_source = ? WHERE time = ? AND id = ?"
 
 # Step n brings a file from version n to n + 1; the version is SQLite's own user_version. There is
@@ -65,53 +70,174 @@ MIGRATIONS: Final = (
     """,
     "ALTER TABLE requests ADD COLUMN answer TEXT NOT NULL DEFAULT '{}'",
     "ALTER TABLE requests ADD COLUMN caller TEXT NOT NULL DEFAULT ''",
+    "ALTER TABLE requests ADD COLUMN replica TEXT NOT NULL DEFAULT ''",
+)
+
+_SUMS: Final = {
+    "cost_usd": "total(cost_usd)",
+    "saved_usd": "total(saved_usd)",
+    "unpriced": "sum(target = 'cloud' AND first_byte_ms IS NOT NULL AND cost_usd IS NULL)",
+    "unsaved": "sum(target = 'local' AND outcome = 'done' AND saved_usd IS NULL)",
+    "prompt_tokens": "sum(prompt_tokens)",
+    "cached_tokens": "sum(cached_tokens)",
+    "completion_tokens": "sum(completion_tokens)",
+    "reasoning_tokens": "sum(reasoning_tokens)",
+    "fallbacks": "sum(fallback)",
+    "bad": "sum(feedback = 'bad' AND feedback_source != 'repeat')",
+    "good": "sum(feedback = 'good')",
+}
+_CLIENT_SUMS: Final = {
+    "requests": "count(*)",
+    "local": "sum(target = 'local' AND outcome != 'failed')",
+    "cloud": "sum(target = 'cloud' AND outcome != 'failed')",
+    "prompt_tokens": "total(prompt_tokens)",
+    "completion_tokens": "total(completion_tokens)",
+    "cost_usd": "total(cost_usd)",
+    "saved_usd": "total(saved_usd)",
+    "unpriced": _SUMS["unpriced"],
+}
+_NAME: Final = (
+    "substr(user_agent, 1, min(instr(user_agent || ' ', ' '), instr(user_agent || '/', '/')) - 1)"
+)
+_CLIENT: Final = f"CASE {_NAME} WHEN 'Mozilla' THEN 'browser' ELSE {_NAME} END"
+"""The client's name as `client_name` returns it."""
+_SIDE: Final = "CASE outcome WHEN 'failed' THEN 'none' ELSE coalesce(target, 'none') END"
+QUERIES: Final = Queries(
+    count="SELECT count(*) FROM requests",
+    times_of="SELECT time FROM requests WHERE id = ?",
+    found=f"SELECT {_NAMES} FROM requests WHERE id = ? LIMIT 1",
+    recent=f"""
+        SELECT {_NAMES} FROM requests
+        WHERE coalesce(?, {_SIDE}) = {_SIDE} AND coalesce(?, reason) = reason
+              AND coalesce(?, {_CLIENT}) = {_CLIENT}
+        ORDER BY time DESC LIMIT ?
+    """,
+    spent="SELECT caller, total(cost_usd) FROM requests WHERE time >= ? GROUP BY caller",
+    cells=f"""
+        SELECT CAST((time - ?) / ? AS INTEGER), coalesce(target, 'none'), reason, outcome,
+               count(*), sum(feedback_source = 'repeat'), {", ".join(_SUMS[name] for name in SUMS)}
+        FROM requests WHERE time >= ? GROUP BY 1, 2, 3, 4
+    """,
+    speeds="""
+        SELECT target, first_byte_ms, total_ms, completion_tokens FROM requests
+        WHERE time >= ? AND outcome = 'done' ORDER BY time DESC LIMIT ?
+    """,
+    expected="""
+        SELECT expected_ms, first_byte_ms FROM requests
+        WHERE time >= ? AND target = 'local' AND outcome = 'done' AND stream AND attempts = '[]'
+              AND expected_ms IS NOT NULL AND first_byte_ms > 0
+        ORDER BY time DESC LIMIT ?
+    """,
+    callers="""
+        SELECT caller, count(*), sum(target = 'local'), sum(target = 'cloud'), total(cost_usd),
+               total(prompt_tokens), total(completion_tokens)
+        FROM requests WHERE time >= ? AND caller != '' GROUP BY caller
+    """,
+    clients=f"""
+        SELECT {_CLIENT}, {", ".join(_CLIENT_SUMS[name] for name in CLIENT_SUMS)}
+        FROM requests WHERE time >= ? GROUP BY 1 ORDER BY count(*) DESC
+    """,
+    confidence="""
+        SELECT model, target, score, stream, forced OR private OR reason = 'background', answer,
+               attempts, CASE target WHEN 'local' THEN saved_usd ELSE cost_usd END
+        FROM requests WHERE time >= ? AND answer != '{}' ORDER BY time DESC LIMIT ?
+    """,
+    answers="""
+        SELECT backend, model, time, conversation, first_byte_ms, total_ms,
+               prompt_tokens, ifnull(completion_tokens, 0), ifnull(cached_tokens, 0)
+        FROM requests
+        WHERE target = 'local' AND outcome = 'done' AND stream AND first_byte_ms > 0
+              AND total_ms >= first_byte_ms AND prompt_tokens > 0 AND attempts = '[]'
+        ORDER BY time DESC LIMIT ?
+    """,
+    judged="""
+        SELECT model, kind, score - ifnull(json_extract(signals, '$.local_model'), 0),
+               feedback = 'good'
+        FROM requests
+        WHERE target = 'local' AND kind != '' AND feedback IS NOT NULL
+        ORDER BY time DESC LIMIT ?
+    """,
+    replayed="""
+        SELECT time, target, reason, score, confidence, threshold, first_byte_ms, total_ms,
+               completion_tokens, cost_usd, saved_usd, feedback
+        FROM requests
+        WHERE time >= ? AND outcome != 'failed' AND target IS NOT NULL
+        ORDER BY time
+    """,
+    prompts="""
+        SELECT prompt, max(score) FROM requests
+        WHERE target = 'local' AND reason IN ('simple', 'no_signal') AND outcome = 'done'
+              AND prompt != '' AND NOT private
+              AND ifnull(json_extract(signals, '$.conversation'), 0) = 0
+        GROUP BY prompt
+    """,
 )
 
 
 class JournalFile:
-    """The file, or for `path=None` a bounded table in memory.
+    """The journal's store in an SQLite file, or for `path=None` a bounded table in memory."""
 
-    Opens on first use, and again after `close()`. Methods raise sqlite3.Error or OSError.
-    """
+    sql: Final = QUERIES
+    remedy: Final = "make room, or set JOURNAL_PATH to a file that can be written, or to off"
 
-    def __init__(self, path: Path | None) -> None:
+    def __init__(self, path: Path | None, *, retry_s: float = RETRY_S) -> None:
         self.path = path
+        self.place: Final = str(path or "")
+        self.retry_s: Final = retry_s
         self._db: sqlite3.Connection | None = None
         self._lock = threading.Lock()
 
-    def write(
-        self, records: Iterable[Record], verdicts: Iterable[tuple[str, str, float, str]] = ()
-    ) -> None:
-        """Commit the records, then `(feedback, source, time, request id)` verdicts, all or nothing.
+    def write(self, records: Iterable[Record], verdicts: Iterable[Verdict] = ()) -> None:
+        """Commit the records, then the verdicts, all or nothing.
 
         A verdict's request is found by its time, which is indexed.
         """
-        rows = [_row(record) for record in records]
-        odd = len(rows) % AT_ONCE
-        with self._lock, self._transaction() as db:
-            db.executemany(INSERT, rows[:odd])
-            for at in range(odd, len(rows), AT_ONCE):
-                db.execute(INSERT_MANY, [*chain.from_iterable(rows[at : at + AT_ONCE])])
-            db.executemany(JUDGE, verdicts)
-            if self.path is None:
-                newest = "(SELECT max(rowid) FROM requests)"
-                db.execute(f"DELETE FROM requests WHERE rowid <= {newest} - {MEMORY_ROWS}")
+        with _store_errors(UNSTORABLE):
+            rows = [row_of(record) for record in records]
+            odd = len(rows) % AT_ONCE
+            with self._lock, self._transaction() as db:
+                db.executemany(INSERT, rows[:odd])
+                for at in range(odd, len(rows), AT_ONCE):
+                    db.execute(INSERT_MANY, [*chain.from_iterable(rows[at : at + AT_ONCE])])
+                db.executemany(JUDGE, verdicts)
+                if self.path is None:
+                    newest = "(SELECT max(rowid) FROM requests)"
+                    db.execute(f"DELETE FROM requests WHERE rowid <= {newest} - {MEMORY_ROWS}")
 
     def forget(self, before: float) -> bool:
         """Delete some older rows; True when none are left. Portions keep others from waiting."""
         old = "SELECT rowid FROM requests WHERE time < ? LIMIT ?"
         sql = f"DELETE FROM requests WHERE rowid IN ({old})"
-        with self._lock, self._transaction() as db:
+        with _store_errors(), self._lock, self._transaction() as db:
             return db.execute(sql, (before, PURGE_ROWS)).rowcount < PURGE_ROWS
 
     def rows(self, sql: str, *parameters: object) -> list[tuple[Any, ...]]:
         """Return the rows of a query, over a connection of its own, so that writing goes on."""
-        with self._reading() as db:
+        with _store_errors(), self._reading() as db:
             return db.execute(sql, parameters).fetchall()
 
-    def records(self, where: str, *parameters: object) -> list[Record]:
-        """Return the records of `SELECT … FROM requests` + `where`."""
-        return [_record(row) for row in self.rows(f"{SELECT} {where}", *parameters)]
+    def recent(self, n: int, wanted: Wanted = EVERYTHING) -> list[Record]:
+        """Return the last `n` wanted records, newest first."""
+        found = self.rows(QUERIES.recent, wanted.side, wanted.reason, wanted.client, n)
+        return [record_of(row) for row in found]
+
+    def find(self, request_id: str) -> Record | None:
+        """Return a request's record, None if there is none."""
+        return next(map(record_of, self.rows(QUERIES.found, request_id)), None)
+
+    def check(self) -> str:
+        """Return in a few words what is there; raises StoreError unless it can be written."""
+        if self.path is None:
+            return "off"
+        if not self.path.exists():
+            folder = next(parent for parent in self.path.parents if parent.exists())
+            if not os.access(folder, os.W_OK):
+                raise StoreError(f"the folder {folder} cannot be written")
+            return f"{self.path} will be created"
+        ((count,),) = self.rows(QUERIES.count)
+        if not os.access(self.path, os.W_OK):
+            raise StoreError("it cannot be written")
+        return f"{self.path}, {count} requests"
 
     def close(self) -> None:
         """Close the file."""
@@ -144,12 +270,24 @@ class JournalFile:
                 self._db = self._db or _opened(None)
                 yield self._db
             return
+        if not self.path.exists():
+            raise NoJournal("it does not exist yet")
         uri = f"{self.path.absolute().as_uri()}?mode=rw"
         db = sqlite3.connect(uri, uri=True, timeout=BUSY_MS / 1000, isolation_level=None)
         try:
             yield db
         finally:
             db.close()
+
+
+@contextmanager
+def _store_errors(unstorable: tuple[type[Exception], ...] = ()) -> Iterator[None]:
+    try:
+        yield
+    except unstorable as error:
+        raise Unstorable(str(error)) from error
+    except (sqlite3.Error, OSError) as error:
+        raise StoreError(str(error)) from error
 
 
 def _opened(path: Path | None) -> sqlite3.Connection:
@@ -191,49 +329,3 @@ def _migrate(db: sqlite3.Connection) -> None:
 def _version(db: sqlite3.Connection) -> int:
     version: int = db.execute("PRAGMA user_version").fetchone()[0]
     return version
-
-
-def _row(r: Record) -> tuple[object, ...]:
-    tokens: tuple[int | None, ...] = (None,) * 5
-    if u := r.usage:
-        cached = (u.cached_tokens, u.cache_write_tokens, u.reasoning_tokens)
-        tokens = (u.prompt_tokens, u.completion_tokens, *cached)
-    return (
-        *(r.id, r.time, r.dialect, _clean(r.asked_model), _clean(r.user_agent)),
-        *(r.target, r.backend, _clean(r.model), r.score, r.confidence, r.threshold),
-        *(_json(r.signals), _json(r.gates), r.reason, _json(r.attempts)),
-        *(r.stream, r.fallback, r.forced, r.private, r.first_byte_ms, r.total_ms),
-        *tokens,
-        *(r.cost_usd, r.saved_usd, r.outcome, r.status, _clean(r.error)),
-        *(r.conversation, r.prompt and _clean(r.prompt), r.feedback, r.feedback_source),
-        *(r.fix, _clean(r.message), r.kind, r.expected_ms, _json(r.answer), r.caller),
-    )
-
-
-def _record(row: tuple[Any, ...]) -> Record:
-    values = dict(zip(COLUMNS, row, strict=True))
-    counts: dict[str, Any] = {
-        name: values.pop(name) or 0 for name in COLUMNS if name.endswith("_tokens")
-    }
-    known = row[COLUMNS.index("prompt_tokens")] is not None
-    for flag in ("stream", "fallback", "forced", "private"):
-        values[flag] = bool(values[flag])
-    return Record(
-        **values
-        | {
-            "usage": Usage(**counts) if known else None,
-            "answer": orjson.loads(values["answer"]),
-            "signals": orjson.loads(values["signals"]),
-            "gates": tuple(orjson.loads(values["gates"])),
-            "attempts": tuple(Attempt(**one) for one in orjson.loads(values["attempts"])),
-        }
-    )
-
-
-def _json(value: object) -> str:
-    return orjson.dumps(value).decode()
-
-
-def _clean(text: str) -> str:
-    # A lone surrogate (from a header or an error message) would fail the whole batch.
-    return text if text.isascii() else text.encode(errors="replace").decode()

@@ -1,10 +1,9 @@
 """What the journal teaches at start: how fast the local servers are, and how good their answers.
 
-Reads files: call it in a thread. What cannot be read teaches nothing.
+Reads the store and files: call it in a thread. What cannot be read teaches nothing.
 """
 
 import json
-import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Any, Final
 from router.scoring.reach import Label
 from router.sides.conversations import CACHE_LIVES_S
 from router.sides.speed import Past
-from router.telemetry.journal_file import JournalFile
+from router.telemetry.journal_store import JournalStore, StoreError
 
 COMPARED: Final = "compare.jsonl"
 """Where `tune.py compare` keeps its results, beside the journal's usual place."""
@@ -21,21 +20,6 @@ MOST_ANSWERS: Final = 300
 MOST_LABELS: Final = 2_000
 ESTIMATED_PER_TOKEN: Final = 1.15
 """Our estimates are higher than the tokens that servers count, by about so much."""
-
-ANSWERS: Final = """
-    SELECT backend, model, time, conversation, first_byte_ms, total_ms,
-           prompt_tokens, ifnull(completion_tokens, 0), ifnull(cached_tokens, 0)
-    FROM requests
-    WHERE target = 'local' AND outcome = 'done' AND stream AND first_byte_ms > 0
-          AND total_ms >= first_byte_ms AND prompt_tokens > 0 AND attempts = '[]'
-    ORDER BY time DESC LIMIT ?
-"""
-JUDGED: Final = """
-    SELECT model, kind, score - ifnull(json_extract(signals, '$.local_model'), 0), feedback = 'good'
-    FROM requests
-    WHERE target = 'local' AND kind != '' AND feedback IS NOT NULL
-    ORDER BY time DESC LIMIT ?
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +35,7 @@ class _Answer:
     cached_tokens: int
 
 
-def answers(file: JournalFile) -> dict[str, list[Past]]:
+def answers(store: JournalStore) -> dict[str, list[Past]]:
     """Read the latest streamed local answers by backend, oldest first.
 
     Answers that others were given at the same time are left out: they waited for each other.
@@ -59,7 +43,7 @@ def answers(file: JournalFile) -> dict[str, list[Past]]:
     found: dict[str, list[Past]] = {}
     last: dict[tuple[str, str], _Answer] = {}
     busy_until: dict[str, float] = {}
-    for one in [_Answer(*row) for row in reversed(_rows(file, ANSWERS, MOST_ANSWERS))]:
+    for one in [_Answer(*row) for row in reversed(_rows(store, store.sql.answers, MOST_ANSWERS))]:
         before = last.get((one.backend, one.conversation))
         last[one.backend, one.conversation] = one
         alone = one.time >= busy_until.get(one.backend, 0.0)
@@ -82,11 +66,11 @@ def _unread(one: _Answer, before: _Answer | None) -> int:
     return one.prompt_tokens - before.prompt_tokens - before.completion_tokens
 
 
-def labels(file: JournalFile, compared: Path | None) -> list[Label]:
+def labels(store: JournalStore, compared: Path | None) -> list[Label]:
     """Read whether local answers were good enough: feedback, and results of `tune.py compare`."""
     judged = [
         Label(model, kind, score, bool(good))
-        for model, kind, score, good in _rows(file, JUDGED, MOST_LABELS)
+        for model, kind, score, good in _rows(store, store.sql.judged, MOST_LABELS)
     ]
     return judged + (list(_compared(compared)) if compared is not None else [])
 
@@ -106,8 +90,8 @@ def _compared(path: Path) -> Iterator[Label]:
             continue  # a line that was cut off, or of a version without these fields
 
 
-def _rows(file: JournalFile, sql: str, *parameters: object) -> list[tuple[Any, ...]]:
+def _rows(store: JournalStore, sql: str, *parameters: object) -> list[tuple[Any, ...]]:
     try:
-        return file.rows(sql, *parameters)
-    except sqlite3.Error:
+        return store.rows(sql, *parameters)
+    except StoreError:
         return []

@@ -94,10 +94,16 @@ class _Histogram:
 
 
 class Metrics:
-    """Counts records. `sides` gives, at each scrape, the state that is not in a record."""
+    """Counts records."""
 
-    def __init__(self, sides: Callable[[], Iterable[SideState]] = tuple) -> None:
+    def __init__(
+        self,
+        sides: Callable[[], Iterable[SideState]] = tuple,
+        rows_dropped: Callable[[], int] = int,
+    ) -> None:
+        """`sides` and `rows_dropped` give, at each scrape, what is not in a record."""
         self._sides = sides
+        self._rows_dropped = rows_dropped
         self._requests = _Counter("requests", "Requests that ended.", "target", "reason", "outcome")
         self._first_byte = _Histogram(
             "first_byte_seconds", "Time until an answer began.", FIRST_BYTE_S
@@ -185,6 +191,9 @@ class Metrics:
         )
         for one in kept:
             yield one.family()
+        dropped = _Counter("journal_rows_dropped", "Rows lost while the journal failed.")
+        dropped.add(self._rows_dropped())
+        yield dropped.family()
 
         def gauge(name: str, text: str, *labels: str) -> GaugeMetricFamily:
             return GaugeMetricFamily(PREFIX + name, text, labels=labels)

@@ -41,6 +41,8 @@ class Record:
     user_agent: str = ""
     caller: str = ""
     """The name of the key, where a team has named ones."""
+    replica: str = ""
+    """The router that took it, where several share a journal."""
 
     target: Target | None = None
     """The side that answered or should have; None when no backend was asked."""

@@ -3,25 +3,22 @@
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 from router.telemetry.record import Record
-
-SPENT_SQL: Final = "SELECT caller, total(cost_usd) FROM requests WHERE time >= ? GROUP BY caller"
-"""Has one parameter: midnight."""
 
 
 class _Seen(NamedTuple):
     until: float
     """The midnight that ends the day."""
     usd: Mapping[str, float]
-    """On disk, by every process; by caller."""
+    """In the store, by every process; by caller."""
     written: Mapping[str, float]
     """The share of `Spending._added` that `usd` includes; by caller."""
 
 
 class Spending:
-    """Adds what this process spends to what the journal's file says.
+    """Adds what this process spends to what the journal's store says.
 
     `add` and `today_usd` are for the event loop, `written` and `seen` for the journal's thread.
     """
@@ -46,12 +43,12 @@ class Spending:
         return usd.get(caller, 0.0) + self._added.get(caller, 0.0) - written.get(caller, 0.0)
 
     def written(self, records: Iterable[Record]) -> None:
-        """Note that these records are in the file now."""
+        """Note that these records are in the store now."""
         for record in records:
             self._written[record.caller] += record.cost_usd or 0.0
 
     def seen(self, rows: Iterable[tuple[str, float]], now: float) -> None:
-        """Take over what the file says of today: the rows of SPENT_SQL."""
+        """Take over what the store says of today: the rows of Queries.spent."""
         self._seen = _Seen(day_of(now)[1], dict(rows), dict(self._written))
 
     def _turn_day(self, now: float) -> None:

@@ -5,7 +5,6 @@ is not known. `saved_usd` is an estimate (see `Prices.saved_usd`).
 """
 
 import dataclasses
-import sqlite3
 import time
 from statistics import median, quantiles
 from typing import Any, Final
@@ -13,6 +12,7 @@ from typing import Any, Final
 from router.errors import InvalidRequest
 from router.telemetry.clients import last_day
 from router.telemetry.journal import DAY_S, Journal, Record
+from router.telemetry.journal_store import SUMS, StoreError
 from router.telemetry.wanted import EVERYTHING, Wanted
 
 FLUSH_S: Final = 0.5
@@ -24,46 +24,12 @@ SLOTS: Final = ((1, 1_800), (3, 3_600), (14, 4 * 3_600), (60, DAY_S))
 """Most days shown, and the seconds that one point of the curve then covers."""
 HIDDEN: Final = frozenset({"conversation", "question"})
 
-SUMS: Final = {
-    "cost_usd": "total(cost_usd)",
-    "saved_usd": "total(saved_usd)",
-    "unpriced": "sum(target = 'cloud' AND first_byte_ms IS NOT NULL AND cost_usd IS NULL)",
-    "unsaved": "sum(target = 'local' AND outcome = 'done' AND saved_usd IS NULL)",
-    "prompt_tokens": "sum(prompt_tokens)",
-    "cached_tokens": "sum(cached_tokens)",
-    "completion_tokens": "sum(completion_tokens)",
-    "reasoning_tokens": "sum(reasoning_tokens)",
-    "fallbacks": "sum(fallback)",
-    "bad": "sum(feedback = 'bad' AND feedback_source != 'repeat')",
-    "good": "sum(feedback = 'good')",
-}
-CELLS: Final = f"""
-    SELECT CAST((time - ?) / ? AS INTEGER), coalesce(target, 'none'), reason, outcome, count(*),
-           sum(feedback_source = 'repeat'), {", ".join(SUMS.values())}
-    FROM requests WHERE time >= ? GROUP BY 1, 2, 3, 4
-"""
-SPEEDS: Final = """
-    SELECT target, first_byte_ms, total_ms, completion_tokens FROM requests
-    WHERE time >= ? AND outcome = 'done' ORDER BY time DESC LIMIT ?
-"""
-CALLERS: Final = """
-    SELECT caller, count(*), sum(target = 'local'), sum(target = 'cloud'), total(cost_usd),
-           total(prompt_tokens), total(completion_tokens)
-    FROM requests WHERE time >= ? AND caller != '' GROUP BY caller
-"""
-EXPECTED: Final = """
-    SELECT expected_ms, first_byte_ms FROM requests
-    WHERE time >= ? AND target = 'local' AND outcome = 'done' AND stream AND attempts = '[]'
-          AND expected_ms IS NOT NULL AND first_byte_ms > 0
-    ORDER BY time DESC LIMIT ?
-"""
-
 
 def stats_json(journal: Journal, days: float = 7, now: float | None = None) -> dict[str, Any]:
-    """Return figures of the last `days`. Reads the file, so call it in a thread.
+    """Return figures of the last `days`. Reads the store, so call it in a thread.
 
         {"days", "since", "slot_s", "requests", "answered", "local_share": 0..1 | null,
-         "spent_today_usd", "journal": {"path" | null, "trouble"},
+         "spent_today_usd", "journal": {"path" | null, "trouble", "dropped": rows},
          "totals": SUMS, "targets": {"local" | "cloud" | "none": {"requests", SUMS,
              "first_byte_ms": {"p50", "p95"} | null, "total_ms": …, "tokens_per_s": p50 | null}},
          "reasons": [{"reason", "target", "requests"}], most frequent first,
@@ -88,11 +54,12 @@ def stats_json(journal: Journal, days: float = 7, now: float | None = None) -> d
     slot_s = next((seconds for limit, seconds in SLOTS if days <= limit), 7 * DAY_S)
     since = now - days * DAY_S
     first = since - since % slot_s
-    cells = _rows(journal, CELLS, first, slot_s, since)
-    speeds = _rows(journal, SPEEDS, since, SPEED_SAMPLE)
+    sql = journal.store.sql
+    cells = _rows(journal, sql.cells, first, slot_s, since)
+    speeds = _rows(journal, sql.speeds, since, SPEED_SAMPLE)
     misjudged = [
         abs(expected - real) / real
-        for expected, real in _rows(journal, EXPECTED, since, SPEED_SAMPLE)
+        for expected, real in _rows(journal, sql.expected, since, SPEED_SAMPLE)
     ]
 
     totals: dict[str, float] = dict.fromkeys(SUMS, 0)
@@ -126,7 +93,11 @@ def stats_json(journal: Journal, days: float = 7, now: float | None = None) -> d
         "answered": local + cloud,
         "local_share": local / (local + cloud) if local + cloud else None,
         "spent_today_usd": journal.spent_today_usd(),
-        "journal": {"path": str(journal.file.path or "") or None, "trouble": journal.trouble},
+        "journal": {
+            "path": journal.store.place or None,
+            "trouble": journal.trouble,
+            "dropped": journal.dropped,
+        },
         "totals": totals,
         "targets": targets,
         "reasons": [
@@ -144,7 +115,7 @@ def stats_json(journal: Journal, days: float = 7, now: float | None = None) -> d
                 requests, local, cloud, cost, prompt, written, journal.spent_today_usd(name)
             )
             for name, requests, local, cloud, cost, prompt, written in _rows(
-                journal, CALLERS, since
+                journal, sql.callers, since
             )
         },
         "last_day": last_day(journal, now),
@@ -215,9 +186,9 @@ def _no_such_request(request_id: str) -> InvalidRequest:
 
 def _rows(journal: Journal, sql: str, *parameters: object) -> list[tuple[Any, ...]]:
     try:
-        return journal.file.rows(sql, *parameters)
-    except sqlite3.Error:
-        return []  # nothing was written yet, or the file cannot be read (`trouble` says why)
+        return journal.store.rows(sql, *parameters)
+    except StoreError:
+        return []  # nothing was written yet, or it cannot be read (`trouble` says why)
 
 
 def _point(at: float) -> dict[str, float]:

@@ -21,7 +21,7 @@ from router.errors import RouterError
 from router.events import Finish, TextDelta, Usage
 from router.request import ChatRequest, estimate_tokens
 from router.router import Router
-from router.telemetry.journal_file import JournalFile
+from router.telemetry.journal_store import JournalStore
 from router.telemetry.prices import Prices
 from router.tuning.judge import Compared, Verdict, judge_prompt, key_of, verdict_of
 from router.wire.chat import completions
@@ -34,15 +34,6 @@ VERDICT_TOKENS: Final = 80
 CLOUD_CALLS: Final = 3
 """Cloud calls for each prompt: an answer, and a verdict in either order."""
 
-# Follow-ups are left out: they make no sense without what they follow.
-QUERY: Final = """
-    SELECT prompt, max(score) FROM requests
-    WHERE target = 'local' AND reason IN ('simple', 'no_signal') AND outcome = 'done'
-          AND prompt != '' AND NOT private
-          AND ifnull(json_extract(signals, '$.conversation'), 0) = 0
-    GROUP BY prompt
-"""
-
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
@@ -52,9 +43,9 @@ class Prompt:
     score: float
 
 
-def journalled(file: JournalFile) -> list[Prompt]:
-    """Return the journalled prompts that stayed local. Raises sqlite3.Error."""
-    return [Prompt(text, score) for text, score in file.rows(QUERY)]
+def journalled(store: JournalStore) -> list[Prompt]:
+    """Return the journalled prompts that stayed local. Raises StoreError."""
+    return [Prompt(text, score) for text, score in store.rows(store.sql.prompts)]
 
 
 def prompts_in(path: Path) -> list[Prompt]:

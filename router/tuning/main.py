@@ -14,10 +14,10 @@ import argparse
 import asyncio
 import io
 import math
-import sqlite3
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Final
 
@@ -26,12 +26,12 @@ from rich.progress import Progress
 from rich.prompt import Confirm
 
 import env_file
-from config import Settings, load_settings, settings_or_exit
+from config import Settings, bad_settings_exit, load_settings, settings_or_exit
 from router.answers.calibration import Calibrations
-from router.build import assemble, calibrations_path
+from router.build import assemble, calibrations_path, journal_store
 from router.errors import RouterError
 from router.telemetry.journal import DAY_S, journal_path
-from router.telemetry.journal_file import JournalFile
+from router.telemetry.journal_store import NoJournal, StoreError
 from router.telemetry.lessons import COMPARED
 from router.telemetry.prices import Prices
 from router.tuning import calibration, compare, judge, replay, report
@@ -51,9 +51,10 @@ def main(arguments: Sequence[str] | None = None, prog: str = "tune.py") -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")
     console = Console(highlight=False)
-    if options.command == "compare":
-        return show_comparison(options, settings, console)
-    return show_replay(options, settings, console, time.time())
+    with bad_settings_exit():
+        if options.command == "compare":
+            return show_comparison(options, settings, console)
+        return show_replay(options, settings, console, time.time())
 
 
 def parser(prog: str = "tune.py") -> argparse.ArgumentParser:
@@ -104,23 +105,27 @@ def show_replay(
     options: argparse.Namespace, settings: Settings, console: Console, now: float
 ) -> int:
     """Print what each threshold would have done, and the one that meets the wishes."""
-    path = journal_path(settings.journal_path)
-    if path is None:
+    store = journal_store(settings)
+    if not store.place:
         console.print("JOURNAL_PATH is off: there are no requests to go by.")
-        return 1
-    if not path.exists():
-        console.print(f"There is no journal yet: {path}. {COME_AGAIN}", soft_wrap=True)
         return 1
     since = now - options.days * DAY_S
     try:
-        past = replay.read(JournalFile(path), since, now, settings.unsure_target)
-    except sqlite3.Error as error:
-        console.print(f"The journal {path} cannot be read ({error}).", soft_wrap=True)
+        with closing(store):
+            past = replay.read(store, since, now, settings.unsure_target)
+    except NoJournal:
+        console.print(f"There is no journal yet: {store.place}. {COME_AGAIN}", soft_wrap=True)
+        return 1
+    except StoreError as error:
+        console.print(
+            f"The journal {store.place} cannot be read ({error}).", soft_wrap=True, markup=False
+        )
         return 1
     if not past.past:
         span = days(options.days)
         console.print(
-            f"No answered requests in the last {span} in {path}. {COME_AGAIN}", soft_wrap=True
+            f"No answered requests in the last {span} in {store.place}. {COME_AGAIN}",
+            soft_wrap=True,
         )
         return 1
     return _recommend(options, settings.complexity_threshold, past, settings, console)
@@ -174,14 +179,16 @@ def write_and_say(threshold: float, settings: Settings, console: Console) -> Non
 
 def show_comparison(options: argparse.Namespace, settings: Settings, console: Console) -> int:
     """Have both sides answer prompts and print how often the local one is as good."""
-    path = journal_path(settings.journal_path)
     try:
         if options.prompts is not None:
             pool = compare.prompts_in(options.prompts)
         else:
-            pool = compare.journalled(JournalFile(path)) if path else []
-    except (OSError, ValueError, sqlite3.Error) as error:
-        console.print(f"The prompts cannot be read: {error}", soft_wrap=True)
+            with closing(journal_store(settings)) as store:
+                pool = compare.journalled(store)
+    except NoJournal:
+        pool = []
+    except (OSError, ValueError, StoreError) as error:
+        console.print(f"The prompts cannot be read: {error}", soft_wrap=True, markup=False)
         return 1
     if not pool:
         console.print(

@@ -16,18 +16,10 @@ from router.backend import Target
 from router.classifier import UNSURE_BELOW
 from router.decision import SWITCH_DOWN_MARGIN
 from router.telemetry.journal import DAY_S
-from router.telemetry.journal_file import JournalFile
+from router.telemetry.journal_store import JournalStore
 
 BY_SCORE: Final = frozenset({"simple", "complex", "inherited", "no_signal"})
 THRESHOLDS: Final = range(101)
-
-QUERY: Final = """
-    SELECT time, target, reason, score, confidence, threshold, first_byte_ms, total_ms,
-           completion_tokens, cost_usd, saved_usd, feedback
-    FROM requests
-    WHERE time >= ? AND outcome != 'failed' AND target IS NOT NULL
-    ORDER BY time
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,9 +103,9 @@ class Replay:
         return self.at(THRESHOLDS[lowest]) if lowest < len(THRESHOLDS) else None
 
 
-def read(file: JournalFile, since: float, now: float, unsure_target: Target) -> Replay:
-    """Read the requests since then. Raises sqlite3.Error when there is no journal."""
-    rows = [_Row(*row) for row in file.rows(QUERY, since)]
+def read(store: JournalStore, since: float, now: float, unsure_target: Target) -> Replay:
+    """Read the requests since then. Raises StoreError when there is no journal."""
+    rows = [_Row(*row) for row in store.rows(store.sql.replayed, since)]
     speeds: dict[str, _Speed] = {side: _speed(rows, side) for side in ("local", "cloud")}
     past = [_past(row, speeds, unsure_target) for row in rows]
     return Replay(past, max(1.0, (now - rows[0].time) / DAY_S) if rows else 1.0)

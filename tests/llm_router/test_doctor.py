@@ -11,7 +11,7 @@ import env_file
 from config import VERSION, Settings
 from llm_router import doctor, nearby
 from llm_router.doctor import Finding, examine
-from router.telemetry.journal import Journal
+from router.telemetry.journal_file import JournalFile
 from tests.support.paths import RECORDINGS
 from tests.support.scripted import Connection, Request, Script, scripted
 
@@ -176,14 +176,30 @@ async def test_a_port_that_our_own_server_has_is_right(monkeypatch: pytest.Monke
 async def test_the_journal_is_counted_and_an_unreadable_one_is_wrong(tmp_path: Path) -> None:
     path = tmp_path / "journal.db"
     assert (await found())["journal"] == Finding("journal", "ok", f"{path} will be created")
-    journal = Journal(path)
-    journal.file.write([])
-    journal.close()
+    file = JournalFile(path)
+    file.write([])
+    file.close()
     assert (await found())["journal"] == Finding("journal", "ok", f"{path}, 0 requests")
     path.write_bytes(b"no database" * 100)
     finding = (await found())["journal"]
     assert finding.level == "WRONG"
     assert "JOURNAL_PATH" in finding.fix
+
+
+async def test_the_database_of_the_journal_is_examined_without_its_password(
+    monkeypatch: pytest.MonkeyPatch, database: str
+) -> None:
+    monkeypatch.setenv("JOURNAL_URL", database)
+    findings = await found()
+    assert findings["journal"].level == "ok"
+    assert findings["journal"].text.endswith("its tables will be created")
+    monkeypatch.setenv("JOURNAL_URL", database.replace("s3cr3t", "wr0ng"))
+    refused = (await found())["journal"]
+    assert refused.level == "WRONG"
+    assert "JOURNAL_URL" in refused.fix
+    shown = f"{findings} {refused}"
+    assert "s3cr3t" not in shown
+    assert "wr0ng" not in shown
 
 
 async def test_a_model_file_that_is_missing_is_wrong_only_where_it_was_asked_for(

@@ -10,14 +10,16 @@ from router.scoring.reach import Label
 from router.sides.speed import Past
 from router.telemetry import lessons
 from router.telemetry.journal_file import JournalFile
+from router.telemetry.journal_store import JournalStore
 from router.telemetry.record import Record
+from tests.support.journals import Opened
 
 
 @pytest.fixture
-def file(tmp_path: Path) -> Iterator[JournalFile]:
-    file = JournalFile(tmp_path / "journal.db")
-    yield file
-    file.close()
+def store(opened: Opened) -> Iterator[JournalStore]:
+    store = opened()
+    yield store
+    store.close()
 
 
 def answer(at: float, prompt_tokens: int, first_ms: float = 2_000, **fields: Any) -> Record:
@@ -41,9 +43,9 @@ def answer(at: float, prompt_tokens: int, first_ms: float = 2_000, **fields: Any
     return record
 
 
-def test_a_later_turn_of_a_conversation_has_read_only_what_is_new(file: JournalFile) -> None:
-    file.write([answer(1_000, 1_000), answer(1_100, 1_500)])
-    first, second = lessons.answers(file)["local"]
+def test_a_later_turn_of_a_conversation_has_read_only_what_is_new(store: JournalStore) -> None:
+    store.write([answer(1_000, 1_000), answer(1_100, 1_500)])
+    first, second = lessons.answers(store)["local"]
     assert first == Past("qwen", 1_150, 2.0, 5.0)
     assert second.new_tokens == 460
 
@@ -59,32 +61,32 @@ def test_a_later_turn_of_a_conversation_has_read_only_what_is_new(file: JournalF
     ],
 )
 def test_answers_that_tell_nothing_of_the_speed_are_left_out(
-    file: JournalFile, fields: dict[str, Any]
+    store: JournalStore, fields: dict[str, Any]
 ) -> None:
-    file.write([answer(1_000, 1_000, **fields)])
-    assert lessons.answers(file) == {}
+    store.write([answer(1_000, 1_000, **fields)])
+    assert lessons.answers(store) == {}
 
 
-def test_answers_that_waited_for_each_other_are_left_out(file: JournalFile) -> None:
+def test_answers_that_waited_for_each_other_are_left_out(store: JournalStore) -> None:
     records = [answer(1_000, 800, conversation="a"), answer(1_003, 900, conversation="b")]
-    file.write([*records, answer(2_000, 700, conversation="c")])
-    assert [past.new_tokens for past in lessons.answers(file)["local"]] == [920, 805]
+    store.write([*records, answer(2_000, 700, conversation="c")])
+    assert [past.new_tokens for past in lessons.answers(store)["local"]] == [920, 805]
 
 
-def test_what_the_server_says_of_its_cache_counts(file: JournalFile) -> None:
-    file.write([answer(1_000, 1_000, usage=Usage(1_000, 100, cached_tokens=900))])
-    assert [past.new_tokens for past in lessons.answers(file)["local"]] == [115]
+def test_what_the_server_says_of_its_cache_counts(store: JournalStore) -> None:
+    store.write([answer(1_000, 1_000, usage=Usage(1_000, 100, cached_tokens=900))])
+    assert [past.new_tokens for past in lessons.answers(store)["local"]] == [115]
 
 
-def test_feedback_and_comparisons_become_labels(file: JournalFile, tmp_path: Path) -> None:
-    file.write([answer(1_000, 10, feedback="bad"), answer(2_000, 10, feedback="good")])
-    file.write([answer(3_000, 10), answer(4_000, 10, feedback="bad", kind="")])
+def test_feedback_and_comparisons_become_labels(store: JournalStore, tmp_path: Path) -> None:
+    store.write([answer(1_000, 10, feedback="bad"), answer(2_000, 10, feedback="good")])
+    store.write([answer(3_000, 10), answer(4_000, 10, feedback="bad", kind="")])
     compared = tmp_path / lessons.COMPARED
     found = {"key": "k", "score": 70, "local_model": "qwen", "kind": "writing", "own_score": 30}
     lines = [json.dumps(found | {"verdicts": ["cloud", "cloud"]})]
     lines += [json.dumps({"key": "older", "score": 3, "verdicts": ["tie", "tie"]}), "{cut off", "7"]
     compared.write_text("\n".join(lines))
-    assert lessons.labels(file, compared) == [
+    assert lessons.labels(store, compared) == [
         Label("qwen", "code", 40.0, good=True),
         Label("qwen", "code", 40.0, good=False),
         Label("qwen", "writing", 30.0, good=False),

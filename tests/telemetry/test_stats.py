@@ -10,7 +10,9 @@ import pytest
 from router.errors import InvalidRequest
 from router.events import Usage
 from router.telemetry.journal import DAY_S, Attempt, Journal, Record
+from router.telemetry.journal_file import JournalFile
 from router.telemetry.stats import decisions_json, feedback_json, stats_json
+from tests.support.journals import opener
 
 NOON = 1_800_014_400.0
 
@@ -20,10 +22,9 @@ def record(id: str, **values: object) -> Record:
     return Record(**defaults | values)  # type: ignore[arg-type]
 
 
-@pytest.fixture(params=["file", "memory"])
+@pytest.fixture(params=["file", "memory", "database"])
 def journal(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Journal]:
-    path = tmp_path / "journal.db" if request.param == "file" else None
-    journal = Journal(path, days=400, clock=lambda: NOON)
+    journal = Journal(opener(request.param, request, tmp_path)(), days=400, clock=lambda: NOON)
     yield journal
     journal.close()
 
@@ -169,11 +170,15 @@ def test_an_equal_share_is_a_half(journal: Journal) -> None:
 
 def test_the_latest_answer_counts_at_once(tmp_path: Path) -> None:
     path = tmp_path / "journal.db"
-    journal = Journal(path, clock=lambda: NOON)
+    journal = Journal(JournalFile(path), clock=lambda: NOON)
     for n in range(1, 4):
         journal.add(record(f"r{n}"))
         assert stats_json(journal, 7, NOON)["requests"] == n
-    assert stats_json(journal, 7, NOON)["journal"] == {"path": str(path), "trouble": ""}
+    assert stats_json(journal, 7, NOON)["journal"] == {
+        "path": str(path),
+        "trouble": "",
+        "dropped": 0,
+    }
     journal.close()
     assert stats_json(Journal(None), 7, NOON)["journal"]["path"] is None
 
@@ -186,7 +191,7 @@ def test_spans_are_cut_to_their_limits(journal: Journal, days: float) -> None:
 
 def test_a_journal_that_cannot_be_read_says_so(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    journal = filled(Journal(tmp_path / "file" / "journal.db"), record("r"))
+    journal = filled(Journal(JournalFile(tmp_path / "file" / "journal.db")), record("r"))
     stats = stats_json(journal, 7, NOON)
     assert stats["requests"] == 0
     assert "JOURNAL_PATH" in stats["journal"]["trouble"]

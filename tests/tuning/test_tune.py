@@ -21,6 +21,7 @@ from router.tuning import compare, judge, main, replay, report
 from router.tuning.compare import Prompt
 from router.tuning.judge import Compared, NoVerdict, Rate
 from tests.support.comparing import Sides
+from tests.support.journals import Opened
 
 NOW = 1_800_014_400.0
 
@@ -43,15 +44,15 @@ def record(score: float, target: str = "local", **values: object) -> Record:
 
 
 @pytest.fixture
-def journal(tmp_path: Path) -> Iterator[Journal]:
-    journal = Journal(tmp_path / "journal.db", prompts=True, clock=lambda: NOW)
+def journal(opened: Opened) -> Iterator[Journal]:
+    journal = Journal(opened(), prompts=True, clock=lambda: NOW)
     yield journal
     journal.close()
 
 
 def replayed(journal: Journal, *records: Record, unsure: str = "local") -> replay.Replay:
-    journal.file.write(records, [])
-    return replay.read(journal.file, NOW - 30 * DAY_S, NOW, unsure)  # type: ignore[arg-type]
+    journal.store.write(records, [])
+    return replay.read(journal.store, NOW - 30 * DAY_S, NOW, unsure)  # type: ignore[arg-type]
 
 
 # ---- the replay
@@ -184,12 +185,12 @@ def run(arguments: list[str], settings: Settings, width: int = 100) -> tuple[int
 
 
 @pytest.fixture
-def settings(journal: Journal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
+def settings(opened: Opened, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     for name in Settings.model_fields:
         monkeypatch.delenv(name.upper(), raising=False)
     monkeypatch.setattr(env_file, "places", lambda: (tmp_path / ".env",))
     monkeypatch.setattr(env_file, "new_file", lambda: tmp_path / ".env")
-    return load_settings(journal_path=str(journal.file.path), embedded_model="off")
+    return load_settings(**opened.settings, embedded_model="off")
 
 
 @pytest.mark.parametrize("width", [60, 80, 160])
@@ -277,7 +278,7 @@ def test_without_a_fitting_threshold_nothing_is_written(
 
 def test_without_requests_it_says_what_to_do(settings: Settings, tmp_path: Path) -> None:
     missing = settings.model_copy(update={"journal_path": str(tmp_path / "none.db")})
-    off = settings.model_copy(update={"journal_path": "off"})
+    off = settings.model_copy(update={"journal_path": "off", "journal_url": None})
     for case in (missing, off):
         status, text = run([], case)
         assert status == 1
@@ -425,13 +426,13 @@ async def sides() -> AsyncIterator[Sides]:
 
 
 @pytest.fixture
-def both(sides: Sides, settings: Settings) -> Settings:
+def both(sides: Sides, settings: Settings, opened: Opened) -> Settings:
     return load_settings(
         local_base_url=f"{sides.url}/v1",
         local_model="qwen",
         anthropic_api_key="sk-ant-test",
         anthropic_base_url=sides.url,
-        journal_path=settings.journal_path,
+        **opened.settings,
         embedded_model="off",
     )
 
@@ -524,7 +525,7 @@ def test_prompts_come_from_the_journal(journal: Journal) -> None:
     ):
         journal.add(one)
     journal.flush()
-    assert compare.journalled(journal.file) == [Prompt("kept", 12)]
+    assert compare.journalled(journal.store) == [Prompt("kept", 12)]
 
 
 def test_prompts_come_from_a_file(tmp_path: Path) -> None:

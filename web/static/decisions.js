@@ -67,7 +67,7 @@ function explained(d) {
         ["Confidence", d.confidence ? percent.format(d.confidence) : null],
         ...d.attempts.map(a => ["Failed before", `${a.backend} ${a.model}: ${a.message || a.error} (${ms(a.ms)})`]),
         ["Outcome", d.outcome === "done" ? null : d.outcome === "left" ? "the caller hung up" : `failed: ${d.error} (${d.status})`],
-        ["Id", d.id],
+        ["Router", d.replica], ["Id", d.id],
       ]), el("div", { class: "actions" }, copyButton(d.id)), d.target ? mark : null));
 }
 
