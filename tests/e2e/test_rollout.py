@@ -32,6 +32,10 @@ http {{
 """
 MEMBERS = 40
 STREAMS = 500
+DELAY_S = 2
+"""SHUTDOWN_DELAY_S of the routers."""
+STREAM_S = DELAY_S + 1.5
+"""Streams go on when a router has ceased to take requests."""
 
 
 @dataclass
@@ -108,7 +112,7 @@ def callers() -> httpx2.AsyncClient:
 
 
 async def slowly(connection: Connection, request: Request) -> None:
-    """Answer in a stream that takes two seconds."""
+    """Answer; a stream takes STREAM_S."""
     if not request.json.get("stream"):
         message = {"role": "assistant", "content": "Hello."}
         choice = {"index": 0, "message": message, "finish_reason": "stop"}
@@ -116,7 +120,7 @@ async def slowly(connection: Connection, request: Request) -> None:
         return
     await connection.begin_stream()
     await connection.chunk(LOCAL.begin)
-    await asyncio.sleep(2)
+    await asyncio.sleep(STREAM_S)
     await connection.chunk(LOCAL.end)
     await connection.end_stream()
 
@@ -139,7 +143,8 @@ async def cluster(front: str, checkout: Path, tmp_path: Path) -> AsyncIterator[C
                 embedded_model="off",
                 commit_hold_s=0,
                 router_keys_file=keys_file,
-                shutdown_delay_s=1,
+                connect_timeout_s=30,  # the servers of a busy machine are slow to accept
+                shutdown_delay_s=DELAY_S,
                 shutdown_grace_s=20,
             )
             routers.append(await asyncio.to_thread(starting.__enter__))
@@ -166,8 +171,8 @@ async def test_no_stream_breaks_and_no_request_fails_when_a_router_stops(
         ]
         await asyncio.sleep(0.7)
         leaving.process.send_signal(signal.SIGTERM)
-        await asyncio.sleep(0.3)
-        red = await http.get(f"{leaving.url}/ready")
+        while (red := await http.get(f"{leaving.url}/ready")).status_code == 200:
+            assert leaving.process.poll() is None
         assert (red.status_code, red.json()["state"]) == (503, "stopping")
         for _ in range(4):
             await asyncio.gather(*[routers.ask(http, key, stream=False) for key in routers.keys])
