@@ -326,6 +326,13 @@ class Settings(BaseSettings):
         """Return the .env file that was read, None if there was none."""
         return self._env_file
 
+    def where(self, name: str) -> str:
+        """Return the file and line that set a setting, "" where no file does."""
+        file, name = self._env_file, name.upper()
+        given = os.environ.get(name)
+        is_of_file = file is not None and file.values.get(name) and not given
+        return f"{file.path}, line {file.lines[name]}" if file and is_of_file else ""
+
     @property
     def warnings(self) -> tuple[str, ...]:
         """Return what is odd about the .env file, one sentence each."""
@@ -380,6 +387,16 @@ class Settings(BaseSettings):
             case "openai":
                 return self.openai_model
         return self.anthropic_model
+
+    @property
+    def cloud_url(self) -> str | None:
+        """Return where the cloud in use is asked; None: at its own address."""
+        match self.provider:
+            case "gemini":
+                return self.gemini_base_url
+            case "openai":
+                return self.openai_url
+        return self.claude_url
 
     @property
     def claude_url(self) -> str | None:

@@ -70,13 +70,16 @@ class Router:
         truster: Truster | None = None,
         budget_spent: Callable[[], bool] = lambda: False,
         spent_by_usd: Callable[[str], float] = lambda name: 0.0,
+        conversations: Conversations | None = None,
+        names: dict[Target, set[str]] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """`local` is the user's own server; `embedded` stands in for it while it is down and no
         cloud is configured; `cloud` is None without a key. `picks_model`: the user has named no
         local model, so of several loaded ones the smallest that suffices answers. `more`: further
         local servers; `balancer` knows all of them in their order, and chooses. `privacy` is None
-        where everything may leave. `offline`: nothing may leave this machine."""
+        where everything may leave. `offline`: nothing may leave this machine. `conversations`
+        and `names`: what an earlier router has remembered."""
         self.policy = policy
         self.ability = ability or Ability()
         self._picks_model = picks_model
@@ -90,13 +93,13 @@ class Router:
         self.cloud = cloud
         self.embedded = embedded
         self.privacy = privacy
-        self._conversations = Conversations(clock=clock)
+        self._conversations = conversations or Conversations(clock=clock)
         self._hold_s = hold_s
         self._first_byte_s = first_byte_s
         self._truster = truster or Truster("off", Calibrations(), policy.threshold)
         self._budget_spent = budget_spent
         self._spent_by_usd = spent_by_usd
-        self._names: dict[Target, set[str]] = {"local": set(), "cloud": set()}
+        self._names: dict[Target, set[str]] = {} if names is None else names
         """The ids of each side's models when it was last up; they stay its own while it is down."""
         self._named_by: dict[Target, list[Status]] = {"local": [], "cloud": []}
         """The statuses that those ids are from."""
@@ -237,11 +240,13 @@ class Router:
                 named[side.status.model.id] = side.target
         return named
 
-    async def aclose(self) -> None:
-        """Close every backend."""
+    async def aclose(self, heir: "Router | None" = None) -> None:
+        """Close every backend but those of the heir, the router of later settings."""
+        kept = heir.seats.values() if heir is not None else ()
         for seat in self.seats.values():
-            await seat.aclose()
-        if self.privacy is not None:
+            if seat not in kept:
+                await seat.aclose()
+        if self.privacy is not None and (heir is None or heir.privacy is None):
             self.privacy.close()
 
     async def _embedded_side(self) -> Side:
@@ -391,7 +396,7 @@ class Router:
                 self._named_by[target] = up
                 models = [model for status in up for model in (*status.models, status.model)]
                 self._names[target] = {model.id for model in models if model is not None}
-            if name in self._names[target]:
+            if name in self._names.get(target, ()):
                 return target, name
         return None, ""
 

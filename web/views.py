@@ -12,6 +12,7 @@ from router.request import ChatRequest
 from router.router import Router
 from router.scoring.reach import Reach
 from web.headline import headline
+from web.reload import Reading
 
 Json = dict[str, Any]
 
@@ -45,6 +46,16 @@ async def info(router: Router, settings: Json) -> Json:
         "local": side(local, router),
         "cloud": side(cloud, router),
         "servers": await servers(router),
+    }
+
+
+def reading(reading: Reading) -> Json:
+    """Return what came of the last reading of the settings."""
+    return {
+        "read_at": reading.at,
+        "changed": reading.changed,
+        "at_next_start": reading.at_next_start,
+        "error": reading.error,
     }
 
 

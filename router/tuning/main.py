@@ -42,6 +42,7 @@ from router.tuning.report import days, usd
 
 PER_DAY: Final = {"day": 1.0, "week": 7.0, "month": 30.0}
 COME_AGAIN: Final = "Use the router for a while, then come again."
+HOW_TO_USE: Final = "A running server uses it after a restart or `kill -HUP`."
 
 
 def main(arguments: Sequence[str] | None = None, prog: str = "tune.py") -> int:
@@ -167,7 +168,7 @@ def write_and_say(threshold: float, settings: Settings, console: Console) -> Non
     """Write the threshold to the .env file that was read, or to a new one."""
     path = settings.env_file.path if settings.env_file else env_file.new_file()
     env_file.write_setting(path, "COMPLEXITY_THRESHOLD", f"{threshold:g}")
-    console.print(f"Written to {path}. Restart the server to use it.", soft_wrap=True)
+    console.print(f"Written to {path}. {HOW_TO_USE}", soft_wrap=True)
     if load_settings().complexity_threshold != threshold:
         console.print("But the environment sets COMPLEXITY_THRESHOLD too, and wins: unset it.")
 
@@ -310,7 +311,7 @@ def _show_confidence(
         for finding in found:
             kept.keep(path, finding.calibration)
         if found:
-            console.print(f"Kept in {path}. Restart the server to use it.", soft_wrap=True)
+            console.print(f"Kept in {path}. {HOW_TO_USE}", soft_wrap=True)
     except (OSError, ValueError) as error:
         console.print(f"The calibrations cannot be kept: {error}", markup=False)
 

@@ -254,7 +254,7 @@ def test_a_threshold_is_written_only_with_the_option_write(
     status, text = run(["--max-cost", "3.5/week", "--write"], settings)
     assert status == 0
     assert env.read_bytes() == b"A=1\r\nCOMPLEXITY_THRESHOLD=31\r\n"
-    assert "Restart the server" in text
+    assert "A running server uses it after" in text
 
 
 def test_says_so_when_the_environment_would_win(

@@ -300,6 +300,22 @@ async def test_a_new_request_appears_and_opens_to_its_signals(tab: Tab) -> None:
 
 
 @needs_browser
+async def test_the_settings_are_read_again_at_the_press_of_a_button(tab: Tab) -> None:
+    async with running_app() as h, on_a_socket(h.app) as address:
+        await tab.open(address)
+        await tab.until("!document.querySelector('#reread').closest('.open').hidden")
+        h.source.overrides = {**h.source.overrides, "complexity_threshold": 20}
+        await tab.click("#reread")
+        await tab.until("document.querySelector('#reread-result').innerText.includes('Changed')")
+        assert "COMPLEXITY_THRESHOLD" in await tab.text("#reread-result")
+        await tab.until("document.querySelector('#tagline').innerText.includes('score 20')")
+        h.source.overrides = {**h.source.overrides, "complexity_threshold": "much"}
+        await tab.click("#reread")
+        await tab.until("document.querySelector('#trouble').innerText.includes('as they were')")
+        assert "COMPLEXITY_THRESHOLD must be a valid number" in await tab.text("#trouble")
+
+
+@needs_browser
 async def test_a_prompt_is_shown_only_if_prompts_are_journalled(tab: Tab) -> None:
     async with running_app(journal_prompts=True) as h, on_a_socket(h.app) as address:
         await h.ask("Is a tomato a fruit?")

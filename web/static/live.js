@@ -15,6 +15,25 @@ async function refreshSides() {
   $("trouble").classList.toggle("error", sides.headline.level === "error");
   $("tagline").textContent = sides.headline.level === "ok" ? sides.headline.text : "Easy prompts stay on this machine, hard ones go to the cloud.";
 }
+function showReading(reading) {
+  const waiting = reading?.at_next_start || [];
+  say("settings", reading?.error ? `The settings stay as they were. ${reading.error}`
+    : waiting.length ? `These settings count at the next start of the server: ${waiting.join(", ")}.` : "");
+}
+async function refreshInfo() {
+  info = await ask("/info");
+  showReading(info.settings);
+}
+$("reread").addEventListener("click", async () => {
+  try {
+    const reading = await ask("/settings/reload", { method: "POST" });
+    $("reread-result").textContent = reading.changed.length ? `Changed: ${reading.changed.join(", ")}` : "Nothing has changed.";
+    await refresh();
+  } catch (error) {
+    $("reread-result").textContent = "";
+    say("settings", error.message);
+  }
+});
 let counted = 0, chosen = false;
 async function refreshStats() {
   let stats = await ask(`/stats?days=${days()}`);
@@ -31,7 +50,7 @@ async function refreshStats() {
 async function refresh() {
   try {
     await refreshSides();
-    info = await ask("/info");
+    await refreshInfo();
     $("locked").hidden = true;
     $("links").hidden = info.needs_key;  // a link cannot send a key
     document.querySelectorAll(".open").forEach(section => { section.hidden = false; });
@@ -56,6 +75,7 @@ async function renew() {
   try {
     const news = showDecisions(await ask(`/decisions?limit=${limit}`));
     if (ticks % 2 === 0) await refreshSides();
+    if (ticks % 5 === 0) await refreshInfo();
     stale = stale || news || ticks % 10 === 0;
     if (stale && Date.now() - counted > 5000) { stale = false; await refreshStats(); }
     say("connection", "");

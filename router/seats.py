@@ -1,0 +1,139 @@
+"""Settings to seats: the backends, each with its run-time state."""
+
+from pathlib import Path
+from typing import Final
+
+from pydantic import SecretStr
+
+from config import Settings
+from local_servers import LocalServerSettings
+from router.backend import Backend, TimeLimits
+from router.cloud_client import ClaudeBackend, GeminiBackend, OpenAIBackend
+from router.embedded.backend import EmbeddedBackend
+from router.embedded.server import EmbeddedServer
+from router.local_client import LocalBackend
+from router.parts import Parts
+from router.sides.pool import Balancer
+from router.sides.seat import Seat
+from router.telemetry.journal import journal_path
+
+CLOUD_CONNECT_FACTOR: Final = 5
+"""A cloud is farther away than a local server."""
+
+
+def local_seats(
+    settings: Settings, limits: TimeLimits, parts: Parts
+) -> tuple[list[Seat], Balancer | None]:
+    """Return the seats of the local servers, and what chooses among several."""
+
+    def make() -> tuple[list[Seat], Balancer | None]:
+        balancer = _balancer(settings)
+        seats = [_local(server, settings, limits, balancer) for server in settings.servers]
+        return seats, balancer
+
+    made_of = (
+        *(settings.servers, "local_model" in settings.model_fields_set, limits),
+        *(settings.local_confidence, settings.status_ttl_s, settings.local_concurrency),
+        *(settings.local_queue, settings.privacy),
+    )
+    return parts.get("local servers", made_of, make)
+
+
+def _local(
+    server: LocalServerSettings, settings: Settings, limits: TimeLimits, balancer: Balancer | None
+) -> Seat:
+    """Return the seat of one local server."""
+    # Of several servers each may have another model: LOCAL_MODEL must be meant, not a default.
+    is_meant = "local_model" in settings.model_fields_set
+    backend = LocalBackend(
+        server.url,
+        server.model or (settings.local_model if is_meant else ""),
+        name=server.name,
+        api_key=server.key.get_secret_value() if server.key else None,
+        limits=limits,
+        confidence=settings.local_confidence,
+    )
+    return Seat.of_server(
+        backend,
+        ttl_s=settings.status_ttl_s,
+        concurrency=server.concurrency or settings.local_concurrency,
+        queue=settings.local_queue,
+        balancer=balancer,
+    )
+
+
+def _balancer(settings: Settings) -> Balancer | None:
+    """Return what chooses among the local servers; None where there is no list of them."""
+    if not settings.local_servers and not settings.local_servers_file:
+        return None
+    balancer = Balancer()
+    for server in settings.servers:
+        limit = server.concurrency or settings.local_concurrency
+        is_open = server.private or settings.privacy == "off"
+        balancer.add(server.name, private=is_open, limit=limit)
+    return balancer
+
+
+def embedded_seat(settings: Settings, limits: TimeLimits, parts: Parts) -> Seat | None:
+    """Return the seat of the built-in model, None where it is switched off."""
+    if settings.embedded_model == "off":
+        return None
+    ttl_s, concurrency = settings.status_ttl_s, settings.local_concurrency
+
+    def make() -> Seat:
+        server = EmbeddedServer(settings.embedded_model)
+        backend = EmbeddedBackend(server, limits, settings.local_confidence)
+        queue = settings.local_queue
+        return Seat.of_embedded(backend, ttl_s=ttl_s, concurrency=concurrency, queue=queue)
+
+    made_of = (
+        *(settings.embedded_model, limits, settings.local_confidence),
+        *(ttl_s, concurrency, settings.local_queue),
+    )
+    return parts.get("embedded", made_of, make)
+
+
+def cloud_seat(settings: Settings, limits: TimeLimits, parts: Parts) -> Seat | None:
+    """Return the seat of the cloud in use, None without a key."""
+    key = settings.cloud_key
+    if key is None:
+        return None
+    far = TimeLimits(
+        limits.connect_s * CLOUD_CONNECT_FACTOR,
+        limits.first_byte_s,
+        limits.idle_s,
+        limits.total_s,
+    )
+    url = settings.cloud_url
+    made_of = (
+        *(settings.provider, key, settings.cloud_model, url, far),
+        *(settings.cloud_max_tokens, settings.status_ttl_s),
+    )
+
+    def make() -> Seat:
+        return Seat.of_cloud(_cloud(settings, key, url, far), ttl_s=settings.status_ttl_s)
+
+    return parts.get("cloud", made_of, make)
+
+
+def _cloud(settings: Settings, key: SecretStr, url: str | None, limits: TimeLimits) -> Backend:
+    secret, model = key.get_secret_value(), settings.cloud_model
+    match settings.provider:
+        case "gemini":
+            return GeminiBackend(secret, model, base_url=url, limits=limits)
+        case "openai":
+            return OpenAIBackend(secret, model, base_url=url, limits=limits)
+    return ClaudeBackend(
+        secret,
+        model,
+        max_tokens=settings.cloud_max_tokens,
+        base_url=url,
+        ability_file=_ability_file(settings),
+        limits=limits,
+    )
+
+
+def _ability_file(settings: Settings) -> Path | None:
+    """Return where the abilities of Claude models are kept: beside the journal, or nowhere."""
+    journal = journal_path(settings.journal_path)
+    return journal.with_name("claude-models.json") if journal is not None else None
