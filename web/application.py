@@ -11,6 +11,8 @@ from web.memory import trim_memory
 from web.readiness import Readiness
 from web.reload import Reading, Reread, Source
 
+_Task = asyncio.Task[None] | None
+
 
 class Generation:
     """The routes for one reading of the settings, and the requests that are on their way there."""
@@ -64,7 +66,9 @@ class Application:
         self._readiness = readiness
         self._source = source
         self._reading = asyncio.Lock()
-        self._closing: asyncio.Task[None] | None = None
+        self._starting: _Task = None
+        """Does for the settings of now what could wait."""
+        self._closing: _Task = None
         """Closes the earlier generations, the oldest one first: the later ones share its parts."""
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -88,15 +92,17 @@ class Application:
                 await parts.prepare()  # so that no request waits for a server's first status
                 self._now = self._build(parts, self.reread)
                 self.earlier.append(before)
-                self._closing = self._begin(self._retire(before, parts, self._closing))
-                self._begin(parts.announce(before.parts))
+                retiring = self._retire(before, self._starting, parts, self._closing)
+                self._closing = self._begin(retiring)
+                self._starting = self._begin(parts.announce(before.parts))
             return self._source.last
 
-    async def _retire(
-        self, old: Generation, heir: Assembly, first: "asyncio.Task[None] | None"
-    ) -> None:
+    async def _retire(self, old: Generation, starting: _Task, heir: Assembly, first: _Task) -> None:
+        """Close what only an earlier generation needs, once `first` has closed the one before."""
         if first is not None:
             await first
+        if starting is not None:
+            starting.cancel()  # it would connect what is closed next
         await old.ended()
         await old.parts.aclose(heir)
         self.earlier.remove(old)
@@ -109,7 +115,7 @@ class Application:
         """
         await receive()
         self._readiness.starting()
-        self._begin(self._start(self._now.parts))
+        self._starting = self._begin(self._start(self._now.parts))
         self._begin(trim_memory())
         await send({"type": "lifespan.startup.complete"})
         try:
