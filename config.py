@@ -84,7 +84,8 @@ class Settings(BaseSettings):
 
     # The local side
     local_base_url: Url = "http://localhost:1234/v1"
-    """Address of any OpenAI-compatible server, with its /v1."""
+    """Address of any OpenAI-compatible server, with its /v1. Unset, and nothing answers there: the
+    first of Ollama, llama.cpp and vLLM that answers at its usual port of this machine."""
     local_model: str = "qwen2.5-32b-instruct"
     """The model to ask it for."""
     local_api_key: SecretStr | None = None

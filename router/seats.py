@@ -2,16 +2,19 @@
 
 from pathlib import Path
 from typing import Final
+from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
 from config import Settings
 from local_servers import LocalServerSettings
-from router.backend import Backend, TimeLimits
+from router import nearby
+from router.backend import Backend, LocalServer, TimeLimits
 from router.cloud_client import ClaudeBackend, GeminiBackend, OpenAIBackend
 from router.embedded.backend import EmbeddedBackend
 from router.embedded.server import EmbeddedServer
 from router.local_client import LocalBackend
+from router.nearby import UsualServers
 from router.parts import Parts
 from router.sides.pool import Balancer
 from router.sides.seat import Seat
@@ -35,6 +38,7 @@ def local_seats(
         *(settings.servers, "local_model" in settings.model_fields_set, limits),
         *(settings.local_confidence, settings.status_ttl_s, settings.local_concurrency),
         *(settings.local_queue, settings.privacy),
+        *("local_base_url" in settings.model_fields_set, settings.server_port),
     )
     return parts.get("local servers", made_of, make)
 
@@ -45,14 +49,17 @@ def _local(
     """Return the seat of one local server."""
     # Of several servers each may have another model: LOCAL_MODEL must be meant, not a default.
     is_meant = "local_model" in settings.model_fields_set
-    backend = LocalBackend(
+    meant = settings.local_model if is_meant else ""
+    backend: LocalServer = LocalBackend(
         server.url,
-        server.model or (settings.local_model if is_meant else ""),
+        server.model or meant,
         name=server.name,
         api_key=server.key.get_secret_value() if server.key else None,
         limits=limits,
         confidence=settings.local_confidence,
     )
+    if balancer is None and "local_base_url" not in settings.model_fields_set:
+        backend = UsualServers(backend, _others(meant, settings, limits))
     return Seat.of_server(
         backend,
         ttl_s=settings.status_ttl_s,
@@ -60,6 +67,17 @@ def _local(
         queue=settings.local_queue,
         balancer=balancer,
     )
+
+
+def _others(model: str, settings: Settings, limits: TimeLimits) -> list[LocalServer]:
+    """Return the servers at the other usual ports. LOCAL_API_KEY is not for them."""
+    urls = [nearby.url_of(port) for port in nearby.USUAL_PORTS.values()]
+    used = urlsplit(settings.local_base_url).port
+    return [
+        LocalBackend(url, model, limits=limits, confidence=settings.local_confidence)
+        for url in urls
+        if urlsplit(url).port != used and not settings.is_own(url)
+    ]
 
 
 def _balancer(settings: Settings) -> Balancer | None:
