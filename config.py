@@ -150,6 +150,9 @@ class Settings(BaseSettings):
     # Deciding
     complexity_threshold: Annotated[float, Field(ge=0, le=100, examples=[50])] = 50
     """Scores (0 to 100) at or above it go to the cloud."""
+    shadow_threshold: Annotated[float | None, Field(ge=0, le=100, examples=[65])] = None
+    """Another threshold to try without risk: the journal keeps what it would have done beside what
+    was done, and the page and the tuner show the difference."""
     max_local_tokens: Annotated[int, Field(ge=1, examples=[3000])] = 3000
     """A prompt (your turn, with what you paste) of more tokens goes to the cloud."""
     local_reach: Annotated[

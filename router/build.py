@@ -188,6 +188,7 @@ def assemble(settings: Settings, before: Assembly | None = None) -> Assembly:
         prices,
         metrics,
         threshold=settings.complexity_threshold,
+        shadow_threshold=settings.shadow_threshold,
         log_decisions=settings.log_decisions,
         redact=partial(redact, secrets=settings.secrets),
     )
@@ -237,6 +238,7 @@ def build_router(
             settings.unsure_target,
             settings.cold_local,
             settings.local_patience_s,
+            settings.shadow_threshold,
         ),
         privacy=_privacy(settings, parts),
         ability=parts.get("ability", settings.local_reach, lambda: Ability(settings.local_reach)),

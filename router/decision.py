@@ -1,7 +1,7 @@
 """decide(): which side should answer, and why. Pure: no I/O, no clock, no log."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Final, Literal, get_args
 
@@ -168,6 +168,8 @@ class Policy:
     cold_local: Literal["cloud", "wait"] = "cloud"
     patience_s: float = 0
     """Seconds that the first word of a local answer may be away; 0: any."""
+    shadow_threshold: float | None = None
+    """Another threshold, whose decision is only noted."""
 
 
 @dataclass(slots=True)
@@ -184,6 +186,8 @@ class Decision:
     """The side that should answer cannot."""
     fix: str = ""
     """What would let the local model take a request that does not fit it."""
+    shadow: Target | None = None
+    """The side that would come first at the shadow threshold; None where there is none."""
 
     @property
     def first(self) -> Candidate:
@@ -214,6 +218,17 @@ def decide(
     Raises Private (forced to the cloud), BackendUnfit (too long for every side there is) and
     NoBackend (nobody can answer; names what to start or set).
     """
+    decision = _decided(ask, local, cloud, policy, broke, spares)
+    if policy.shadow_threshold is None:
+        return decision
+    other = replace(policy, threshold=policy.shadow_threshold)
+    shadow = _decided(ask, local, cloud, other, broke, spares)
+    return replace(decision, shadow=shadow.first.target)
+
+
+def _decided(
+    ask: Ask, local: Side, cloud: Side, policy: Policy, broke: bool, spares: Sequence[Side]
+) -> Decision:
     gates = _gates(ask, local, policy, broke)
     if ask.private:
         return _kept_here(ask, ask.private, local, spares, gates)

@@ -34,6 +34,7 @@ from router.telemetry.journal import DAY_S, journal_path
 from router.telemetry.journal_file import JournalFile
 from router.telemetry.lessons import COMPARED
 from router.telemetry.prices import Prices
+from router.telemetry.shadow import Shadow, shadow_since
 from router.tuning import calibration, compare, judge, replay, report
 from router.tuning.compare import Prompt
 from router.tuning.judge import Compared, NoVerdict
@@ -124,17 +125,25 @@ def show_replay(
             f"No answered requests in the last {span} in {path}. {COME_AGAIN}", soft_wrap=True
         )
         return 1
-    return _recommend(options, settings.complexity_threshold, past, settings, console)
+    shadow = shadow_since(JournalFile(path), since)
+    return _recommend(options, shadow, past, settings, console)
 
 
 def _recommend(
-    options: argparse.Namespace, current: float, past: Replay, settings: Settings, console: Console
+    options: argparse.Namespace,
+    shadow: Shadow | None,
+    past: Replay,
+    settings: Settings,
+    console: Console,
 ) -> int:
+    current = settings.complexity_threshold
     has_wishes = options.local_share is not None or options.max_cost is not None
     best = past.recommend(options.local_share, options.max_cost) if has_wishes else None
     now_at = past.at(current)
     console.print(report.picture(past, current, best, console))
     console.print(report.summary(past))
+    if shadow is not None:
+        console.print(report.shadowed(shadow))
     if not has_wishes:
         console.print("Say what you want: --local-share 70, --max-cost 5/day; --write keeps it.")
         return 0

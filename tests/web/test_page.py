@@ -7,6 +7,7 @@ import socket
 from base64 import b64encode
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -398,6 +399,18 @@ async def test_the_figures_and_the_chart_count_the_same_requests(
     await tab.press("End")
     await tab.press("ArrowLeft")
     assert "1 local · 1 cloud · 4 unanswered · 50% local" in await tab.text("#readout")
+
+
+@needs_browser
+async def test_the_shadow_threshold_stands_beside_what_was_done(
+    serve: Callable[..., Any], tab: Tab
+) -> None:
+    noted: dict[str, Any] = {"shadow_threshold": 65.0, "shadow_target": "local"}
+    await drawn(tab, await serve([replace(record, **noted) for record in RECORDS]))
+    figures = await tab.text("#figures")
+    assert "Local at threshold 65 100%" in figures
+    assert "in place of 50%" in figures
+    assert "$0.00 in the cloud in place of $1.50, estimated · 2 answers" in figures
 
 
 @needs_browser
