@@ -68,6 +68,7 @@ def _whole_prices(value: dict[str, dict[str, float]]) -> dict[str, dict[str, flo
 Price = dict[
     Literal["input", "cached", "output"], Annotated[float, Field(ge=0, allow_inf_nan=False)]
 ]
+Provider = Literal["anthropic", "gemini", "openai"]
 PriceList = Annotated[dict[str, Price], AfterValidator(_whole_prices)]
 
 
@@ -115,8 +116,10 @@ class Settings(BaseSettings):
     of a .gguf file."""
 
     # The cloud side
-    cloud_provider: Literal["anthropic", "gemini", "openai"] = "anthropic"
+    cloud_provider: Provider = "anthropic"
     """`anthropic`, `gemini` or `openai`. Unset: the one whose key is set."""
+    cloud_fallback: Annotated[Provider | None, Field(examples=["gemini"])] = None
+    """Another of them, which answers when that one is down or fails. Unset: none."""
     anthropic_api_key: SecretStr | None = None
     """Key for Claude. One cloud key is enough."""
     anthropic_model: str = "claude-sonnet-4-6"
@@ -307,6 +310,20 @@ class Settings(BaseSettings):
         return self
 
     @model_validator(mode="after")
+    def _has_another_cloud(self) -> "Settings":
+        other = self.cloud_fallback
+        if other is None:
+            return self
+        if other == self.provider:
+            raise ValueError(f"CLOUD_FALLBACK={other} is the first cloud already: name another one")
+        if self.key_of(other) is None or not self.model_of(other):
+            needed = "OPENAI_API_KEY and OPENAI_MODEL"
+            if other != "openai":
+                needed = f"{other.upper()}_API_KEY"
+            raise ValueError(f"CLOUD_FALLBACK={other} needs {needed}")
+        return self
+
+    @model_validator(mode="after")
     def _one_list(self) -> "Settings":
         if self.local_servers and self.local_servers_file:
             raise ValueError("LOCAL_SERVERS and LOCAL_SERVERS_FILE are both set: remove one.")
@@ -353,7 +370,7 @@ class Settings(BaseSettings):
         return (*self._env_file.problems, *misspelled)
 
     @property
-    def provider(self) -> Literal["anthropic", "gemini", "openai"]:
+    def provider(self) -> Provider:
         """Return the cloud in use: the one that is named, else the first whose key is set.
 
         For OpenAI the model must be set too: shells often hold OPENAI_API_KEY for clients.
@@ -373,29 +390,41 @@ class Settings(BaseSettings):
     @property
     def cloud_key(self) -> SecretStr | None:
         """Return the key of the cloud in use; None under OFFLINE=true, whatever is set."""
-        if self.offline:
-            return None
-        match self.provider:
+        return None if self.offline else self.key_of(self.provider)
+
+    @property
+    def cloud_model(self) -> str:
+        """Return the model of the cloud in use."""
+        return self.model_of(self.provider)
+
+    @property
+    def clouds(self) -> tuple[Provider, ...]:
+        """Return the clouds that may be asked, in this order."""
+        if not self.cloud_configured:
+            return ()
+        return (self.provider, self.cloud_fallback) if self.cloud_fallback else (self.provider,)
+
+    def key_of(self, provider: Provider) -> SecretStr | None:
+        """Return the key of a cloud."""
+        match provider:
             case "gemini":
                 return self.gemini_api_key
             case "openai":
                 return self.openai_api_key
         return self.anthropic_api_key
 
-    @property
-    def cloud_model(self) -> str:
-        """Return the model of the cloud in use."""
-        match self.provider:
+    def model_of(self, provider: Provider) -> str:
+        """Return the model of a cloud."""
+        match provider:
             case "gemini":
                 return self.gemini_model
             case "openai":
                 return self.openai_model
         return self.anthropic_model
 
-    @property
-    def cloud_url(self) -> str | None:
-        """Return where the cloud in use is asked; None: at its own address."""
-        match self.provider:
+    def url_of(self, provider: Provider) -> str | None:
+        """Return where a cloud is asked; None: at its own address."""
+        match provider:
             case "gemini":
                 return self.gemini_base_url
             case "openai":

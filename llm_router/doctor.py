@@ -143,18 +143,18 @@ def _settings(settings: Settings) -> Iterator[Finding]:
 
 
 async def _sides(assembly: Assembly) -> list[Finding]:
-    if (seat := assembly.router.cloud) is not None:
+    router = assembly.router
+    for seat in router.clouds:
         assert isinstance(seat.backend, ClaudeBackend | GeminiBackend | OpenAIBackend)
         await seat.backend.warm()
         await seat.watch.look()
-    router = assembly.router
     statuses = await asyncio.gather(*(seat.watch.look() for seat in router.locals))
     locals_ = [
         Side("local", seat.name, status)
         for seat, status in zip(router.locals, statuses, strict=True)
     ]
     urls = [seat.server.base_url for seat in router.locals if seat.server is not None]
-    _, cloud = await router.sides()
+    clouds = await router.cloud_sides() or [(await router.sides())[1]]
     known = {urlsplit(url).port for url, side in zip(urls, locals_, strict=True) if side.usable}
     servers = [
         server
@@ -164,7 +164,7 @@ async def _sides(assembly: Assembly) -> list[Finding]:
     findings: list[Finding] = []
     for side, url in zip(locals_, urls, strict=True):
         findings += _local(side, url, servers)
-    return [*findings, _cloud(cloud), *_servers(servers)]
+    return [*findings, *map(_cloud, clouds), *_servers(servers)]
 
 
 def _local(side: Side, url: str, servers: list[Found]) -> Iterator[Finding]:

@@ -23,7 +23,7 @@ from router.parts import Parts
 from router.privacy.redact import redact
 from router.privacy.scanner import PrivacyScanner
 from router.router import Router
-from router.seats import cloud_seat, embedded_seat, local_seats
+from router.seats import cloud_seats, embedded_seat, local_seats
 from router.sides.ability import Ability
 from router.sides.conversations import Conversations
 from router.sides.private_conversations import PrivateConversations
@@ -75,7 +75,7 @@ class Assembly:
         router = self.router
         self._warn()
         local, cloud = await router.sides()
-        for side in (local, cloud):
+        for side in (local, *(await router.cloud_sides() or [cloud])):
             name, status = side.backend or side.target, side.status
             level = logging.INFO if status.up and not status.detail else logging.WARNING
             log.log(level, "%s: %s", name, status.in_words())
@@ -228,9 +228,10 @@ def build_router(
         return budget is not None and spent_today_usd(None) >= budget
 
     locals_, balancer = local_seats(settings, limits, parts)
+    clouds = cloud_seats(settings, limits, parts)
     return Router(
         locals_[0],
-        cloud_seat(settings, limits, parts),
+        clouds[0] if clouds else None,
         embedded_seat(settings, limits, parts),
         policy=Policy(
             settings.complexity_threshold,
@@ -243,6 +244,7 @@ def build_router(
         privacy=_privacy(settings, parts),
         ability=parts.get("ability", settings.local_reach, lambda: Ability(settings.local_reach)),
         more=locals_[1:],
+        other_clouds=clouds[1:],
         balancer=balancer,
         offline=settings.offline,
         picks_model="local_model" not in settings.model_fields_set,

@@ -210,24 +210,31 @@ def decide(
     *,
     broke: bool = False,
     spares: Sequence[Side] = (),
+    clouds: Sequence[Side] = (),
 ) -> Decision:
     """The rules, in order of precedence.
 
     `broke`: today's cloud budget is spent. `spares`: further local servers that can take the
-    request, asked in this order when the one of `local` fails.
+    request, asked in this order when the one of `local` fails; `clouds`: the same for `cloud`.
     Raises Private (forced to the cloud), BackendUnfit (too long for every side there is) and
     NoBackend (nobody can answer; names what to start or set).
     """
-    decision = _decided(ask, local, cloud, policy, broke, spares)
+    decision = _decided(ask, local, cloud, policy, broke, spares, clouds)
     if policy.shadow_threshold is None:
         return decision
     other = replace(policy, threshold=policy.shadow_threshold)
-    shadow = _decided(ask, local, cloud, other, broke, spares)
+    shadow = _decided(ask, local, cloud, other, broke, spares, clouds)
     return replace(decision, shadow=shadow.first.target)
 
 
 def _decided(
-    ask: Ask, local: Side, cloud: Side, policy: Policy, broke: bool, spares: Sequence[Side]
+    ask: Ask,
+    local: Side,
+    cloud: Side,
+    policy: Policy,
+    broke: bool,
+    spares: Sequence[Side],
+    clouds: Sequence[Side],
 ) -> Decision:
     gates = _gates(ask, local, policy, broke)
     if ask.private:
@@ -235,7 +242,7 @@ def _decided(
     if ask.force == "local":
         return _forced(ask, local, spares, gates)
     if ask.force == "cloud":
-        return _forced(ask, cloud, (), gates)
+        return _forced(ask, cloud, clouds, gates)
     target, reason = _preference(ask, local, cloud, policy, gates)
     if broke and target == "cloud":
         target, reason = "local", "budget"
@@ -251,8 +258,8 @@ def _decided(
     candidates: list[Candidate] = []
     for side in able:
         candidates.append(side.candidate())
-        if side is local:
-            candidates += [spare.candidate() for spare in spares]
+        more = spares if side is local else clouds
+        candidates += [other.candidate() for other in more]
     return Decision(
         tuple(candidates), reason, ask, gates, would_fall_back=fell, fix=_fix(ask, local, gates)
     )

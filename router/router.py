@@ -64,6 +64,7 @@ class Router:
         picks_model: bool = False,
         offline: bool = False,
         more: Sequence[Seat] = (),
+        other_clouds: Sequence[Seat] = (),
         balancer: Balancer | None = None,
         hold_s: float = 8,
         first_byte_s: float = 300,
@@ -77,7 +78,8 @@ class Router:
         """`local` is the user's own server; `embedded` stands in for it while it is down and no
         cloud is configured; `cloud` is None without a key. `picks_model`: the user has named no
         local model, so of several loaded ones the smallest that suffices answers. `more`: further
-        local servers; `balancer` knows all of them in their order, and chooses. `privacy` is None
+        local servers; `balancer` knows all of them in their order, and chooses. `other_clouds`:
+        those that answer when `cloud` cannot. `privacy` is None
         where everything may leave. `offline`: nothing may leave this machine. `conversations`
         and `names`: what an earlier router has remembered."""
         self.policy = policy
@@ -86,7 +88,8 @@ class Router:
         self.offline = offline
         self._no_cloud = Side("cloud", "", OFFLINE) if offline else NO_CLOUD
         self.locals = (local, *more)
-        seats = (*self.locals, cloud, embedded)
+        self.clouds = (cloud, *other_clouds) if cloud is not None else ()
+        seats = (*self.locals, *self.clouds, embedded)
         self.seats = {seat.name: seat for seat in seats if seat is not None}
         self.local = local
         self._balancer = balancer
@@ -133,11 +136,15 @@ class Router:
             local = await self._embedded_side()
         if self._is_stand_in(local):
             ask = replace(ask, force_model="")  # it has only one
+        clouds: Sequence[Side] = ()
+        if len(self.clouds) > 1 and not ask.force_model:
+            cloud, *clouds = _best_first(await self.cloud_sides())
         if member is not None:
             local, cloud = _open_to(member, ask, local, cloud)
             spares = spares if local.up else ()
+            clouds = clouds if cloud.up else ()
         broke = self._budget_spent()
-        decision = decide(ask, local, cloud, self.policy, broke=broke, spares=spares)
+        decision = decide(ask, local, cloud, self.policy, broke=broke, spares=spares, clouds=clouds)
         return decision if member is None else self._within_budget(decision, member)
 
     def _within_budget(self, decision: Decision, member: Member) -> Decision:
@@ -197,8 +204,15 @@ class Router:
         return [side for side in sides.values() if side is not None]
 
     async def sides(self) -> tuple[Side, Side]:
-        """Return a snapshot of both sides: of the local servers the first one that answers."""
-        return await self._sides(await self.local_sides())
+        """Return a snapshot of both sides: of several servers or clouds one that answers."""
+        local, cloud = await self._sides(await self.local_sides())
+        if len(self.clouds) > 1:
+            cloud = _best_first(await self.cloud_sides())[0]
+        return local, cloud
+
+    async def cloud_sides(self) -> list[Side]:
+        """Return a snapshot of each cloud, in the order of the settings."""
+        return [await seat.side() for seat in self.clouds]
 
     async def _sides(self, locals_: Sequence[Side]) -> tuple[Side, Side]:
         local = _first_up(locals_)
@@ -426,6 +440,11 @@ def _first_up(locals_: Sequence[Side]) -> Side:
         if side.usable and side.status.state == "ready":
             return side
     return next((side for side in locals_ if side.up), locals_[0])
+
+
+def _best_first(clouds: Sequence[Side]) -> list[Side]:
+    """Return the clouds that can answer, in their order; without one, the first."""
+    return [cloud for cloud in clouds if cloud.usable] or [clouds[0]]
 
 
 def _without_remote_models(side: Side) -> Side:

@@ -1,12 +1,11 @@
 """Settings to seats: the backends, each with its run-time state."""
 
+from functools import partial
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
-from pydantic import SecretStr
-
-from config import Settings
+from config import Provider, Settings
 from local_servers import LocalServerSettings
 from router import nearby
 from router.backend import Backend, LocalServer, TimeLimits
@@ -111,32 +110,34 @@ def embedded_seat(settings: Settings, limits: TimeLimits, parts: Parts) -> Seat 
     return parts.get("embedded", made_of, make)
 
 
-def cloud_seat(settings: Settings, limits: TimeLimits, parts: Parts) -> Seat | None:
-    """Return the seat of the cloud in use, None without a key."""
-    key = settings.cloud_key
-    if key is None:
-        return None
+def cloud_seats(settings: Settings, limits: TimeLimits, parts: Parts) -> list[Seat]:
+    """Return the seats of the clouds, in the order in which they are asked."""
     far = TimeLimits(
         limits.connect_s * CLOUD_CONNECT_FACTOR,
         limits.first_byte_s,
         limits.idle_s,
         limits.total_s,
     )
-    url = settings.cloud_url
-    made_of = (
-        *(settings.provider, key, settings.cloud_model, url, far),
-        *(settings.cloud_max_tokens, settings.status_ttl_s),
-    )
-
-    def make() -> Seat:
-        return Seat.of_cloud(_cloud(settings, key, url, far), ttl_s=settings.status_ttl_s)
-
-    return parts.get("cloud", made_of, make)
+    seats = []
+    for provider in settings.clouds:
+        made_of = (
+            *(settings.key_of(provider), settings.model_of(provider), settings.url_of(provider)),
+            *(far, settings.cloud_max_tokens, settings.status_ttl_s),
+        )
+        seats.append(parts.get(provider, made_of, partial(_cloud_seat, settings, provider, far)))
+    return seats
 
 
-def _cloud(settings: Settings, key: SecretStr, url: str | None, limits: TimeLimits) -> Backend:
-    secret, model = key.get_secret_value(), settings.cloud_model
-    match settings.provider:
+def _cloud_seat(settings: Settings, provider: Provider, limits: TimeLimits) -> Seat:
+    return Seat.of_cloud(_cloud(settings, provider, limits), ttl_s=settings.status_ttl_s)
+
+
+def _cloud(settings: Settings, provider: Provider, limits: TimeLimits) -> Backend:
+    key = settings.key_of(provider)
+    assert key is not None
+    secret, model = key.get_secret_value(), settings.model_of(provider)
+    url = settings.url_of(provider)
+    match provider:
         case "gemini":
             return GeminiBackend(secret, model, base_url=url, limits=limits)
         case "openai":

@@ -26,6 +26,7 @@ async def health(router: Router) -> Json:
         "local": side(local, router),
         "cloud": side(cloud, router),
         "servers": await servers(router),
+        "clouds": await clouds(router),
         "notice": notice(local),
     }
 
@@ -33,6 +34,11 @@ async def health(router: Router) -> Json:
 async def servers(router: Router) -> dict[str, Json]:
     """Return each local server by its name, as `side` describes it."""
     return {one.backend: side(one, router) for one in await router.local_sides()}
+
+
+async def clouds(router: Router) -> dict[str, Json]:
+    """Return each cloud by its name, the first one first."""
+    return {one.backend: side(one, router) for one in await router.cloud_sides()}
 
 
 async def info(router: Router, settings: Json) -> Json:
@@ -46,6 +52,7 @@ async def info(router: Router, settings: Json) -> Json:
         "local": side(local, router),
         "cloud": side(cloud, router),
         "servers": await servers(router),
+        "clouds": await clouds(router),
     }
 
 

@@ -38,6 +38,8 @@ function showSide(name, side) {
     can.tools === true ? "tools" : can.tools === false ? "no tools" : null,
     side.breaker !== "closed" && side.breaker ? "paused after failures" : null,
     side.running ? `${side.running} running${side.waiting ? `, ${side.waiting} waiting` : ""}` : null,
+    ...Object.entries(name === "cloud" && sides.clouds || {}).filter(([other]) => other !== side.backend)
+      .map(([other, of]) => `${other} ${of.model || ""}: ${STATES[of.state] || of.state}`),
     side.latency_ms != null && `status check took ${ms(side.latency_ms)}`,
   ].filter(Boolean);
   put($(name),
