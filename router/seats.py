@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
-from config import Provider, Settings
+from config import Provider, Settings, SettingsError
 from local_servers import LocalServerSettings
 from router import nearby
 from router.backend import Backend, LocalServer, TimeLimits
@@ -141,7 +141,10 @@ def _cloud(settings: Settings, provider: Provider, limits: TimeLimits) -> Backen
         case "gemini":
             return GeminiBackend(secret, model, base_url=url, limits=limits)
         case "openai":
-            return OpenAIBackend(secret, model, base_url=url, limits=limits)
+            try:
+                return OpenAIBackend(secret, model, base_url=url, limits=limits)
+            except ValueError as error:
+                raise SettingsError(f"HTTPS_PROXY: {error}. NO_PROXY leaves it out.") from None
     return ClaudeBackend(
         secret,
         model,
