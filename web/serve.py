@@ -84,13 +84,13 @@ def serve(
     gc.set_threshold(GC_THRESHOLD)
     hangup: signal.Signals | None = getattr(signal, "SIGHUP", None)  # not on Windows
     # Under nohup the signal is ignored: the server outlives its terminal.
-    is_ignored = hangup is not None and signal.getsignal(hangup) is signal.SIG_IGN
+    is_heeded = hangup is not None and signal.getsignal(hangup) is not signal.SIG_IGN
     server = Server(
         uvicorn_config(app, settings),
         readiness,
         settings.shutdown_delay_s,
         app.reread,
-        ends_with_terminal=has_terminal() and not is_ignored,
+        ends_with_terminal=is_heeded and has_terminal(),
     )
     if hangup is not None:
         signal.signal(hangup, server.handle_hangup)
