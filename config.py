@@ -123,13 +123,14 @@ class Settings(BaseSettings):
     anthropic_api_key: SecretStr | None = None
     """Key for Claude. One cloud key is enough."""
     anthropic_model: str = "claude-sonnet-4-6"
-    """The Claude model that answers. If it is unknown, the error lists what your key can use."""
+    """The Claude model that answers. If it is unknown, the error lists what your key can use. Unset
+    and retired: the nearest of its tier answers, and the page and the log say so."""
     anthropic_base_url: Annotated[Url | None, Field(examples=["https://api.anthropic.com"])] = None
     """Only for a proxy. The router's own address (meant for clients) is ignored."""
     gemini_api_key: SecretStr | None = None
     """Key for Gemini."""
     gemini_model: str = "gemini-2.0-flash"
-    """The Gemini model that answers."""
+    """The Gemini model that answers. Unset and retired: the nearest of its tier answers."""
     gemini_base_url: Annotated[Url | None, Field(examples=["https://proxy.example/gemini"])] = None
     """Only for a proxy."""
     openai_api_key: SecretStr | None = None
@@ -166,6 +167,9 @@ class Settings(BaseSettings):
     """Seconds: where a local first word would take longer, the cloud answers. 0: any time."""
     unsure_target: Literal["local", "cloud"] = "local"
     """`local` or `cloud`: where prompts go that give the score nothing to go by."""
+    subagents: Literal["auto", "local", "cloud"] = "auto"
+    """Which side answers the agents that Claude Code or Codex starts for parts of a task: `local`,
+    `cloud`, or `auto`: each prompt's score decides."""
     local_confidence: Literal["off", "shadow", "on"] = "shadow"
     """The local model's probabilities of its own answers (llama.cpp, vLLM, Ollama). `shadow`: the
     journal keeps those of one answer in 32. `on`: an answer too unlikely to be good, as measured
@@ -202,6 +206,12 @@ class Settings(BaseSettings):
     """Largest request body in MB. Larger ones are refused while they are read (413)."""
     log_decisions: bool = True
     """One log line a request."""
+
+    otel_exporter_otlp_endpoint: Annotated[
+        Url | None, Field(examples=["http://localhost:4318"])
+    ] = None
+    """Where OpenTelemetry spans are sent (OTLP over HTTP), without /v1/traces. See
+    docs/observability.md for what to install."""
 
     # Time limits, in seconds
     connect_timeout_s: Seconds = 2
@@ -430,6 +440,17 @@ class Settings(BaseSettings):
             case "openai":
                 return self.openai_url
         return self.claude_url
+
+    @property
+    def names_cloud_model(self) -> bool:
+        """Return whether the user has named the model of the cloud in use."""
+        return f"{self.provider}_model" in self.model_fields_set
+
+    @property
+    def trace_endpoint(self) -> str | None:
+        """Return where spans are sent; None also for another machine under OFFLINE=true."""
+        url = self.otel_exporter_otlp_endpoint
+        return None if url and self.offline and not _is_this_machine(url) else url
 
     @property
     def claude_url(self) -> str | None:

@@ -17,14 +17,11 @@ import sys
 from collections.abc import Sequence
 from typing import Final
 
-from rich.console import Console
-
-from chat.render import show_plain
-from chat.session import Chat
-from chat.terminal import Terminal
-from chat.text import tolerate_any_text, valid, visible, with_document
+from chat import served
+from chat.in_process import InProcess
+from chat.session import AUTO, Chat
+from chat.text import show_plain, tolerate_any_text, valid, visible, with_document
 from config import bad_settings_exit, settings_or_exit
-from router.backend import Target
 from router.build import Assembly, assemble
 from router.errors import RouterError
 
@@ -54,10 +51,7 @@ def main(arguments: Sequence[str] | None = None, prog: str = "chat.py") -> int:
             print("There is no question: pass one, or pipe one in.", file=sys.stderr)
             return 2
     try:
-        if question:
-            return asyncio.run(_answer_once(Chat(assembly, options.force), question))
-        keep_history = settings.chat_history == "on"
-        return asyncio.run(_converse(assembly, options.force, keep_history))
+        return asyncio.run(_chat(assembly, options, question))
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
@@ -72,42 +66,60 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     )
     side = parser.add_mutually_exclusive_group()
     side.add_argument(
-        "--local", action="store_const", const="local", dest="force", help="only the local side"
+        "--local", action="store_const", const="local", dest="model", help="only the local side"
     )
     side.add_argument(
-        "--cloud", action="store_const", const="cloud", dest="force", help="only the cloud"
+        "--cloud", action="store_const", const="cloud", dest="model", help="only the cloud"
+    )
+    parser.set_defaults(model=AUTO)
+    parser.add_argument(
+        "--in-process", action="store_true", help="do not use a server that runs already"
     )
     parser.add_argument("question", nargs="*", help="ask this, print the answer, and leave")
     return parser
 
 
-async def _converse(assembly: Assembly, force: Target | None, keep_history: bool) -> int:
-    starting = asyncio.create_task(assembly.start())
+async def _chat(assembly: Assembly, options: argparse.Namespace, question: str) -> int:
+    """Answer the question, or converse if there is none; returns the exit status."""
+    server, greeting = None, ""
+    if not options.in_process:
+        server, greeting = await served.find(assembly.settings)
+    source = server or InProcess(assembly)
+    chat = Chat(assembly, source, options.model)
     try:
-        await Terminal(Chat(assembly, force), Console(), keep_history=keep_history).run()
+        if question:
+            return await _answer_once(chat, question)
+        if isinstance(source, InProcess):
+            source.start()
+        await _converse(chat, greeting)
+        return 0
     finally:
-        starting.cancel()
-        await assembly.aclose()
-    return 0
+        await source.aclose()
+        if server is not None:
+            await assembly.aclose()
+
+
+async def _converse(chat: Chat, greeting: str) -> None:
+    # Imported late: a single answer needs no terminal.
+    from rich.console import Console
+
+    from chat.terminal import Terminal
+
+    keep_history = chat.assembly.settings.chat_history == "on"
+    await Terminal(chat, Console(), keep_history=keep_history).run(greeting)
 
 
 async def _answer_once(chat: Chat, question: str) -> int:
     chat.say(question)
     try:
-        await chat.answer(chat.force, show_plain)
+        await chat.answer(chat.model, show_plain)
     except RouterError as error:
-        if _has_answer(chat):
+        if chat.is_answered:
             show_plain("\n")
         print(error.message, file=sys.stderr)
         return 1
-    finally:
-        await chat.assembly.aclose()
-    if _has_answer(chat) and not chat.messages[-1]["content"].endswith("\n"):
+    if chat.is_answered and not chat.last_answer.endswith("\n"):
         show_plain("\n")
     if sys.stderr.isatty():
         print(visible(chat.provenance()), file=sys.stderr)
     return 0
-
-
-def _has_answer(chat: Chat) -> bool:
-    return bool(chat.messages) and chat.messages[-1]["role"] == "assistant"

@@ -1,28 +1,21 @@
 """What the chat draws: Markdown while it streams, code as plain lines, small tables."""
 
-import re
-import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Final
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.live import Live
 from rich.markdown import Markdown
+from rich.segment import Segments
 from rich.syntax import Syntax
 from rich.table import Table
 from rich.text import Text
 
+from chat.blocks import Block, Growing, blocks
 from chat.text import visible
 
 FRAMES_PER_S: Final = 12
-_FENCE: Final = re.compile(r"[ \t]*(?:```+|~~~+)")
-
-
-def show_plain(text: str) -> None:
-    """Write a piece of an answer to stdout at once."""
-    sys.stdout.write(text)
-    sys.stdout.flush()
 
 
 class Answer:
@@ -34,47 +27,78 @@ class Answer:
 
     def __init__(self, console: Console) -> None:
         self._console = console
-        self._live = Live(console=console, refresh_per_second=FRAMES_PER_S, transient=True)
-        self._open = ""
+        self._text = Growing()
+        self._note = "…"
         self._is_first = True
+        self._live = Live(
+            console=console,
+            refresh_per_second=FRAMES_PER_S,
+            transient=True,
+            get_renderable=self._unfinished,
+        )
 
     @contextmanager
     def drawn(self) -> Iterator[None]:
         """Draw for as long as the context lasts; at its end all of the text is printed."""
         with self._live:
-            self._live.update(Text("…", style="dim"))
             try:
                 yield
             finally:
-                self._live.update(Text(""))
-                self._print(self._open)
-                self._open = ""
+                rest, self._text, self._note = self._text.open, Growing(), ""
+                self._live.refresh()
+                self._print(rest)
 
     def more(self, text: str) -> None:
         """Add a piece of text."""
-        self._open += text
-        end = _end_of_finished_blocks(self._open)
-        if end:
-            self._print(self._open[:end])
-            self._open = self._open[end:]
-        self._live.update(_markdown(self._open))
+        self._note = ""
+        if finished := self._text.add(text):
+            self._print(finished)
 
     def stopping(self) -> None:
         """Show at once that the answer is being stopped."""
-        self._live.update(Text("stopping …", style="dim"), refresh=True)
+        self._note = "stopping …"
+        self._live.refresh()
+
+    def _unfinished(self) -> RenderableType:
+        """Return how the part looks that can still change."""
+        if self._note:
+            return Text(self._note, style="dim")
+        *_, last = blocks(self._text.open)
+        if last.code is None:
+            return _markdown(last.source)
+        # The end of a long block is what has just come.
+        return Text("\n".join(last.code.split("\n")[1 - self._console.height :]))
 
     def _print(self, text: str) -> None:
-        for part in _parts(text):
-            if not part.strip():
+        for block in blocks(text):
+            if not block.source.strip():
                 continue
             if not self._is_first:
                 self._console.print()
             self._is_first = False
-            if _FENCE.match(part):
-                # Neither indented nor broken into lines, so that it can be copied.
-                self._console.print(_code(part), soft_wrap=True)
-            else:
-                self._console.print(_markdown(part))
+            print_block(self._console, block)
+
+
+def print_answer(console: Console, text: str) -> None:
+    """Print a whole answer."""
+    answer = Answer(console)
+    answer.more(text)
+    with answer.drawn():
+        pass
+
+
+def print_block(console: Console, block: Block) -> None:
+    """Print prose as Markdown, and code as it is: not indented, broken or changed, for a copy."""
+    if block.code is None:
+        console.print(_markdown(block.source))
+        return
+    lexer = Syntax("", block.language or "text").lexer or Syntax("", "text").lexer
+    if lexer is not None:
+        lexer.tabsize = 0  # tabs stay tabs
+    code = Syntax("", lexer or "text", theme="ansi_dark").highlight(block.code)
+    code = code[: len(block.code)]  # without the line break that highlighting adds
+    # As segments: printing a Text would replace its tabs.
+    console.print(Segments(code.render(console, end="\n")), soft_wrap=True)
 
 
 def table(rows: Iterable[tuple[str, str]]) -> Table:
@@ -88,47 +112,3 @@ def table(rows: Iterable[tuple[str, str]]) -> Table:
 def _markdown(text: str) -> Markdown:
     # Links show their address: a label may lie about it.
     return Markdown(text, hyperlinks=False)
-
-
-def _code(block: str) -> Text:
-    """Return the lines between the fences, coloured."""
-    fence, _, rest = block.partition("\n")
-    indent = len(fence) - len(fence.lstrip())
-    lines = [line[indent:] if not line[:indent].strip() else line for line in rest.splitlines()]
-    if lines and _FENCE.match(lines[-1]):
-        lines.pop()
-    words = fence.strip(" \t`~").split()
-    code = Syntax("", words[0] if words else "text", theme="ansi_dark").highlight("\n".join(lines))
-    code.rstrip()
-    return code
-
-
-def _parts(text: str) -> Iterator[str]:
-    """Yield the text in parts: fenced code blocks, and what stands between them."""
-    part: list[str] = []
-    fenced = False
-    for line in text.splitlines(keepends=True):
-        if _FENCE.match(line):
-            if not fenced:
-                yield "".join(part)
-                part = [line]
-            else:
-                yield "".join([*part, line])
-                part = []
-            fenced = not fenced
-        else:
-            part.append(line)
-    yield "".join(part)
-
-
-def _end_of_finished_blocks(text: str) -> int:
-    """Return where the last block begins that can still grow. Blank lines end no code block."""
-    end = position = 0
-    fenced = False
-    for line in text.splitlines(keepends=True):
-        position += len(line)
-        if _FENCE.match(line):
-            fenced = not fenced
-        elif not line.strip() and not fenced and line.endswith("\n"):
-            end = position
-    return end

@@ -1,59 +1,113 @@
-"""One conversation with the router, without a terminal."""
+"""One conversation, without a terminal."""
 
-import asyncio
-import secrets
+import time
 from collections.abc import Callable
 from contextlib import aclosing
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Final
 
-from chat.text import visible
-from router.backend import Target
+from chat import saved
+from chat.attachments import Attachment, content_of
+from chat.source import Outcome, Source
+from chat.text import counted, money, visible
 from router.build import Assembly
 from router.classifier import Evidence, explain
-from router.decision import Side
 from router.errors import RouterError
-from router.events import RefusalDelta, TextDelta
-from router.request import ChatRequest
-from router.telemetry.flow import AnswerFlow
-from router.telemetry.ledger import Entry
-from router.telemetry.record import Feedback
+from router.events import Usage
+from router.request import ChatRequest, text_of
+from router.telemetry.record import Feedback, Record
+
+AUTO: Final = "auto"
+SIDES: Final = ("local", "cloud")
+
+
+@dataclass(slots=True)
+class Spent:
+    """Answers, tokens and money of a session."""
+
+    answers: int = 0
+    prompt_tokens: int = 0
+    answer_tokens: int = 0
+    cost_usd: float = 0
+    is_known: bool = True
+    """Whether the price of every answer was known."""
+
+    def add(self, record: Record) -> None:
+        """Count an answer."""
+        usage = record.usage or Usage(0, 0)
+        self.answers += 1
+        self.prompt_tokens += usage.prompt_tokens
+        self.answer_tokens += usage.completion_tokens
+        self.cost_usd += record.cost_usd or 0
+        self.is_known &= record.cost_usd is not None
+
+    @property
+    def price(self) -> str:
+        """Return the money in words."""
+        return money(self.cost_usd) if self.is_known else f"at least {money(self.cost_usd)}"
+
+    def __str__(self) -> str:
+        return (
+            f"{counted(self.answers, 'answer')}, {self.prompt_tokens} + {self.answer_tokens} tokens"
+            f" (prompts + answers), {self.price}"
+        )
 
 
 class Chat:
-    """What was said, which side answers, and how the last answer came about."""
+    """What was said, what answers, and how the last answer came about."""
 
-    def __init__(self, assembly: Assembly, force: Target | None = None) -> None:
+    def __init__(self, assembly: Assembly, source: Source, model: str = AUTO) -> None:
         self.assembly = assembly
-        self.force = force
+        self.source = source
+        self.model = model
+        """What requests ask for: `auto`, a side, or the name of a model."""
+        self.system = ""
         self.messages: list[dict[str, Any]] = []
-        self.last: Entry | None = None
+        """Questions and answers, without the system text."""
+        self.attached: list[Attachment] = []
+        """What goes with the next question."""
+        self.saved_as = ""
+        """The saved session that this conversation is; empty if it was never saved."""
+        self.spent = Spent()
+        self.last: Outcome | None = None
         self.evidence: list[Evidence] = []
         """Why the last question got its points."""
         self._unanswered: dict[str, Any] | None = None
+        self._has_warned = False
+        """Whether it was said that what is private is not saved."""
 
     def say(self, question: str) -> None:
-        """Add a question to the conversation."""
-        self.messages.append({"role": "user", "content": question})
+        """Add a question to the conversation, with what is attached."""
+        content = content_of(question, self.attached)
+        self.messages.append({"role": "user", "content": content})
+        self.attached = []
 
-    async def answer(self, force: Target | None, show: Callable[[str], None]) -> None:
+    async def answer(self, model: str, show: Callable[[str], None]) -> None:
         """Have the last question answered, and show each piece of text.
 
         What was said until a failure or a stop counts as the answer. A question without any answer
         leaves the conversation; `again()` brings it back. Raises RouterError and CancelledError.
         """
         pieces: list[str] = []
-
-        def take(text: str) -> None:
-            if text := visible(text):
-                pieces.append(text)
-                show(text)
-
+        messages = [{"role": "system", "content": self.system}] if self.system else []
+        body = {"model": model, "messages": [*messages, *self.messages], "stream": True}
+        request = ChatRequest(body)
+        self.evidence = explain(request)
+        self.last = Outcome(Record("", time.time()))
         try:
-            await self._ask(force, take)
+            async with aclosing(self.source.ask(request, self.last)) as answer:
+                async for piece in answer:
+                    if text := visible(piece):
+                        pieces.append(text)
+                        show(text)
+        except RouterError as error:
+            error.message = visible(error.message)
+            raise
         finally:
             self._unanswered = None
             if pieces:
                 self.messages.append({"role": "assistant", "content": "".join(pieces)})
+                self.spent.add(self.last.record)
             else:
                 self._unanswered = self.messages.pop()
 
@@ -66,36 +120,77 @@ class Chat:
         return bool(self.messages)
 
     def clear(self) -> None:
-        """Forget the conversation and its last answer."""
-        self.messages.clear()
+        """Forget the conversation, its last answer and its name; the system text stays."""
+        self.messages = []
+        self.attached = []
+        self.saved_as = ""
         self.last = self._unanswered = None
         self.evidence = []
 
-    def rate(self, verdict: Feedback) -> bool:
+    def save(self, name: str) -> None:
+        """Save the conversation, private or not. Raises ChatError where the name is taken."""
+        session = saved.Session(self.messages, self.model, self.system)
+        saved.save(session, name, replace=name == self.saved_as)
+        self.saved_as = name
+        self._has_warned = False
+
+    def save_again(self) -> str:
+        """Save a saved conversation with its last answer too; return what to say about it.
+
+        What is private is only saved when the user says so. Raises ChatError.
+        """
+        if not self.saved_as or not self.last_answer:
+            return ""
+        said = [self.system, *(text_of(message["content"]) for message in self.messages)]
+        if not self.is_private and not self._has_key("\n".join(said)):
+            self.save(self.saved_as)
+            return ""
+        had_warned, self._has_warned = self._has_warned, True
+        return "" if had_warned else "This is private and not saved; /save saves it all the same."
+
+    def load(self, name: str) -> None:
+        """Go on with a saved conversation. Raises ChatError."""
+        session = saved.load(name)
+        self.clear()
+        self.messages, self.model, self.system = session.messages, session.model, session.system
+        self.saved_as = name
+
+    async def rate(self, verdict: Feedback) -> bool:
         """Note how good the last answer was; False if there is none."""
-        if self.last is None:
+        if self.last is None or not self.last.record.id:
             return False
-        self.assembly.ledger.journal.feedback(self.last.id, verdict, "chat")
+        await self.source.rate(self.last.record.id, verdict)
         return True
+
+    @property
+    def is_answered(self) -> bool:
+        """Return whether the last question got an answer, or a part of one."""
+        return self._unanswered is None and bool(self.messages)
+
+    @property
+    def last_answer(self) -> str:
+        """Return the text of the last answer that there was; empty if there was none."""
+        if not self.messages or self.messages[-1]["role"] != "assistant":
+            return ""
+        return str(self.messages[-1]["content"])
 
     @property
     def is_private(self) -> bool:
         """Return whether the last question is private, or was never examined."""
-        return self.last is None or self.last.decision is None or bool(self.last.decision.private)
+        return self.last is None or self.last.private
 
-    async def sides(self) -> tuple[Side, Side]:
-        """Return the local and the cloud side as they were last seen."""
-        return await self.assembly.router.sides()
+    def _has_key(self, text: str) -> bool:
+        # With PRIVACY=off nothing counts as private; keys are not kept even then.
+        return self.assembly.redact(text) != text
 
-    async def notice(self) -> str:
-        """Return what to know before judging an answer: that the built-in model gives it."""
-        local, _ = await self.sides()
-        embedded = self.assembly.router.embedded
-        is_built_in = embedded is not None and local.backend == embedded.name
-        return local.status.detail if is_built_in else ""
+    def may_keep(self, line: str) -> bool:
+        """Return whether a line may be written to the history: it holds nothing private."""
+        privacy = self.assembly.router.privacy
+        request = ChatRequest({"messages": [{"role": "user", "content": line}]})
+        return not self._has_key(line) and (privacy is None or not privacy.finds_in(request))
 
     def provenance(self) -> str:
-        """Return where the last answer came from, in one line."""
+        """Return in one line where the last answer came from, its tokens and its cost."""
         if self.last is None:
             return ""
         record = self.last.record
@@ -106,30 +201,10 @@ class Chat:
             f"score {record.score:.0f}",
             record.reason,
             f"{(record.total_ms or 0) / 1000:.1f} s",
-            f"{usage.completion_tokens} tokens" if usage else "",
+            f"{usage.prompt_tokens} + {usage.completion_tokens} tokens" if usage else "",
+            "price unknown" if record.unpriced else money(record.cost_usd or 0),
         ]
+        if self.spent.answers > 1:
+            tokens = self.spent.prompt_tokens + self.spent.answer_tokens
+            parts.append(f"session: {tokens} tokens, {self.spent.price}")
         return " · ".join(part for part in parts if part)
-
-    async def _ask(self, force: Target | None, take: Callable[[str], None]) -> None:
-        request = ChatRequest({"model": "auto", "messages": list(self.messages), "stream": True})
-        entry = Entry(f"chat-{secrets.token_hex(8)}", user_agent="chat.py")
-        self.evidence = explain(request)
-        flow = AnswerFlow(self.assembly.router, self.assembly.ledger, entry)
-        try:
-            async with (
-                await flow.decide(request, force),
-                aclosing(flow.events(await flow.open())) as events,
-            ):
-                async for event in events:
-                    if isinstance(event, TextDelta | RefusalDelta):
-                        take(event.text)
-        except RouterError as error:
-            error.message = visible(self.assembly.redact(error.message))
-            entry.failed(error)
-            raise
-        except asyncio.CancelledError:
-            entry.left()
-            raise
-        finally:
-            self.last = entry
-            flow.end()

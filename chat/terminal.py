@@ -5,27 +5,29 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from types import FrameType
+from typing import Any, Final
 
 try:
     import termios
 except ImportError:  # Windows
     termios = None  # type: ignore[assignment]
 
-import platformdirs
-from prompt_toolkit import PromptSession
-from prompt_toolkit.history import FileHistory, History, InMemoryHistory
-from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
+from prompt_toolkit.history import InMemoryHistory
 from rich.console import Console
 from rich.text import Text
 
 from chat.commands import Commands
+from chat.errors import ChatError
+from chat.history import KeptHistory, open_history
+from chat.prompt import prompt_session
 from chat.render import Answer
 from chat.session import Chat
-from chat.text import visible
-from router.backend import Target
+from chat.text import valid, visible
 from router.errors import RouterError
+
+LONGEST_NAME: Final = 24
+"""Characters of a model's name in the prompt."""
 
 
 class Terminal:
@@ -35,123 +37,112 @@ class Terminal:
         self._chat = chat
         self._console = console
         self._commands = Commands(chat, console, self._answer)
-        self._history = _history() if keep_history else InMemoryHistory()
-        self._session: PromptSession[str] = PromptSession(
-            history=self._history, key_bindings=_keys()
-        )
+        self._history = open_history() if keep_history else InMemoryHistory()
+        self._session = prompt_session(self._history, self._models)
         self._warned = False
         self._session.default_buffer.on_text_changed += self._typed
 
-    async def run(self) -> None:
-        """Answer line by line; returns when the person leaves."""
+    async def run(self, greeting: str) -> None:
+        """Answer line by line; returns when the person leaves. `greeting` says what answers."""
+        with _typing_ahead():
+            await self._greet(greeting)
+            await self._converse()
+
+    async def _greet(self, greeting: str) -> None:
         self._console.print("[bold]llm-router[/]  /help lists the commands", highlight=False)
+        self._say(greeting)
         if isinstance(self._history, KeptHistory) and self._history.is_new:
-            self._console.print(
-                f"[dim]Lines you type are kept in {self._history.path}, private ones excepted."
-                " CHAT_HISTORY=off keeps none.[/]",
-                highlight=False,
-                soft_wrap=True,
+            kept = (
+                f"Lines you type are kept in {self._history.path}, private ones excepted."
+                " CHAT_HISTORY=off keeps none."
             )
-        await self._commands.say_notice()
+            # Not broken into lines, so that the path can be copied.
+            self._console.print(Text(visible(kept), style="dim"), soft_wrap=True)
+        try:
+            await self._commands.say_notice()
+        except RouterError as error:
+            self._complain(error.message)
+
+    async def _converse(self) -> None:
         while True:
             try:
-                line = (
-                    await self._session.prompt_async(f"{self._chat.force or 'auto'} > ")
-                ).strip()
+                line = valid(await self._session.prompt_async(self._prompt())).strip()
             except EOFError:
                 return
             except KeyboardInterrupt:
                 if self._warned:
                     return
                 self._warned = True
-                self._console.print("[dim]Ctrl-C again, or Ctrl-D, to leave[/]")
+                self._say("Ctrl-C again, or Ctrl-D, to leave")
                 continue
             if line in ("/exit", "/quit"):
                 return
-            if line.startswith("/") and await self._commands.run(line):
+            if line.startswith("/") and await self._command(line):
                 self._keep(line)
             elif line:
                 self._chat.say(line)
-                await self._answer(self._chat.force)
+                await self._answer(self._chat.model)
                 if not self._chat.is_private:
                     self._keep(line)
+
+    async def _command(self, line: str) -> bool:
+        """Carry a command out, unless Ctrl-C stops it; False if the line is none."""
+        task = asyncio.create_task(self._commands.run(line))
+        try:
+            with _interrupts(task, lambda: None):
+                return await task
+        except asyncio.CancelledError:
+            self._complain("stopped")
+            return True
+
+    def _prompt(self) -> str:
+        attached = f" +{len(self._chat.attached)}" if self._chat.attached else ""
+        return f"{visible(self._chat.model)[:LONGEST_NAME]}{attached} > "
+
+    async def _models(self) -> list[str]:
+        try:
+            return await self._chat.source.models()
+        except RouterError:
+            return []
 
     def _typed(self, _: object) -> None:
         self._warned = False
 
+    def _say(self, text: str) -> None:
+        if text:
+            self._console.print(Text(visible(text), style="dim"))
+
+    def _complain(self, text: str) -> None:
+        self._console.print(Text(visible(text), style="red"))
+
     def _keep(self, line: str) -> None:
-        # With PRIVACY=off nothing counts as private; keys are not kept even then.
-        redact = self._chat.assembly.redact
-        if isinstance(self._history, KeptHistory) and redact(line) == line:
+        if isinstance(self._history, KeptHistory) and self._chat.may_keep(line):
             self._history.keep(line)
 
-    async def _answer(self, force: Target | None) -> None:
+    async def _answer(self, model: str) -> None:
         answer = Answer(self._console)
         trouble = ""
         with answer.drawn():
-            task = asyncio.create_task(self._chat.answer(force, answer.more))
+            task = asyncio.create_task(self._chat.answer(model, answer.more))
             try:
-                with _interrupts(task, answer.stopping), _no_echo():
+                with _interrupts(task, answer.stopping):
                     await task
             except asyncio.CancelledError:
                 trouble = "stopped"
             except RouterError as error:
                 trouble = error.message
-        if self._chat.messages and self._chat.messages[-1]["role"] == "assistant":
+        if self._chat.is_answered:
             self._console.print(Text(visible(self._chat.provenance()), style="dim"))
         if trouble:
-            self._console.print(Text(trouble, style="red"))
-
-
-class KeptHistory(FileHistory):
-    """Lines of this session and earlier ones. Only `keep` writes one to the file."""
-
-    def __init__(self, path: Path, *, is_new: bool) -> None:
-        super().__init__(str(path))
-        self.path = path
-        self.is_new = is_new
-
-    def store_string(self, string: str) -> None:
-        """Leave the file alone: whether the line is private is not known yet."""
-
-    def keep(self, line: str) -> None:
-        """Write a line to the file."""
-        super().store_string(line)
-
-
-def _history() -> History:
-    """Return the history in the user's data folder, readable by its owner only."""
-    path = platformdirs.user_data_path("llm-router", appauthor=False) / "chat_history"
-    try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        is_new = not path.exists()
-        path.touch(mode=0o600)
-        path.chmod(0o600)
-    except OSError:
-        return InMemoryHistory()
-    return KeptHistory(path, is_new=is_new)
-
-
-def _keys() -> KeyBindings:
-    """Return our keys: Alt-Enter begins a new line, Ctrl-C first clears what was typed."""
-    keys = KeyBindings()
-
-    @keys.add("escape", "enter")
-    def _(event: KeyPressEvent) -> None:
-        event.current_buffer.insert_text("\n")
-
-    @keys.add("c-c")
-    def _(event: KeyPressEvent) -> None:
-        if event.current_buffer.text:
-            event.current_buffer.reset()
-        else:
-            event.app.exit(exception=KeyboardInterrupt)
-
-    return keys
+            self._complain(trouble)
+        try:
+            self._say(self._chat.save_again())
+        except ChatError as error:
+            self._complain(str(error))
 
 
 @contextmanager
-def _interrupts(task: asyncio.Task[None], stopping: Callable[[], None]) -> Iterator[None]:
+def _interrupts(task: asyncio.Task[Any], stopping: Callable[[], None]) -> Iterator[None]:
     """Have Ctrl-C stop the task, and nothing else. `stopping` shows it at once."""
     loop = asyncio.get_running_loop()
 
@@ -167,13 +158,16 @@ def _interrupts(task: asyncio.Task[None], stopping: Callable[[], None]) -> Itera
 
 
 @contextmanager
-def _no_echo() -> Iterator[None]:
-    """Keep what is typed while an answer streams from appearing in its middle."""
+def _typing_ahead() -> Iterator[None]:
+    """Have what is typed between two prompts wait for the next one.
+
+    It does not appear in the middle of an answer, and Enter stays the character that sends.
+    """
     if termios is None or not sys.stdin.isatty():
         yield
         return
     before = termios.tcgetattr(sys.stdin)
-    quiet = [*before[:3], before[3] & ~termios.ECHO, *before[4:]]
+    quiet = [before[0] & ~termios.ICRNL, *before[1:3], before[3] & ~termios.ECHO, *before[4:]]
     termios.tcsetattr(sys.stdin, termios.TCSADRAIN, quiet)
     try:
         yield

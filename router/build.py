@@ -74,6 +74,8 @@ class Assembly:
         """
         router = self.router
         self._warn()
+        if before is None:
+            await asyncio.to_thread(self.start_tracing)
         local, cloud = await router.sides()
         for side in (local, *(await router.cloud_sides() or [cloud])):
             name, status = side.backend or side.target, side.status
@@ -107,6 +109,23 @@ class Assembly:
             log.warning(
                 "OPENAI_BASE_URL is this server's own address, for clients: OpenAI's own is asked."
             )
+
+    def start_tracing(self) -> None:
+        """Begin to send spans, if that is set. Importing the SDK takes half a second."""
+        endpoint = self.settings.trace_endpoint
+        if endpoint is None:
+            if self.settings.otel_exporter_otlp_endpoint:
+                log.warning("OFFLINE=true: no spans are sent to OTEL_EXPORTER_OTLP_ENDPOINT.")
+            return
+        try:
+            from router.telemetry.tracing import Tracing
+        except ImportError:
+            log.warning(
+                "OTEL_EXPORTER_OTLP_ENDPOINT is set, but OpenTelemetry is not installed: no spans"
+                " are sent. pip install opentelemetry-sdk opentelemetry-exporter-otlp-proto-http"
+            )
+            return
+        self.ledger.tracing = Tracing(endpoint, _addresses(self.settings))
 
     async def _learn(self, learned: Collection[Seat]) -> None:
         """Learn from the journal how fast the local servers are, and how good their answers.
@@ -158,6 +177,8 @@ class Assembly:
         await self.router.aclose(heir.router if heir is not None else None)
         if heir is None:
             await asyncio.to_thread(journal.close)
+            if (tracing := self.ledger.tracing) is not None:
+                await asyncio.to_thread(tracing.close)
 
 
 def assemble(settings: Settings, before: Assembly | None = None) -> Assembly:
@@ -192,6 +213,8 @@ def assemble(settings: Settings, before: Assembly | None = None) -> Assembly:
         log_decisions=settings.log_decisions,
         redact=partial(redact, secrets=settings.secrets),
     )
+    if before is not None:
+        ledger.tracing = before.ledger.tracing
     parts.settle()
     return Assembly(settings, router, ledger, team, parts)
 
@@ -239,7 +262,8 @@ def build_router(
             settings.unsure_target,
             settings.cold_local,
             settings.local_patience_s,
-            settings.shadow_threshold,
+            subagents=settings.subagents,
+            shadow_threshold=settings.shadow_threshold,
         ),
         privacy=_privacy(settings, parts),
         ability=parts.get("ability", settings.local_reach, lambda: Ability(settings.local_reach)),
@@ -310,6 +334,16 @@ def marks_path(settings: Settings) -> Path | None:
     """Return where private conversations are remembered: beside the journal, if there is one."""
     journal = journal_path(settings.journal_path)
     return None if journal is None else journal.with_name("private-marks.bin")
+
+
+def _addresses(settings: Settings) -> dict[str, str]:
+    """Return the address of each backend by its name."""
+    clouds = {
+        "claude": settings.claude_url or "https://api.anthropic.com",
+        "gemini": settings.gemini_base_url or "https://generativelanguage.googleapis.com",
+        "openai": settings.openai_url or "https://api.openai.com",
+    }
+    return clouds | {server.name: server.url for server in settings.servers}
 
 
 def is_elsewhere(url: str) -> bool:

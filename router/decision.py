@@ -1,4 +1,4 @@
-"""decide(): which side should answer, and why. Pure: no I/O, no clock, no log."""
+"""The rules that choose a side for a request. Pure: no I/O, no clock, no log."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -8,6 +8,7 @@ from typing import Final, Literal, get_args
 from router.backend import Model, Status, Target
 from router.classifier import Score
 from router.errors import BackendUnfit, NoBackend, Private
+from router.request import Purpose
 from router.scoring.reach import Reach
 
 Reason = Literal[
@@ -17,6 +18,8 @@ Reason = Literal[
     "vision",
     "tools",
     "context",
+    "compaction",
+    "subagent",
     "too_long",
     "budget",
     "slow",
@@ -32,15 +35,15 @@ Reason = Literal[
     "escalated",
     "stalled",
 ]
-"""Why an answer comes from where it comes from; the only place where reasons are spelled.
+"""Why a side answers; the only place where reasons are spelled.
 In order of precedence. Of the last five, all but `stalled` say that the preferred side could not
 answer."""
 
 REASONS: Final = get_args(Reason)
 MISFITS: Final[tuple[Reason, ...]] = ("vision", "tools", "context")
-"""What the local model may not be made for."""
+"""What the local model may not be able to do."""
 HARD_MISFITS: Final[tuple[Reason, ...]] = ("vision", "context")
-"""What it cannot do at all; any model can be shown tools, if need be."""
+"""What it cannot do at all. Tools can be shown to any model, if no other side can answer."""
 
 SWITCH_DOWN_MARGIN: Final = 15.0
 """Points below the threshold from which a long conversation leaves a cloud whose cache is warm."""
@@ -83,7 +86,7 @@ class Side:
 
     @cached_property
     def up(self) -> bool:
-        """Is there a model that would answer?"""
+        """Return whether there is a model that would answer."""
         return self.status.up and self.status.model is not None
 
     @cached_property
@@ -92,7 +95,7 @@ class Side:
 
     @property
     def why_not(self) -> str:
-        """One sentence on why it cannot answer, and what to do."""
+        """Return a sentence that says why it cannot answer, and what to do."""
         if self.status.detail and not self.up:
             return self.status.detail
         if self.blocked:
@@ -100,7 +103,7 @@ class Side:
         return f"The {self.target} side ({self.backend}) cannot answer."
 
     def model(self, name: str = "") -> Model | None:
-        """The model of this name; without one, the model that would answer."""
+        """Return the model of this name; without a name, the model that would answer."""
         models = self.status.models
         return next((m for m in models if m.id == name), None) if name else self.status.model
 
@@ -126,7 +129,7 @@ class Ask:
     size_tokens: int = 0
     """Everything the caller sends."""
     new_tokens: int = 0
-    """What of it the local server has not in its cache."""
+    """The part of it that is not in the local server's cache."""
     first_word_s: float | None = None
     """When the local model is expected to begin its answer; None where that is not known."""
     max_tokens: int | None = None
@@ -138,6 +141,8 @@ class Ask:
     """What makes it stay on this machine: a rule, where, and the id of the finding."""
     background: str | None = None
     """What a program wanted it for: "title", "tags"…"""
+    purpose: Purpose | None = None
+    """What the client says that it is for."""
     last_target: Target | None = None
     """Where this conversation's last answer came from, if its cache is still warm there."""
     in_tool_loop: bool = False
@@ -153,7 +158,7 @@ class Ask:
 
     @property
     def needed_tokens(self) -> int:
-        """Context it takes: what is sent, with headroom, and room for the answer."""
+        """Return the context that is needed: what is sent, with headroom, and the answer."""
         room = min(self.max_tokens or ANSWER_TOKENS, MOST_ANSWER_TOKENS)
         return int(self.size_tokens * CONTEXT_HEADROOM) + room
 
@@ -170,11 +175,13 @@ class Policy:
     """Seconds that the first word of a local answer may be away; 0: any."""
     shadow_threshold: float | None = None
     """Another threshold, whose decision is only noted."""
+    subagents: Literal["auto", "local", "cloud"] = "auto"
+    """The side that answers agents which another agent has started; auto: the score decides."""
 
 
 @dataclass(slots=True)
 class Decision:
-    """Who will be asked, in order of preference, and why; not changed once it is made."""
+    """The candidates in order of preference, and the reason; not changed once it is made."""
 
     candidates: tuple[Candidate, ...]
     reason: Reason
@@ -212,7 +219,7 @@ def decide(
     spares: Sequence[Side] = (),
     clouds: Sequence[Side] = (),
 ) -> Decision:
-    """The rules, in order of precedence.
+    """Return the candidates and the reason, by the rules in their order.
 
     `broke`: today's cloud budget is spent. `spares`: further local servers that can take the
     request, asked in this order when the one of `local` fails; `clouds`: the same for `cloud`.
@@ -319,9 +326,9 @@ def _preference(
         return "local", "background"
     if misfit := _first(gates, MISFITS):
         return "cloud", misfit
-    if "too_long" in gates:
-        return "cloud", "too_long"
-    target, reason = _by_score(ask, policy)
+    if ask.purpose == "subagent" and policy.subagents != "auto":
+        return policy.subagents, "subagent"
+    target, reason = _by_purpose(ask) or _by_score(ask, policy)
     if target == "local" and cloud.usable and local.usable:
         if "slow" in gates:
             return "cloud", "slow"
@@ -334,8 +341,20 @@ def _preference(
     return target, reason
 
 
+def _by_purpose(ask: Ask) -> tuple[Target, Reason] | None:
+    """Return the side for a summary of the conversation: the one that has it in its cache.
+
+    The last prompt is the client's own, so neither its score nor its length says anything.
+    """
+    if ask.purpose != "compaction":
+        return None
+    return "cloud" if ask.escalated else ask.last_target or "local", "compaction"
+
+
 def _by_score(ask: Ask, policy: Policy) -> tuple[Target, Reason]:
     score = ask.score
+    if score.tokens > policy.max_local_tokens:
+        return "cloud", "too_long"
     if score.total >= policy.threshold:
         follows = score.total - score.signals.get("conversation", 0.0) < policy.threshold
         return "cloud", "inherited" if follows else "complex"
@@ -347,7 +366,10 @@ def _by_score(ask: Ask, policy: Policy) -> tuple[Target, Reason]:
 
 
 def _is_not_worth_leaving(ask: Ask, policy: Policy) -> bool:
-    """Would an easy turn lose more by a local model reading the whole conversation first?"""
+    """Return whether a move to the local model costs more than it saves.
+
+    It would have to read the whole conversation first.
+    """
     if ask.in_tool_loop:
         return True
     long = ask.size_tokens > LONG_CONVERSATION_TOKENS
@@ -364,6 +386,8 @@ def _gates(ask: Ask, local: Side, policy: Policy, broke: bool) -> tuple[Reason, 
         "vision": ask.has_images and model is not None and model.vision is False,
         "tools": ask.has_tools and model is not None and model.tools is False,
         "context": room is not None and ask.needed_tokens > room,
+        "compaction": ask.purpose == "compaction",
+        "subagent": ask.purpose == "subagent" and policy.subagents != "auto",
         "too_long": ask.score.tokens > policy.max_local_tokens,
         "budget": broke,
         "slow": 0 < policy.patience_s < (ask.first_word_s or 0),
@@ -381,7 +405,7 @@ def _first(gates: tuple[Reason, ...], of: tuple[Reason, ...]) -> Reason | None:
 
 
 def _excludes(gates: tuple[Reason, ...], target: Target) -> bool:
-    """Must this side not be asked at all?"""
+    """Return whether this side must not be asked at all."""
     if target == "cloud":
         return "budget" in gates
     return _first(gates, HARD_MISFITS) is not None
@@ -409,7 +433,7 @@ def _nobody(
 
 
 def _misfit(misfit: Reason, ask: Ask, local: Side) -> str:
-    """Why the local model cannot take the request, and what would help."""
+    """Return a sentence on why the local model cannot take the request, and what would help."""
     model = local.model(ask.force_model)
     assert model is not None
     if misfit == "vision":
@@ -422,7 +446,7 @@ def _misfit(misfit: Reason, ask: Ask, local: Side) -> str:
 
 
 def _fix(ask: Ask, local: Side, gates: tuple[Reason, ...]) -> str:
-    """The command or the setting with which the local model could take the request; or ""."""
+    """Return the command or setting with which the local model could take the request, or ""."""
     model = local.model(ask.force_model)
     misfit = _first(gates, MISFITS)
     if model is None or misfit is None:

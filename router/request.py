@@ -1,4 +1,4 @@
-"""A chat request: the caller's JSON untouched, and the fields we read of it."""
+"""A chat request: the caller's JSON, unchanged, and the fields that the router reads."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -9,6 +9,9 @@ import orjson
 from router.errors import InvalidRequest
 
 Dialect = Literal["chat", "responses", "messages"]
+Purpose = Literal["subagent", "background", "compaction"]
+"""What a client says that a request is for, where it is not a turn of its user: a turn of an agent
+that another one has started, work of the client itself, or a summary of the conversation."""
 ROLES: Final = frozenset({"system", "developer", "user", "assistant", "tool", "function"})
 
 # Rough, and too high rather than too low for code and other languages; only gates read them.
@@ -21,11 +24,10 @@ NO_LIMIT: Final = -1
 
 @dataclass(frozen=True, slots=True)
 class ChatRequest:
-    """One request in Chat Completions form. What we do not read we cannot break.
+    """One request in Chat Completions form.
 
-    `body` is parsed once, never mutated; unknown fields are kept. A request that came in by
-    another door keeps that door's own body in `original`, so that a backend that speaks the same
-    dialect can be handed it as it came.
+    `body` is parsed once and never changed; unknown fields are kept. A request in another dialect
+    keeps its own body in `original`, for a backend that speaks the same dialect.
     """
 
     body: dict[str, Any]
@@ -34,11 +36,12 @@ class ChatRequest:
     headers: Mapping[str, str] = field(default_factory=dict)
     """Lower-case headers that belong to the dialect (anthropic-version, anthropic-beta)."""
     dropped: tuple[str, ...] = ()
-    """What the original asks for and `body` cannot say: built-in tools, knobs of that dialect."""
+    """What the original asks for and `body` cannot say: built-in tools, parameters of its own."""
+    purpose: Purpose | None = None
 
     @classmethod
     def parse(cls, raw: bytes) -> "ChatRequest":
-        """Raises InvalidRequest, naming the field, on anything we could not route."""
+        """Return the request of a Chat Completions body. Raises InvalidRequest with the field."""
         return cls(checked(parse_json(raw)))
 
     @property
@@ -60,13 +63,13 @@ class ChatRequest:
 
     @property
     def include_usage(self) -> bool:
-        """Did the caller ask for the usage chunk at the end of the stream?"""
+        """Return whether the caller asked for the usage chunk at the end of the stream."""
         options = self.body.get("stream_options")
         return isinstance(options, dict) and options.get("include_usage") is True
 
     @property
     def max_tokens(self) -> int | None:
-        """Tokens the caller allows for the answer; None where it sets no limit."""
+        """Return the most tokens that the caller allows for the answer; None for no limit."""
         limit = self.body.get("max_completion_tokens") or self.body.get("max_tokens")
         return limit if isinstance(limit, int) and limit != NO_LIMIT else None
 
@@ -92,7 +95,7 @@ def parse_json(raw: bytes) -> dict[str, Any]:
 
 
 def checked(body: dict[str, Any]) -> dict[str, Any]:
-    """The chat body, if every field that we read has its type; raises InvalidRequest if not."""
+    """Return the chat body. Raises InvalidRequest if a field that is read has a wrong type."""
     messages = body.get("messages")
     if not isinstance(messages, list) or not messages:
         raise InvalidRequest(
@@ -161,7 +164,7 @@ def _check_tools(tools: Any) -> None:
 
 
 def text_of(content: Any) -> str:
-    """The text of a message's content, whichever of its shapes it has; parts joined by newlines."""
+    """Return the text of a message's content, a string or parts; parts are joined by newlines."""
     if isinstance(content, str):
         return content
     if not isinstance(content, list):
@@ -177,7 +180,7 @@ IMAGE_PARTS: Final = frozenset({"image_url", "input_image"})
 
 
 def has_images(request: ChatRequest) -> bool:
-    """Does any message carry a picture?"""
+    """Return whether a message has a picture."""
     return any(
         part.get("type") in IMAGE_PARTS
         for message in request.messages
@@ -206,7 +209,7 @@ def _is_link(value: Any) -> bool:
 
 
 def estimate_tokens(text: str) -> int:
-    """Tokens of a text, without a tokenizer; errs on the high side."""
+    """Return an estimate of a text's tokens, too high rather than too low."""
     size = len(text)
     if not text.isascii():
         size_bytes = len(text.encode("utf-8", "surrogatepass"))
@@ -227,7 +230,7 @@ def message_tokens(message: Mapping[str, Any]) -> int:
 
 
 def size_tokens(request: ChatRequest) -> int:
-    """Tokens of everything the caller sends: all messages, tool calls, tools and pictures."""
+    """Estimate the tokens of all messages, tool calls, tools and pictures."""
     total = sum([message_tokens(message) for message in request.messages])
     if request.tools:
         total += int(len(orjson.dumps(request.tools)) / CHARS_PER_TOKEN)
@@ -245,8 +248,8 @@ class Piece(NamedTuple):
 def outgoing(request: ChatRequest) -> Iterator[Piece]:
     """Yield all that could leave, in pieces that are the same from turn to turn.
 
-    What came in by another door may go out as it came, and a response's earlier turns are in the
-    chat body alone.
+    A request in another dialect may go out unchanged, and the earlier turns of a response are in
+    the chat body alone.
     """
     if request.headers:
         yield Piece("headers", "", dict(request.headers))

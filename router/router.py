@@ -29,7 +29,8 @@ from router.team import Member
 
 UNCONFIGURED: Final = Status(
     "unconfigured",
-    detail="No cloud is configured: set ANTHROPIC_API_KEY or GEMINI_API_KEY in .env.",
+    detail="No cloud is configured: set ANTHROPIC_API_KEY, GEMINI_API_KEY or"
+    " OPENAI_API_KEY in .env.",
 )
 OFFLINE: Final = Status(
     "unconfigured", detail="OFFLINE=true: nothing leaves this machine, so no cloud is asked."
@@ -99,7 +100,7 @@ class Router:
         self._conversations = conversations or Conversations(clock=clock)
         self._hold_s = hold_s
         self._first_byte_s = first_byte_s
-        self._truster = truster or Truster("off", Calibrations(), policy.threshold)
+        self.truster = truster or Truster("off", Calibrations(), policy.threshold)
         self._budget_spent = budget_spent
         self._spent_by_usd = spent_by_usd
         self._names: dict[Target, set[str]] = {} if names is None else names
@@ -185,7 +186,7 @@ class Router:
             self.seats,
             hold_s=self._hold_s,
             first_byte_s=self._first_byte_s,
-            truster=self._truster,
+            truster=self.truster,
             on_open=self._remember,
         )
 
@@ -304,6 +305,7 @@ class Router:
             force_model=model,
             private=str(private) if private else None,
             background=background_kind(request),
+            purpose=request.purpose,
             last_target=last_target,
             in_tool_loop=in_tool_loop(request),
             escalated=memory is not None and memory.escalated,
@@ -395,7 +397,7 @@ class Router:
 
     def _named(self, name: str, locals_: Sequence[Side], cloud: Side) -> tuple[Target | None, str]:
         match name.strip().lower():
-            case "local":
+            case "local" | "claude-local":
                 return "local", ""
             case "cloud":
                 return "cloud", ""

@@ -122,6 +122,7 @@ def cloud_seats(settings: Settings, limits: TimeLimits, parts: Parts) -> list[Se
     for provider in settings.clouds:
         made_of = (
             *(settings.key_of(provider), settings.model_of(provider), settings.url_of(provider)),
+            f"{provider}_model" in settings.model_fields_set,
             *(far, settings.cloud_max_tokens, settings.status_ttl_s),
         )
         seats.append(parts.get(provider, made_of, partial(_cloud_seat, settings, provider, far)))
@@ -137,9 +138,10 @@ def _cloud(settings: Settings, provider: Provider, limits: TimeLimits) -> Backen
     assert key is not None
     secret, model = key.get_secret_value(), settings.model_of(provider)
     url = settings.url_of(provider)
+    is_default = f"{provider}_model" not in settings.model_fields_set
     match provider:
         case "gemini":
-            return GeminiBackend(secret, model, base_url=url, limits=limits)
+            return GeminiBackend(secret, model, base_url=url, is_default=is_default, limits=limits)
         case "openai":
             try:
                 return OpenAIBackend(secret, model, base_url=url, limits=limits)
@@ -151,6 +153,7 @@ def _cloud(settings: Settings, provider: Provider, limits: TimeLimits) -> Backen
         max_tokens=settings.cloud_max_tokens,
         base_url=url,
         ability_file=_ability_file(settings),
+        is_default=is_default,
         limits=limits,
     )
 

@@ -65,6 +65,8 @@ PICTURE = replace(EASY, has_images=True)
 TOO_BIG = replace(EASY, size_tokens=8000)
 TOOLS = replace(EASY, has_tools=True)
 TITLE = replace(HARD, background="title")
+COMPACTION = replace(HARD, score=score(90, tokens=3001), purpose="compaction")
+SUBAGENT = replace(HARD, purpose="subagent")
 
 
 @pytest.mark.parametrize(
@@ -109,6 +111,22 @@ TITLE = replace(HARD, background="title")
         (replace(TOOLS, size_tokens=8000), able(tools=False), CLOUD, "cloud", "tools"),
         (replace(PICTURE, score=score(10, tokens=3001)), LOCAL, CLOUD, "cloud", "vision"),
         (replace(TOO_BIG, score=score(90)), LOCAL, CLOUD, "cloud", "context"),
+        # a summary goes where the conversation is, whatever its own prompt scores
+        (COMPACTION, LOCAL, CLOUD, "local", "compaction"),
+        (replace(COMPACTION, last_target="local"), LOCAL, CLOUD, "local", "compaction"),
+        (replace(COMPACTION, last_target="cloud"), LOCAL, CLOUD, "cloud", "compaction"),
+        (replace(COMPACTION, escalated=True), LOCAL, CLOUD, "cloud", "compaction"),
+        (replace(COMPACTION, stalled=True), LOCAL, CLOUD, "cloud", "stalled"),
+        (replace(COMPACTION, size_tokens=8000), LOCAL, CLOUD, "cloud", "context"),
+        (replace(COMPACTION, first_word_s=61), LOCAL, CLOUD, "cloud", "slow"),
+        (replace(COMPACTION, first_word_s=61), LOCAL, OFF, "local", "compaction"),
+        (COMPACTION, COLD, CLOUD, "cloud", "local_cold"),
+        (COMPACTION, LOCAL_DOWN, CLOUD, "cloud", "local_down"),
+        (replace(COMPACTION, private="a key"), LOCAL, CLOUD, "local", "private"),
+        (replace(COMPACTION, force="cloud"), LOCAL, CLOUD, "cloud", "forced"),
+        # SUBAGENTS=auto
+        (replace(EASY, purpose="subagent"), LOCAL, CLOUD, "local", "simple"),
+        (replace(HARD, purpose="subagent"), LOCAL, CLOUD, "cloud", "complex"),
         # the user's own cap
         (Ask(score(10, tokens=3001)), LOCAL, CLOUD, "cloud", "too_long"),
         (Ask(score(90, tokens=3001)), LOCAL, CLOUD, "cloud", "too_long"),
@@ -335,6 +353,31 @@ def test_unsure_prompts_go_where_the_user_wants_them() -> None:
     assert decide(unsure, LOCAL, CLOUD, Policy(unsure_target="cloud")).first.target == "cloud"
 
 
+@pytest.mark.parametrize(
+    ("side", "asked", "local", "cloud", "target", "reason"),
+    [
+        ("local", SUBAGENT, LOCAL, CLOUD, "local", "subagent"),
+        ("local", SUBAGENT, BUSY, CLOUD, "local", "subagent"),
+        ("local", SUBAGENT, COLD, CLOUD, "local", "subagent"),
+        ("local", replace(SUBAGENT, first_word_s=61), LOCAL, CLOUD, "local", "subagent"),
+        ("local", replace(SUBAGENT, size_tokens=8000), LOCAL, CLOUD, "cloud", "context"),
+        ("local", replace(SUBAGENT, has_tools=True), able(tools=False), CLOUD, "cloud", "tools"),
+        ("local", SUBAGENT, LOCAL_DOWN, CLOUD, "cloud", "local_down"),
+        ("local", replace(SUBAGENT, force="cloud"), LOCAL, CLOUD, "cloud", "forced"),
+        ("local", HARD, LOCAL, CLOUD, "cloud", "complex"),
+        ("cloud", replace(EASY, purpose="subagent"), LOCAL, CLOUD, "cloud", "subagent"),
+        ("cloud", SUBAGENT, LOCAL, OFF, "local", "cloud_unconfigured"),
+        ("cloud", replace(SUBAGENT, private="a key"), LOCAL, CLOUD, "local", "private"),
+        ("cloud", EASY, LOCAL, CLOUD, "local", "simple"),
+    ],
+)
+def test_subagents_go_where_the_user_wants_them_if_they_can(
+    side: Any, asked: Ask, local: Side, cloud: Side, target: Target, reason: str
+) -> None:
+    decision = decide(asked, local, cloud, Policy(patience_s=60, subagents=side))
+    assert (decision.first.target, decision.reason) == (target, reason)
+
+
 # --- all of it at once ---------------------------------------------------------------------------
 
 LOCALS = [LOCAL, able(tools=False, vision=True), COLD, BUSY, LOCAL_DOWN]
@@ -351,6 +394,7 @@ FACTS: dict[str, tuple[Any, ...]] = {
     "last_target": (None, "cloud"),
     "escalated": (False, True),
     "stalled": (False, True),
+    "purpose": (None, "compaction", "subagent"),
 }
 
 
@@ -378,7 +422,7 @@ def test_no_combination_of_facts_passes_a_gate(local: Side, cloud: Side) -> None
                 assert "local" not in asks or not asked.has_images or (model and model.vision)
                 assert "local" not in asks or asked.size_tokens < 9000
                 assert local.up or "local" not in asks
-            assert decision.reason in (*decision.gates, *REASONS[10:])
+            assert decision.reason in (*decision.gates, *REASONS[12:])
     assert bool(met) == (local.up or cloud.up)
     assert all(message.endswith(".") and "None" not in message for message in refused)
 

@@ -21,7 +21,7 @@ LAYERS = (
      "router.team"),
     ("router.wire", "router.scoring", "router.backend", "router.http"),
     ("router.request", "router.events", "router.errors", "router.deadlines", "router.privacy",
-     "router.parts",
+     "router.parts", "router.trace_context",
      "config", "env_file", "local_servers", "launch"),
 )  # fmt: skip
 """From the top. A package may import what stands below it."""
@@ -53,6 +53,8 @@ ONLY_IN = {
     "xllamacpp": {"router.embedded"},
     "prometheus_client": {"router.telemetry"},
     "genai_prices": {"router.telemetry"},
+    "opentelemetry": {"router.telemetry"},
+    "requests": {"router.telemetry"},
 }
 """Libraries, and the packages that may import them. Tests and benchmarks may import all."""
 

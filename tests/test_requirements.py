@@ -38,6 +38,8 @@ PART_OF = {
     "anyio": "fastapi",
     "pydantic_core": "pydantic",
     "google": "google-genai",
+    "opentelemetry": "opentelemetry-sdk",
+    "requests": "opentelemetry-exporter-otlp-proto-http",
     "referencing": "jsonschema",
     "starlette": "fastapi",
     "typing_extensions": "pydantic",
@@ -46,9 +48,13 @@ PART_OF = {
 
 
 def listed(*groups: str) -> dict[str, Requirement]:
-    """Return the requirements of dependency groups; "run" is what every installation needs."""
+    """Return the requirements of dependency groups and extras.
+
+    "run" is what every installation needs.
+    """
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
-    known = {"run": project["project"]["dependencies"], **project["dependency-groups"]}
+    extras = project["project"]["optional-dependencies"]
+    known = {"run": project["project"]["dependencies"], **project["dependency-groups"], **extras}
     found = (Requirement(line) for group in groups for line in known[group])
     return {canonicalize_name(requirement.name): requirement for requirement in found}
 
@@ -85,7 +91,7 @@ def _imports(tree: ast.AST) -> Iterator[str]:
 
 
 def test_the_dependencies_are_what_the_program_imports() -> None:
-    assert imported(RUN_TIME) | NOT_IMPORTED == set(listed("run"))
+    assert imported(RUN_TIME) | NOT_IMPORTED == set(listed("run", "otel"))
 
 
 def test_the_script_needs_what_the_check_group_adds() -> None:
@@ -95,7 +101,11 @@ def test_the_script_needs_what_the_check_group_adds() -> None:
 def test_the_development_group_is_what_tests_and_tools_import_besides() -> None:
     besides = set(listed("dev"))
     assert imported(TESTS) - set(listed("run", "check")) <= besides
-    assert besides <= imported(TESTS) | imported(TOOLS) | COMMANDS
+    assert besides <= imported(TESTS) | imported(TOOLS) | COMMANDS | set(listed("otel"))
+
+
+def test_the_tests_have_the_extras_too() -> None:
+    assert set(listed("otel")) <= set(listed("dev"))
 
 
 @pytest.mark.parametrize("path", requirements.files())

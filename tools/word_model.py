@@ -16,7 +16,7 @@ from router.scoring.lexicon import BUCKETS, letter_buckets
 from tools.corpus import Corpus, Floats, Set
 
 VOCABULARY: Final = 20_000
-WORD_PENALTY: Final = 3.0
+WORD_PENALTY: Final = 6.0
 COUNTS_SHARE: Final = 0.1
 """Scale of the counts beside the words: the words learn what the counts do not explain."""
 SCRIPT_PROMPTS: Final = 20

@@ -15,13 +15,14 @@ from web import describe
 from web.application import Application, Generation
 from web.asgi import CALLER_PAUSE_S
 from web.endpoint import Endpoint
+from web.events import Feed
 from web.exchange import Service
 from web.failures import exception_handlers
 from web.gate import Gate
 from web.keys import Keys
 from web.readiness import Readiness
 from web.reload import Reread, Source
-from web.responses_store import StoredResponses
+from web.responses_store import CompactedResponses, ResponsesStore, StoredResponses
 from web.routes import Routes
 
 
@@ -41,12 +42,12 @@ def create_app(
     state = readiness or Readiness()
     if source is None:
         source = Source(None, {name: getattr(settings, name) for name in settings.model_fields_set})
-    build = partial(_generation, StoredResponses(), state, source, caller_pause_s)
+    build = partial(_generation, ResponsesStore(), state, source, caller_pause_s)
     return Application(build, assembly or assemble(settings), state, source)
 
 
 def _generation(
-    responses: StoredResponses,
+    store: ResponsesStore,
     readiness: Readiness,
     source: Source,
     caller_pause_s: float,
@@ -75,9 +76,11 @@ def _generation(
     # The gate hands requests to these directly, without the work that FastAPI does for a route.
     endpoints = {
         "/v1/chat/completions": endpoint(completions, "chat"),
-        "/v1/responses": endpoint(responses, "responses"),
+        "/v1/responses": endpoint(StoredResponses(store), "responses"),
+        "/v1/responses/compact": endpoint(CompactedResponses(store), "responses"),
         "/v1/messages": endpoint(messages, "messages"),
     }
+    feed = Feed(parts.router, parts.ledger, readiness)
     routes = Routes(
         parts,
         readiness,
@@ -98,10 +101,14 @@ def _generation(
         ("GET", "/health", routes.health),
         ("GET", "/ready", routes.ready),
         ("GET", "/info", routes.info),
+        ("GET", "/identity", routes.identity),
         ("GET", "/", routes.page),
         ("GET", "/docs", routes.docs),
         ("GET", "/stats", routes.stats),
         ("GET", "/decisions", routes.decisions),
+        ("GET", "/decisions/{request_id}", routes.decision),
+        ("GET", "/confidence", routes.confidence),
+        ("GET", "/events", feed.stream),
         ("POST", "/feedback", routes.feedback),
         ("GET", "/metrics", routes.metrics),
     )
@@ -126,4 +133,4 @@ def _generation(
         allowed_hosts=[*settings.allowed_hosts, settings.server_host],
         cors_origins=settings.cors_origins,
     )
-    return Generation(parts, gate, endpoints.values())
+    return Generation(parts, gate, endpoints.values(), feed)

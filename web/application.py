@@ -7,6 +7,7 @@ from typing import Any
 from router.build import Assembly
 from web.asgi import App, Receive, Scope, Send
 from web.endpoint import Endpoint
+from web.events import Feed
 from web.memory import trim_memory
 from web.readiness import Readiness
 from web.reload import Reading, Reread, Source
@@ -17,8 +18,11 @@ _Task = asyncio.Task[None] | None
 class Generation:
     """The routes for one reading of the settings, and the requests that are on their way there."""
 
-    def __init__(self, parts: Assembly, gate: App, endpoints: Collection[Endpoint]) -> None:
+    def __init__(
+        self, parts: Assembly, gate: App, endpoints: Collection[Endpoint], feed: Feed
+    ) -> None:
         self.parts = parts
+        self.feed = feed
         self._gate = gate
         self._endpoints = endpoints
         self._running = 0
@@ -103,6 +107,7 @@ class Application:
             await first
         if starting is not None:
             starting.cancel()  # it would connect what is closed next
+        old.feed.end()  # pages connect again, and then to the settings of now
         await old.ended()
         await old.parts.aclose(heir)
         self.earlier.remove(old)
@@ -137,6 +142,7 @@ class Application:
         """Close everything, once the requests that were cancelled have told their callers."""
         async with self._reading:  # what is being read now would not be closed
             for generation in (*self.earlier, self._now):
+                generation.feed.end()
                 await generation.drain()
             for task in self._tasks:
                 task.cancel()

@@ -48,11 +48,16 @@ def header(scope: Scope, name: bytes) -> str:
 
     `name` is in lower case.
     """
-    by_name = scope.get("router.headers")
+    value: bytes = headers_of(scope).get(name, b"")
+    return value.decode("latin-1")
+
+
+def headers_of(scope: Scope) -> dict[bytes, bytes]:
+    """Return the request's headers by their names in lower case; of a repeated one the last."""
+    by_name: dict[bytes, bytes] | None = scope.get("router.headers")
     if by_name is None:
         by_name = scope["router.headers"] = dict(scope["headers"])
-    value: bytes = by_name.get(name, b"")
-    return value.decode("latin-1")
+    return by_name
 
 
 async def read_body(

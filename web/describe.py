@@ -1,9 +1,9 @@
 """The OpenAPI descriptions of the routes: group, summary, body and answers, with examples.
 
 examples.json has them by path: `group`, `summary`, the `request` body with its `required` fields,
-the `answer`, a `stream` of events or a plain `text`; `forced` routes accept X-Force-Route; `method`
-is that of a route without a body that is no GET. Schemas are derived from the examples; `types`
-names fields that may have other JSON types as well.
+the `answer`, a `stream` of events or a plain `text` (of the type `media`); `forced` routes accept
+X-Force-Route; `method` is that of a route without a body that is no GET. Schemas are derived from
+the examples; `types` names fields that may have other JSON types as well.
 """
 
 from collections.abc import Iterable
@@ -84,6 +84,15 @@ DECISION_HEADERS: Final[Json] = {
 }
 
 
+class EventText(PlainTextResponse):
+    """A text of server-sent events; FastAPI reads the media type of an answer from its class."""
+
+    media_type = "text/event-stream"
+
+
+TEXTS: Final = {one.media_type: one for one in (PlainTextResponse, EventText)}
+
+
 @cache
 def examples() -> dict[str, Json]:
     """Return the descriptions by path."""
@@ -104,7 +113,7 @@ def route(path: str) -> Json:
         "openapi_extra": _input(entry),
     }
     if "text" in entry:
-        keywords["response_class"] = PlainTextResponse
+        keywords["response_class"] = TEXTS[_media(entry)]
     return keywords
 
 
@@ -160,7 +169,7 @@ def _failure(path: str) -> Json:
 
 def _answer(entry: Json) -> Json:
     if "text" in entry:
-        return {"description": "As text.", "content": {"text/plain": _text(entry["text"])}}
+        return {"description": "As text.", "content": {_media(entry): _text(entry["text"])}}
     schema = _shape(entry["answer"], entry.get("types", {}))
     if entry["group"] in OWN_GROUPS:
         schema["required"] = list(entry["answer"])
@@ -192,6 +201,12 @@ def _shape(example: Any, types: dict[str, list[str]]) -> Json:
             return {"type": "string"}
         case _:
             return {}
+
+
+def _media(entry: Json) -> str:
+    """Return the media type of an answer that is a text."""
+    media: str = entry.get("media", "text/plain")
+    return media
 
 
 def _text(example: str) -> Json:

@@ -4,7 +4,7 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any, Final, Protocol
 
@@ -35,6 +35,7 @@ from web.asgi import (
     send_whole,
 )
 from web.headers import decision_headers
+from web.hints import purpose_of
 from web.ids import new_id
 from web.keepalive import KeepAlive
 from web.keys import member_of, name_of
@@ -156,6 +157,7 @@ class Exchange:
             user_agent=header(scope, b"user-agent"),
             caller=name_of(scope),
         )
+        service.ledger.trace(entry, header(scope, b"traceparent"))
         self._flow = AnswerFlow(service.router, service.ledger, entry)
 
     async def run(self) -> None:
@@ -199,6 +201,8 @@ class Exchange:
             if key.startswith(b"anthropic-")
         }
         request = self._wire.parse(raw, headers)
+        if (purpose := purpose_of(self._scope)) is not None:
+            request = replace(request, purpose=purpose)
         self.state = State.DECIDING
         return request
 
@@ -328,7 +332,7 @@ class Exchange:
 
 
 def _has_one_of(events: tuple[bytes, ...], chunk: bytes) -> bool:
-    """True if one of these events begins in the chunk.
+    """Return whether one of these events begins in the chunk.
 
     Data has no line breaks of its own, so looking at the start of each line is exact.
     """

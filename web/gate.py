@@ -193,11 +193,15 @@ def _with_headers(send: Send, extra: Collection[tuple[bytes, bytes]]) -> Send:
 
 
 def _without_body(send: Send) -> Send:
-    """Return a `send` for HEAD: everything but the body."""
+    """Return a `send` for HEAD: everything but the body, which ends with its first piece."""
+    ended = False
 
     async def sending(message: Message) -> None:
+        nonlocal ended
         if message["type"] == "http.response.body":
-            message = {**message, "body": b""}
-        await send(message)
+            message = {**message, "body": b"", "more_body": False}
+        if not ended:
+            ended = message["type"] == "http.response.body"
+            await send(message)
 
     return sending

@@ -9,7 +9,7 @@ from web.asgi import Scope, header
 
 MEMBER: Final = "router.member"
 """The key of the team's `Member` in a request's scope, where one of their keys was sent."""
-OPEN_PATHS: Final = frozenset({"/", "/health", "/ready"})
+OPEN_PATHS: Final = frozenset({"/", "/health", "/identity", "/ready"})
 """Paths that need no key."""
 MEMBERS_PATHS: Final = frozenset({"/classify", "/docs", "/feedback"})
 """What the team's keys open besides the paths below /v1."""

@@ -39,6 +39,8 @@ def set_up_logging(
     logging.basicConfig(level=logging.INFO, handlers=[handler])
     for name in QUIET:
         logging.getLogger(name).setLevel(logging.WARNING)
+    # It warns of each retry, and then reports the failure.
+    logging.getLogger("opentelemetry.exporter").setLevel(logging.ERROR)
     return without_keys
 
 

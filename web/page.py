@@ -14,7 +14,10 @@ from typing import Final
 from web.asgi import NOSNIFF
 
 FOLDER: Final = Path(__file__).parent / "static"
-SCRIPTS: Final = ("words.js", "figures.js", "decisions.js", "clients.js", "live.js")
+SCRIPTS: Final = (
+    *("words.js", "figures.js", "confidence.js", "filters.js", "decisions.js", "clients.js"),
+    *("keyboard.js", "events.js", "live.js"),
+)
 """The status page's script, in the order in which its parts run."""
 
 

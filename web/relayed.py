@@ -44,6 +44,8 @@ async def relayed(
         user_agent=header(request.scope, b"user-agent"),
         caller=name_of(request.scope),
     )
+    operation = "embeddings" if path == "/embeddings" else "text_completion"
+    ledger.trace(entry, header(request.scope, b"traceparent"), operation)
     record = entry.record
     record.target = "local"
     try:

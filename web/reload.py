@@ -17,7 +17,7 @@ log = logging.getLogger("router")
 
 AT_START: Final = (
     *("server_host", "server_port", "journal_path", "journal_days", "journal_prompts"),
-    *("shutdown_delay_s", "shutdown_grace_s"),
+    *("shutdown_delay_s", "shutdown_grace_s", "otel_exporter_otlp_endpoint"),
 )
 """Settings that count at the start of the server only."""
 

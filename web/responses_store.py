@@ -116,3 +116,21 @@ class StoredResponses:
             return
         items = [item for item, _ in responses.items_of(body)] + response["output"]
         self._store.keep(response["id"], items, body.get("previous_response_id"))
+
+
+class CompactedResponses(StoredResponses):
+    """The dialect of `/v1/responses/compact`: a conversation comes in, its summary goes out."""
+
+    def parse(self, raw: bytes, headers: Mapping[str, str] | None = None) -> ChatRequest:
+        return responses.summary_request(raw, self._store.recall)
+
+    async def complete(
+        self,
+        events: AsyncIterator[Event],
+        request: ChatRequest,
+        model: str,
+        answer_id: str,
+        created: int,
+    ) -> dict[str, Any]:
+        response = await responses.complete(events, request, model, answer_id, created)
+        return responses.compacted(response, request)

@@ -2,6 +2,7 @@
 
 import asyncio
 import ipaddress
+import time
 from collections.abc import Mapping
 from typing import Annotated, Any
 
@@ -22,23 +23,32 @@ from router.errors import (
     UnknownModel,
 )
 from router.request import ChatRequest, checked, parse_json
+from router.state.same_user import prove, read_key
+from router.telemetry.confidence_figures import confidence_json
 from router.telemetry.stats import (
     MOST_DAYS,
     MOST_DECISIONS,
     decisions_json,
     feedback_json,
+    found_json,
     stats_json,
 )
+from router.telemetry.wanted import Side, Wanted
 from router.wire.anthropic import messages
 from web import views
 from web.asgi import read_body
 from web.dialect import dialect_of
+from web.hints import purpose_of
 from web.keys import member_of
+from web.model_list import codex_catalogue, model_list
 from web.page import load_docs, load_page
 from web.readiness import Readiness
 from web.relayed import relayed
 from web.reload import Reread, Source
 from web.token_counts import count_tokens
+
+Days = Annotated[float, Query(gt=0, le=MOST_DAYS)]
+Word = Annotated[str | None, Query(max_length=200)]
 
 
 class Routes:
@@ -79,12 +89,15 @@ class Routes:
         return await self._relayed("/embeddings", request)
 
     async def list_models(self, request: Request) -> Response:
-        """List every name that `model` can have."""
-        return JSONResponse(await views.model_list(self._router, dialect_of(request.scope)))
+        """List every name that `model` can have; for Codex, its catalogue beside the list."""
+        listed = await model_list(self._router, dialect_of(request.scope))
+        if "client_version" in request.query_params:
+            listed["models"] = await codex_catalogue(self._router)
+        return JSONResponse(listed)
 
     async def get_model(self, model_id: str, request: Request) -> Response:
         """Return one row of that list. Raises UnknownModel."""
-        listed = await views.model_list(self._router, dialect_of(request.scope))
+        listed = await model_list(self._router, dialect_of(request.scope))
         for row in listed["data"]:
             if row["id"] == model_id:
                 return JSONResponse(row)
@@ -98,7 +111,7 @@ class Routes:
                 raise InvalidRequest("Send `prompt`, a string, or `messages`.", param="prompt")
             body = {**body, "messages": [{"role": "user", "content": body["prompt"]}]}
         local, cloud = (_supposed_model(body, f"{side}_model") for side in ("local", "cloud"))
-        chat = ChatRequest(checked(body))
+        chat = ChatRequest(checked(body), purpose=purpose_of(request.scope))
         outcome: Decision | RouterError
         try:
             if local or cloud:
@@ -150,6 +163,19 @@ class Routes:
         settings = {**_public(self._settings), "settings": views.reading(self._source.last)}
         return JSONResponse(await views.info(self._router, settings))
 
+    async def identity(
+        self, request: Request, nonce: Annotated[str, Query(pattern="^[0-9a-f]{32}$")]
+    ) -> Response:
+        """Prove to a program of the same user whose server this is; only on this machine."""
+        key = await asyncio.to_thread(read_key)
+        address = request.scope.get("server")
+        if request.client is None or not _is_loopback(request.client.host) or not address:
+            raise Forbidden("Only programs on the router's own machine can ask whose it is.")
+        if key is None:
+            raise Forbidden("This server has no key to prove whose it is.")
+        proof = prove(key, self._settings, address[0], address[1], nonce)
+        return JSONResponse({"user": proof.user, "settings": proof.settings})
+
     async def page(self) -> Response:
         """Return the status page."""
         return _html(self._page)
@@ -158,15 +184,31 @@ class Routes:
         """Return the page that documents the routes."""
         return _html(self._docs)
 
-    async def stats(self, days: Annotated[float, Query(gt=0, le=MOST_DAYS)] = 7) -> Response:
+    async def stats(self, days: Days = 7) -> Response:
         """Return traffic, latency, tokens and money of the last days."""
         return JSONResponse(await asyncio.to_thread(stats_json, self._ledger.journal, days))
 
+    async def confidence(self, days: Days = 7) -> Response:
+        """Return the calibrations of LOCAL_CONFIDENCE, and what they make of recent answers."""
+        journal, truster = self._ledger.journal, self._router.truster
+        found = await asyncio.to_thread(confidence_json, journal, truster, days, time.time())
+        return JSONResponse(found)
+
     async def decisions(
-        self, limit: Annotated[int, Query(ge=1, le=MOST_DECISIONS)] = 50
+        self,
+        limit: Annotated[int, Query(ge=1, le=MOST_DECISIONS)] = 50,
+        side: Side | None = None,
+        reason: Word = None,
+        client: Word = None,
     ) -> Response:
-        """Return the last requests, newest first."""
-        return JSONResponse(await asyncio.to_thread(decisions_json, self._ledger.journal, limit))
+        """Return the last requests, newest first: all, or those that the filters let through."""
+        wanted = Wanted(side, reason, client)
+        journal = self._ledger.journal
+        return JSONResponse(await asyncio.to_thread(decisions_json, journal, limit, wanted))
+
+    async def decision(self, request_id: str) -> Response:
+        """Return one request. Raises InvalidRequest, with status 404 if there is none."""
+        return JSONResponse(await asyncio.to_thread(found_json, self._ledger.journal, request_id))
 
     async def feedback(self, request: Request) -> Response:
         """Record how good an answer was."""

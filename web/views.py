@@ -1,4 +1,4 @@
-"""The JSON answers of the small GET routes and of /classify."""
+"""The JSON answers of the routes on the state of the sides, and of /classify."""
 
 from typing import Any
 
@@ -181,21 +181,3 @@ def _finding(finding: Finding) -> Json:
         "id": finding.id,
         "advice": f"Take it out of {finding.where}. {ALLOW.replace('...', finding.id)}",
     }
-
-
-async def model_list(router: Router, dialect: str) -> Json:
-    """List every name that `model` can have, in the shape of the caller's dialect."""
-    named = await router.models()
-    rows = [_model(name, "llm-router", dialect) for name in ("auto", "local", "cloud")]
-    rows += [_model(name, target, dialect) for name, target in named.items()]
-    if dialect == "messages":
-        first, last = rows[0]["id"], rows[-1]["id"]
-        return {"data": rows, "has_more": False, "first_id": first, "last_id": last}
-    return {"object": "list", "data": rows}
-
-
-def _model(name: str, owner: str, dialect: str) -> Json:
-    if dialect == "messages":
-        created = "2026-01-01T00:00:00Z"
-        return {"type": "model", "id": name, "display_name": name, "created_at": created}
-    return {"id": name, "object": "model", "created": 1767225600, "owned_by": owner}

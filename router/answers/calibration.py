@@ -6,7 +6,7 @@ measured on a little better, and others much worse.
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -15,6 +15,8 @@ import orjson
 
 from router.answers.confidence import Signal
 
+SURE_LABELS: Final = 200
+"""From so many labels on it can be said whether a calibration works."""
 TYPICAL_SLOPE: Final = 0.5
 """Between .6 to .7 for words and .3 for self-checks, which are too sure (Llama 3.2 3B and 3.1 8B on
 MMLU and TriviaQA)."""
@@ -54,6 +56,9 @@ class Calibrations:
 
     def __init__(self, found: Iterable[Calibration] = ()) -> None:
         self._found = {(one.model, one.signal): one for one in found}
+
+    def __iter__(self) -> Iterator[Calibration]:
+        return iter(self._found.values())
 
     @classmethod
     def load(cls, path: Path) -> "Calibrations":

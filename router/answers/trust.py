@@ -69,15 +69,21 @@ class Truster:
     """Judges local answers by their signals and the calibrations that there are."""
 
     def __init__(self, mode: ConfidenceMode, calibrations: Calibrations, threshold: float) -> None:
-        self._mode = mode
-        self._calibrations = calibrations
+        self.mode = mode
+        self.calibrations = calibrations
         self._threshold = threshold
         self._check_misses: dict[str, int] = {}
 
+    @property
+    def band(self) -> tuple[float, float]:
+        """Return from which score on, and below which, a prompt's local answer is looked at."""
+        return self._threshold - BAND, self._threshold
+
     def may_refuse(self, score: float, model: str) -> bool:
         """Return whether an answer to a prompt of this score may be held and refused."""
-        near = self._threshold - BAND <= score < self._threshold
-        return self._mode == "on" and near and self._calibrations.knows(model)
+        lowest, threshold = self.band
+        near = lowest <= score < threshold
+        return self.mode == "on" and near and self.calibrations.knows(model)
 
     def read(self, reply: Reply, model: str) -> Trust:
         """Return what the answer's tokens say, as far as they have been read."""
@@ -110,7 +116,7 @@ class Truster:
             if text and self._should_check(trust, model):
                 await self._check(trust, self_check(request, text), model, ask)
         signal: Signal = "words" if trust.check is None else "check"
-        least = self._calibrations.least(model, signal)
+        least = self.calibrations.least(model, signal)
         if trust.probability is not None and least is not None and trust.probability < least:
             raise UnsureAnswer(
                 f"The {backend} model is not sure enough of its answer"
@@ -121,7 +127,7 @@ class Truster:
         return trust
 
     def _should_check(self, trust: Trust, model: str) -> bool:
-        if self._calibrations.least(model, "check") is None:
+        if self.calibrations.least(model, "check") is None:
             return False
         if self._check_misses.get(model, 0) >= CHECK_MISSES:
             return False
@@ -140,7 +146,7 @@ class Truster:
         trust.probability = self._probability(model, "check", trust.check)
 
     def _probability(self, model: str, signal: Signal, score: float) -> float | None:
-        curve = self._calibrations.curve(model, signal)
+        curve = self.calibrations.curve(model, signal)
         return curve.probability(score) if curve is not None else None
 
 

@@ -73,18 +73,22 @@ class ClaudeBackend:
         base_url: str | None = None,
         vault: Vault | None = None,
         ability_file: Path | None = None,
+        is_default: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """`model` is the one that `probe()` looks at, `max_tokens` the limit of an answer to a
         request without one, `base_url` the address with or without its /v1. `ability_file` keeps
-        the abilities of models over restarts; None: they are not kept."""
+        the abilities of models over restarts; None: they are not kept. `is_default`: the user has
+        not named the model, so another one may answer once it is retired."""
         self._api_key = api_key
         self._model = model
         self._max_tokens = max_tokens
         self._limits = limits
         self._base_url = (base_url or BASE_URL).rstrip("/").removesuffix("/v1")
         self._vault = Vault() if vault is None else vault
-        self._models = ClaudeModels(model, self._get, clock, AbilityCache(ability_file))
+        self._models = ClaudeModels(
+            model, self._get, clock, AbilityCache(ability_file), is_default=is_default
+        )
         self._client: anthropic.AsyncAnthropic | None = None
         self._direct: DirectClient | None = None
         self._headers: dict[str, str] = {}
@@ -109,12 +113,12 @@ class ClaudeBackend:
         if self._api_key is None:
             raise BackendUnreachable(_NO_KEY, backend=self.name)
         try:
-            if request.dialect == "messages" and request.original is not None:
-                return await self._relay(request, request.original, model)
-            return await self._translate(request, model)
+            return await self._answered(request, model)
         except BackendMisconfigured as error:
             if error.code != NO_SUCH_MODEL:
                 raise
+            if other := await self._models.replacement(model):
+                return await self._answered(request, other)
             message = await self._models.with_choices(error.message)
             raise BackendMisconfigured(message, backend=self.name, code=error.code) from None
 
@@ -142,6 +146,11 @@ class ClaudeBackend:
         return await self._models.status()
 
     # The two ways to answer
+
+    async def _answered(self, request: ChatRequest, model: str) -> Reply:
+        if request.dialect == "messages" and request.original is not None:
+            return await self._relay(request, request.original, model)
+        return await self._translate(request, model)
 
     async def _translate(self, request: ChatRequest, model: str) -> Translated:
         if claude.asks_for_abilities(request):

@@ -5,6 +5,7 @@ and for other models those of the built-in table.
 """
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Any, Final
@@ -12,6 +13,7 @@ from urllib.parse import quote
 
 from router.backend import Model, State, Status
 from router.clouds.ability_cache import AbilityCache
+from router.clouds.replacement import nearest, says
 from router.errors import BackendError, BackendMisconfigured, BackendTimeout, BackendUnreachable
 from router.wire.anthropic.claude_model import (
     COMMON_EFFORTS,
@@ -33,12 +35,22 @@ LOOK_UP_S: Final = 3.0
 
 
 class ClaudeModels:
-    """The models of one key. `model` is the one that the settings name."""
+    """The models of one key. `model` is the one that the settings name.
+
+    `is_default`: the user has not named it, so the nearest of its tier answers once it is gone.
+    """
 
     def __init__(
-        self, model: str, get: Get, clock: Callable[[], float], cache: AbilityCache
+        self,
+        model: str,
+        get: Get,
+        clock: Callable[[], float],
+        cache: AbilityCache,
+        *,
+        is_default: bool = False,
     ) -> None:
         self._model = model
+        self._is_default = is_default
         self._get = get
         self._clock = clock
         self._cache = cache
@@ -104,47 +116,81 @@ class ClaudeModels:
             self._holds_until = self._clock() + (HOLDS_S if good else FAILURE_HOLDS_S)
         return self._status
 
+    async def replacement(self, model: str) -> str | None:
+        """Return what answers in place of a model that was not found; None if nothing does."""
+        if not self._is_default or model != self._model:
+            return None
+        self._holds_until = 0.0
+        status = await self.status()
+        other = status.model.id if status.up and status.model is not None else model
+        return other if other != model else None
+
     async def with_choices(self, why: str) -> str:
         """Return `why`, followed by the models that the key can use."""
         return _with_choices(why, await self._names())
 
     async def _look(self) -> Status:
+        try:
+            return await self._look_at(self._model)
+        except _Gone as gone:
+            other = nearest(self._model, gone.names) if self._is_default else None
+            if other is not None:
+                with contextlib.suppress(_Gone):
+                    status = await self._look_at(other)
+                    detail = says(self._model, other, "ANTHROPIC_MODEL")
+                    return replace(status, detail=detail) if status.up else status
+            return _status("down", _with_choices(gone.why, gone.names))
+
+    async def _look_at(self, model: str) -> Status:
+        """Return the status with this model. Raises _Gone."""
         began = self._clock()
         try:
-            info = await self.look_up(self._model)
+            info = await self.look_up(model)
         except BackendMisconfigured as error:
             if error.code == NO_SUCH_MODEL:
-                return await self._without_model()
+                return await self._without(model)
             return _status("locked", error.message)
         except (BackendTimeout, BackendUnreachable) as error:
             return _status("down", error.message)
         except BackendError as error:  # it answers, only its Models API fails
-            return _status("ready", error.message, Model(self._model))
+            return _status("ready", error.message, Model(model))
         latency_ms = (self._clock() - began) * 1000
         lifecycle = info.get("lifecycle")
         if lifecycle == "retired":
-            return _status("down", await self.with_choices(f"{self._model} is retired."))
+            raise _Gone(f"{model} is retired.", await self._names())
         detail = ""
         if lifecycle == "deprecated":
             last_day = str(info.get("retires_at") or "")[:10] or "a day not yet set"
-            detail = f"{self._model} retires on {last_day}: choose another ANTHROPIC_MODEL."
-        known = self.abilities(self._model)
+            detail = f"{model} retires on {last_day}: choose another ANTHROPIC_MODEL."
+        known = self.abilities(model)
         limit = known.max_input_tokens
-        model = Model(self._model, True, limit, limit, vision=known.images, tools=True)
-        return Status("ready", model, (model,), "anthropic", latency_ms, detail)
+        found = Model(model, True, limit, limit, vision=known.images, tools=True)
+        return Status("ready", found, (found,), "anthropic", latency_ms, detail)
 
-    async def _without_model(self) -> Status:
-        """Return the status for a model that was not found; a gateway may have no Models API."""
+    async def _without(self, model: str) -> Status:
+        """Return the status for a model that was not found; a gateway may have no Models API.
+
+        Raises _Gone if there is one, and it lists others.
+        """
         names = await self._names()
-        if not names or self._model in names:
-            return _status("ready", "", Model(self._model))
-        return _status("down", _with_choices(f"This key has no model {self._model}.", names))
+        if not names or model in names:
+            return _status("ready", "", Model(model))
+        raise _Gone(f"This key has no model {model}.", names)
 
     async def _names(self) -> list[str]:
         try:
             return model_names(await self._get("/v1/models?limit=1000"))
         except BackendError:
             return []
+
+
+class _Gone(Exception):
+    """The key does not open the model, or no longer. `names`: what it opens."""
+
+    def __init__(self, why: str, names: list[str]) -> None:
+        super().__init__(why)
+        self.why = why
+        self.names = names
 
 
 def _with_choices(why: str, names: list[str]) -> str:

@@ -79,10 +79,12 @@ class GeminiBackend:
         base_url: str | None = None,
         vault: Vault | None = None,
         pictures: Pictures | None = None,
+        is_default: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """`model` is the one that `probe()` looks at. `base_url` may end with an API version, which
-        is ignored: the model decides."""
+        is ignored: the model decides. `is_default`: the user has not named the model, so another
+        one may answer once it is retired."""
         self._api_key = api_key
         self._secrets = (api_key,) if api_key else ()
         self._model = model
@@ -90,7 +92,9 @@ class GeminiBackend:
         self._base_url = _VERSION.sub("", base_url or BASE_URL)
         self._vault = Vault() if vault is None else vault
         self._pictures = Pictures() if pictures is None else pictures
-        self._models = GeminiModels(model, self._limits_of, self._usable_models, clock)
+        self._models = GeminiModels(
+            model, self._limits_of, self._usable_models, clock, is_default=is_default
+        )
         self._client: genai.Client | None = None
         self._http: httpx2.AsyncClient | None = None
         self._direct: DirectClient | None = None
@@ -121,7 +125,17 @@ class GeminiBackend:
         if self._api_key is None:
             raise BackendUnreachable(_NO_KEY, backend=self.name)
         pictures = await self._fetched(request)
+        try:
+            return await self._answered(request, model, pictures)
+        except generate_content.UnknownGeminiModel as error:
+            if other := await self._models.replacement(model):
+                return await self._answered(request, other, pictures)
+            message = await self._models.with_choices(error.message)
+            raise BackendMisconfigured(message, backend=self.name, code=error.code) from None
 
+    async def _answered(
+        self, request: ChatRequest, model: str, pictures: Mapping[str, tuple[bytes, str]]
+    ) -> Translated:
         def encoded(*, strict: bool) -> generate_content.GeminiRequest:
             limits = self._models.limits(model)
             return generate_content.encode(
@@ -151,9 +165,6 @@ class GeminiBackend:
                 events = await self._begun(request, sent, model)
             except BackendRejected:
                 raise refused from None  # its message is about the caller's own body
-        except generate_content.UnknownGeminiModel as error:
-            message = await self._models.with_choices(error.message)
-            raise BackendMisconfigured(message, backend=self.name, code=error.code) from None
         return Translated(events, model, sent.dropped)
 
     async def probe(self) -> Status:

@@ -4,11 +4,14 @@ The Models API is asked once an hour.
 """
 
 import asyncio
+import contextlib
 import re
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Final, NamedTuple
 
 from router.backend import Model, Status
+from router.clouds.replacement import nearest, says
 from router.errors import BackendError, BackendMisconfigured
 from router.wire.failures import NO_SUCH_MODEL
 from router.wire.gemini import generate_content
@@ -39,10 +42,22 @@ Names = Callable[[], Awaitable[list[str]]]
 
 
 class GeminiModels:
-    """The models of one key. `model` is the one that the settings name."""
+    """The models of one key. `model` is the one that the settings name.
 
-    def __init__(self, model: str, find: Find, names: Names, clock: Callable[[], float]) -> None:
+    `is_default`: the user has not named it, so the nearest of its tier answers once it is gone.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        find: Find,
+        names: Names,
+        clock: Callable[[], float],
+        *,
+        is_default: bool = False,
+    ) -> None:
         self._model = model
+        self._is_default = is_default
         self._find = find
         self._names = names
         self._clock = clock
@@ -90,21 +105,47 @@ class GeminiModels:
 
     async def with_choices(self, why: str) -> str:
         """Return `why`, followed by the models that the key can use, if they can be listed."""
+        names = await self._listed()
+        return f"{why} This key can use: {', '.join(names)}." if names else why
+
+    async def replacement(self, model: str) -> str | None:
+        """Return what answers in place of a model that was not found; None if nothing does."""
+        if not self._is_default or model != self._model:
+            return None
+        self._holds_until = 0.0
+        status = await self.status()
+        other = status.model.id if status.up and status.model is not None else model
+        return other if other != model else None
+
+    async def _listed(self) -> list[str]:
+        """Return the models that the key can use; none if they cannot be listed."""
         try:
             async with asyncio.timeout(LIMIT_S):
-                names = await self._names()
+                return await self._names()
         except (BackendError, TimeoutError):
-            return why
-        return f"{why} This key can use: {', '.join(names)}."
+            return []
 
     async def _look(self) -> Status:
+        try:
+            return await self._look_at(self._model)
+        except generate_content.UnknownGeminiModel as error:
+            other = nearest(self._model, await self._listed()) if self._is_default else None
+            if other is not None:
+                with contextlib.suppress(generate_content.UnknownGeminiModel):
+                    status = await self._look_at(other)
+                    detail = says(self._model, other, "GEMINI_MODEL")
+                    return replace(status, detail=detail) if status.up else status
+            detail = await self.with_choices(error.message)
+            return Status("down", server=generate_content.NAME, detail=detail)
+
+    async def _look_at(self, model: str) -> Status:
+        """Return the status with this model. Raises UnknownGeminiModel if it is not there."""
         began = self._clock()
         try:
-            limit = (await self.look_up(self._model)).input_tokens
+            limit = (await self.look_up(model)).input_tokens
         except generate_content.UnknownGeminiModel as error:
             if error.code == NO_SUCH_MODEL:
-                detail = await self.with_choices(error.message)
-                return Status("down", server=generate_content.NAME, detail=detail)
+                raise
             limit = None  # a proxy at GEMINI_BASE_URL without a Models API
         except BackendMisconfigured as error:
             return Status("locked", server=generate_content.NAME, detail=error.message)
@@ -114,6 +155,6 @@ class GeminiModels:
             return Status(
                 "down", server=generate_content.NAME, detail="Gemini did not answer in time."
             )
-        model = Model(self._model, loaded=True, context_tokens=limit, max_context_tokens=limit)
+        found = Model(model, loaded=True, context_tokens=limit, max_context_tokens=limit)
         latency_ms = (self._clock() - began) * 1000
-        return Status("ready", model, (model,), generate_content.NAME, latency_ms)
+        return Status("ready", found, (found,), generate_content.NAME, latency_ms)

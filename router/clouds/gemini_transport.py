@@ -12,6 +12,7 @@ import httpx2
 from yarl import URL
 
 from router.clouds.calls import was_stale
+from router.trace_context import traceparent
 
 unread: Final[ContextVar[list[aiohttp.ClientResponse] | None]] = ContextVar("unread", default=None)
 """If set, a successful answer is put here, and the SDK gets an empty one, with nothing to parse.
@@ -63,12 +64,14 @@ class GeminiTransport(httpx2.AsyncBaseTransport):
             return httpx2.Response(answer.status, headers=shown, content=await answer.read())
 
     async def _sent(self, request: httpx2.Request) -> aiohttp.ClientResponse:
+        given = request.headers.raw
+        headers = [(k.decode(), v.decode()) for k, v in given if k.lower() not in _OURS]
+        if trace := traceparent():
+            headers.append(("traceparent", trace))
         return await self._connected().request(
             request.method,
             URL(str(request.url), encoded=True),
-            headers=[
-                (k.decode(), v.decode()) for k, v in request.headers.raw if k.lower() not in _OURS
-            ],
+            headers=headers,
             data=await request.aread() or None,
             allow_redirects=False,
         )

@@ -16,7 +16,7 @@ MOST_HEAD_BYTES: Final = 64 * 1024
 MOST_HELD_BYTES: Final = 256 * 1024
 """Most bytes that are received and not read yet; with more, the server has to wait."""
 KEPT_HEADERS: Final = frozenset(
-    [b"content-length", b"content-type", b"retry-after", b"transfer-encoding"]
+    [b"content-length", b"content-type", b"retry-after", b"transfer-encoding", b"x-request-id"]
 )
 """The only headers that are used."""
 

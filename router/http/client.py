@@ -17,6 +17,7 @@ from aiohappyeyeballs import start_connection
 from router.http.answer import Answer, Gone, NotConnected
 from router.http.connection import ServerConnection
 from router.http.proxy import Proxy
+from router.trace_context import traceparent
 
 KEEP_S: Final = 15.0
 """How long an unused connection is kept."""
@@ -85,19 +86,21 @@ class HttpClient:
         """Return the key or login that is sent with each request; empty if there is none."""
         return self._authorization.partition(" ")[2]
 
-    async def get(self, url: str, *, within_s: float) -> Answer:
-        """Return the answer once its head is there. Close it. Raises like `post`."""
-        head = b"GET %b%b\r\n" % (self._target(url), self._head)
+    async def get(self, url: str, *, within_s: float, headers: bytes = b"") -> Answer:
+        """Return the answer once its head is there. Close it. Arguments and errors as of `post`."""
+        head = b"GET %b%b%b\r\n" % (self._target(url), self._head, headers)
         return await self._ask([head], within_s)
 
     async def post(self, url: str, body: bytes, *, within_s: float, headers: bytes = b"") -> Answer:
         """Send JSON; return the answer once its head is there. Close it.
 
-        `headers` are further lines, of `header_lines`.
+        `headers` are further lines, of `header_lines`. The request's `traceparent` is added.
 
         The whole answer has to come within `within_s` seconds, unless `Answer.flowing` changes
         that. Raises HttpError, and TimeoutError if the server is silent.
         """
+        if trace := traceparent():
+            headers += b"traceparent: %b\r\n" % trace.encode()
         head = b"POST %b%b%bContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % (
             self._target(url),
             self._head,

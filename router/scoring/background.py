@@ -53,6 +53,13 @@ FINGERPRINTS: Final = (
         "coding session",
     ),
     Fingerprint(
+        "title",
+        "Claude Code 2.1.332",
+        "captured 2026-11-30",
+        "system",
+        "You are naming a coding session so the user can pick it out of a long list of sessions.",
+    ),
+    Fingerprint(
         "suggestion",
         "Claude Code 2.1",
         "quoted in public projects, 2026",
@@ -242,13 +249,22 @@ FINGERPRINTS: Final = (
     ),
 )
 
+SAFETY_CHECKS: Final = ("You are a security monitor for autonomous AI coding agents.",)
+"""How system prompts begin that have an agent's commands judged. The user relies on the answer, so
+this is no background work, though Claude Code 2.1.332 calls it auxiliary (captured 2026-11-30)."""
+
 _SYSTEM: Final = tuple(f for f in FINGERPRINTS if f.where == "system")
 _USER: Final = tuple(f for f in FINGERPRINTS if f.where == "user")
 _USER_STARTS: Final = tuple(f.start for f in _USER)
 
 
 def background_kind(request: ChatRequest) -> str | None:
-    """What a program wants for itself ("title", "tags", "commit"...); None: a person asks."""
+    """What a program wants for itself ("title", "tags", "commit"...); None: a person asks.
+
+    "auxiliary": the client says that it wants it for itself, and not what it is.
+    """
+    if request.purpose == "background" and not _is_safety_check(request):
+        return "auxiliary"
     if _is_quota_probe(request):
         return "quota"
     for text in _last_user_texts(request.messages):
@@ -264,6 +280,11 @@ def background_kind(request: ChatRequest) -> str | None:
             if f"\n\n{print_.start}" in head and _fits(print_, text, request):
                 return print_.kind
     return None
+
+
+def _is_safety_check(request: ChatRequest) -> bool:
+    """Return whether the answer decides if an agent may carry out a command."""
+    return any(text.startswith(SAFETY_CHECKS) for text in _system_texts(request.messages))
 
 
 def _fits(print_: Fingerprint, text: str, request: ChatRequest) -> bool:

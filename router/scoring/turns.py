@@ -107,6 +107,7 @@ PROSE: Final = (
     Envelope("[TASK RESUMPTION]", "Cline 3"),
     Envelope("# AGENTS.md instructions for", "Codex CLI 0.169"),
     Envelope("Another language model started to solve this problem", "Codex CLI 0.169, /compact"),
+    Envelope("Summary of the conversation so far:\n\n", "wire/responses/compaction.py"),
     Envelope("<image name=", "Codex CLI 0.169, pictures"),
     Envelope("</image>", "Codex CLI 0.169, pictures"),
     Envelope("This is the Gemini CLI. We are setting up the context", "Gemini CLI 0.1 to 0.3"),

@@ -54,6 +54,10 @@ class PrivateConversations:
             first = Finding(rule, earlier[0], "an earlier message of this conversation")
         return first
 
+    def finds_in(self, request: ChatRequest) -> bool:
+        """Return whether the request itself holds something private; remembers nothing."""
+        return any(True for _ in self._scanner.findings(outgoing(request)))
+
     def allow(self, alarm: str) -> bool:
         """Allow what this alarm was raised for, in its conversation; False if there is none."""
         return self._marks.allow(alarm)

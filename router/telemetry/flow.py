@@ -44,7 +44,7 @@ class AnswerFlow:
         """Return the first reply that opens. Raises what Call.open() raises."""
         assert self.call is not None
         reply = await self.call.open()
-        self.entry.opened()
+        self.entry.opened(reply.model)
         return reply
 
     def events(self, reply: Reply) -> AsyncGenerator[Event, None]:

@@ -21,6 +21,7 @@ import platformdirs
 from router.telemetry.journal_file import JournalFile
 from router.telemetry.record import Attempt, Feedback, Outcome, Record
 from router.telemetry.spending import SPENT_SQL, Spending, day_of
+from router.telemetry.wanted import EVERYTHING, Wanted
 
 __all__ = ["Attempt", "Feedback", "Journal", "Outcome", "Record", "journal_path"]
 
@@ -70,7 +71,7 @@ class Journal:
     """Keeps the records of ended requests, and finds them again.
 
     `add`, `spent_today_usd` and `hashed` are for the event loop. What reads the file (`recent`,
-    `feedback`, `file.rows`) takes milliseconds and may be called from any thread.
+    `find`, `feedback`, `file.rows`) takes milliseconds and may be called from any thread.
     """
 
     def __init__(
@@ -120,7 +121,7 @@ class Journal:
 
     def feedback(self, request_id: str, feedback: Feedback, source: str = "caller") -> bool:
         """Note how good an answer was. False when there is no such request."""
-        record = next((r for r in reversed(list(self._recent)) if r.id == request_id), None)
+        record = self._remembered(request_id)
         if record is not None:
             self._judge(record, feedback, source)
             return True
@@ -132,11 +133,23 @@ class Journal:
             self._tell(Verdict(feedback, source, at, request_id))
         return bool(found)
 
-    def recent(self, n: int = 50) -> list[Record]:
-        """Return the last `n` records, newest first, including those not yet on disk."""
-        found = {record.id: record for record in list(self._recent)[-n:]}
+    def find(self, request_id: str) -> Record | None:
+        """Return a request's record, None if there is none."""
+        record = self._remembered(request_id)
+        if record is not None:
+            return record
         try:
-            for record in self.file.records("ORDER BY time DESC LIMIT ?", n):
+            return next(iter(self.file.records("WHERE id = ? LIMIT 1", request_id)), None)
+        except sqlite3.Error:
+            return None
+
+    def recent(self, n: int = 50, wanted: Wanted = EVERYTHING) -> list[Record]:
+        """Return the last `n` wanted records, newest first, including those not yet on disk."""
+        found = {record.id: record for record in [*filter(wanted.has, list(self._recent))][-n:]}
+        condition, values = wanted.sql()
+        try:
+            where = f"WHERE {condition} ORDER BY time DESC LIMIT ?"
+            for record in self.file.records(where, *values, n):
                 found.setdefault(record.id, record)
         except sqlite3.Error:
             pass
@@ -170,6 +183,9 @@ class Journal:
             self._thread = None
         self.file.close()
         self._closing = False
+
+    def _remembered(self, request_id: str) -> Record | None:
+        return next((r for r in reversed(list(self._recent)) if r.id == request_id), None)
 
     def _notice_repeat(self, record: Record) -> None:
         earlier = self._asked.pop(record.question, None)

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from router.call import Call, FailedAttempt
 from router.decision import Decision
@@ -17,6 +17,12 @@ from router.telemetry.log_line import request_line
 from router.telemetry.metrics import Metrics
 from router.telemetry.prices import Prices
 from router.telemetry.record import Attempt, Record
+from router.trace_context import set_traceparent, valid_traceparent
+
+if TYPE_CHECKING:  # the SDK is optional, and imported where it is used
+    from opentelemetry.trace import Span
+
+    from router.telemetry.tracing import Tracing
 
 log = logging.getLogger("router")
 
@@ -40,6 +46,12 @@ class Entry:
         self.record = Record(id, time.time(), dialect, user_agent=agent, caller=caller)
         self.request: ChatRequest | None = None
         self.decision: Decision | None = None
+        self.span: Span | None = None
+        """The request's span, where requests are traced."""
+        self.operation = ""
+        """What the span calls it: "chat", "embeddings" or "text_completion"."""
+        self.answering_model = ""
+        """The model that answered, as its server names it."""
         self._began = time.perf_counter()
 
     def asked(self, request: ChatRequest) -> None:
@@ -52,8 +64,9 @@ class Entry:
         """Note the decision."""
         self.decision = decision
 
-    def opened(self) -> None:
-        """Note that the answer has begun."""
+    def opened(self, model: str = "") -> None:
+        """Note that the answer has begun, and the model that gives it."""
+        self.answering_model = model
         self.record.first_byte_ms = self._elapsed_ms()
 
     async def noting(self, events: AsyncIterator[Event]) -> AsyncGenerator[Event, None]:
@@ -106,6 +119,10 @@ class Ledger:
         redact: Callable[[str], str],
     ) -> None:
         self.prices = prices
+        self.on_record: Callable[[Record], None] | None = None
+        """Called with each record once it is in the journal; on the event loop."""
+        self.tracing: Tracing | None = None
+        """Makes the spans, where requests are traced."""
         self._journal = journal
         self._metrics = metrics
         self._due: list[tuple[Entry, Call | None]] = []
@@ -126,6 +143,17 @@ class Ledger:
         """Return the metrics, with every ended request counted."""
         self._catch_up()
         return self._metrics
+
+    def trace(self, entry: Entry, sent: str, operation: str = "chat") -> None:
+        """Begin the request's span, if requests are traced, and pass its trace on to backends.
+
+        `sent`: the caller's `traceparent`, which is passed on as it is where nothing is traced.
+        """
+        passed_on = valid_traceparent(sent)
+        if self.tracing is not None:
+            entry.operation = operation
+            entry.span, passed_on = self.tracing.begin(operation, passed_on, entry.record.time)
+        set_traceparent(passed_on)
 
     def end(self, entry: Entry, call: Call | None) -> None:
         """Record a request now; `call` is None when no backend was asked."""
@@ -168,6 +196,11 @@ class Ledger:
         self.prices.price(record)
         self._journal.add(record)
         self._metrics.observe(record)
+        if self.tracing is not None and entry.span is not None:
+            model = entry.answering_model
+            self.tracing.end(entry.span, entry.operation, record, request, model)
+        if self.on_record is not None:
+            self.on_record(record)
         if self._log_decisions:
             log.info("%s", request_line(record), extra={"request": record})
 

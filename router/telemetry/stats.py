@@ -11,8 +11,10 @@ from statistics import median, quantiles
 from typing import Any, Final
 
 from router.errors import InvalidRequest
+from router.telemetry.clients import last_day
 from router.telemetry.journal import DAY_S, Journal, Record
 from router.telemetry.shadow import shadow_since
+from router.telemetry.wanted import EVERYTHING, Wanted
 
 FLUSH_S: Final = 0.5
 SPEED_SAMPLE: Final = 2_000
@@ -72,6 +74,7 @@ def stats_json(journal: Journal, days: float = 7, now: float | None = None) -> d
              "cost_usd", "shadow_cost_usd"},
          "callers": {name of a key: {"requests", "local", "cloud", "cost_usd", "spent_today_usd",
              "prompt_tokens", "completion_tokens"}},
+         "last_day": what `last_day` returns, whatever `days` is,
          "over_time": [{"time", "local", "cloud", "none", "cost_usd", "saved_usd"}]}
 
     `answered` and `local_share` count the requests that a side answered; failed ones are "none",
@@ -148,6 +151,7 @@ def stats_json(journal: Journal, days: float = 7, now: float | None = None) -> d
                 journal, CALLERS, since
             )
         },
+        "last_day": last_day(journal, now),
         "over_time": [
             slots.get(slot, _point(first + slot * slot_s))
             for slot in range(int((now - first) // slot_s) + 1)
@@ -155,14 +159,36 @@ def stats_json(journal: Journal, days: float = 7, now: float | None = None) -> d
     }
 
 
-def decisions_json(journal: Journal, limit: int = 50) -> dict[str, Any]:
-    """Return the latest requests, newest first: `{"decisions": [...]}`.
+def decisions_json(
+    journal: Journal, limit: int = 50, wanted: Wanted = EVERYTHING
+) -> dict[str, Any]:
+    """Return the latest wanted requests, newest first: `{"decisions": [...]}`.
 
-    Each has `tokens_per_s` and every field of Record except the hashes. `prompt` is null unless
-    prompts are journalled.
+    Each is as `decision_json` returns it.
     """
-    records = journal.recent(min(max(limit, 1), MOST_DECISIONS))
-    return {"decisions": [_decision_json(record) for record in records]}
+    records = journal.recent(min(max(limit, 1), MOST_DECISIONS), wanted)
+    return {"decisions": [decision_json(record) for record in records]}
+
+
+def decision_json(record: Record) -> dict[str, Any]:
+    """Return `tokens_per_s` and every field of a record except the hashes.
+
+    `prompt` is null unless prompts are journalled.
+    """
+    values = dataclasses.asdict(record)
+    shown = {name: value for name, value in values.items() if name not in HIDDEN}
+    return shown | {"tokens_per_s": record.tokens_per_s}
+
+
+def found_json(journal: Journal, request_id: str) -> dict[str, Any]:
+    """Return one request as `decision_json` does.
+
+    Raises InvalidRequest, with status 404 when there is no such request.
+    """
+    record = journal.find(request_id)
+    if record is None:
+        raise _no_such_request(request_id)
+    return decision_json(record)
 
 
 def feedback_json(journal: Journal, body: dict[str, Any]) -> dict[str, Any]:
@@ -178,19 +204,17 @@ def feedback_json(journal: Journal, body: dict[str, Any]) -> dict[str, Any]:
     if feedback not in ("good", "bad"):
         raise InvalidRequest("`feedback` must be `good` or `bad`.", param="feedback")
     if not journal.feedback(request_id, feedback):
-        raise InvalidRequest(
-            f"There is no request {request_id[:100]!r} in the journal.",
-            param="request_id",
-            code="request_not_found",
-            status=404,
-        )
+        raise _no_such_request(request_id)
     return {"request_id": request_id, "feedback": feedback}
 
 
-def _decision_json(record: Record) -> dict[str, Any]:
-    values = dataclasses.asdict(record)
-    shown = {name: value for name, value in values.items() if name not in HIDDEN}
-    return shown | {"tokens_per_s": record.tokens_per_s}
+def _no_such_request(request_id: str) -> InvalidRequest:
+    return InvalidRequest(
+        f"There is no request {request_id[:100]!r} in the journal.",
+        param="request_id",
+        code="request_not_found",
+        status=404,
+    )
 
 
 def _rows(journal: Journal, sql: str, *parameters: object) -> list[tuple[Any, ...]]:

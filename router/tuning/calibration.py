@@ -10,14 +10,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from router.answers.calibration import Calibration, fit
+from router.answers.calibration import SURE_LABELS, Calibration, fit
 from router.answers.confidence import Signal
 from router.tuning.judge import Compared
 
 LEAST_LABELS: Final = 50
 LEAST_OF_EITHER: Final = 5
 """Good and bad answers that a curve needs."""
-SURE_LABELS: Final = 200
 CHANCE: Final = 0.5
 RESAMPLES: Final = 400
 FOLDS: Final = 5

@@ -7,10 +7,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from router.answers.calibration import SURE_LABELS
 from router.answers.confidence import Signal
 from router.telemetry.shadow import Shadow
 from router.tuning import judge
-from router.tuning.calibration import LEAST_LABELS, LEAST_OF_EITHER, SURE_LABELS, Finding
+from router.tuning.calibration import LEAST_LABELS, LEAST_OF_EITHER, Finding
 from router.tuning.judge import Compared, Rate
 from router.tuning.replay import Outcome, Replay
 

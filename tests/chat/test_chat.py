@@ -1,105 +1,31 @@
 """`python chat.py` as a program: in a terminal, with a question, in a pipe."""
 
 import asyncio
-import os
 import re
+import subprocess
 import sys
 from asyncio.subprocess import PIPE
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-import orjson
 import pytest
 
-from config import Settings
 from router.embedded.server import ROOT
 from router.telemetry.journal_file import JournalFile
-from tests.support.scripted import Connection, Request, Script, ScriptedServer, scripted
-from tests.support.terminal import Terminal, terminal
-
-CTRL_C, CTRL_D, UP = "\x03", "\x04", "\x1b[A"
-
-
-def piece(text: str, finish: str | None = None) -> bytes:
-    choice = {"index": 0, "delta": {"content": text} if text else {}, "finish_reason": finish}
-    body = {"id": "x", "object": "chat.completion.chunk", "model": "local-model"}
-    return b"data: %b\n\n" % orjson.dumps({**body, "choices": [choice]})
-
-
-USAGE = b'data: {"id":"x","choices":[],"usage":{"prompt_tokens":7,"completion_tokens":42}}\n\n'
-DONE = b"data: [DONE]\n\n"
-HELLO = (piece("Hello **dear** "), piece("friend."), piece("", "stop"), USAGE, DONE)
-
-
-async def says_hello(connection: Connection, request: Request) -> None:
-    await connection.stream(*HELLO)
-
-
-async def talks_on(connection: Connection, request: Request) -> None:
-    await connection.begin_stream()
-    await connection.chunk(piece("It all began "))
-    await connection.silence()
-
-
-def says(*texts: str) -> Script:
-    """Return a server that answers with these pieces of text."""
-
-    async def script(connection: Connection, request: Request) -> None:
-        await connection.stream(*map(piece, texts), piece("", "stop"), USAGE, DONE)
-
-    return script
-
-
-async def refuses(connection: Connection, request: Request) -> None:
-    await connection.answer(b'{"error": {"message": "out of order"}}', 500)
-
-
-def environment(home: Path, local: ScriptedServer | None, **settings: object) -> dict[str, str]:
-    ours = {name.upper() for name in Settings.model_fields} | {"NO_COLOR", "COLUMNS"}
-    env = {name: value for name, value in os.environ.items() if name.upper() not in ours}
-    url = f"{local.url}/v1" if local else "http://127.0.0.1:9/v1"
-    values: dict[str, object] = {
-        "local_base_url": url, "local_model": "local-model", "embedded_model": "off",
-        "journal_path": "off", "complexity_threshold": 100, **settings,
-    }  # fmt: skip
-    env |= {name.upper(): str(value) for name, value in values.items()}
-    return env | {"HOME": str(home), "XDG_DATA_HOME": str(home), "TERM": "xterm-256color"}
-
-
-@asynccontextmanager
-async def chatting(
-    home: Path, local: ScriptedServer, *words: str, columns: int = 100, **settings: object
-) -> AsyncIterator[Terminal]:
-    """The chat in a terminal, ready for its first line."""
-    env = environment(home, local, **settings)
-    async with terminal(ROOT / "chat.py", *words, env=env, columns=columns) as shown:
-        await shown.shows(" >")
-        yield shown
-
-
-async def run(
-    home: Path,
-    local: ScriptedServer | None,
-    *words: str | bytes,
-    piped: bytes = b"",
-    encoding: str = "utf-8",
-    **settings: object,
-) -> tuple[int, str, str]:
-    """Run the chat without a terminal; return its exit status, stdout and stderr."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        ROOT / "chat.py",
-        *words,
-        env=environment(home, local, pythonioencoding=encoding, **settings),
-        stdin=PIPE,
-        stdout=PIPE,
-        stderr=PIPE,
-    )
-    out, err = await process.communicate(piped)
-    assert process.returncode is not None
-    return process.returncode, out.decode(encoding), err.decode(encoding)
+from tests.support.chatting import (
+    CTRL_C,
+    CTRL_D,
+    UP,
+    chatting,
+    environment,
+    refuses,
+    run,
+    says,
+    says_hello,
+    talks_on,
+)
+from tests.support.scripted import scripted
+from tests.support.terminal import terminal
 
 
 async def test_an_answer_is_shown_with_where_it_came_from(tmp_path: Path) -> None:
@@ -107,7 +33,7 @@ async def test_an_answer_is_shown_with_where_it_came_from(tmp_path: Path) -> Non
         chat.type("prove it\r")
         await chat.shows("42 tokens")
         assert "Hello dear friend.\nlocal · local-model · score" in chat.text
-        assert re.search(r" · \d\.\d s · 42 tokens", chat.text)
+        assert re.search(r" · \d\.\d s · 7 \+ 42 tokens · \$0$", chat.text, re.MULTILINE)
         chat.type("/route\r")
         await chat.shows("(threshold 100)")
         assert re.search(r"complex_keywords +\+[\d.]+ +prove", chat.text)
@@ -220,22 +146,16 @@ async def test_a_side_that_cannot_answer_says_so_when_it_is_chosen(tmp_path: Pat
     assert local.requests == []
 
 
-async def test_alt_enter_begins_a_new_line(tmp_path: Path) -> None:
-    async with scripted(says_hello) as local, chatting(tmp_path, local) as chat:
-        chat.type("first\x1b\rsecond\r")
-        await chat.shows("42 tokens")
-    assert local.requests[0].json["messages"][0]["content"] == "first\nsecond"
-
-
 async def test_code_is_shown_as_it_is_so_that_it_can_be_copied(tmp_path: Path) -> None:
     long = "    return " + " + ".join(f"value_{i}" for i in range(20))
-    answer = f"So:\n\n```python\ndef f():\n{long}\n```\n\nThat is all."
+    answer = f"So:\n\n```python\ndef f():\n{long}\n\tx  \n```\n\nThat is all."
     async with scripted(says(answer)) as local, chatting(tmp_path, local) as chat:
         chat.type("code\r")
         await chat.shows("42 tokens")
         assert "```" not in chat.text
-        plain = re.sub(rb"\x1b\[[\d;]*[A-Za-z]|\r|\xe2\x80\xa6", b"", chat.raw).decode()
-    assert f"\ndef f():\n{long}\n" in plain
+        redrawn = chat.raw.replace(b"\r\x1b[2K", b"\n")
+        plain = re.sub(rb"\x1b\[[\d;]*[A-Za-z]|\r", b"", redrawn).decode()
+    assert f"\ndef f():\n{long}\n\tx  \n" in plain
 
 
 HOSTILE = "a\x1b]0;owned\x07b\x1b[2Jc\x9b31md\x7fe\x00f\tg"
@@ -308,7 +228,7 @@ async def test_lines_of_earlier_sessions_come_back(tmp_path: Path) -> None:
 async def test_a_narrow_terminal_breaks_lines_between_words(tmp_path: Path) -> None:
     async with scripted(says_hello) as local, chatting(tmp_path, local, columns=16) as chat:
         chat.type("hi\r")
-        await chat.shows("42")
+        await chat.shows("$0")
         assert "Hello dear\nfriend." in chat.text
 
 
@@ -330,6 +250,12 @@ async def test_a_single_question_gets_plain_text(tmp_path: Path, piped: bool) ->
             status, out, err = await run(tmp_path, local, "hi", "there")
     assert (status, out, err) == (0, "Hello **dear** friend.\n", "")
     assert local.requests[0].json["messages"][0]["content"] == "hi there"
+
+
+def test_a_single_question_loads_nothing_that_only_a_terminal_needs() -> None:
+    code = "import sys, chat.main; print({'rich', 'prompt_toolkit'} & {*sys.modules})"
+    found = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert found.stdout == "set()\n"
 
 
 async def test_a_failed_question_is_one_line_and_status_1(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""A shutdown in the middle of an answer that never ends."""
+"""A shutdown in the middle of streams that never end."""
 
 import asyncio
 import signal
@@ -51,3 +51,22 @@ async def test_a_shutdown_ends_an_endless_stream_with_an_error_event(checkout: P
             assert "Traceback" not in running.log.read_text()
         finally:
             await asyncio.to_thread(starting.__exit__, None, None, None)
+
+
+async def test_a_shutdown_does_not_wait_for_those_who_listen_to_events(checkout: Path) -> None:
+    starting = server(checkout, embedded_model="off", shutdown_grace_s=60)
+    running = await asyncio.to_thread(starting.__enter__)
+    try:
+        async with (
+            httpx2.AsyncClient(base_url=running.url, timeout=30, trust_env=False) as http,
+            http.stream("GET", "/events") as answer,
+        ):
+            pieces = answer.aiter_bytes()
+            assert b"event: sides" in await anext(pieces)
+            running.process.send_signal(signal.SIGTERM)
+            code = await asyncio.to_thread(running.process.wait, 10)
+            assert b"event" not in b"".join([piece async for piece in pieces])
+        assert code in (0, -signal.SIGTERM)
+        assert "Traceback" not in running.log.read_text()
+    finally:
+        await asyncio.to_thread(starting.__exit__, None, None, None)

@@ -1,5 +1,6 @@
 import timeit
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -149,3 +150,22 @@ def test_it_takes_microseconds_whatever_the_size() -> None:
     for request in requests:
         rounds = timeit.repeat(partial(background_kind, request), number=100, repeat=5)
         assert min(rounds) / 100 < 100e-6
+
+
+SAFETY_CHECK = "You are a security monitor for autonomous AI coding agents.\n\n## Context"
+
+
+@pytest.mark.parametrize(
+    ("system", "kind"),
+    [
+        (None, "auxiliary"),
+        ("You answer questions about a web page.", "auxiliary"),
+        (f"{FINGERPRINTS[0].start} of a {FINGERPRINTS[0].besides}", "auxiliary"),
+        (SAFETY_CHECK, None),
+    ],
+)
+def test_what_a_client_calls_auxiliary_is_background_but_no_safety_check(
+    system: str | None, kind: str | None
+) -> None:
+    request = replace(chat("Judge this.", system=system), purpose="background")
+    assert background_kind(request) == kind

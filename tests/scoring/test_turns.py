@@ -151,9 +151,15 @@ def test_turns_come_oldest_first_and_not_without_end() -> None:
     assert texts(messages) == [f"turn {i}" for i in range(44, 50)]
 
 
-def test_a_summary_ends_the_turn_before_it() -> None:
-    summary = user("Another language model started to solve this problem and produced a summary: x")
-    assert texts([user("old words"), summary, user("new words")])[-1] == "new words"
+@pytest.mark.parametrize(
+    "summary",
+    [
+        "Another language model started to solve this problem and produced a summary: x",
+        "Summary of the conversation so far:\n\nThey want a kite.",
+    ],
+)
+def test_a_summary_ends_the_turn_before_it(summary: str) -> None:
+    assert texts([user("old words"), user(summary), user("new words")])[-1] == "new words"
 
 
 def test_what_came_before_a_switch_to_another_code_base_is_not_read() -> None:

@@ -21,7 +21,11 @@ FLAGS = (
     *("--lang=en-US", "--remote-debugging-port=0"),
 )
 PATIENCE_S = 20.0
-KEYS = {"Tab": 9, "Enter": 13, "End": 35, "Home": 36, "ArrowLeft": 37, "ArrowRight": 39}
+KEYS = {
+    **{"Tab": 9, "Enter": 13, "Escape": 27, "End": 35, "Home": 36},
+    **{"ArrowLeft": 37, "ArrowUp": 38, "ArrowRight": 39, "ArrowDown": 40},
+}
+"""Codes of the keys that write nothing; Enter is one here."""
 
 needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="needs chromium")
 
@@ -93,8 +97,9 @@ class Tab:
         await self.call("Input.insertText", text=text)
 
     async def press(self, key: str) -> None:
-        code = {"key": key, "code": key, "windowsVirtualKeyCode": KEYS[key]}
-        text = {"text": "\r"} if key == "Enter" else {}
+        """Press a key: one of KEYS, or a character."""
+        code = {"key": key, "code": key, "windowsVirtualKeyCode": KEYS.get(key, ord(key[0]))}
+        text = {"text": "\r"} if key == "Enter" else {} if key in KEYS else {"text": key}
         await self.call("Input.dispatchKeyEvent", type="keyDown", **code, **text)
         await self.call("Input.dispatchKeyEvent", type="keyUp", **code)
 

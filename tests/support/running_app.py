@@ -1,5 +1,7 @@
 """The app, without a socket, in front of two scripted backends: a local server and Claude."""
 
+import asyncio
+import socket
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -7,6 +9,7 @@ from typing import Any
 
 import httpx2
 import orjson
+import uvicorn
 
 from config import load_settings
 from router.build import Assembly
@@ -15,6 +18,7 @@ from tests.support.backend_answers import claude_answer, local_answer, models
 from tests.support.scripted import Connection, Request, Script, scripted
 from web.app import create_app
 from web.application import Application
+from web.asgi import App
 from web.reload import Source
 
 
@@ -63,11 +67,12 @@ async def running_app(
     cloud: Script = cloud_side,
     *,
     local_models: Script = models,
+    cloud_models: Script = models,
     **settings: Any,
 ) -> AsyncIterator[RunningApp]:
     async with AsyncExitStack() as stack:
         here = await stack.enter_async_context(scripted(local, local_models))
-        there = await stack.enter_async_context(scripted(cloud, models))
+        there = await stack.enter_async_context(scripted(cloud, cloud_models))
         defaults: dict[str, Any] = {
             "local_base_url": f"{here.url}/v1",
             "local_model": "local-model",
@@ -83,3 +88,15 @@ async def running_app(
         transport = httpx2.ASGITransport(app)
         http = httpx2.AsyncClient(transport=transport, base_url="http://localhost")
         yield RunningApp(app, source, await stack.enter_async_context(http))
+
+
+@asynccontextmanager
+async def on_a_socket(app: App) -> AsyncIterator[str]:
+    """Serve an app; yield its address. At the end, open streams are cut off."""
+    config = uvicorn.Config(app, lifespan="off", log_config=None, timeout_graceful_shutdown=0)
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        server = uvicorn.Server(config)
+        serving = asyncio.create_task(server.serve([listening]))
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}/"
+        server.should_exit = True
+        await serving

@@ -39,7 +39,11 @@ class Terminal:
         return "\n".join(line.rstrip() for line in self._screen.display).rstrip()
 
     def type(self, data: str) -> None:
-        os.write(self._master, data.encode())
+        self.send(data.encode())
+
+    def send(self, data: bytes) -> None:
+        """Type what may be no text."""
+        os.write(self._master, data)
 
     async def shows(self, words: str, times: int = 1) -> None:
         """Wait until the text is on the screen so many times."""

@@ -9,9 +9,9 @@ import pytest
 from rich.console import Console
 
 from config import load_settings
-from router.answers.calibration import Calibrations
+from router.answers.calibration import SURE_LABELS, Calibrations
 from router.tuning import main
-from router.tuning.calibration import SURE_LABELS, findings, ranking
+from router.tuning.calibration import findings, ranking
 from router.tuning.compare import Prompt
 from router.tuning.judge import Compared, Verdict
 from tests.support.comparing import Sides

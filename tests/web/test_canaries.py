@@ -32,7 +32,10 @@ KEYS = {
 PASSWORD = "hunter2/" + made_up(ALNUM, 12, "password")
 BASIC = base64.b64encode(f"me:{PASSWORD}".encode()).decode()
 CANARIES = (*KEYS.values(), PASSWORD, quote(PASSWORD, safe=""), BASIC)
-LOOKS = ("/", "/health", "/info", "/metrics", "/decisions", "/stats", "/v1/models", "/openapi.json")
+LOOKS = (
+    *("/", "/health", "/info", "/metrics", "/decisions", "/confidence", "/stats"),
+    *("/v1/models", "/openapi.json"),
+)
 
 
 class Sent(NamedTuple):

@@ -20,7 +20,8 @@ from tests.support.scripted import Connection, Request
 from web import describe
 
 EXAMPLES: Final = describe.examples()
-PATHS: Final = [path.replace(":path", "") for path in EXAMPLES]
+ENDLESS: Final = "/events"
+PATHS: Final = [path.replace(":path", "") for path in EXAMPLES if path != ENDLESS]
 KEY: Final = CANARIES["GitHub"]
 WITH_BODY: Final = [path for path, entry in EXAMPLES.items() if "request" in entry]
 WITH_INPUT: Final = [*WITH_BODY, "/decisions", "/stats"]

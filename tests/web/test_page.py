@@ -1,29 +1,27 @@
 """The status page: self-contained, with a strict policy, and drawn by a real browser."""
 
-import asyncio
 import json
 import re
-import socket
 from base64 import b64encode
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import pytest
-import uvicorn
 from aiohttp import web
 
+from router.answers.calibration import Calibrations
+from router.answers.trust import Truster
 from router.decision import REASONS
 from router.events import Usage
+from router.telemetry.confidence_figures import confidence_json
 from router.telemetry.journal import Attempt, Journal, Record
 from router.telemetry.stats import decisions_json, stats_json
 from tests.support import paths
 from tests.support.browser import Tab, browser, needs_browser
-from tests.support.running_app import running_app
-from web.asgi import App
+from tests.support.running_app import on_a_socket, running_app
 from web.page import load_page
 
 HTML, HEADERS = load_page()
@@ -151,6 +149,9 @@ async def serve(tmp_path: Path) -> AsyncIterator[Callable[..., Any]]:
             "/info": lambda: {"threshold": 50, "needs_key": key is not None},
             "/stats": lambda: stats_json(journal, 7, NOW),
             "/decisions": lambda: decisions_json(journal),
+            "/confidence": lambda: confidence_json(
+                journal, Truster("off", Calibrations(), 50), 7, NOW
+            ),
         }
 
         async def answer(request: web.Request) -> web.Response:
@@ -240,16 +241,6 @@ async def test_it_fits_a_phone_and_loads_nothing_from_elsewhere(
 
 
 # ---- in front of the real server
-
-
-@asynccontextmanager
-async def on_a_socket(app: App) -> AsyncIterator[str]:
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        server = uvicorn.Server(uvicorn.Config(app, lifespan="off", log_config=None))
-        serving = asyncio.create_task(server.serve([listening]))
-        yield f"http://127.0.0.1:{listening.getsockname()[1]}/"
-        server.should_exit = True
-        await serving
 
 
 @needs_browser

@@ -15,8 +15,13 @@ ASKED: dict[str, dict[str, Any]] = {
     "/v1/responses": {"input": "The password is swordfish."},
     "/v1/messages": {"messages": [{"role": "user", "content": "Hi"}], "max_tokens": 9},
 }
-LISTS = ("/", "/health", "/info", "/stats", "/decisions", "/metrics", "/v1/models")
-GETS = [path for path, entry in describe.examples().items() if "request" not in entry]
+LISTS = ("/", "/health", "/info", "/stats", "/decisions", "/confidence", "/metrics", "/v1/models")
+ENDLESS = "/events"  # test_events.py looks at its head
+GETS = [
+    path
+    for path, entry in describe.examples().items()
+    if "request" not in entry and path != ENDLESS
+]
 POSTS = [path for path, entry in describe.examples().items() if "request" in entry]
 COMMON_PREFIX = 8
 """More equal digits than this at the front of random ids are no accident."""

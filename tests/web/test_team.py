@@ -62,11 +62,17 @@ async def test_a_named_key_opens_the_models_and_its_name_is_journalled(tmp_path:
         assert "revoked" in refused.json()["error"]["message"]
 
 
-@pytest.mark.parametrize("path", ["/stats", "/decisions", "/metrics", "/info"])
+@pytest.mark.parametrize(
+    "path",
+    ["/stats", "/decisions", "/decisions/{last}", "/confidence", "/metrics", "/info"],
+)
 async def test_figures_are_for_the_router_api_key_only(tmp_path: Path, path: str) -> None:
     async with office(tmp_path, ana=team.SIDES) as o:
+        await o.ask("ana")
+        path = path.format(last=o.app.last.id)
         assert (await o.get("ana", path)).status_code == 403
         assert (await o.get(ADMIN, path)).status_code == 200
+        assert (await o.get("ana", "/events")).status_code == 403
         assert (await o.get("ana", "/v1/models")).status_code == 200
 
 

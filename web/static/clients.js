@@ -14,15 +14,21 @@ print(client.responses.create(model="auto", input="What is the capital of France
 client = Anthropic(base_url="${root}", api_key="${secret()}")  # without /v1`],
   ["Claude Code", "In the shell that starts it:", () => `export ANTHROPIC_BASE_URL=${root}   # without /v1
 export ANTHROPIC_AUTH_TOKEN=${secret()}
-claude --model auto`],
+export CLAUDE_CODE_ENABLE_GATEWAY_MODEL_DISCOVERY=1   # the picker (/model) lists the router's names
+export CLAUDE_CODE_GATEWAY_HINT_HEADERS=1             # says what each request is for
+export CLAUDE_CODE_MAX_CONTEXT_TOKENS=200000          # of the model that answers
+claude --model claude-auto`],
   ["Codex", "In ~/.codex/config.toml:", () => `model = "auto"
 model_provider = "llm-router"
-model_context_window = ${context()}       # your local model's, so that Codex compacts in time
 
 [model_providers.llm-router]
 name = "llm-router"
 base_url = "${v1}"
-wire_api = "responses"${secret() === "unused" ? "" : '\nenv_key = "ROUTER_API_KEY"       # the variable that holds the key'}`],
+wire_api = "responses"
+
+[model_providers.llm-router.auth]  # prints the router's key, or any text if it has none
+command = "echo"
+args = ["${secret()}"]`],
   ["aider", "In the shell that starts it:", () => `export OPENAI_API_BASE=${v1}
 export OPENAI_API_KEY=${secret()}
 aider --model openai/auto --no-show-model-warnings`],

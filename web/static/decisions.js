@@ -69,26 +69,34 @@ function explained(d) {
         ...d.attempts.map(a => ["Failed before", `${a.backend} ${a.model}: ${a.message || a.error} (${ms(a.ms)})`]),
         ["Outcome", d.outcome === "done" ? null : d.outcome === "left" ? "the caller hung up" : `failed: ${d.error} (${d.status})`],
         ["Id", d.id],
-      ]), d.target ? mark : null));
+      ]), el("div", { class: "actions" }, copyButton(d.id)), d.target ? mark : null));
 }
 
 // ---- decisions as they happen
 const shown = new Map();
 let limit = 20;
 function row(d) {
-  const target = d.outcome === "failed" ? "none" : d.target || "none", date = new Date(d.time * 1000);
+  const target = sideOf(d), date = new Date(d.time * 1000);
   const today = date.toDateString() === new Date().toDateString();
   const took = d.outcome === "failed" ? el("span", { class: "failed" }, `HTTP ${d.status}`)
-    : d.outcome === "left" ? `hung up after ${ms(d.total_ms)}` : `${ms(d.first_byte_ms)}${d.usage ? ` · ${whole.format(d.usage.completion_tokens)} tok` : ""}${d.target === "cloud" && d.cost_usd != null ? ` · ${usd(d.cost_usd)}` : ""}`;
+    : d.outcome === "left" ? `hung up after ${ms(d.total_ms)}` : `${ms(d.first_byte_ms)}${d.usage ? ` · ${whole.format(d.usage.prompt_tokens)} in, ${whole.format(d.usage.completion_tokens)} out` : ""}${d.target === "cloud" && d.cost_usd != null ? ` · ${usd(d.cost_usd)}` : ""}`;
   const summary = el("summary", {},
-    el("time", { class: "when dim small", datetime: date.toISOString() }, today ? clock.format(date) : dated.format(date)),
+    el("a", { class: "when dim small", href: linkTo(d.id), title: "Link to this decision" },
+      el("time", { datetime: date.toISOString() }, today ? clock.format(date) : dated.format(date))),
     el("span", { class: `tag ${target}` }, d.outcome === "failed" ? "failed" : d.target || "none"),
     el("span", { class: "score" }, ...(d.reason ? [el("span", { class: "hidden" }, "score "), String(Math.round(d.score))] : [])),
-    el("span", { class: "why" }, el("div", {}, d.prompt || d.message || why(d)), el("div", { class: "dim small" }, [(d.prompt || d.message) && why(d) !== d.message && why(d), d.model, d.user_agent.split(/[/ ]/)[0]].filter(Boolean).join(" · "))),
+    el("span", { class: "why" }, el("div", {}, d.prompt || d.message || why(d)), el("div", { class: "dim small" }, [(d.prompt || d.message) && why(d) !== d.message && why(d), d.model, clientName(d.user_agent)].filter(Boolean).join(" · "))),
     el("span", { class: "took" }, took));
   const details = el("details", {}, summary);
-  details.addEventListener("toggle", () => { if (details.open && details.childElementCount === 1) details.append(explained(d)); });
+  details.addEventListener("toggle", () => {
+    if (details.open && details.childElementCount === 1) details.append(explained(d));
+    nameInAddress(d.id, details.open);
+  });
   return el("li", { class: target }, details);
+}
+function forgetDecisions() {
+  shown.clear();
+  $("decisions").replaceChildren();
 }
 function showDecisions({ decisions }) {
   const list = $("decisions");
@@ -99,10 +107,14 @@ function showDecisions({ decisions }) {
     let item = known?.item;
     if (!known || (known.text !== text && !item.querySelector("details").open)) {
       const fresh = row(d);
-      if (item) item.replaceWith(fresh);
+      if (item) {
+        const focused = item.contains(document.activeElement);
+        item.replaceWith(fresh);
+        if (focused) fresh.querySelector("summary").focus({ preventScroll: true });
+      }
       else if (d.time > oldest) { arrived = true; fresh.classList.add("new"); }
       item = fresh;
-      shown.set(d.id, { item, text, time: d.time });
+      shown.set(d.id, { item, text, time: d.time, d });
     }
     const place = before ? before.nextElementSibling : list.firstElementChild;
     if (place !== item) list.insertBefore(item, place);
@@ -111,6 +123,7 @@ function showDecisions({ decisions }) {
   const ids = new Set(decisions.map(d => d.id));
   for (const [id, { item }] of shown) if (!ids.has(id)) { item.remove(); shown.delete(id); }
   $("nothing").hidden = decisions.length > 0;
+  $("nothing").textContent = isFiltered() ? "No request matches the filter." : "No requests yet. Connect a client below, and its requests appear here.";
   $("older").hidden = decisions.length < limit || limit >= 500;
   return arrived;
 }

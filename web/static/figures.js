@@ -15,7 +15,7 @@ function lock() {
   info = null;
   $("locked").hidden = false;
   $("links").hidden = true;
-  $("callers").hidden = true;
+  ["callers", "last-day", "confidence"].forEach(id => { $(id).hidden = true; });
   document.querySelectorAll(".open").forEach(section => { section.hidden = true; });
 }
 $("key-form").addEventListener("submit", event => {
@@ -46,7 +46,7 @@ function showSide(name, side) {
     el("div", { class: "top" }, el("h2", { id: `h-${name}` }, name === "local" ? "Local" : "Cloud"),
       el("span", { class: "state" }, el("span", { class: `dot ${side.state}` }), state)),
     el("div", { class: "model" }, side.model || "No model"),
-    side.detail ? el("p", { class: "detail" }, side.detail) : null,
+    side.detail ? el("p", { class: side.state === "unconfigured" ? "dim small" : "detail" }, side.detail) : null,
     el("ul", { class: "chips" }, ...chips.map(text => el("li", {}, text))),
   );
 }
@@ -169,6 +169,13 @@ function showCallers(callers) {
   $("caller-rows").replaceChildren(...names.map(([name, of]) => el("tr", {}, el("th", {}, name),
     ...[of.local, of.cloud, of.completion_tokens].map(n => el("td", {}, whole.format(n))),
     el("td", {}, usd(of.cost_usd)), el("td", {}, usd(of.spent_today_usd)))));
+}
+function showLastDay({ cost_usd, saved_usd, clients }) {
+  $("last-day").hidden = !clients.length;
+  $("last-day-sum").textContent = `${usd(cost_usd)} spent · ${usd(saved_usd)} saved, estimated`;
+  $("client-rows").replaceChildren(...clients.map(of => el("tr", {}, el("th", { scope: "row" }, of.client || "not named"),
+    ...[of.local, of.cloud, of.prompt_tokens, of.completion_tokens].map(n => el("td", {}, whole.format(n))),
+    el("td", {}, of.unpriced && !of.cost_usd ? "unknown" : usd(of.cost_usd)), el("td", {}, usd(of.saved_usd)))));
 }
 function niceStep(rough) {
   const power = 10 ** Math.floor(Math.log10(Math.max(rough, 1)));

@@ -7,13 +7,14 @@ function say(topic, text) {
   if ($("trouble").textContent !== all.join(" ")) $("trouble").textContent = all.join(" ");
 }
 const days = () => document.querySelector("input[name=days]:checked").value;
-async function refreshSides() {
-  sides = await ask("/health");
+const refreshSides = async () => showSides(await ask("/health"));
+function showSides(health) {
+  sides = health;
   showSide("local", sides.local);
   showSide("cloud", sides.cloud);
   say("notice", sides.headline.level === "ok" ? sides.notice : [sides.headline.text, sides.notice].filter(Boolean).join(" "));
   $("trouble").classList.toggle("error", sides.headline.level === "error");
-  $("tagline").textContent = sides.headline.level === "ok" ? sides.headline.text : "Easy prompts stay on this machine, hard ones go to the cloud.";
+  $("tagline").textContent = sides.headline.level === "ok" ? sides.headline.text : "One address for local and cloud models.";
 }
 function showReading(reading) {
   const waiting = reading?.at_next_start || [];
@@ -46,7 +47,11 @@ async function refreshStats() {
   showFigures(stats);
   showTraffic(stats);
   showCallers(stats.callers);
+  showLastDay(stats.last_day);
+  offerFilters(stats);
 }
+const refreshConfidence = async () => showConfidence(await ask(`/confidence?days=${days()}`));
+const refreshDecisions = async () => showDecisions(await ask(`/decisions?limit=${limit}${filterQuery()}`));
 async function refresh() {
   try {
     await refreshSides();
@@ -56,28 +61,32 @@ async function refresh() {
     document.querySelectorAll(".open").forEach(section => { section.hidden = false; });
     showClient();
     if (!$("prompt").value) showVerdict(null);
-    showDecisions(await ask(`/decisions?limit=${limit}`));
+    await refreshDecisions();
     await refreshStats();
+    await refreshConfidence();
     say("connection", "");
+    await followLink();
   } catch (error) {
     say("connection", $("locked").hidden ? `The router does not answer (${error.message}). The page tries again.` : "");
     showClient();
   }
 }
-$("older").addEventListener("click", () => { limit = Math.min(500, limit * 5); renew(); });
-$("span").addEventListener("change", () => { refreshStats().catch(() => {}); });
+$("older").addEventListener("click", () => { limit = Math.min(500, limit * 5); refreshDecisions().catch(() => {}); });
+$("span").addEventListener("change", () => { refreshStats().then(refreshConfidence).catch(() => {}); });
 new ResizeObserver(() => { if (traffic) showTraffic(traffic); }).observe($("traffic"));
 let ticks = 0, stale = false;
+const SLOW = 15;  // while events come, so many ticks between two looks at what other processes did
 async function renew() {
   if (document.hidden) return;
   ticks += 1;
   if (!info) { if ($("locked").hidden) await refresh(); return; }
   try {
-    const news = showDecisions(await ask(`/decisions?limit=${limit}`));
-    if (ticks % 2 === 0) await refreshSides();
+    if (!hearing || ticks % SLOW === 0) stale = await refreshDecisions() || stale;
+    if (!hearing && ticks % 2 === 0) await refreshSides();
     if (ticks % 5 === 0) await refreshInfo();
-    stale = stale || news || ticks % 10 === 0;
+    stale = stale || ticks % 10 === 0;
     if (stale && Date.now() - counted > 5000) { stale = false; await refreshStats(); }
+    if (ticks % 30 === 0) await refreshConfidence();
     say("connection", "");
   } catch (error) {
     if ($("locked").hidden) { say("connection", `The router does not answer (${error.message}). The page tries again.`); info = null; }
@@ -85,7 +94,11 @@ async function renew() {
 }
 async function forever() {
   await renew();
+  keepListening();
   setTimeout(forever, 2000);
 }
-document.addEventListener("visibilitychange", () => { if (!document.hidden) renew(); });
-refresh().then(() => setTimeout(forever, 2000));
+document.addEventListener("visibilitychange", () => {
+  if (document.hidden) listening?.abort();
+  else renew();
+});
+refresh().then(() => { keepListening(); setTimeout(forever, 2000); });

@@ -119,13 +119,17 @@ def from_json(stored: Mapping[str, Any]) -> Abilities:
 
 
 def model_names(listed: Any) -> list[str]:
-    """Return the ids in the list of the Models API; none for any other server's list."""
+    """Return the ids in the list of the Models API, without retired models.
+
+    None for any other server's list.
+    """
     data = listed.get("data") if isinstance(listed, Mapping) else None
     return [
         model["id"]
         for model in (data if isinstance(data, list) else [])
         if isinstance(model, Mapping)
         and model.get("type") == "model"
+        and model.get("lifecycle") != "retired"
         and isinstance(model.get("id"), str)
     ]
 

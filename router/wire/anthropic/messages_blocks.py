@@ -10,13 +10,9 @@ from typing import Any, Final
 import orjson
 
 from router.wire.fields import have, invalid, need, objects
+from router.wire.readable import texts_in
 from router.wire.transcript import Part, Transcript, call, file_part, image_part, text_part
 
-_READABLE: Final = frozenset(
-    {"title", "url", "source", "text", "content", "stdout", "stderr", "tool_name", "summary"}
-)
-"""Fields whose text says something to a model, in blocks of any type."""
-_UNREADABLE: Final = frozenset({"cache_control", "input", "citations"})
 _OF_CLAUDE: Final = frozenset(
     {"thinking", "redacted_thinking", "server_tool_use", "mcp_tool_use", "fallback"}
 )
@@ -105,7 +101,7 @@ class MessagesReader:
                 case "text":
                     texts.append(need(block.get("text"), str, f"{spot}.text"))
                 case kind:  # the result of a tool that Anthropic runs, a summary of earlier turns…
-                    if words := _words(block):
+                    if words := texts_in(block):
                         texts += words
                     elif isinstance(kind, str):
                         self.left_out[f"messages.{kind}"] = None
@@ -136,7 +132,7 @@ class MessagesReader:
     def _other(self, block: dict[str, Any], where: str) -> list[Part]:
         """Return a block of another type in words; what has none is left out and reported."""
         kind = need(block.get("type"), str, f"{where}.type")
-        if words := _words(block):
+        if words := texts_in(block):
             return [text_part("\n".join(words))]
         self.left_out[f"messages.{kind}"] = None
         return [text_part(f"(A block of type {kind} is left out here.)")]
@@ -167,18 +163,3 @@ class MessagesReader:
                 return head + self._parts(source.get("content"), f"{where}.content")
         # Of a type that only Claude knows: a file without data, which no other backend reads.
         return [file_part(filename=title or kind)]
-
-
-def _words(value: Any) -> list[str]:
-    """Return the readable texts in a block of any type: search results, output of code…"""
-    if isinstance(value, list):
-        return [word for item in value for word in _words(item)]
-    if not isinstance(value, dict):
-        return []
-    words: list[str] = []
-    for key, field in value.items():
-        if isinstance(field, str):
-            words += [field] if field and key in _READABLE else []
-        elif key not in _UNREADABLE:
-            words += _words(field)
-    return words

@@ -6,11 +6,12 @@ Source: OpenAI API reference, "Responses" and "Streaming events".
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from typing import Any, Final
 
-from router.errors import RouterError
-from router.events import Event, Finish, Usage
+from router.errors import BackendBroken, RouterError
+from router.events import Event, Finish, TextDelta, Usage
 from router.request import ChatRequest
 from router.wire import sse
 from router.wire.blocks import Block, Blocks, Kind, Step
+from router.wire.responses.compaction import asks_for_summary, item_of
 from router.wire.responses.tools import Tool, custom_input, tools_of
 
 Json = dict[str, Any]
@@ -36,7 +37,7 @@ async def stream(
     There is no [DONE]. A failure of `events` becomes response.failed and is raised again. `keep`
     gets the response before its last event is sent: callers hang up when they have read that.
     """
-    answer = _ResponseEvents(request, model, answer_id, created)
+    answer = _events_of(request, model, answer_id, created)
     yield answer.event("created", response=answer.response())
     yield answer.event("in_progress", response=answer.response())
     try:
@@ -60,7 +61,7 @@ async def complete(
     events: AsyncIterator[Event], request: ChatRequest, model: str, answer_id: str, created: int
 ) -> Json:
     """Return the answer as one response, the same that ends the stream."""
-    answer = _ResponseEvents(request, model, answer_id, created)
+    answer = _events_of(request, model, answer_id, created)
     finish = Finish("stop")
     async for event in events:
         if isinstance(event, Finish):
@@ -231,6 +232,38 @@ class _ResponseEvents:
         if tool.kind == "custom":
             return {"id": id, "type": "custom_tool_call", **called, "input": custom_input(text)}
         return {"id": id, "type": "function_call", "status": status, **called, "arguments": text}
+
+
+class _SummaryEvents(_ResponseEvents):
+    """The events of an answer that sums up the conversation: one item, sent at the end."""
+
+    def __init__(self, request: ChatRequest, model: str, answer_id: str, created: int) -> None:
+        super().__init__(request, model, answer_id, created)
+        self._texts: list[str] = []
+        self._model = model
+
+    def add(self, event: Event) -> Iterator[bytes]:
+        """Collect the words; nothing can be sent yet."""
+        if isinstance(event, TextDelta):
+            self._texts.append(event.text)
+        return iter(())
+
+    def finish(self, finish: Finish) -> Iterator[bytes]:
+        """Yield the item. Raises BackendBroken if the model has written no summary."""
+        summary = "".join(self._texts).strip()
+        if not summary:
+            problem = "The model has written no summary of the conversation."
+            raise BackendBroken(problem, backend=self._model)
+        item = item_of(summary, f"cmp_{self._key}")
+        self._output.append(item)
+        yield self.event("output_item.added", output_index=0, item=item)
+        yield self.event("output_item.done", output_index=0, item=item)
+
+
+def _events_of(request: ChatRequest, model: str, answer_id: str, created: int) -> _ResponseEvents:
+    is_summary = asks_for_summary(request.original or {})
+    kind = _SummaryEvents if is_summary else _ResponseEvents
+    return kind(request, model, answer_id, created)
 
 
 _SPOKEN: Final[dict[Kind, str]] = {

@@ -3,13 +3,12 @@
 from collections.abc import Callable
 from typing import Any, Final
 
-import orjson
-
 from router.errors import InvalidRequest
 from router.request import checked
 from router.wire.fields import have, invalid, need, objects
-from router.wire.responses.tools import chat_name, choice_of, custom_arguments, tools_of
-from router.wire.transcript import Part, Transcript, call, file_part, image_part, text_part
+from router.wire.responses.compaction import asks_for_summary
+from router.wire.responses.items import ItemsReader
+from router.wire.responses.tools import choice_of, tools_of
 
 Recall = Callable[[str], list[Any] | None]
 """Returns the items of the conversation that ended with this response; None if it is not kept."""
@@ -42,7 +41,10 @@ def chat_of(
             raise invalid(name, rule)
     if have(body.get("background"), bool, "background"):
         raise invalid("background", "is not supported: wait for the answer, or stream it")
-    chat: dict[str, Any] = {"messages": _messages(body, recall or _nothing)}
+    reader = _read(body, recall or _nothing)
+    chat: dict[str, Any] = {"messages": reader.messages()}
+    if not chat["messages"]:
+        raise invalid("input", "must be a text or a list with at least one item")
     if model := have(body.get("model"), str, "model"):
         chat["model"] = model
     limit = have(body.get("max_output_tokens"), int, "max_output_tokens")
@@ -68,12 +70,14 @@ def chat_of(
     chat |= _text(body)
     tools = tools_of(body)
     chat |= choice_of(body, tools)
+    if asks_for_summary(body) and tools.functions:
+        chat["tool_choice"] = "none"
     parallel = have(body.get("parallel_tool_calls"), bool, "parallel_tool_calls")
     if parallel is False and tools.functions:
         chat["parallel_tool_calls"] = False
     unread = body.keys() - _READ - _WITHOUT_EFFECT
     dropped = [name for name in body if name in unread and body[name] not in (None, "disabled", 0)]
-    return checked(chat), (*dropped, *tools.dropped)
+    return checked(chat), (*dropped, *tools.dropped, *reader.left_out)
 
 
 def _nothing(response_id: str) -> None:
@@ -102,10 +106,10 @@ def _text(body: dict[str, Any]) -> dict[str, Any]:
     return chat
 
 
-def _messages(body: dict[str, Any], recall: Recall) -> list[dict[str, Any]]:
-    transcript = Transcript()
+def _read(body: dict[str, Any], recall: Recall) -> ItemsReader:
+    reader = ItemsReader()
     if instructions := have(body.get("instructions"), str, "instructions"):
-        transcript.system(instructions)
+        reader.instruct(instructions)
     if previous := have(body.get("previous_response_id"), str, "previous_response_id"):
         earlier = recall(previous)
         if earlier is None:
@@ -116,13 +120,10 @@ def _messages(body: dict[str, Any], recall: Recall) -> list[dict[str, Any]]:
                 code="previous_response_not_found",
             )
         for i, item in enumerate(earlier):
-            _add(transcript, item, f"previous_response_id.input[{i}]")
+            reader.add(item, f"previous_response_id.input[{i}]")
     for item, where in items_of(body):
-        _add(transcript, item, where)
-    messages = transcript.messages()
-    if not messages:
-        raise invalid("input", "must be a text or a list with at least one item")
-    return messages
+        reader.add(item, where)
+    return reader
 
 
 def items_of(body: dict[str, Any]) -> list[tuple[dict[str, Any], str]]:
@@ -133,104 +134,3 @@ def items_of(body: dict[str, Any]) -> list[tuple[dict[str, Any], str]]:
     if given is not None and not isinstance(given, list):
         raise invalid("input", "must be a text or a list of items")
     return [(item, f"input[{i}]") for i, item in enumerate(objects(given, "input"))]
-
-
-def _add(transcript: Transcript, item: dict[str, Any], where: str) -> None:
-    kind = have(item.get("type"), str, f"{where}.type") or "message"
-    match kind:
-        case "message":
-            _add_message(transcript, item, where)
-        case "reasoning" | "additional_tools":
-            pass
-        case "function_call":
-            namespace = have(item.get("namespace"), str, f"{where}.namespace")
-            name = chat_name(need(item.get("name"), str, f"{where}.name"), namespace)
-            given = item.get("arguments", 0)  # null means no arguments
-            arguments = "" if given is None else need(given, str, f"{where}.arguments")
-            transcript.assistant(calls=[call(_call_id(item, where), name, arguments)])
-        case "custom_tool_call":
-            namespace = have(item.get("namespace"), str, f"{where}.namespace")
-            name = chat_name(need(item.get("name"), str, f"{where}.name"), namespace)
-            arguments = custom_arguments(need(item.get("input"), str, f"{where}.input"))
-            transcript.assistant(calls=[call(_call_id(item, where), name, arguments)])
-        case _ if kind.endswith("_call_output"):
-            transcript.tool(_call_id(item, where), _output(item, where))
-        case _ if kind.endswith("_call"):
-            if "call_id" in item:  # a tool of another kind that the caller ran
-                said = {key: item[key] for key in item.keys() - _LABELS}
-                arguments = orjson.dumps(said, option=orjson.OPT_SORT_KEYS).decode()
-                name = kind.removesuffix("_call")
-                transcript.assistant(calls=[call(_call_id(item, where), name, arguments)])
-        case "item_reference":
-            raise invalid(where, "refers to an item that is not kept here; send the item itself")
-        case _:
-            raise invalid(f"{where}.type", f"is `{kind}`, which is not known here")
-
-
-_LABELS: Final = frozenset({"type", "id", "call_id", "status", "created_by"})
-
-
-def _call_id(item: dict[str, Any], where: str) -> str:
-    return need(item.get("call_id"), str, f"{where}.call_id")
-
-
-def _output(item: dict[str, Any], where: str) -> list[Part]:
-    output = item.get("output")
-    if isinstance(output, str):
-        return [text_part(output)]
-    if isinstance(output, list) and all(
-        isinstance(part, dict) and str(part.get("type")).startswith("input_") for part in output
-    ):
-        return _parts(output, f"{where}.output")
-    return [text_part(orjson.dumps(output).decode())]
-
-
-def _add_message(transcript: Transcript, item: dict[str, Any], where: str) -> None:
-    content = item.get("content")
-    if isinstance(content, str):
-        parts = [text_part(content)] if content else []
-    elif isinstance(content, list):
-        parts = _parts(content, f"{where}.content")
-    else:
-        raise invalid(f"{where}.content", "must be a string or a list of parts")
-    texts = [part["text"] for part in parts if part["type"] == "text"]
-    match item.get("role"):
-        case "user":
-            transcript.user(parts)
-        case "assistant":
-            transcript.assistant("".join(texts))
-        case "system" | "developer":
-            transcript.system("\n\n".join(texts))
-        case _:
-            raise invalid(f"{where}.role", "must be user, assistant, system or developer")
-
-
-def _parts(content: list[Any], where: str) -> list[Part]:
-    parts = []
-    for i, part in enumerate(objects(content, where)):
-        spot = f"{where}[{i}]"
-        match part.get("type"):
-            case "input_text" | "output_text" | "text" | "summary_text" | "reasoning_text":
-                if text := need(part.get("text"), str, f"{spot}.text"):
-                    parts.append(text_part(text))
-            case "refusal":
-                parts.append(text_part(need(part.get("refusal"), str, f"{spot}.refusal")))
-            case "input_image":
-                parts.append(_image(part, spot))
-            case "input_file":
-                names = ("filename", "file_data", "file_id", "file_url")
-                given = {name: have(part.get(name), str, f"{spot}.{name}") for name in names}
-                parts.append(file_part(**given))
-            case "input_audio":
-                audio = need(part.get("input_audio"), dict, f"{spot}.input_audio")
-                parts.append({"type": "input_audio", "input_audio": audio})
-            case kind:
-                raise invalid(f"{spot}.type", f"is `{kind}`, which is not known here")
-    return parts
-
-
-def _image(part: dict[str, Any], where: str) -> Part:
-    if file_id := have(part.get("file_id"), str, f"{where}.file_id"):
-        return file_part(file_id=file_id)
-    url = need(part.get("image_url"), str, f"{where}.image_url")
-    return image_part(url, have(part.get("detail"), str, f"{where}.detail"))

@@ -14,6 +14,8 @@ from router.wire.fields import have, invalid, need, objects
 
 INPUT: Final = "input"
 """The only argument of a function that stands for a custom tool."""
+_BRING_TOOLS: Final = ("additional_tools", "tool_search_output")
+"""Types of items that add tools."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +60,7 @@ def tools_of(body: dict[str, Any]) -> Tools:
     _add_all(tools, body.get("tools"), "tools")
     items = body.get("input")
     for i, item in enumerate(items if isinstance(items, list) else ()):
-        if isinstance(item, dict) and item.get("type") == "additional_tools":
+        if isinstance(item, dict) and item.get("type") in _BRING_TOOLS:
             _add_all(tools, item.get("tools"), f"input[{i}].tools")
     return tools
 

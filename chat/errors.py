@@ -1,0 +1,5 @@
+"""What a command of the chat cannot do."""
+
+
+class ChatError(Exception):
+    """A command cannot be carried out; the message is one line that says why, and what to do."""

@@ -1,0 +1,27 @@
+"""The trace that the current request belongs to: `traceparent` of W3C Trace Context.
+
+It is kept by the task that answers the request, and sent with every request to a backend.
+"""
+
+import re
+from contextvars import ContextVar
+from typing import Final
+
+_FORM: Final = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
+_current: ContextVar[str] = ContextVar("traceparent", default="")
+
+
+def valid_traceparent(sent: str) -> str:
+    """Return a caller's `traceparent`; "" if it is malformed, which the standard says to ignore."""
+    return sent if sent and _FORM.fullmatch(sent) else ""
+
+
+def set_traceparent(traceparent: str) -> None:
+    """Set what this task sends from now on; "" for nothing."""
+    if _current.get() != traceparent:
+        _current.set(traceparent)
+
+
+def traceparent() -> str:
+    """Return what this task sends, or ""."""
+    return _current.get()

@@ -1,0 +1,41 @@
+"""Summaries of conversations that Codex and other clients of OpenAI ask for.
+
+A request asks for one by an item of type `compaction_trigger`; the answer is one item of type
+`compaction`, which the client sends back in place of the turns before it. OpenAI encrypts its own.
+Ours is plain text with a mark in front, so that the privacy scan and every model can read it.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+TRIGGER: Final = "compaction_trigger"
+ITEM: Final = "compaction"
+INSTRUCTION: Final = """\
+Your context is nearly full. Write a summary from which another model can go on with this work \
+without the conversation. Say what the user wants, in the user's own words where they matter; what \
+was decided and why; what is done, with the names of files, functions and commands; what was found \
+out or failed; and the next steps. Leave out what is settled and no longer needed. Answer with the \
+summary only, and call no tool."""
+
+_MARK: Final = "llm-router summary, version 1\n"
+_BEFORE: Final = "Summary of the conversation so far:\n\n"
+
+
+def asks_for_summary(body: Mapping[str, Any]) -> bool:
+    """Return whether the input of a Responses body ends with a trigger."""
+    items = body.get("input")
+    last = items[-1] if isinstance(items, list) and items else None
+    return isinstance(last, dict) and last.get("type") == TRIGGER
+
+
+def item_of(summary: str, id: str) -> dict[str, Any]:
+    """Return the item that holds a summary."""
+    return {"id": id, "type": ITEM, "encrypted_content": _MARK + summary}
+
+
+def summary_in(item: Mapping[str, Any]) -> str:
+    """Return the summary of an item of ours, in words for a model; "" for any other item."""
+    text = item.get("encrypted_content")
+    if item.get("type") != ITEM or not isinstance(text, str) or not text.startswith(_MARK):
+        return ""
+    return _BEFORE + text.removeprefix(_MARK)

@@ -1,0 +1,183 @@
+"""Spans as a real collector gets them, and the trace that goes on to the backends."""
+
+import asyncio
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from tests.support.keys import CANARIES
+from tests.support.running_app import (
+    RunningApp,
+    cloud_side,
+    local_side,
+    refusing,
+    running_app,
+)
+from tests.support.scripted import Request, Script
+from tests.support.traces import CALLERS, PARENT, TRACE, keeping, sent, trace_of
+
+pytest.importorskip("opentelemetry.sdk", reason="needs the extra otel")
+from tests.support.collector import Collector, Seen, collecting
+
+FOX = "Why does the quick brown fox jump over the lazy dog?"
+
+
+@asynccontextmanager
+async def traced(*sides: Script, **settings: Any) -> AsyncIterator[tuple[RunningApp, Collector]]:
+    """Run the app with a collector; close the app to have all spans there."""
+    async with collecting() as collector:
+        defaults = {"otel_exporter_otlp_endpoint": collector.url}
+        async with running_app(*sides, **defaults | settings) as h:
+            await asyncio.to_thread(h.assembly.start_tracing)
+            yield h, collector
+
+
+async def spans_of(h: RunningApp, collector: Collector) -> list[Seen]:
+    """Return the spans, once all have been sent."""
+    await h.assembly.aclose()
+    return collector.spans
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+async def test_a_local_answer_is_a_span_of_the_conventions(stream: bool) -> None:
+    async with traced() as (h, collector):
+        body = {"stream": stream, "temperature": 0.5, "max_tokens": 99, "stop": ["dog"]}
+        answer = await h.ask(FOX, body=body)
+        (seen,) = await spans_of(h, collector)
+    assert collector.paths == {"/v1/traces"}
+    assert seen.span.name == "chat local-model"
+    assert seen.span.kind == seen.span.SPAN_KIND_CLIENT
+    assert seen.resource["service.name"] == "llm-router"
+    port = int(h.assembly.settings.local_base_url.rpartition(":")[2].removesuffix("/v1"))
+    expected = {
+        "gen_ai.operation.name": "chat",
+        "gen_ai.provider.name": "local",
+        "gen_ai.request.model": "local-model",
+        "gen_ai.response.model": "m",  # as the server calls it
+        "gen_ai.request.temperature": 0.5,
+        "gen_ai.request.max_tokens": 99,
+        "gen_ai.usage.input_tokens": 7,
+        "gen_ai.usage.output_tokens": 5,
+        "server.address": "127.0.0.1",
+        "server.port": port,
+        "llm_router.request_id": answer.headers["x-request-id"],
+        "llm_router.target": "local",
+        "llm_router.reason": "simple",
+        "llm_router.outcome": "done",
+    }
+    assert {name: seen.attributes.get(name) for name in expected} == expected
+    assert ("gen_ai.request.stream" in seen.attributes) is stream
+    assert ("gen_ai.response.time_to_first_chunk" in seen.attributes) is stream
+    took_s = (seen.span.end_time_unix_nano - seen.span.start_time_unix_nano) / 1e9
+    assert took_s == pytest.approx(h.last.total_ms / 1000, abs=0.001)  # type: ignore[operator]
+
+
+async def test_a_cloud_answer_names_its_provider_and_what_it_cost() -> None:
+    async with traced() as (h, collector):
+        await h.ask("hi", headers={"x-force-route": "cloud"})
+        (seen,) = await spans_of(h, collector)
+    assert seen.attributes["gen_ai.provider.name"] == "anthropic"
+    assert seen.attributes["llm_router.reason"] == "forced"
+    assert seen.attributes["llm_router.cost_usd"] > 0
+
+
+async def test_no_span_holds_a_prompt_an_answer_or_an_answers_id() -> None:
+    async with traced(journal_prompts=True) as (h, collector):
+        said = [
+            await h.ask(FOX, body={"stop": ["jump"], "user": "fox-owner"}),
+            await h.ask(f"Why is {CANARIES['GitHub']} refused?"),
+            await h.http.post("/v1/responses", json={"model": "auto", "input": FOX}),
+            await h.ask("?", body={"messages": [{"role": "fox", "content": FOX}]}),
+        ]
+        spans = await spans_of(h, collector)
+    assert len(spans) == len(said)
+    answer_id = said[2].json()["id"]
+    assert answer_id.startswith("resp_")
+    for text in ("fox", "jump", CANARIES["GitHub"], answer_id):
+        assert text.encode() not in collector.raw, text
+
+
+async def test_the_trace_goes_on_from_the_caller_to_the_backend() -> None:
+    heard: list[Request] = []
+    sides = keeping(local_side, heard), keeping(cloud_side, heard)
+    async with traced(*sides) as (h, collector):
+        for side in ("local", "cloud"):
+            await h.ask("hi", headers={"x-force-route": side, "traceparent": CALLERS})
+        spans = await spans_of(h, collector)
+    assert [seen.span.trace_id.hex() for seen in spans] == [TRACE, TRACE]
+    assert [seen.parent for seen in spans] == [PARENT, PARENT]
+    assert [trace_of(request) for request in heard] == [seen.traceparent for seen in spans]
+
+
+async def test_without_a_callers_trace_a_new_one_begins() -> None:
+    heard: list[Request] = []
+    async with traced(keeping(local_side, heard)) as (h, collector):
+        await h.ask("hi")
+        await h.ask("hi", headers={"traceparent": "not one"})
+        first, second = await spans_of(h, collector)
+    assert first.parent == second.parent == ""
+    assert first.span.trace_id != second.span.trace_id
+    assert trace_of(heard[0]) == first.traceparent
+
+
+async def test_a_caller_that_does_not_sample_gets_no_span_and_the_trace_goes_on() -> None:
+    heard: list[Request] = []
+    async with traced(keeping(local_side, heard)) as (h, collector):
+        await h.ask("hi", headers={"traceparent": CALLERS[:-1] + "0"})
+        assert await spans_of(h, collector) == []
+    assert re.fullmatch(rf"00-{TRACE}-[0-9a-f]{{16}}-00", sent(heard[0]) or "")
+
+
+async def test_a_failed_candidate_is_an_event_and_a_failed_request_an_error() -> None:
+    async with traced(refusing(500, f"cannot read {FOX}"), cloud_side) as (h, collector):
+        await h.ask(FOX)
+        await h.ask(FOX, headers={"x-force-route": "local"})
+        good, bad = await spans_of(h, collector)
+    ((name, attempt),) = good.events
+    assert name == "llm_router.failed_attempt"
+    assert (attempt["backend"], attempt["error.type"]) == ("local", "BackendBroken")
+    assert good.span.status.code == good.span.status.STATUS_CODE_UNSET
+    assert good.attributes["llm_router.fallback"] is True
+    assert bad.span.status.code == bad.span.status.STATUS_CODE_ERROR
+    assert bad.attributes["error.type"] == "BackendBroken"
+    assert b"fox" not in collector.raw
+
+
+async def test_embeddings_are_traced_too() -> None:
+    heard: list[Request] = []
+    async with traced(keeping(refusing(500, "no"), heard)) as (h, collector):
+        await h.http.post("/v1/embeddings", json={"model": "e", "input": "hi"})
+        (seen,) = await spans_of(h, collector)
+    assert seen.span.name == "embeddings e"
+    assert trace_of(heard[0]) == seen.traceparent
+
+
+async def test_offline_sends_spans_to_this_machine_only(caplog: pytest.LogCaptureFixture) -> None:
+    away = "https://collector.example"
+    async with running_app(otel_exporter_otlp_endpoint=away, offline=True) as h:
+        h.assembly.start_tracing()
+        assert h.assembly.ledger.tracing is None
+        assert "no spans are sent" in caplog.text
+    async with traced(offline=True) as (h, collector):
+        await h.ask("hi")
+        assert len(await spans_of(h, collector)) == 1
+
+
+async def test_spans_for_this_machine_go_through_no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    for name in ("NO_PROXY", "no_proxy", "http_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    async with traced() as (h, collector):
+        await h.ask("hi")
+        assert len(await spans_of(h, collector)) == 1
+
+
+async def test_a_collector_that_is_gone_costs_no_request_and_little_time() -> None:
+    async with running_app(otel_exporter_otlp_endpoint="http://127.0.0.1:9") as h:
+        await asyncio.to_thread(h.assembly.start_tracing)
+        assert (await h.ask("hi")).status_code == 200
+        async with asyncio.timeout(10):
+            await h.assembly.aclose()

@@ -1,0 +1,122 @@
+"""The caller's trace on its way to the backends, with and without OpenTelemetry."""
+
+import asyncio
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from router.trace_context import set_traceparent, traceparent, valid_traceparent
+from tests.support.backend_answers import gemini_answer
+from tests.support.paths import ROOT
+from tests.support.running_app import cloud_side, local_side, on_a_socket, running_app
+from tests.support.scripted import Connection, Request, scripted
+from tests.support.traces import CALLERS, PARENT, TRACE, keeping, sent
+
+
+@pytest.mark.parametrize("dialect", ["chat/completions", "messages", "responses"])
+@pytest.mark.parametrize("side", ["local", "cloud"])
+async def test_without_a_collector_the_callers_trace_is_passed_on(dialect: str, side: str) -> None:
+    heard: list[Request] = []
+    async with running_app(keeping(local_side, heard), keeping(cloud_side, heard)) as h:
+        body = {"model": "auto", "max_tokens": 9, "messages": [{"role": "user", "content": "hi"}]}
+        if dialect == "responses":
+            body = {"model": "auto", "input": "hi"}
+        headers = {"x-force-route": side, "traceparent": CALLERS}
+        (await h.http.post(f"/v1/{dialect}", json=body, headers=headers)).raise_for_status()
+        assert [sent(request) for request in heard] == [CALLERS]
+
+
+@pytest.mark.parametrize("way", ["direct", "SDK"])
+@pytest.mark.parametrize("cloud", ["claude", "gemini"])
+async def test_each_cloud_gets_the_trace_also_from_its_sdk(
+    cloud: str, way: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(f"router.clouds.{cloud}_client.has_proxy", lambda url: way == "SDK")
+    heard: list[Request] = []
+
+    async def gemini(connection: Connection, request: Request) -> None:
+        body, kind = gemini_answer(request, calls=False)
+        await (connection.stream(body) if kind == "sse" else connection.answer(body))
+
+    async with scripted(keeping(gemini, heard)) as there:
+        settings: dict[str, Any] = {}
+        if cloud == "gemini":
+            settings = {"gemini_api_key": "unused", "gemini_base_url": there.url}
+            settings["anthropic_api_key"] = None
+        async with running_app(cloud=keeping(cloud_side, heard), **settings) as h:
+            headers = {"x-force-route": "cloud", "traceparent": CALLERS}
+            for stream in (True, False):
+                answer = await h.ask("hi", body={"stream": stream}, headers=headers)
+                assert answer.status_code == 200, answer.text
+    assert [sent(request) for request in heard] == [CALLERS, CALLERS]
+
+
+async def test_one_requests_trace_is_not_the_next_ones() -> None:
+    heard: list[Request] = []
+    async with running_app(keeping(local_side, heard)) as h, on_a_socket(h.app) as url:
+        body = b'{"messages": [{"role": "user", "content": "hi"}]}'
+        request = b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\n%bContent-Length: %d"
+        lines = f"traceparent: {CALLERS}\r\n".encode()
+        pipelined = b"".join(
+            request % (extra, len(body)) + b"\r\n\r\n" + body for extra in (lines, b"")
+        )
+        reader, writer = await asyncio.open_connection("127.0.0.1", int(url[:-1].split(":")[-1]))
+        writer.write(pipelined)
+        async with asyncio.timeout(20):
+            while len(heard) < 2:
+                assert await reader.read(65536)
+        writer.close()
+        assert [sent(one) for one in heard] == [CALLERS, None]
+
+
+@pytest.mark.parametrize(
+    ("sent", "valid"),
+    [
+        (CALLERS, True),
+        (f"00-{'0' * 32}-{PARENT}-01", False),
+        (f"00-{TRACE}-{'0' * 16}-01", False),
+        (f"ff-{TRACE}-{PARENT}-01", False),
+        (CALLERS.upper(), False),
+        (f"{CALLERS}\r\nx-api-key: 1", False),
+        (f" {CALLERS}", False),
+        ("", False),
+    ],
+)
+def test_a_malformed_traceparent_is_dropped(sent: str, valid: bool) -> None:
+    assert valid_traceparent(sent) == (sent if valid else "")
+
+
+async def test_a_trace_is_kept_for_its_own_task() -> None:
+    async def keeps(value: str) -> bool:
+        set_traceparent(value)
+        await asyncio.sleep(0)
+        return traceparent() == value
+
+    assert all(await asyncio.gather(keeps("a"), keeps("b")))
+    assert traceparent() == ""
+
+
+async def test_without_the_sdk_a_warning_says_what_to_install(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "opentelemetry.sdk.trace", None)
+    monkeypatch.delitem(sys.modules, "router.telemetry.tracing", raising=False)
+    async with running_app(otel_exporter_otlp_endpoint="http://127.0.0.1:4318") as h:
+        h.assembly.start_tracing()
+        assert "pip install opentelemetry-sdk" in caplog.text
+        assert (await h.ask("hi")).status_code == 200
+
+
+def test_nothing_of_it_is_imported_unless_it_is_set() -> None:
+    code = (
+        "import sys; from config import load_settings; from router.build import assemble;"
+        "a = assemble(load_settings(env=None, journal_path='off')); a.start_tracing();"
+        "print([m for m in sys.modules if m.startswith(('opentelemetry.sdk', 'requests',"
+        " 'router.telemetry.tracing'))])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "[]"
