@@ -12,6 +12,7 @@ from router.request import ChatRequest
 from router.router import Router
 from router.scoring.reach import Reach
 from web.headline import headline
+from web.reload import Reading
 
 Json = dict[str, Any]
 
@@ -25,6 +26,7 @@ async def health(router: Router) -> Json:
         "local": side(local, router),
         "cloud": side(cloud, router),
         "servers": await servers(router),
+        "clouds": await clouds(router),
         "notice": notice(local),
     }
 
@@ -32,6 +34,11 @@ async def health(router: Router) -> Json:
 async def servers(router: Router) -> dict[str, Json]:
     """Return each local server by its name, as `side` describes it."""
     return {one.backend: side(one, router) for one in await router.local_sides()}
+
+
+async def clouds(router: Router) -> dict[str, Json]:
+    """Return each cloud by its name, the first one first."""
+    return {one.backend: side(one, router) for one in await router.cloud_sides()}
 
 
 async def info(router: Router, settings: Json) -> Json:
@@ -45,6 +52,17 @@ async def info(router: Router, settings: Json) -> Json:
         "local": side(local, router),
         "cloud": side(cloud, router),
         "servers": await servers(router),
+        "clouds": await clouds(router),
+    }
+
+
+def reading(reading: Reading) -> Json:
+    """Return what came of the last reading of the settings."""
+    return {
+        "read_at": reading.at,
+        "changed": reading.changed,
+        "at_next_start": reading.at_next_start,
+        "error": reading.error,
     }
 
 

@@ -75,8 +75,10 @@ class PrivacyScanner:
         patterns: Iterable[str] = (),
         *,
         keys: Mapping[str, str] | None = None,
+        id_key: bytes | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        """`id_key`: with that of an earlier scanner, the same finding has the same id."""
         self._words = Words(patterns)
         self._own = OwnSecrets()
         self._files = [SecretFile(Path(file).expanduser(), self._own) for file in files]
@@ -91,7 +93,7 @@ class PrivacyScanner:
             for name, value in (keys or {}).items()
             if _MADE_UP.fullmatch(name) and len(value) < SHORTEST_OWN_KEY
         ]
-        self._id_key = secrets.token_bytes(16)
+        self._id_key = id_key or secrets.token_bytes(16)
         self._clock = clock
         self._look_at = clock()
         self._refreshing = threading.Lock()

@@ -1,5 +1,5 @@
-"""The journal in PostgreSQL, for several routers: its schema, its queries, and the removal of old
-rows.
+"""The journal in PostgreSQL, for several routers: its schema, writing, reading, and the removal of
+old rows. The queries are in `journal_database_queries.py`.
 
 Imported only where JOURNAL_URL is set: the driver takes time and memory. psycopg rather than
 asyncpg, because the journal's writer and its readers are threads.
@@ -20,12 +20,10 @@ from psycopg.abc import RV, PQGen
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from router.privacy.redact import redact
+from router.telemetry.journal_database_queries import QUERIES
 from router.telemetry.journal_store import (
-    CLIENT_SUMS,
     COLUMNS,
-    SUMS,
     NoJournal,
-    Queries,
     StoreError,
     Unstorable,
     Verdict,
@@ -91,119 +89,14 @@ MIGRATIONS: Final = (
         cache_write_tokens bigint, reasoning_tokens bigint, cost_usd double precision,
         saved_usd double precision, outcome text, status integer, error text, conversation text,
         prompt text, feedback text, feedback_source text, fix text, message text, kind text,
-        expected_ms double precision, answer text, caller text, replica text,
+        expected_ms double precision, answer text, caller text,
+        shadow_threshold double precision, shadow_target text, replica text,
         PRIMARY KEY (id, time)
     );
     CREATE INDEX requests_by_time ON llm_router.requests (time);
     CREATE INDEX requests_paid ON llm_router.requests (time) INCLUDE (caller, cost_usd)
         WHERE cost_usd > 0;
     CREATE INDEX requests_judged ON llm_router.requests (time) WHERE feedback IS NOT NULL
-    """,
-)
-
-_SUMS: Final = {
-    "cost_usd": "coalesce(sum(cost_usd), 0)",
-    "saved_usd": "coalesce(sum(saved_usd), 0)",
-    "unpriced": "count(*) FILTER (WHERE target = 'cloud' AND first_byte_ms IS NOT NULL"
-    " AND cost_usd IS NULL)",
-    "unsaved": "count(*) FILTER (WHERE target = 'local' AND outcome = 'done'"
-    " AND saved_usd IS NULL)",
-    "prompt_tokens": "sum(prompt_tokens)::bigint",
-    "cached_tokens": "sum(cached_tokens)::bigint",
-    "completion_tokens": "sum(completion_tokens)::bigint",
-    "reasoning_tokens": "sum(reasoning_tokens)::bigint",
-    "fallbacks": "count(*) FILTER (WHERE fallback)",
-    "bad": "count(*) FILTER (WHERE feedback = 'bad' AND feedback_source != 'repeat')",
-    "good": "count(*) FILTER (WHERE feedback = 'good')",
-}
-_CLIENT_SUMS: Final = {
-    "requests": "count(*)",
-    "local": "count(*) FILTER (WHERE target = 'local' AND outcome != 'failed')",
-    "cloud": "count(*) FILTER (WHERE target = 'cloud' AND outcome != 'failed')",
-    "prompt_tokens": "sum(prompt_tokens)::bigint",
-    "completion_tokens": "sum(completion_tokens)::bigint",
-    "cost_usd": "sum(cost_usd)",
-    "saved_usd": "sum(saved_usd)",
-    "unpriced": _SUMS["unpriced"],
-}
-_NAME: Final = "split_part(split_part(user_agent, ' ', 1), '/', 1)"
-_CLIENT: Final = f"CASE {_NAME} WHEN 'Mozilla' THEN 'browser' ELSE {_NAME} END"
-"""The client's name as `client_name` returns it."""
-_SIDE: Final = "CASE outcome WHEN 'failed' THEN 'none' ELSE coalesce(target, 'none') END"
-QUERIES: Final = Queries(
-    count="SELECT count(*) FROM llm_router.requests",
-    times_of="SELECT time FROM llm_router.requests WHERE id = %s",
-    found=f"SELECT {_NAMES} FROM llm_router.requests WHERE id = %s LIMIT 1",
-    recent=f"""
-        SELECT {_NAMES} FROM llm_router.requests
-        WHERE coalesce(%s, {_SIDE}) = {_SIDE} AND coalesce(%s, reason) = reason
-              AND coalesce(%s, {_CLIENT}) = {_CLIENT}
-        ORDER BY time DESC LIMIT %s
-    """,
-    spent="""
-        SELECT caller, coalesce(sum(cost_usd), 0) FROM llm_router.requests
-        WHERE time >= %s AND cost_usd > 0 GROUP BY caller
-    """,
-    cells=f"""
-        SELECT floor((time - %s) / %s)::integer, coalesce(target, 'none'), reason, outcome,
-               count(*), count(*) FILTER (WHERE feedback_source = 'repeat'),
-               {", ".join(_SUMS[name] for name in SUMS)}
-        FROM llm_router.requests WHERE time >= %s GROUP BY 1, 2, 3, 4
-    """,
-    speeds="""
-        SELECT target, first_byte_ms, total_ms, completion_tokens FROM llm_router.requests
-        WHERE time >= %s AND outcome = 'done' ORDER BY time DESC LIMIT %s
-    """,
-    expected="""
-        SELECT expected_ms, first_byte_ms FROM llm_router.requests
-        WHERE time >= %s AND target = 'local' AND outcome = 'done' AND stream AND attempts = '[]'
-              AND expected_ms IS NOT NULL AND first_byte_ms > 0
-        ORDER BY time DESC LIMIT %s
-    """,
-    callers="""
-        SELECT caller, count(*), count(*) FILTER (WHERE target = 'local'),
-               count(*) FILTER (WHERE target = 'cloud'), coalesce(sum(cost_usd), 0),
-               coalesce(sum(prompt_tokens), 0)::bigint, coalesce(sum(completion_tokens), 0)::bigint
-        FROM llm_router.requests WHERE time >= %s AND caller != '' GROUP BY caller
-    """,
-    clients=f"""
-        SELECT {_CLIENT}, {", ".join(_CLIENT_SUMS[name] for name in CLIENT_SUMS)}
-        FROM llm_router.requests WHERE time >= %s GROUP BY 1 ORDER BY count(*) DESC
-    """,
-    confidence="""
-        SELECT model, target, score, stream, forced OR private OR reason = 'background', answer,
-               attempts, CASE target WHEN 'local' THEN saved_usd ELSE cost_usd END
-        FROM llm_router.requests
-        WHERE time >= %s AND answer != '{}' ORDER BY time DESC LIMIT %s
-    """,
-    answers="""
-        SELECT backend, model, time, conversation, first_byte_ms, total_ms,
-               prompt_tokens, coalesce(completion_tokens, 0), coalesce(cached_tokens, 0)
-        FROM llm_router.requests
-        WHERE target = 'local' AND outcome = 'done' AND stream AND first_byte_ms > 0
-              AND total_ms >= first_byte_ms AND prompt_tokens > 0 AND attempts = '[]'
-        ORDER BY time DESC LIMIT %s
-    """,
-    judged="""
-        SELECT model, kind, score - coalesce((signals::json ->> 'local_model')::float8, 0),
-               feedback = 'good'
-        FROM llm_router.requests
-        WHERE target = 'local' AND kind != '' AND feedback IS NOT NULL
-        ORDER BY time DESC LIMIT %s
-    """,
-    replayed="""
-        SELECT time, target, reason, score, confidence, threshold, first_byte_ms, total_ms,
-               completion_tokens, cost_usd, saved_usd, feedback
-        FROM llm_router.requests
-        WHERE time >= %s AND outcome != 'failed' AND target IS NOT NULL
-        ORDER BY time
-    """,
-    prompts="""
-        SELECT prompt, max(score) FROM llm_router.requests
-        WHERE target = 'local' AND reason IN ('simple', 'no_signal') AND outcome = 'done'
-              AND prompt != '' AND NOT private
-              AND coalesce((signals::json ->> 'conversation')::float8, 0) = 0
-        GROUP BY prompt
     """,
 )
 
@@ -250,6 +143,7 @@ class JournalDatabase:
         self._lock = threading.Lock()
         self._readers = threading.BoundedSemaphore(READERS)
         self._idle: list[tuple[float, _Connection]] = []
+        self._times_closed = 0
         self._failure: StoreError | None = None
         self._paused_until = 0.0
 
@@ -295,6 +189,7 @@ class JournalDatabase:
 
     def _fetched(self, sql: str, parameters: tuple[object, ...]) -> list[tuple[Any, ...]]:
         """Return the rows of a query, over a connection that is left from an earlier one if any."""
+        times_closed = self._times_closed
         while True:
             db = self._left_over()
             is_new = db is None
@@ -309,7 +204,10 @@ class JournalDatabase:
                 if is_new or took_long or not isinstance(error, psycopg.OperationalError):
                     raise
                 continue  # the server has been restarted since
-            self._idle.append((time.monotonic(), db))
+            if times_closed == self._times_closed:
+                self._idle.append((time.monotonic(), db))
+            else:
+                db.close()  # nothing would close it later
             return found
 
     def _left_over(self) -> _Connection | None:
@@ -347,7 +245,8 @@ class JournalDatabase:
         return f"{self.place}, {count} requests"
 
     def close(self) -> None:
-        """Close the connections, unless a write hangs on one."""
+        """Close the connections, unless a write hangs on one. A running read closes its own."""
+        self._times_closed += 1
         with suppress(IndexError):
             while True:
                 self._idle.pop()[1].close()

@@ -70,6 +70,10 @@ MIGRATIONS: Final = (
     """,
     "ALTER TABLE requests ADD COLUMN answer TEXT NOT NULL DEFAULT '{}'",
     "ALTER TABLE requests ADD COLUMN caller TEXT NOT NULL DEFAULT ''",
+    """
+    ALTER TABLE requests ADD COLUMN shadow_threshold REAL;
+    ALTER TABLE requests ADD COLUMN shadow_target TEXT NOT NULL DEFAULT ''
+    """,
     "ALTER TABLE requests ADD COLUMN replica TEXT NOT NULL DEFAULT ''",
 )
 
@@ -156,6 +160,21 @@ QUERIES: Final = Queries(
         FROM requests
         WHERE target = 'local' AND kind != '' AND feedback IS NOT NULL
         ORDER BY time DESC LIMIT ?
+    """,
+    latest_shadow="""
+        SELECT shadow_threshold FROM requests
+        WHERE time >= ? AND shadow_threshold IS NOT NULL ORDER BY time DESC LIMIT 1
+    """,
+    shadowed="""
+        SELECT count(*),
+               sum(CASE WHEN target = 'local' THEN 1 ELSE 0 END),
+               sum(CASE WHEN shadow_target = 'local' THEN 1 ELSE 0 END),
+               sum(coalesce(cost_usd, 0)),
+               sum(CASE WHEN shadow_target = 'local' THEN 0
+                        WHEN target = 'local' THEN coalesce(saved_usd, 0)
+                        ELSE coalesce(cost_usd, 0) END)
+        FROM requests
+        WHERE time >= ? AND shadow_threshold = ? AND outcome != 'failed' AND target IS NOT NULL
     """,
     replayed="""
         SELECT time, target, reason, score, confidence, threshold, first_byte_ms, total_ms,

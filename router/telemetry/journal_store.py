@@ -21,7 +21,8 @@ COLUMNS: Final = (
     *("cached_tokens", "cache_write_tokens", "reasoning_tokens"),
     *("cost_usd", "saved_usd", "outcome", "status", "error"),
     *("conversation", "prompt", "feedback", "feedback_source", "fix", "message"),
-    *("kind", "expected_ms", "answer", "caller", "replica"),
+    *("kind", "expected_ms", "answer", "caller"),
+    *("shadow_threshold", "shadow_target", "replica"),
 )
 SUMS: Final = (
     *("cost_usd", "saved_usd", "unpriced", "unsaved"),
@@ -88,6 +89,11 @@ class Queries:
     completion_tokens, cached_tokens of streamed local answers, newest first"""
     judged: str
     """(most) -> model, kind, score without that of the model, whether it was good; newest first"""
+    latest_shadow: str
+    """(since) -> the latest request's shadow_threshold, where one was set"""
+    shadowed: str
+    """(since, shadow_threshold) -> answered requests, local ones, those that would be local, USD,
+    USD at the shadow threshold"""
     replayed: str
     """(since) -> time, target, reason, score, confidence, threshold, first_byte_ms, total_ms,
     completion_tokens, cost_usd, saved_usd, feedback; oldest first"""
@@ -165,7 +171,8 @@ def row_of(r: Record) -> tuple[object, ...]:
         *tokens,
         *(r.cost_usd, r.saved_usd, r.outcome, r.status, _clean(r.error)),
         *(r.conversation, r.prompt and _clean(r.prompt), r.feedback, r.feedback_source),
-        *(r.fix, _clean(r.message), r.kind, r.expected_ms, _json(r.answer), r.caller, r.replica),
+        *(r.fix, _clean(r.message), r.kind, r.expected_ms, _json(r.answer), r.caller),
+        *(r.shadow_threshold, r.shadow_target, r.replica),
     )
 
 

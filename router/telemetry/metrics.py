@@ -102,8 +102,8 @@ class Metrics:
         rows_dropped: Callable[[], int] = int,
     ) -> None:
         """`sides` and `rows_dropped` give, at each scrape, what is not in a record."""
-        self._sides = sides
-        self._rows_dropped = rows_dropped
+        self.sides = sides
+        self.rows_dropped = rows_dropped
         self._requests = _Counter("requests", "Requests that ended.", "target", "reason", "outcome")
         self._first_byte = _Histogram(
             "first_byte_seconds", "Time until an answer began.", FIRST_BYTE_S
@@ -192,7 +192,7 @@ class Metrics:
         for one in kept:
             yield one.family()
         dropped = _Counter("journal_rows_dropped", "Rows lost while the journal failed.")
-        dropped.add(self._rows_dropped())
+        dropped.add(self.rows_dropped())
         yield dropped.family()
 
         def gauge(name: str, text: str, *labels: str) -> GaugeMetricFamily:
@@ -201,7 +201,7 @@ class Metrics:
         up = gauge("side_up", "1: it answers.", "side")
         breaker = gauge("breaker_open", "1: left alone after failures.", "side")
         queue = gauge("queue", "Requests at a side, running or waiting.", "side", "state")
-        for state in self._sides():
+        for state in self.sides():
             up.add_metric((state.side,), state.up)
             breaker.add_metric((state.side,), state.breaker_open)
             queue.add_metric((state.side, "running"), state.running)

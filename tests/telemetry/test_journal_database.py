@@ -290,6 +290,21 @@ def test_a_query_that_takes_too_long_is_ended_on_the_server_too(
         wait_until(lambda: store.rows(running, "%pg_sleep(60)") == [(0,)], "a query goes on")
 
 
+def test_a_read_that_runs_while_the_store_is_closed_leaves_no_connection(database: str) -> None:
+    others = (
+        "SELECT count(*) FROM pg_stat_activity"
+        " WHERE datname = current_database() AND pid != pg_backend_pid()"
+    )
+    store = JournalDatabase(database)
+    reader = threading.Thread(target=store.rows, args=("SELECT pg_sleep(0.5)",))
+    with closing(JournalDatabase(database)) as other:
+        reader.start()
+        wait_until(lambda: other.rows(others) == [(1,)], "the query did not begin")
+        store.close()
+        reader.join()
+        wait_until(lambda: other.rows(others) == [(0,)], "a connection is left")
+
+
 def test_tables_that_an_administrator_has_dropped_are_created_anew(
     database: str, journal: Journal
 ) -> None:
