@@ -40,6 +40,8 @@ VERSION: Final = "0.1.0"
 LIKE_A_KEY: Final = 12
 """Letters and digits of this many characters may be a key that stands in the wrong place."""
 LONGEST_SHOWN: Final = 40
+STORES: Final = ("valkey", "redis", "valkeys", "rediss")
+"""Schemes of STATE_URL; the last two mean TLS."""
 THIS_MACHINE: Final = ("localhost", "host.docker.internal", "host.containers.internal")
 """Host names of this machine; containers know it by the last two."""
 
@@ -49,7 +51,7 @@ Seconds = Annotated[float, Field(gt=0, le=86_400)]
 CommaList = Annotated[tuple[str, ...], NoDecode]
 
 
-def _is_this_machine(url: str) -> bool:
+def is_this_machine(url: str) -> bool:
     """Return whether the host of an address is this machine."""
     host = urlsplit(url).hostname or ""
     try:
@@ -206,6 +208,15 @@ class Settings(BaseSettings):
     """Where OpenTelemetry spans are sent (OTLP over HTTP), without /v1/traces. See
     docs/observability.md for what to install."""
 
+    # Several routers
+    state_url: Annotated[SecretStr | None, Field(examples=["valkey://10.0.0.5:6379/0"])] = None
+    """Valkey or Redis server in which several routers share what they know of conversations, and
+    what was spent: `valkey://`, `redis://`, or `rediss://` with TLS. A user and a password may
+    stand before the host."""
+    state_trusted: bool = False
+    """`true`: answers in private conversations may be kept there too, encrypted. They always may
+    where the server runs on this machine."""
+
     # Time limits, in seconds
     connect_timeout_s: Seconds = 2
     """To connect to the local server. A cloud gets five times as long."""
@@ -264,6 +275,22 @@ class Settings(BaseSettings):
             return value or None
         return value
 
+    @field_validator("state_url")
+    @classmethod
+    def _store(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is None:
+            return None
+        text = value.get_secret_value().strip()
+        try:
+            url = urlsplit(text)
+            is_right = url.scheme in STORES and bool(url.hostname) and url.port != 0
+            is_right = is_right and re.fullmatch(r"/?[0-9]*", url.path) is not None
+        except ValueError:
+            is_right = False
+        if not is_right:
+            raise ValueError("an address that begins with valkey://, redis:// or rediss://")
+        return SecretStr(text) if text else None
+
     @field_validator("local_reach", mode="before")
     @classmethod
     def _points(cls, value: Any) -> Any:
@@ -297,7 +324,12 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _offline_on_this_machine(self) -> "Settings":
-        away = [server.name for server in self.servers if not _is_this_machine(server.url)]
+        if self.offline and self.state_url is not None and not self.has_store_here:
+            raise ValueError(
+                "OFFLINE=true keeps everything on this machine, but STATE_URL has the address of"
+                " another one: take a server on localhost, or set OFFLINE=false"
+            )
+        away = [server.name for server in self.servers if not is_this_machine(server.url)]
         if self.offline and away:
             raise ValueError(
                 "OFFLINE=true keeps everything on this machine, but LOCAL_BASE_URL or LOCAL_SERVERS"
@@ -330,6 +362,18 @@ class Settings(BaseSettings):
             private=True,
         )
         return self.local_servers or self.local_servers_file or (alone,)
+
+    @property
+    def has_store_here(self) -> bool:
+        """Return whether the server of STATE_URL runs on this machine."""
+        url = self.state_url
+        return url is not None and is_this_machine(url.get_secret_value())
+
+    @property
+    def state_password(self) -> str:
+        """Return the password in STATE_URL, or ""."""
+        url = self.state_url
+        return unquote(urlsplit(url.get_secret_value()).password or "") if url is not None else ""
 
     @property
     def env_file(self) -> EnvFile | None:
@@ -400,7 +444,7 @@ class Settings(BaseSettings):
     def trace_endpoint(self) -> str | None:
         """Return where spans are sent; None also for another machine under OFFLINE=true."""
         url = self.otel_exporter_otlp_endpoint
-        return None if url and self.offline and not _is_this_machine(url) else url
+        return None if url and self.offline and not is_this_machine(url) else url
 
     @property
     def claude_url(self) -> str | None:
@@ -429,16 +473,20 @@ class Settings(BaseSettings):
     def keys(self) -> dict[str, str]:
         """Return every key by its setting."""
         values = ((name, getattr(self, name)) for name in type(self).model_fields)
-        found = {n.upper(): v.get_secret_value() for n, v in values if isinstance(v, SecretStr)}
+        found = {
+            name.upper(): value.get_secret_value()
+            for name, value in values
+            if isinstance(value, SecretStr) and name != "state_url"  # its password is the secret
+        }
         for server in (*self.local_servers, *self.local_servers_file):
             if server.key is not None:
                 found[f"{server.name} of LOCAL_SERVERS"] = server.key.get_secret_value()
         return found
 
     @property
-    def local_passwords(self) -> dict[str, str]:
-        """Return the keys of several local servers, and what is secret in the addresses of all,
-        by what they are."""
+    def passwords(self) -> dict[str, str]:
+        """Return the keys of several local servers, and what is secret in the addresses of all and
+        in STATE_URL, by what they are."""
         found = {}
         for server in self.servers:
             several = server.name in [other.name for other in self.local_servers]
@@ -449,6 +497,8 @@ class Settings(BaseSettings):
             address = urlsplit(server.url)
             found[f"the password in {where}"] = unquote(address.password or "")
             found |= {f"{name} in {where}": value for name, value in parse_qsl(address.query)}
+        if self.state_url is not None:
+            found["the password in STATE_URL"] = self.state_password
         return {name: value for name, value in found.items() if value}
 
     @property
@@ -457,6 +507,9 @@ class Settings(BaseSettings):
         found = list(self.keys.values())
         for server in self.servers:
             found += server.secrets
+        if self.state_url is not None:
+            written = urlsplit(self.state_url.get_secret_value()).password
+            found += [written, self.state_password] if written else []
         return tuple(dict.fromkeys(found))
 
 
@@ -528,7 +581,11 @@ def _fault(fault: ErrorDetails, file: EnvFile | None, of_file: Collection[str]) 
 
 def may_be_shown(name: str, value: object) -> bool:
     """Return whether an unusable value may be printed: short, and nothing like a key."""
-    if "key" in name or name.startswith(("private", "local_servers")) or not isinstance(value, str):
+    if (
+        "key" in name
+        or name.startswith(("private", "local_servers", "state_url"))
+        or not isinstance(value, str)
+    ):
         return False
     mixed = re.search(r"[A-Za-z]", value) and re.search(r"\d", value)
     like_a_key = len(value) >= LIKE_A_KEY and mixed and not re.search(r"[.:/]", value)

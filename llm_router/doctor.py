@@ -32,6 +32,7 @@ from router.cloud_client import ClaudeBackend, GeminiBackend, OpenAIBackend
 from router.decision import Side
 from router.embedded.server import EmbeddedServer
 from router.local.servers import fix_command
+from router.state.shared import SharedStore
 from router.telemetry.journal import journal_path
 from router.telemetry.journal_file import JournalFile
 
@@ -96,6 +97,8 @@ async def examine() -> list[Finding]:
     findings += _settings(settings)
     try:
         findings += await _sides(assembly)
+        if assembly.store is not None:
+            findings.append(await _store(assembly.store))
     finally:
         await assembly.aclose()
     findings += [_embedded(settings), _journal(settings), await _port(settings)]
@@ -223,6 +226,13 @@ def _servers(servers: list[Found]) -> Iterator[Finding]:
     for server in servers:
         loaded = "; ".join(map(_described, server.loaded)) or "nothing is loaded"
         yield Finding("found", "ok", f"{server.name} at {server.url}: {loaded}")
+
+
+async def _store(store: SharedStore) -> Finding:
+    await store.look()
+    if store.up:
+        return Finding("store", "ok", f"{store.address} answers: what routers share is kept there")
+    return Finding("store", "WRONG", store.trouble, "start it, or change STATE_URL")
 
 
 def _embedded(settings: Settings) -> Finding:

@@ -6,35 +6,43 @@ import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from hashlib import blake2b
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import env_file
-from config import Settings, SettingsError
+from config import Settings, SettingsError, is_this_machine
 from local_servers import LocalServerSettings
 from router.answers.calibration import Calibrations
 from router.answers.trust import Truster
 from router.backend import Backend, TimeLimits
 from router.cloud_client import ClaudeBackend, GeminiBackend, OpenAIBackend
 from router.clouds.pictures import is_public
+from router.clouds.thought_signatures import Vault
 from router.decision import Policy
 from router.embedded.backend import EmbeddedBackend
 from router.embedded.server import EmbeddedServer
 from router.local_client import LocalBackend
 from router.privacy.redact import redact
 from router.privacy.scanner import PrivacyScanner
+from router.request import ChatRequest
 from router.router import Router
 from router.sides.ability import Ability
+from router.sides.availability import Watch
 from router.sides.pool import Balancer
 from router.sides.private_conversations import PrivateConversations
 from router.sides.seat import Seat
+from router.sides.shared_breakers import SharedBreakers
 from router.state.private_marks import PrivateMarks
+from router.state.sealed import SealedStore
+from router.state.shared import SharedStore, Store
 from router.team import BadKeysFile, Team
 from router.telemetry import lessons
 from router.telemetry.journal import Journal, journal_path
 from router.telemetry.ledger import Ledger
 from router.telemetry.metrics import Metrics, SideState
 from router.telemetry.prices import Prices
+from router.telemetry.shared_spending import SharedSpending
 
 log = logging.getLogger("router")
 
@@ -50,15 +58,35 @@ class Assembly:
     router: Router
     ledger: Ledger
     team: Team | None = None
+    store: SharedStore | None = None
+    """What several routers share; None without STATE_URL."""
+    sealed: SealedStore | None = None
+    """The same, for contents."""
 
     @property
     def redact(self) -> Callable[[str], str]:
         """Takes keys, ours and whatever looks like one, out of a text."""
         return partial(redact, secrets=self.settings.secrets)
 
+    def may_share(self, request: ChatRequest) -> bool:
+        """Return whether what is said in the conversation of a request may be kept in the store.
+
+        That of private ones may where the store is on this machine, or the user trusts it.
+        """
+        if self.store is None:
+            return False
+        is_trusted = self.settings.state_trusted or self.settings.has_store_here
+        return is_trusted or not self.router.is_private(request)
+
+    async def connect(self) -> None:
+        """Look at the store that several routers share, and stay in touch with it."""
+        if self.store is not None:
+            await self.store.start()
+
     async def start(self) -> None:
         """Look at both sides, say what was found, and get ready what the first request needs."""
         router = self.router
+        await self.connect()
         for warning in self.settings.warnings:
             log.warning("%s", warning)
         if self.settings.claude_url != self.settings.anthropic_base_url:
@@ -156,6 +184,8 @@ class Assembly:
     async def aclose(self) -> None:
         await self.router.aclose()
         journal, tracing = self.ledger.journal, self.ledger.tracing
+        if self.store is not None:
+            await self.store.aclose()
         await asyncio.to_thread(journal.close)
         if tracing is not None:
             await asyncio.to_thread(tracing.close)
@@ -166,7 +196,17 @@ def assemble(settings: Settings) -> Assembly:
     journal = Journal(
         journal_path(settings.journal_path), settings.journal_days, settings.journal_prompts
     )
-    router = build_router(settings, lambda caller: ledger.journal.spent_today_usd(caller))
+    store = _store(settings)
+    sealed = SealedStore(store) if store is not None else None
+
+    def spent_here_usd(caller: str | None) -> float:
+        return ledger.journal.spent_today_usd(caller)
+
+    spending = SharedSpending(store, spent_here_usd) if store is not None else None
+    spent_usd = spending.today_usd if spending is not None else spent_here_usd
+    router = build_router(settings, spent_usd, store, sealed)
+    if store is not None:
+        SharedBreakers(store, _shared_watches(settings, router))
     cloud_model = settings.cloud_model if settings.cloud_configured else None
     ledger = Ledger(
         journal,
@@ -175,8 +215,49 @@ def assemble(settings: Settings) -> Assembly:
         threshold=settings.complexity_threshold,
         log_decisions=settings.log_decisions,
         redact=partial(redact, secrets=settings.secrets),
+        spend=spending.add if spending is not None else None,
     )
-    return Assembly(settings, router, ledger, _team(settings))
+    return Assembly(settings, router, ledger, _team(settings), store, sealed)
+
+
+def _store(settings: Settings) -> SharedStore | None:
+    """Return what several routers share. Raises SettingsError if STATE_URL cannot be used."""
+    if settings.state_url is None:
+        return None
+    try:
+        return SharedStore(settings.state_url.get_secret_value())
+    except ImportError:
+        raise SettingsError(
+            "STATE_URL needs the client of Valkey: pip install 'valkey[libvalkey]'"
+        ) from None
+    except (TypeError, ValueError):
+        raise SettingsError("STATE_URL has options that the client does not know.") from None
+
+
+def _shared_watches(settings: Settings, router: Router) -> dict[bytes, Watch]:
+    """Return the watches of the backends that other routers reach too, by what they have in common.
+
+    A server on this machine is another one than that of the same address elsewhere.
+    """
+    reached = {
+        seat.name: server.url for seat, server in zip(router.locals, settings.servers, strict=True)
+    }
+    reached = {name: url for name, url in reached.items() if not is_this_machine(url)}
+    if router.cloud is not None and settings.cloud_key is not None:
+        key = settings.cloud_key.get_secret_value()
+        urls = (settings.claude_url, settings.gemini_base_url, settings.openai_url)
+        reached[router.cloud.name] = f"{settings.provider} {urls} {key}"
+    return {
+        blake2b(what.encode(), digest_size=16).digest(): router.seats[name].watch
+        for name, what in reached.items()
+    }
+
+
+def _id_key(settings: Settings) -> bytes | None:
+    """Return what makes findings have the same ids in all routers that share a store."""
+    if settings.state_url is None:
+        return None
+    return blake2b(settings.state_password.encode(), digest_size=32).digest()
 
 
 def _team(settings: Settings) -> Team | None:
@@ -190,11 +271,15 @@ def _team(settings: Settings) -> Team | None:
 
 
 def build_router(
-    settings: Settings, spent_today_usd: Callable[[str | None], float] = lambda caller: 0.0
+    settings: Settings,
+    spent_today_usd: Callable[[str | None], float] = lambda caller: 0.0,
+    store: Store | None = None,
+    sealed: SealedStore | None = None,
 ) -> Router:
     """Return the router alone.
 
     `spent_today_usd` says what the cloud has cost, in all (None) or for a member of the team.
+    `store`: what several routers share; `sealed`: the same, for contents.
     """
     limits = TimeLimits(
         settings.connect_timeout_s,
@@ -213,7 +298,8 @@ def build_router(
             scanner = PrivacyScanner(
                 (*_env_files(settings), *settings.private_files),
                 settings.private_patterns,
-                keys=settings.keys | settings.local_passwords,
+                id_key=_id_key(settings),
+                keys=settings.keys | settings.passwords,
             )
         except ValueError as error:
             raise SettingsError(str(error)) from None
@@ -223,7 +309,7 @@ def build_router(
     def broke() -> bool:
         return budget is not None and spent_today_usd(None) >= budget
 
-    cloud = _cloud(settings, limits)
+    cloud = _cloud(settings, limits, Vault(shared=sealed))
     ttl_s, concurrency = settings.status_ttl_s, settings.local_concurrency
     queue = settings.local_queue
     balancer = _balancer(settings)
@@ -253,6 +339,7 @@ def build_router(
         truster=Truster(
             settings.local_confidence, _calibrations(settings), settings.complexity_threshold
         ),
+        store=store,
         budget_spent=broke,
         spent_by_usd=spent_today_usd,
     )
@@ -324,7 +411,7 @@ def marks_path(settings: Settings) -> Path | None:
     return None if journal is None else journal.with_name("private-marks.bin")
 
 
-def _cloud(settings: Settings, limits: TimeLimits) -> Backend | None:
+def _cloud(settings: Settings, limits: TimeLimits, vault: Vault) -> Backend | None:
     if not settings.cloud_configured:
         return None
     far = TimeLimits(
@@ -340,7 +427,12 @@ def _cloud(settings: Settings, limits: TimeLimits) -> Backend | None:
         case "gemini":
             url = settings.gemini_base_url
             return GeminiBackend(
-                secret, model, base_url=url, is_default=not settings.names_cloud_model, limits=far
+                secret,
+                model,
+                base_url=url,
+                is_default=not settings.names_cloud_model,
+                limits=far,
+                vault=vault,
             )
         case "openai":
             return OpenAIBackend(secret, model, base_url=settings.openai_url, limits=far)
@@ -349,6 +441,7 @@ def _cloud(settings: Settings, limits: TimeLimits) -> Backend | None:
         model,
         max_tokens=settings.cloud_max_tokens,
         base_url=settings.claude_url,
+        vault=vault,
         ability_file=_ability_file(settings),
         is_default=not settings.names_cloud_model,
         limits=far,

@@ -112,6 +112,42 @@ class within(Interruptible):
         self.interrupt(TimeoutError())
 
 
+class while_idle(Interruptible):
+    """Raise TimeoutError if the block waits for about `seconds` while the loop has nothing to do.
+
+    For limits shorter than the loop may be busy: what has arrived meanwhile is still taken. Sets a
+    timer, so it is not for what happens often.
+
+    with while_idle(0.1):
+        await something()
+    """
+
+    __slots__ = ("_loop", "_part_s", "_timer")
+
+    def __init__(self, seconds: float, task: asyncio.Task[Any] | None = None) -> None:
+        super().__init__(task)
+        self._part_s = seconds / 2
+
+    def __enter__(self) -> Self:
+        super().__enter__()
+        self._loop = self._task.get_loop()
+        # Of the first half it may all have been busy. Before the second ends it looks at sockets.
+        self._timer = self._loop.call_later(self._part_s, self._half)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._timer.cancel()
+        super().__exit__(kind, error, traceback)
+
+    def _half(self) -> None:
+        self._timer = self._loop.call_later(self._part_s, self.interrupt, TimeoutError())
+
+
 class Ticker:
     """The timer of one event loop; ticks while there are limits to watch."""
 

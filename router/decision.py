@@ -253,8 +253,18 @@ def decide(
 ALLOW: Final = 'A false alarm can be allowed on this machine: POST /privacy/allow {"id": "..."}.'
 
 
+UNKNOWN_PAST: Final = "perhaps something private: the shared store does not answer"
+"""In place of a finding, where another router may have found something in the conversation."""
+
+
 def stays_here(finding: str) -> str:
     """Say why nobody else answers a private request, and what to do."""
+    if finding == UNKNOWN_PAST:
+        return (
+            "Another router may have found something private in this conversation, and the shared"
+            " store (STATE_URL) does not answer, so the request must stay on this machine. Start"
+            " the store, or a new conversation."
+        )
     return (
         f"The request holds something private ({finding}), so it must stay on this machine."
         f" Take it out. {ALLOW} PRIVACY=off would allow the cloud for all requests."
@@ -264,6 +274,8 @@ def stays_here(finding: str) -> str:
 def _kept_here(
     ask: Ask, rule: str, local: Side, spares: Sequence[Side], gates: tuple[Reason, ...]
 ) -> Decision:
+    if ask.force == "cloud" and rule == UNKNOWN_PAST:
+        raise Private(f"This request was forced to the cloud. {stays_here(rule)}")
     if ask.force == "cloud":
         raise Private(
             f"This request was forced to the cloud, but holds something private ({rule})."

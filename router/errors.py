@@ -2,6 +2,7 @@
 
     RouterError                     500
     ├─ InvalidRequest               400  the caller's body or header is wrong
+    │  └─ UnknownResponse           400  previous_response_id names nothing that is kept here
     ├─ Unauthorized                 401  the key the caller sent to us is wrong or missing
     ├─ Forbidden                    403  this Host, Origin or key may not do that
     ├─ UnknownRoute                 404  no such path
@@ -61,6 +62,19 @@ class InvalidRequest(RouterError):
 
     status = 400
     type = "invalid_request_error"
+
+
+class UnknownResponse(InvalidRequest):
+    """The response of `previous_response_id` is not kept here."""
+
+    def __init__(self, response_id: str) -> None:
+        super().__init__(
+            f"The response `{response_id}` of `previous_response_id` is not kept here, or no"
+            " longer: send the whole conversation in `input`.",
+            param="previous_response_id",
+            code="previous_response_not_found",
+        )
+        self.response_id = response_id
 
 
 class Unauthorized(RouterError):

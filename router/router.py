@@ -13,18 +13,20 @@ from router.answers.trust import Truster
 from router.backend import LocalServer, Model, Status, Target
 from router.call import Call
 from router.classifier import Score, score
-from router.decision import Ask, Decision, Policy, Side, decide
+from router.decision import UNKNOWN_PAST, Ask, Decision, Policy, Side, decide
 from router.errors import BudgetSpent, Forbidden, InvalidRequest, NoBackend
 from router.local.servers import has_remote_name
 from router.request import ChatRequest, has_images, linked_pictures, size_tokens
 from router.scoring.background import background_kind
 from router.sides.ability import Ability
 from router.sides.choice import smallest_that_suffices
-from router.sides.conversations import Conversations, in_tool_loop, prefixes_of
+from router.sides.conversations import Conversations, Memory, in_tool_loop, prefixes_of
 from router.sides.pool import Balancer, blocks_of
 from router.sides.private_conversations import PrivateConversations
+from router.sides.replicas import Past, Replicas
 from router.sides.seat import Seat
 from router.sides.speed import new_tokens
+from router.state.shared import Store
 from router.team import Member
 
 UNCONFIGURED: Final = Status(
@@ -69,6 +71,7 @@ class Router:
         hold_s: float = 8,
         first_byte_s: float = 300,
         truster: Truster | None = None,
+        store: Store | None = None,
         budget_spent: Callable[[], bool] = lambda: False,
         spent_by_usd: Callable[[str], float] = lambda name: 0.0,
         clock: Callable[[], float] = time.monotonic,
@@ -77,7 +80,8 @@ class Router:
         cloud is configured; `cloud` is None without a key. `picks_model`: the user has named no
         local model, so of several loaded ones the smallest that suffices answers. `more`: further
         local servers; `balancer` knows all of them in their order, and chooses. `privacy` is None
-        where everything may leave. `offline`: nothing may leave this machine."""
+        where everything may leave. `offline`: nothing may leave this machine. `store`: what
+        several routers share."""
         self.policy = policy
         self.ability = ability or Ability()
         self._picks_model = picks_model
@@ -92,6 +96,7 @@ class Router:
         self.embedded = embedded
         self.privacy = privacy
         self._conversations = Conversations(clock=clock)
+        self._replicas = Replicas(store, self._conversations, privacy, balancer) if store else None
         self._hold_s = hold_s
         self._first_byte_s = first_byte_s
         self.truster = truster or Truster("off", Calibrations(), policy.threshold)
@@ -119,11 +124,19 @@ class Router:
             )
         locals_ = await self.local_sides()
         local, cloud = await self._sides(locals_)
-        own = score(request)
+        if self._replicas is None:
+            past, own = self._past(request), score(request)
+        else:
+            inquiry = await self._replicas.ask(request, self._blocks(request))
+            own = score(request)
+            past = await self._replicas.learn(inquiry)
         if self._picks_model:
-            locals_ = [self._with_smallest(request, own, side, cloud) for side in locals_]
+            memory = self._conversations.recall(past.prefixes)
+            locals_ = [self._with_smallest(request, own, memory, side, cloud) for side in locals_]
             local = local if self._is_stand_in(local) else _first_up(locals_)
-        ask = self._ask(request, own, force, local, cloud, locals_)
+        ask = self._ask(request, own, past, force, local, cloud, locals_)
+        if ask.private and self._replicas is not None:
+            await self._replicas.written()  # its next turn may come to another router at once
         spares: Sequence[Side] = ()
         if self._balancer is not None and not self._is_stand_in(local):
             ask, local, spares = self._placed(self._balancer, own, ask, locals_, cloud)
@@ -165,7 +178,8 @@ class Router:
             cloud_model = known.id if known is not None else self.cloud.name
         local = Side("local", self.local.name, _supposed(local_model))
         cloud = Side("cloud", self.cloud.name if self.cloud else "cloud", _supposed(cloud_model))
-        ask = self._ask(request, score(request), None, local, cloud, (local,))
+        past = self._past(request)
+        ask = self._ask(request, score(request), past, None, local, cloud, (local,))
         return decide(ask, local, cloud, self.policy)
 
     def call(self, request: ChatRequest, decision: Decision) -> "Call":
@@ -238,6 +252,22 @@ class Router:
                 named[side.status.model.id] = side.target
         return named
 
+    async def allow_private(self, alarm: str) -> bool:
+        """Allow what an alarm was raised for, in its conversation; False if there is none."""
+        if self.privacy is None:
+            return False
+        if self.privacy.allow(alarm):
+            return True
+        return self._replicas is not None and await self._replicas.allow(alarm)
+
+    def is_private(self, request: ChatRequest) -> bool:
+        """Return whether the conversation of a request that was decided is, or may be, private."""
+        if self.privacy is None:
+            return False
+        if self.privacy.is_marked(request):
+            return True
+        return self._replicas is not None and self._replicas.was_unsure(prefixes_of(request))
+
     async def aclose(self) -> None:
         """Close every backend."""
         for seat in self.seats.values():
@@ -255,6 +285,7 @@ class Router:
         self,
         request: ChatRequest,
         own: Score,
+        past: Past,
         force: str | None,
         local: Side,
         cloud: Side,
@@ -265,9 +296,7 @@ class Router:
         `own`: the score without the models. `local`: the server whose model counts in it.
         """
         target, model = self._forced(request, force, locals_, cloud)
-        conversation = prefixes_of(request)
-        memory = self._conversations.recall(conversation)
-        private = self.privacy.check(request) if self.privacy is not None else None
+        memory = self._conversations.recall(past.prefixes)
         models = (local.status.model, cloud.status.model)
         has_tools = bool(request.tools)
         last_target = memory.target if memory and self._conversations.is_warm(memory) else None
@@ -284,16 +313,32 @@ class Router:
             has_tools=has_tools,
             force=target,
             force_model=model,
-            private=str(private) if private else None,
+            private=self._private(request, past),
             background=background_kind(request),
             purpose=request.purpose,
             last_target=last_target,
             in_tool_loop=in_tool_loop(request),
             escalated=memory is not None and memory.escalated,
             stalled=is_stalled(request.messages),
-            conversation=conversation,
-            blocks=blocks_of(request) if self._balancer is not None else (),
+            conversation=past.prefixes,
+            blocks=past.blocks,
         )
+
+    def _past(self, request: ChatRequest) -> Past:
+        return Past(prefixes_of(request), self._blocks(request))
+
+    def _blocks(self, request: ChatRequest) -> Sequence[bytes]:
+        return blocks_of(request) if self._balancer is not None else ()
+
+    def _private(self, request: ChatRequest, past: Past) -> str | None:
+        """Return what keeps a request on this machine."""
+        if self.privacy is None:
+            return None
+        if (finding := self.privacy.check(request, past.marks)) is not None:
+            return str(finding)
+        if self._replicas is not None and self._replicas.may_be_private(request, past):
+            return UNKNOWN_PAST
+        return None
 
     def _placed(
         self, balancer: Balancer, own: Score, ask: Ask, locals_: Sequence[Side], cloud: Side
@@ -323,7 +368,9 @@ class Router:
         )
         return ask, local, spares
 
-    def _with_smallest(self, request: ChatRequest, own: Score, local: Side, cloud: Side) -> Side:
+    def _with_smallest(
+        self, request: ChatRequest, own: Score, memory: Memory | None, local: Side, cloud: Side
+    ) -> Side:
         """Return the local side with the smallest loaded model that suffices for the request."""
         loaded = [model for model in local.status.models if model.loaded]
         if len(loaded) < 2:
@@ -331,7 +378,6 @@ class Router:
         has_tools = bool(request.tools)
         needed = Ask(own, size_tokens=size_tokens(request), max_tokens=request.max_tokens)
         pictures = has_images(request)
-        memory = self._conversations.recall(prefixes_of(request))
         warm = (
             memory is not None and memory.target == "local" and self._conversations.is_warm(memory)
         )
@@ -414,7 +460,10 @@ class Router:
             escalated=has_failed,
             model=call.candidate.model,
         )
-        self._conversations.remember(call.decision.ask.conversation, memory)
+        conversation = call.decision.ask.conversation
+        memory = self._conversations.remember(conversation, memory)
+        if self._replicas is not None:
+            self._replicas.remember(conversation, memory)
 
 
 def _first_up(locals_: Sequence[Side]) -> Side:

@@ -32,6 +32,7 @@ WITHIN_A_LAYER = {
     ("router.compatible", "router.local_client"),
     ("router.cloud_client", "router.compatible"),
     ("router.sides", "router.decision"),
+    ("router.clouds", "router.state"),
     ("router.request", "router.errors"),
     ("config", "env_file"),
     ("config", "local_servers"),

@@ -16,10 +16,12 @@ def files() -> dict[str, str]:
     """Return the content of each requirements file by its path."""
     pyproject = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
     groups: dict[str, list[str]] = pyproject["dependency-groups"]
+    extras: dict[str, list[str]] = pyproject["project"]["optional-dependencies"]
     runtime = [*pyproject["project"]["dependencies"], *groups["check"]]
     return {
         "requirements.txt": _file(runtime),
         "requirements-dev.txt": _file(groups["dev"], "-r requirements.txt"),
+        "requirements-state.txt": _file(extras["state"]),
         "requirements-embedded.txt": _file(groups["embedded"], NO_DEPS, "--only-binary :all:"),
         "tools/requirements.txt": _file(groups["training"]),
     }

@@ -42,6 +42,8 @@ def create_app(
     parts = assembly or assemble(settings)
     max_body_bytes = int(settings.max_body_mb * 2**20)
 
+    responses = ResponsesStore(shared=parts.sealed)
+
     def endpoint(wire: Any, dialect: Dialect) -> Endpoint:
         return Endpoint(
             Service(
@@ -54,15 +56,15 @@ def create_app(
                 caller_pause_s=caller_pause_s,
                 keepalive_after_s=settings.keepalive_after_s,
                 idle_timeout_s=settings.idle_timeout_s,
+                fetch_response=responses.fetch,
             )
         )
 
     # The gate hands requests to these directly, without the work that FastAPI does for a route.
-    store = ResponsesStore()
     endpoints = {
         "/v1/chat/completions": endpoint(completions, "chat"),
-        "/v1/responses": endpoint(StoredResponses(store), "responses"),
-        "/v1/responses/compact": endpoint(CompactedResponses(store), "responses"),
+        "/v1/responses": endpoint(StoredResponses(responses, parts.may_share), "responses"),
+        "/v1/responses/compact": endpoint(CompactedResponses(responses), "responses"),
         "/v1/messages": endpoint(messages, "messages"),
     }
     feed = Feed(parts.router, parts.ledger, state)
@@ -127,6 +129,6 @@ def create_app(
 
 async def _start(parts: Assembly, state: Readiness) -> None:
     """Look at the sides, which makes the server ready, then do what can wait."""
-    await parts.router.sides()
+    await asyncio.gather(parts.router.sides(), parts.connect())
     state.ready()
     await parts.start()

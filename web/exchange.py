@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from enum import Enum
@@ -12,7 +12,7 @@ import orjson
 
 from router.backend import Items, Relayed, Reply
 from router.deadlines import Interruptible
-from router.errors import RouterError
+from router.errors import RouterError, UnknownResponse
 from router.events import Event
 from router.request import ChatRequest, Dialect
 from router.router import Router
@@ -83,6 +83,11 @@ class Wire(Protocol):
     def error_event(self, error: RouterError) -> bytes: ...
 
 
+async def nobody_has(response_id: str) -> bool:
+    """Say that a response is not kept by any other router."""
+    return False
+
+
 @dataclass(frozen=True, slots=True)
 class Service:
     """The parts and limits that all exchanges of an endpoint share."""
@@ -96,6 +101,8 @@ class Service:
     caller_pause_s: float
     keepalive_after_s: float
     idle_timeout_s: float
+    fetch_response: Callable[[str], Awaitable[bool]] = nobody_has
+    """Takes a response over from another router; returns whether it was there."""
 
 
 class State(Enum):
@@ -200,7 +207,12 @@ class Exchange:
             for key, value in self._scope["headers"]
             if key.startswith(b"anthropic-")
         }
-        request = self._wire.parse(raw, headers)
+        try:
+            request = self._wire.parse(raw, headers)
+        except UnknownResponse as unknown:
+            if not await service.fetch_response(unknown.response_id):
+                raise
+            request = self._wire.parse(raw, headers)
         if (purpose := purpose_of(self._scope)) is not None:
             request = replace(request, purpose=purpose)
         self.state = State.DECIDING

@@ -11,12 +11,13 @@ from router.privacy.scanner import Finding
 from router.request import ChatRequest
 from router.router import Router
 from router.scoring.reach import Reach
+from router.state.shared import SharedStore
 from web.headline import headline
 
 Json = dict[str, Any]
 
 
-async def health(router: Router) -> Json:
+async def health(router: Router, store: SharedStore | None = None) -> Json:
     """Return the state of both sides, and what happens to prompts now. Costs no token."""
     local, cloud = await router.sides()
     return {
@@ -25,8 +26,14 @@ async def health(router: Router) -> Json:
         "local": side(local, router),
         "cloud": side(cloud, router),
         "servers": await servers(router),
+        "store": _store(store) if store is not None else None,
         "notice": notice(local),
     }
+
+
+def _store(store: SharedStore) -> Json:
+    """Return the state of what several routers share; the address has no password."""
+    return {"up": store.up, "address": store.address, "detail": store.trouble}
 
 
 async def servers(router: Router) -> dict[str, Json]:

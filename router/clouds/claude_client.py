@@ -157,6 +157,7 @@ class ClaudeBackend:
             known = await self._models.find_abilities(model)
         else:
             known = self._models.abilities(model)
+        await self._vault.fetch(request, model)
         way = _Way(known, lambda call_id: self._vault.get(call_id, model))
         try:
             return await self._ask(request, model, way)

@@ -136,6 +136,8 @@ class GeminiBackend:
     async def _answered(
         self, request: ChatRequest, model: str, pictures: Mapping[str, tuple[bytes, str]]
     ) -> Translated:
+        await self._vault.fetch(request, model)
+
         def encoded(*, strict: bool) -> generate_content.GeminiRequest:
             limits = self._models.limits(model)
             return generate_content.encode(

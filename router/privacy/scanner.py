@@ -67,6 +67,7 @@ class PrivacyScanner:
 
     `files`: files with secrets; a `.env` that does not exist (yet) is none. `patterns`:
     PRIVATE_PATTERNS. `keys`: the router's own by their names, for they need not come from a file.
+    `id_key`: the key of the findings' ids; unset, it is drawn, and differs from process to process.
     """
 
     def __init__(
@@ -75,6 +76,7 @@ class PrivacyScanner:
         patterns: Iterable[str] = (),
         *,
         keys: Mapping[str, str] | None = None,
+        id_key: bytes | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._words = Words(patterns)
@@ -91,7 +93,7 @@ class PrivacyScanner:
             for name, value in (keys or {}).items()
             if _MADE_UP.fullmatch(name) and len(value) < SHORTEST_OWN_KEY
         ]
-        self._id_key = secrets.token_bytes(16)
+        self._id_key = id_key or secrets.token_bytes(16)
         self._clock = clock
         self._look_at = clock()
         self._refreshing = threading.Lock()

@@ -64,6 +64,12 @@ class Breaker:
         if retry_after_s is not None:
             self._until = max(self._until, now + min(retry_after_s, LONGEST_RETRY_AFTER_S))
 
+    def failed_elsewhere(self, now: float, pause_s: float) -> None:
+        """Leave the backend alone as long as another router does."""
+        if pause_s > 0:
+            self._failures = max(self._failures, 1)
+            self._until = max(self._until, now + min(pause_s, LONGEST_RETRY_AFTER_S))
+
     def state(self, now: float) -> str:
         """ "closed", "open" or "half-open", for people and metrics."""
         if not self._failures:
@@ -91,6 +97,8 @@ class Watch:
     ) -> None:
         self.backend = backend
         self.breaker = Breaker()
+        self.on_breaker: Callable[[float], None] | None = None
+        """Is called with the seconds of a new pause, and with 0 when the breaker closes."""
         self._ttl_s = ttl_s
         self._clock = clock
         self._patience_s = patience_s
@@ -144,13 +152,23 @@ class Watch:
         if isinstance(error, NOT_BLAMED):
             self.breaker.released()
             return
-        self.breaker.failure(self._clock(), error.retry_after_s)
+        now = self._clock()
+        self.breaker.failure(now, error.retry_after_s)
+        if self.on_breaker is not None:
+            self.on_breaker(self.breaker.retry_in_s(now))
         self._begin()
+
+    def failed_elsewhere(self, pause_s: float) -> None:
+        """Another router leaves the backend alone for so long."""
+        self.breaker.failed_elsewhere(self._clock(), pause_s)
 
     def entered(self, longest_s: float) -> None:
         self.breaker.enter(self._clock(), longest_s)
 
     def answered(self) -> None:
+        """A request was answered, or the backend is back: no need to wait out a pause."""
+        if self.on_breaker is not None and self.breaker_state != "closed":
+            self.on_breaker(0)
         self.breaker.success()
 
     def left(self) -> None:
@@ -176,7 +194,7 @@ class Watch:
             level = logging.INFO if status.up and status.model else logging.WARNING
             log.log(level, "%s: %s", self.backend.name, status.in_words(before))
         if before is not None and before.state != "ready" == status.state:
-            self.breaker.success()  # it is back: no need to wait out the pause
+            self.answered()
         if status.state == "down" and self._again and (self._vigil is None or self._vigil.done()):
             self._vigil = asyncio.create_task(self._until_back())
         return status

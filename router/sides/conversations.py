@@ -7,7 +7,7 @@ recognised when its messages begin with those of an earlier one, or contain some
 
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from hashlib import blake2b
 from itertools import zip_longest
@@ -55,25 +55,40 @@ class Conversations:
                 return memory
         return None
 
-    def remember(self, prefixes: Sequence[bytes], memory: Memory) -> None:
-        """Keep the last answer; that the local model has failed before is never forgotten."""
+    def learn(self, prefix: bytes, memory: Memory) -> None:
+        """Keep what another router remembers, unless this one has answered later."""
+        before = self._memories.get(prefix)
+        if before is None or before.at < memory.at:
+            self._keep(prefix, memory)
+
+    def remember(self, prefixes: Sequence[bytes], memory: Memory) -> Memory:
+        """Keep the last answer; that the local model has failed before is never forgotten.
+
+        Returns what is kept.
+        """
         if not prefixes:
-            return
+            return memory
         before = self.recall(prefixes)  # others may be under way in the same conversation
         if before is not None and before.escalated:
             memory = replace(memory, escalated=True)
-        self._memories[prefixes[-1]] = memory
-        self._memories.move_to_end(prefixes[-1])
-        while len(self._memories) > self._limit:
-            self._memories.popitem(last=False)
+        self._keep(prefixes[-1], memory)
+        return memory
 
-    def memory(self, target: Target, *, escalated: bool, model: str = "") -> Memory:
-        """Return a memory of an answer that has just been given."""
-        return Memory(target, self._clock(), escalated, model)
+    def memory(
+        self, target: Target, *, escalated: bool, model: str = "", age_s: float = 0
+    ) -> Memory:
+        """Return a memory of an answer that was given so long ago."""
+        return Memory(target, self._clock() - age_s, escalated, model)
 
     def is_warm(self, memory: Memory) -> bool:
         """Return whether the cache of that answer is likely to be there still."""
         return self._clock() - memory.at < CACHE_LIVES_S
+
+    def _keep(self, prefix: bytes, memory: Memory) -> None:
+        self._memories[prefix] = memory
+        self._memories.move_to_end(prefix)
+        while len(self._memories) > self._limit:
+            self._memories.popitem(last=False)
 
 
 def prefixes_of(request: ChatRequest) -> list[bytes]:
@@ -108,23 +123,64 @@ def marks_of(request: ChatRequest) -> Marks:
     messages = request.messages
     if len(messages) > 2 * MOST_MESSAGES:
         messages = [*messages[:MOST_MESSAGES], *messages[-MOST_MESSAGES:]]
-    said = list(_said(messages))
+    return _marks(_read(messages))
+
+
+def prefixes_and_marks_of(request: ChatRequest) -> tuple[list[bytes], Marks]:
+    """Return both; each message is read once."""
+    if len(request.messages) > MOST_MESSAGES:
+        return prefixes_of(request), marks_of(request)
+    said = _read(request.messages)
+    return _prefixes(said), _marks(said)
+
+
+def answered_before(request: ChatRequest) -> bytes | None:
+    """Return the digest, as of `prefixes_of`, with which the request before this one ended.
+
+    None in the first turn, and where the conversation is too long to know.
+    """
+    if len(request.messages) > MOST_MESSAGES:
+        return None
+    said = _read(request.messages)
+    answers = [at for at, (role, _, _) in enumerate(said) if role == "assistant"]
+    prefixes = _prefixes(said[: answers[-1]]) if answers else []
+    return prefixes[-1] if prefixes else None
+
+
+_Said = tuple[str, list[bytes], bytes]
+"""Role, parts and digest of a message."""
+
+
+def _read(messages: Iterable[dict[str, Any]]) -> list[_Said]:
+    """Return what is known of each message, the system's left out."""
+    said = []
+    for message in messages:
+        if message["role"] not in _SYSTEM:
+            parts = _parts(message)
+            said.append((message["role"], parts, _digest(parts)))
+    return said
+
+
+def _prefixes(said: Iterable[_Said]) -> list[bytes]:
+    """Return what `prefixes_of` does, which most requests need alone, and sooner."""
+    running = blake2b(digest_size=16)
+    ends = []
+    for role, _, digest in said:
+        running.update(digest)
+        ends.append(b"" if role == "assistant" else running.digest())
+    return [end for end in ends if end]
+
+
+def _marks(said: Sequence[_Said]) -> Marks:
     marks, before = Marks([], []), b""
-    for message, following in zip_longest(said, said[1:]):
-        parts = _parts(message)
-        digest = _digest(parts)
+    for (role, parts, digest), following in zip_longest(said, said[1:]):
         is_distinct = sum(map(len, parts[1:])) >= DISTINCT_BYTES or any(parts[2:])
         mark = digest if is_distinct else _digest([before, digest])
         marks.all.append(mark)
-        if following is None or not message["role"] == following["role"] == "user":
+        if following is None or not role == following[0] == "user":
             marks.own.append(mark)
         before = digest
     return marks
-
-
-def _said(messages: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    """Return the messages without the system's."""
-    return (message for message in messages if message["role"] not in _SYSTEM)
 
 
 def _parts(message: dict[str, Any]) -> list[bytes]:

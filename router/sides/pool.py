@@ -247,6 +247,8 @@ class Balancer:
         self.clock = clock
         self.servers: list[Server] = []
         self._by_name: dict[str, Server] = {}
+        self.placed: Callable[[str, str, list[bytes]], None] | None = None
+        """Is called with a server, its model and the blocks that are new in its prompt cache."""
         self._holders: dict[bytes, int] = {}
         """The servers that hold a block, as bits."""
 
@@ -299,8 +301,34 @@ class Balancer:
     def begin(self, name: str, ask: Ask) -> Visit:
         """Note that a request goes to this server; its prompt is in the cache from now on."""
         server, unread = self._by_name[name], self.unread_tokens(name, ask)
+        if self.placed is not None:
+            new = [block for block in ask.blocks if block not in server.blocks]
+            self.placed(name, server.model, new)
+        self._hold(server, ask.blocks)
+        return _ServerVisit(self, server, unread)
+
+    def unknown(self, blocks: Sequence[bytes]) -> Sequence[bytes]:
+        """Return the blocks that no server is known to hold."""
+        return [block for block in blocks if block not in self._holders]
+
+    def learn(self, name: str, model: str, blocks: Sequence[bytes]) -> None:
+        """Note that another router has sent these blocks to a server, if its model is the same.
+
+        A server that was not looked at yet has no model here.
+        """
+        server = self._by_name.get(name)
+        if server is not None and server.model in ("", model):
+            self._hold(server, blocks)
+
+    def forget(self, server: Server) -> None:
+        """Take its prompt cache as empty: it was restarted, or has another model."""
+        for block in server.blocks:
+            self._drop(block, server.bit)
+        server.blocks.clear()
+
+    def _hold(self, server: Server, blocks: Sequence[bytes]) -> None:
         held, holders, bit = server.blocks, self._holders, server.bit
-        for block in ask.blocks:
+        for block in blocks:
             if block in held:
                 held.move_to_end(block)
             else:
@@ -309,13 +337,6 @@ class Balancer:
         while len(held) > server.most_blocks:
             block, _ = held.popitem(last=False)
             self._drop(block, bit)
-        return _ServerVisit(self, server, unread)
-
-    def forget(self, server: Server) -> None:
-        """Take its prompt cache as empty: it was restarted, or has another model."""
-        for block in server.blocks:
-            self._drop(block, server.bit)
-        server.blocks.clear()
 
     def _drop(self, block: bytes, bit: int) -> None:
         left = self._holders[block] & ~bit

@@ -62,7 +62,7 @@ def _said(settings: Settings) -> bytes:
         settings.model_dump(mode="json", exclude=UNLIKE),
         sorted(settings.model_fields_set - UNLIKE),
         settings.keys,
-        settings.local_passwords,
+        settings.passwords,
         str(file.path) if file else None,
     ]
     return orjson.dumps(said, option=orjson.OPT_SORT_KEYS)

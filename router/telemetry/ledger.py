@@ -116,7 +116,9 @@ class Ledger:
         threshold: float,
         log_decisions: bool,
         redact: Callable[[str], str],
+        spend: Callable[[Record], None] | None = None,
     ) -> None:
+        """`spend`: adds up what requests cost, where several routers do so together."""
         self.prices = prices
         self.on_record: Callable[[Record], None] | None = None
         """Called with each record once it is in the journal; on the event loop."""
@@ -129,6 +131,7 @@ class Ledger:
         self._threshold = threshold
         self._log_decisions = log_decisions
         self._redact = redact
+        self._spend = spend
 
     @property
     def journal(self) -> Journal:
@@ -194,6 +197,8 @@ class Ledger:
         self.prices.price(record)
         self._journal.add(record)
         self._metrics.observe(record)
+        if self._spend is not None:
+            self._spend(record)
         if self.tracing is not None and entry.span is not None:
             model = entry.answering_model
             self.tracing.end(entry.span, entry.operation, record, request, model)

@@ -201,7 +201,7 @@ async def compare_sides(
 ) -> int:
     """Compare the sides on a sample of the prompts; what was compared before is not repeated."""
     # The local model's probabilities are wanted of every answer; both sides are forced.
-    parts = assemble(settings.model_copy(update={"local_confidence": "on"}))
+    parts = assemble(settings.model_copy(update={"local_confidence": "on", "state_url": None}))
     prices = parts.ledger.prices
     try:
         await parts.start()
