@@ -70,6 +70,7 @@ def _whole_prices(value: dict[str, dict[str, float]]) -> dict[str, dict[str, flo
 Price = dict[
     Literal["input", "cached", "output"], Annotated[float, Field(ge=0, allow_inf_nan=False)]
 ]
+Provider = Literal["anthropic", "gemini", "openai"]
 PriceList = Annotated[dict[str, Price], AfterValidator(_whole_prices)]
 
 
@@ -86,7 +87,8 @@ class Settings(BaseSettings):
 
     # The local side
     local_base_url: Url = "http://localhost:1234/v1"
-    """Address of any OpenAI-compatible server, with its /v1."""
+    """Address of any OpenAI-compatible server, with its /v1. Unset, and nothing answers there: the
+    first of Ollama, llama.cpp and vLLM that answers at its usual port of this machine."""
     local_model: str = "qwen2.5-32b-instruct"
     """The model to ask it for."""
     local_api_key: SecretStr | None = None
@@ -116,8 +118,10 @@ class Settings(BaseSettings):
     of a .gguf file."""
 
     # The cloud side
-    cloud_provider: Literal["anthropic", "gemini", "openai"] = "anthropic"
+    cloud_provider: Provider = "anthropic"
     """`anthropic`, `gemini` or `openai`. Unset: the one whose key is set."""
+    cloud_fallback: Annotated[Provider | None, Field(examples=["gemini"])] = None
+    """Another of them, which answers when that one is down or fails. Unset: none."""
     anthropic_api_key: SecretStr | None = None
     """Key for Claude. One cloud key is enough."""
     anthropic_model: str = "claude-sonnet-4-6"
@@ -152,6 +156,9 @@ class Settings(BaseSettings):
     # Deciding
     complexity_threshold: Annotated[float, Field(ge=0, le=100, examples=[50])] = 50
     """Scores (0 to 100) at or above it go to the cloud."""
+    shadow_threshold: Annotated[float | None, Field(ge=0, le=100, examples=[65])] = None
+    """Another threshold to try without risk: the journal keeps what it would have done beside what
+    was done, and the page and the tuner show the difference."""
     max_local_tokens: Annotated[int, Field(ge=1, examples=[3000])] = 3000
     """A prompt (your turn, with what you paste) of more tokens goes to the cloud."""
     local_reach: Annotated[
@@ -345,6 +352,20 @@ class Settings(BaseSettings):
         return self
 
     @model_validator(mode="after")
+    def _has_another_cloud(self) -> "Settings":
+        other = self.cloud_fallback
+        if other is None:
+            return self
+        if other == self.provider:
+            raise ValueError(f"CLOUD_FALLBACK={other} is the first cloud already: name another one")
+        if self.key_of(other) is None or not self.model_of(other):
+            needed = "OPENAI_API_KEY and OPENAI_MODEL"
+            if other != "openai":
+                needed = f"{other.upper()}_API_KEY"
+            raise ValueError(f"CLOUD_FALLBACK={other} needs {needed}")
+        return self
+
+    @model_validator(mode="after")
     def _one_list(self) -> "Settings":
         if self.local_servers and self.local_servers_file:
             raise ValueError("LOCAL_SERVERS and LOCAL_SERVERS_FILE are both set: remove one.")
@@ -380,6 +401,13 @@ class Settings(BaseSettings):
         """Return the .env file that was read, None if there was none."""
         return self._env_file
 
+    def where(self, name: str) -> str:
+        """Return the file and line that set a setting, "" where no file does."""
+        file, name = self._env_file, name.upper()
+        given = os.environ.get(name)
+        is_of_file = file is not None and file.values.get(name) and not given
+        return f"{file.path}, line {file.lines[name]}" if file and is_of_file else ""
+
     @property
     def warnings(self) -> tuple[str, ...]:
         """Return what is odd about the .env file, one sentence each."""
@@ -396,7 +424,7 @@ class Settings(BaseSettings):
         return (*self._env_file.problems, *misspelled)
 
     @property
-    def provider(self) -> Literal["anthropic", "gemini", "openai"]:
+    def provider(self) -> Provider:
         """Return the cloud in use: the one that is named, else the first whose key is set.
 
         For OpenAI the model must be set too: shells often hold OPENAI_API_KEY for clients.
@@ -416,24 +444,46 @@ class Settings(BaseSettings):
     @property
     def cloud_key(self) -> SecretStr | None:
         """Return the key of the cloud in use; None under OFFLINE=true, whatever is set."""
-        if self.offline:
-            return None
-        match self.provider:
+        return None if self.offline else self.key_of(self.provider)
+
+    @property
+    def cloud_model(self) -> str:
+        """Return the model of the cloud in use."""
+        return self.model_of(self.provider)
+
+    @property
+    def clouds(self) -> tuple[Provider, ...]:
+        """Return the clouds that may be asked, in this order."""
+        if not self.cloud_configured:
+            return ()
+        return (self.provider, self.cloud_fallback) if self.cloud_fallback else (self.provider,)
+
+    def key_of(self, provider: Provider) -> SecretStr | None:
+        """Return the key of a cloud."""
+        match provider:
             case "gemini":
                 return self.gemini_api_key
             case "openai":
                 return self.openai_api_key
         return self.anthropic_api_key
 
-    @property
-    def cloud_model(self) -> str:
-        """Return the model of the cloud in use."""
-        match self.provider:
+    def model_of(self, provider: Provider) -> str:
+        """Return the model of a cloud."""
+        match provider:
             case "gemini":
                 return self.gemini_model
             case "openai":
                 return self.openai_model
         return self.anthropic_model
+
+    def url_of(self, provider: Provider) -> str | None:
+        """Return where a cloud is asked; None: at its own address."""
+        match provider:
+            case "gemini":
+                return self.gemini_base_url
+            case "openai":
+                return self.openai_url
+        return self.claude_url
 
     @property
     def names_cloud_model(self) -> bool:

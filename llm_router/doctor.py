@@ -24,14 +24,14 @@ import httpx2
 import env_file
 from chat.text import tolerate_any_text, visible
 from config import VERSION, Settings, SettingsError, load_settings
-from llm_router import nearby
-from llm_router.nearby import Found
+from router import nearby
 from router.backend import Model
 from router.build import Assembly, assemble
 from router.cloud_client import ClaudeBackend, GeminiBackend, OpenAIBackend
 from router.decision import Side
 from router.embedded.server import EmbeddedServer
 from router.local.servers import fix_command
+from router.nearby import Found
 from router.state.shared import SharedStore
 from router.telemetry.journal import journal_path
 from router.telemetry.journal_file import JournalFile
@@ -146,18 +146,18 @@ def _settings(settings: Settings) -> Iterator[Finding]:
 
 
 async def _sides(assembly: Assembly) -> list[Finding]:
-    if (seat := assembly.router.cloud) is not None:
+    router = assembly.router
+    for seat in router.clouds:
         assert isinstance(seat.backend, ClaudeBackend | GeminiBackend | OpenAIBackend)
         await seat.backend.warm()
         await seat.watch.look()
-    router = assembly.router
     statuses = await asyncio.gather(*(seat.watch.look() for seat in router.locals))
     locals_ = [
         Side("local", seat.name, status)
         for seat, status in zip(router.locals, statuses, strict=True)
     ]
-    urls = [server.url for server in assembly.settings.servers]
-    _, cloud = await router.sides()
+    urls = [seat.server.base_url for seat in router.locals if seat.server is not None]
+    clouds = await router.cloud_sides() or [(await router.sides())[1]]
     known = {urlsplit(url).port for url, side in zip(urls, locals_, strict=True) if side.usable}
     servers = [
         server
@@ -167,7 +167,7 @@ async def _sides(assembly: Assembly) -> list[Finding]:
     findings: list[Finding] = []
     for side, url in zip(locals_, urls, strict=True):
         findings += _local(side, url, servers)
-    return [*findings, _cloud(cloud), *_servers(servers)]
+    return [*findings, *map(_cloud, clouds), *_servers(servers)]
 
 
 def _local(side: Side, url: str, servers: list[Found]) -> Iterator[Finding]:
@@ -176,7 +176,7 @@ def _local(side: Side, url: str, servers: list[Found]) -> Iterator[Finding]:
         yield Finding(name, "WRONG", side.why_not, _way_to_a_local_side(status.state, servers))
         return
     kind = nearby.NAMES.get(status.server, "server")
-    yield Finding(name, "ok", f"{kind} at {url.rpartition('@')[2]}: {_described(model)}")
+    yield Finding(name, "ok", f"{kind} at {url}: {_described(model)}")
     if status.detail:
         yield Finding(name, "note", status.detail)
     if model.context_tokens is not None and model.context_tokens < AGENT_TOKENS:

@@ -157,6 +157,7 @@ Description=llm-router, local and cloud models at one address
 
 [Service]
 ExecStart={" ".join(_systemd_quoted(word) for word in place.command)}
+ExecReload=/bin/kill -HUP $MAINPID
 WorkingDirectory={str(place.folder).replace("%", "%%")}
 Restart=on-failure
 RestartSec=2

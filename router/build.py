@@ -2,109 +2,111 @@
 
 import asyncio
 import logging
+import secrets
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from functools import partial
-from hashlib import blake2b
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import env_file
-from config import Settings, SettingsError, is_this_machine
-from local_servers import LocalServerSettings
+from config import Settings, SettingsError
+from router import sharing
 from router.answers.calibration import Calibrations
 from router.answers.trust import Truster
-from router.backend import Backend, TimeLimits
+from router.backend import Target, TimeLimits
 from router.cloud_client import ClaudeBackend, GeminiBackend, OpenAIBackend
 from router.clouds.pictures import is_public
 from router.clouds.thought_signatures import Vault
 from router.decision import Policy
 from router.embedded.backend import EmbeddedBackend
-from router.embedded.server import EmbeddedServer
-from router.local_client import LocalBackend
+from router.parts import Parts
 from router.privacy.redact import redact
 from router.privacy.scanner import PrivacyScanner
 from router.request import ChatRequest
 from router.router import Router
+from router.seats import cloud_seats, embedded_seat, local_seats
+from router.sharing import Shared
 from router.sides.ability import Ability
-from router.sides.availability import Watch
-from router.sides.pool import Balancer
+from router.sides.conversations import Conversations
 from router.sides.private_conversations import PrivateConversations
 from router.sides.seat import Seat
-from router.sides.shared_breakers import SharedBreakers
 from router.state.private_marks import PrivateMarks
 from router.state.sealed import SealedStore
-from router.state.shared import SharedStore, Store
+from router.state.shared import SharedStore
 from router.team import BadKeysFile, Team
 from router.telemetry import lessons
 from router.telemetry.journal import Journal, journal_path
 from router.telemetry.ledger import Ledger
 from router.telemetry.metrics import Metrics, SideState
 from router.telemetry.prices import Prices
-from router.telemetry.shared_spending import SharedSpending
 
 log = logging.getLogger("router")
-
-CLOUD_CONNECT_FACTOR = 5
-"""A cloud is farther away than a local server."""
 
 
 @dataclass(frozen=True, slots=True)
 class Assembly:
-    """A router and what keeps its books; `start` and `aclose` it."""
+    """A router and what records its requests; `start` and `aclose` it."""
 
     settings: Settings
     router: Router
     ledger: Ledger
-    team: Team | None = None
-    store: SharedStore | None = None
+    team: Team | None
+    shared: Shared | None
     """What several routers share; None without STATE_URL."""
-    sealed: SealedStore | None = None
-    """The same, for contents."""
+    parts: Parts
 
     @property
     def redact(self) -> Callable[[str], str]:
         """Takes keys, ours and whatever looks like one, out of a text."""
         return partial(redact, secrets=self.settings.secrets)
 
-    def may_share(self, request: ChatRequest) -> bool:
-        """Return whether what is said in the conversation of a request may be kept in the store.
+    @property
+    def store(self) -> SharedStore | None:
+        """Return the store that several routers share."""
+        return self.shared.store if self.shared is not None else None
 
-        That of private ones may where the store is on this machine, or the user trusts it.
+    def shared_for(self, request: ChatRequest) -> SealedStore | None:
+        """Return where other routers find what is said in the conversation of a request.
+
+        For a private one that is None, unless the store is on this machine or the user trusts it.
         """
-        if self.store is None:
-            return False
+        if self.shared is None:
+            return None
         is_trusted = self.settings.state_trusted or self.settings.has_store_here
-        return is_trusted or not self.router.is_private(request)
+        return self.shared.sealed if is_trusted or not self.router.is_private(request) else None
 
     async def connect(self) -> None:
         """Look at the store that several routers share, and stay in touch with it."""
-        if self.store is not None:
-            await self.store.start()
+        if self.shared is not None:
+            await self.shared.store.start()
 
     async def start(self) -> None:
         """Look at both sides, say what was found, and get ready what the first request needs."""
-        router = self.router
+        await self.prepare()
+        await self.announce()
+
+    async def prepare(self) -> None:
+        """Read what must not leave and what was spent, and look at the store and both sides."""
         await self.connect()
-        for warning in self.settings.warnings:
-            log.warning("%s", warning)
-        if self.settings.claude_url != self.settings.anthropic_base_url:
-            log.warning(
-                "ANTHROPIC_BASE_URL is this server's own address, for clients: Claude is asked at"
-                " Anthropic."
-            )
-        if self.settings.openai_url != self.settings.openai_base_url:
-            log.warning(
-                "OPENAI_BASE_URL is this server's own address, for clients: OpenAI's own is asked."
-            )
-        await asyncio.to_thread(self.start_tracing)
         await asyncio.to_thread(self._start_privacy)
         if self.settings.cloud_budget_usd_per_day is not None or self.team is not None:
             # The journal is read: not while a request waits for it.
             await asyncio.to_thread(self.ledger.journal.spent_today_usd)
+        await self.router.sides()
+
+    async def announce(self, before: "Assembly | None" = None) -> None:
+        """Say what was found, and do what can wait.
+
+        `before`: the assembly of earlier settings, whose parts need no preparation.
+        """
+        router = self.router
+        self._warn()
+        if before is None:
+            await asyncio.to_thread(self.start_tracing)
         local, cloud = await router.sides()
-        for side in (local, cloud):
+        for side in (local, *(await router.cloud_sides() or [cloud])):
             name, status = side.backend or side.target, side.status
             level = logging.INFO if status.up and not status.detail else logging.WARNING
             log.log(level, "%s: %s", name, status.in_words())
@@ -121,7 +123,21 @@ class Assembly:
             await cloud_seat.backend.warm()
             await cloud_seat.watch.look()
         await asyncio.to_thread(self._look_up_prices)
-        await self._learn()
+        await self._learn(before.router.seats.values() if before is not None else ())
+
+    def _warn(self) -> None:
+        settings = self.settings
+        for warning in settings.warnings:
+            log.warning("%s", warning)
+        if settings.claude_url != settings.anthropic_base_url:
+            log.warning(
+                "ANTHROPIC_BASE_URL is this server's own address, for clients: Claude is asked at"
+                " Anthropic."
+            )
+        if settings.openai_url != settings.openai_base_url:
+            log.warning(
+                "OPENAI_BASE_URL is this server's own address, for clients: OpenAI's own is asked."
+            )
 
     def start_tracing(self) -> None:
         """Begin to send spans, if that is set. Importing the SDK takes half a second."""
@@ -140,15 +156,18 @@ class Assembly:
             return
         self.ledger.tracing = Tracing(endpoint, _addresses(self.settings))
 
-    async def _learn(self) -> None:
-        """Learn from the journal how fast the local servers are, and how good their answers."""
+    async def _learn(self, learned: Collection[Seat]) -> None:
+        """Learn from the journal how fast the local servers are, and how good their answers.
+
+        `learned`: seats that know it already.
+        """
         file = self.ledger.journal.file
         usual = journal_path(None)
         compared = usual.with_name(lessons.COMPARED) if usual is not None and file.path else None
         self.router.ability.learn(await asyncio.to_thread(lessons.labels, file, compared))
         for backend, past in (await asyncio.to_thread(lessons.answers, file)).items():
             seat = self.router.seats.get(backend)
-            if seat is not None and seat.speed is not None:
+            if seat is not None and seat.speed is not None and seat not in learned:
                 seat.speed.seed(past)
 
     def _start_privacy(self) -> None:
@@ -181,83 +200,63 @@ class Assembly:
         await seat.backend.server.ready()
         await seat.watch.look()
 
-    async def aclose(self) -> None:
-        await self.router.aclose()
-        journal, tracing = self.ledger.journal, self.ledger.tracing
-        if self.store is not None:
+    async def aclose(self, heir: "Assembly | None" = None) -> None:
+        """Close everything that the heir, the assembly of later settings, does not use."""
+        journal = self.ledger.journal  # now every ended request is in it
+        await self.router.aclose(heir.router if heir is not None else None)
+        if self.store is not None and (heir is None or heir.store is not self.store):
             await self.store.aclose()
-        await asyncio.to_thread(journal.close)
-        if tracing is not None:
-            await asyncio.to_thread(tracing.close)
+        if heir is None:
+            await asyncio.to_thread(journal.close)
+            if (tracing := self.ledger.tracing) is not None:
+                await asyncio.to_thread(tracing.close)
 
 
-def assemble(settings: Settings) -> Assembly:
-    """Everything, from the settings. Opens nothing; raises SettingsError on a bad pattern."""
-    journal = Journal(
-        journal_path(settings.journal_path), settings.journal_days, settings.journal_prompts
+def assemble(settings: Settings, before: Assembly | None = None) -> Assembly:
+    """Everything, from the settings. Opens nothing; raises SettingsError on a bad pattern.
+
+    `before`: the assembly of earlier settings, whose parts are used again where they can be.
+    """
+    parts = Parts(before.parts if before is not None else None)
+    journal = parts.get(
+        "journal",
+        (settings.journal_path, settings.journal_days, settings.journal_prompts),
+        lambda: Journal(
+            journal_path(settings.journal_path), settings.journal_days, settings.journal_prompts
+        ),
     )
-    store = _store(settings)
-    sealed = SealedStore(store) if store is not None else None
+    team = _team(settings)
+    shared = sharing.shared(settings, parts)
 
-    def spent_here_usd(caller: str | None) -> float:
-        return ledger.journal.spent_today_usd(caller)
+    def spent_today_usd(caller: str | None) -> float:
+        """Return what the journal knows of, or the other routers too where that is more."""
+        here_usd = ledger.journal.spent_today_usd(caller)
+        return here_usd if shared is None else max(here_usd, shared.spending.today_usd(caller))
 
-    spending = SharedSpending(store, spent_here_usd) if store is not None else None
-    spent_usd = spending.today_usd if spending is not None else spent_here_usd
-    router = build_router(settings, spent_usd, store, sealed)
-    if store is not None:
-        SharedBreakers(store, _shared_watches(settings, router))
+    router = build_router(settings, spent_today_usd, parts, shared)
+    sharing.share_breakers(settings, shared, router)
     cloud_model = settings.cloud_model if settings.cloud_configured else None
+    prices = parts.get(
+        "prices",
+        (settings.prices, cloud_model),
+        lambda: Prices(settings.prices or {}, cloud_model),
+    )
+    metrics = parts.get("metrics", None, Metrics)
+    metrics.sides = partial(_side_states, router)
     ledger = Ledger(
         journal,
-        Prices(settings.prices or {}, cloud_model),
-        Metrics(partial(_side_states, router)),
+        prices,
+        metrics,
         threshold=settings.complexity_threshold,
+        shadow_threshold=settings.shadow_threshold,
         log_decisions=settings.log_decisions,
         redact=partial(redact, secrets=settings.secrets),
-        spend=spending.add if spending is not None else None,
+        spend=shared.spending.add if shared is not None else None,
     )
-    return Assembly(settings, router, ledger, _team(settings), store, sealed)
-
-
-def _store(settings: Settings) -> SharedStore | None:
-    """Return what several routers share. Raises SettingsError if STATE_URL cannot be used."""
-    if settings.state_url is None:
-        return None
-    try:
-        return SharedStore(settings.state_url.get_secret_value())
-    except ImportError:
-        raise SettingsError(
-            "STATE_URL needs the client of Valkey: pip install 'valkey[libvalkey]'"
-        ) from None
-    except (TypeError, ValueError):
-        raise SettingsError("STATE_URL has options that the client does not know.") from None
-
-
-def _shared_watches(settings: Settings, router: Router) -> dict[bytes, Watch]:
-    """Return the watches of the backends that other routers reach too, by what they have in common.
-
-    A server on this machine is another one than that of the same address elsewhere.
-    """
-    reached = {
-        seat.name: server.url for seat, server in zip(router.locals, settings.servers, strict=True)
-    }
-    reached = {name: url for name, url in reached.items() if not is_this_machine(url)}
-    if router.cloud is not None and settings.cloud_key is not None:
-        key = settings.cloud_key.get_secret_value()
-        urls = (settings.claude_url, settings.gemini_base_url, settings.openai_url)
-        reached[router.cloud.name] = f"{settings.provider} {urls} {key}"
-    return {
-        blake2b(what.encode(), digest_size=16).digest(): router.seats[name].watch
-        for name, what in reached.items()
-    }
-
-
-def _id_key(settings: Settings) -> bytes | None:
-    """Return what makes findings have the same ids in all routers that share a store."""
-    if settings.state_url is None:
-        return None
-    return blake2b(settings.state_password.encode(), digest_size=32).digest()
+    if before is not None:
+        ledger.tracing = before.ledger.tracing
+    parts.settle()
+    return Assembly(settings, router, ledger, team, shared, parts)
 
 
 def _team(settings: Settings) -> Team | None:
@@ -273,64 +272,48 @@ def _team(settings: Settings) -> Team | None:
 def build_router(
     settings: Settings,
     spent_today_usd: Callable[[str | None], float] = lambda caller: 0.0,
-    store: Store | None = None,
-    sealed: SealedStore | None = None,
+    parts: Parts | None = None,
+    shared: Shared | None = None,
 ) -> Router:
     """Return the router alone.
 
     `spent_today_usd` says what the cloud has cost, in all (None) or for a member of the team.
-    `store`: what several routers share; `sealed`: the same, for contents.
     """
+    parts = parts or Parts()
     limits = TimeLimits(
         settings.connect_timeout_s,
         settings.first_byte_timeout_s,
         settings.idle_timeout_s,
         settings.total_timeout_s,
     )
-    embedded = None
-    if settings.embedded_model != "off":
-        embedded = EmbeddedBackend(
-            EmbeddedServer(settings.embedded_model), limits, settings.local_confidence
-        )
-    privacy = None
-    if settings.privacy == "on":
-        try:
-            scanner = PrivacyScanner(
-                (*_env_files(settings), *settings.private_files),
-                settings.private_patterns,
-                id_key=_id_key(settings),
-                keys=settings.keys | settings.passwords,
-            )
-        except ValueError as error:
-            raise SettingsError(str(error)) from None
-        privacy = PrivateConversations(scanner, PrivateMarks(marks_path(settings)))
     budget = settings.cloud_budget_usd_per_day
 
     def broke() -> bool:
         return budget is not None and spent_today_usd(None) >= budget
 
-    cloud = _cloud(settings, limits, Vault(shared=sealed))
-    ttl_s, concurrency = settings.status_ttl_s, settings.local_concurrency
-    queue = settings.local_queue
-    balancer = _balancer(settings)
-    local, *more = [_local(server, settings, limits, balancer) for server in settings.servers]
+    locals_, balancer = local_seats(settings, limits, parts)
+    sealed = shared.sealed if shared is not None else None
+    vault = parts.get("vault", sealed, lambda: Vault(shared=sealed))
+    clouds = cloud_seats(settings, limits, vault, parts)
+    conversations = parts.get("conversations", None, Conversations)
+    privacy = _privacy(settings, parts)
     return Router(
-        local,
-        Seat.of_cloud(cloud, ttl_s=ttl_s) if cloud else None,
-        Seat.of_embedded(embedded, ttl_s=ttl_s, concurrency=concurrency, queue=queue)
-        if embedded
-        else None,
+        locals_[0],
+        clouds[0] if clouds else None,
+        embedded_seat(settings, limits, parts),
         policy=Policy(
             settings.complexity_threshold,
             settings.max_local_tokens,
             settings.unsure_target,
             settings.cold_local,
             settings.local_patience_s,
-            settings.subagents,
+            subagents=settings.subagents,
+            shadow_threshold=settings.shadow_threshold,
         ),
         privacy=privacy,
-        ability=Ability(settings.local_reach),
-        more=more,
+        ability=parts.get("ability", settings.local_reach, lambda: Ability(settings.local_reach)),
+        more=locals_[1:],
+        other_clouds=clouds[1:],
         balancer=balancer,
         offline=settings.offline,
         picks_model="local_model" not in settings.model_fields_set,
@@ -339,10 +322,35 @@ def build_router(
         truster=Truster(
             settings.local_confidence, _calibrations(settings), settings.complexity_threshold
         ),
-        store=store,
         budget_spent=broke,
         spent_by_usd=spent_today_usd,
+        conversations=conversations,
+        replicas=sharing.replicas(shared, conversations, privacy, balancer, parts),
+        names=parts.get("names", None, dict[Target, set[str]]),
     )
+
+
+def _privacy(settings: Settings, parts: Parts) -> PrivateConversations | None:
+    """Return what keeps requests here. Raises SettingsError on a bad pattern."""
+    if settings.privacy == "off":
+        return None
+    files: tuple[str | Path, ...] = (*_env_files(settings), *settings.private_files)
+    patterns = settings.private_patterns
+    keys = settings.keys | settings.passwords
+    id_key = sharing.id_key(settings) or parts.get(
+        "ids of findings", None, lambda: secrets.token_bytes(16)
+    )
+    try:
+        scanner = parts.get(
+            "scanner",
+            (files, patterns, keys, id_key),
+            lambda: PrivacyScanner(files, patterns, keys=keys, id_key=id_key),
+        )
+    except ValueError as error:
+        where = settings.where("private_patterns")
+        raise SettingsError(f"{error}{where and f' ({where})'}") from None
+    marks = parts.get("marks", marks_path(settings), lambda: PrivateMarks(marks_path(settings)))
+    return PrivateConversations(scanner, marks)
 
 
 def calibrations_path(settings: Settings) -> Path:
@@ -363,41 +371,6 @@ def _calibrations(settings: Settings) -> Calibrations:
         return Calibrations()
 
 
-def _local(
-    server: LocalServerSettings, settings: Settings, limits: TimeLimits, balancer: Balancer | None
-) -> Seat:
-    """Return the seat of one local server."""
-    # Of several servers each may have another model: LOCAL_MODEL must be meant, not a default.
-    is_meant = "local_model" in settings.model_fields_set
-    backend = LocalBackend(
-        server.url,
-        server.model or (settings.local_model if is_meant else ""),
-        name=server.name,
-        api_key=server.key.get_secret_value() if server.key else None,
-        limits=limits,
-        confidence=settings.local_confidence,
-    )
-    return Seat.of_server(
-        backend,
-        ttl_s=settings.status_ttl_s,
-        concurrency=server.concurrency or settings.local_concurrency,
-        queue=settings.local_queue,
-        balancer=balancer,
-    )
-
-
-def _balancer(settings: Settings) -> Balancer | None:
-    """Return what chooses among the local servers; None where there is no list of them."""
-    if not settings.local_servers and not settings.local_servers_file:
-        return None
-    balancer = Balancer()
-    for server in settings.servers:
-        limit = server.concurrency or settings.local_concurrency
-        is_open = server.private or settings.privacy == "off"
-        balancer.add(server.name, private=is_open, limit=limit)
-    return balancer
-
-
 def _env_files(settings: Settings) -> list[Path]:
     """Return every .env file whose secrets are looked for: the one that was read, and those that
     lie where one is looked for."""
@@ -411,43 +384,6 @@ def marks_path(settings: Settings) -> Path | None:
     return None if journal is None else journal.with_name("private-marks.bin")
 
 
-def _cloud(settings: Settings, limits: TimeLimits, vault: Vault) -> Backend | None:
-    if not settings.cloud_configured:
-        return None
-    far = TimeLimits(
-        limits.connect_s * CLOUD_CONNECT_FACTOR,
-        limits.first_byte_s,
-        limits.idle_s,
-        limits.total_s,
-    )
-    key = settings.cloud_key
-    assert key is not None
-    secret, model = key.get_secret_value(), settings.cloud_model
-    match settings.provider:
-        case "gemini":
-            url = settings.gemini_base_url
-            return GeminiBackend(
-                secret,
-                model,
-                base_url=url,
-                is_default=not settings.names_cloud_model,
-                limits=far,
-                vault=vault,
-            )
-        case "openai":
-            return OpenAIBackend(secret, model, base_url=settings.openai_url, limits=far)
-    return ClaudeBackend(
-        secret,
-        model,
-        max_tokens=settings.cloud_max_tokens,
-        base_url=settings.claude_url,
-        vault=vault,
-        ability_file=_ability_file(settings),
-        is_default=not settings.names_cloud_model,
-        limits=far,
-    )
-
-
 def _addresses(settings: Settings) -> dict[str, str]:
     """Return the address of each backend by its name."""
     clouds = {
@@ -456,12 +392,6 @@ def _addresses(settings: Settings) -> dict[str, str]:
         "openai": settings.openai_url or "https://api.openai.com",
     }
     return clouds | {server.name: server.url for server in settings.servers}
-
-
-def _ability_file(settings: Settings) -> Path | None:
-    """Return where the abilities of Claude models are kept: beside the journal, or nowhere."""
-    journal = journal_path(settings.journal_path)
-    return journal.with_name("claude-models.json") if journal is not None else None
 
 
 def is_elsewhere(url: str) -> bool:

@@ -1,7 +1,7 @@
 """The rules that choose a side for a request. Pure: no I/O, no clock, no log."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Final, Literal, get_args
 
@@ -173,6 +173,8 @@ class Policy:
     cold_local: Literal["cloud", "wait"] = "cloud"
     patience_s: float = 0
     """Seconds that the first word of a local answer may be away; 0: any."""
+    shadow_threshold: float | None = None
+    """Another threshold, whose decision is only noted."""
     subagents: Literal["auto", "local", "cloud"] = "auto"
     """The side that answers agents which another agent has started; auto: the score decides."""
 
@@ -191,6 +193,8 @@ class Decision:
     """The side that should answer cannot."""
     fix: str = ""
     """What would let the local model take a request that does not fit it."""
+    shadow: Target | None = None
+    """The side that would come first at the shadow threshold; None where there is none."""
 
     @property
     def first(self) -> Candidate:
@@ -213,21 +217,39 @@ def decide(
     *,
     broke: bool = False,
     spares: Sequence[Side] = (),
+    clouds: Sequence[Side] = (),
 ) -> Decision:
     """Return the candidates and the reason, by the rules in their order.
 
     `broke`: today's cloud budget is spent. `spares`: further local servers that can take the
-    request, asked in this order when the one of `local` fails.
+    request, asked in this order when the one of `local` fails; `clouds`: the same for `cloud`.
     Raises Private (forced to the cloud), BackendUnfit (too long for every side there is) and
     NoBackend (nobody can answer; names what to start or set).
     """
+    decision = _decided(ask, local, cloud, policy, broke, spares, clouds)
+    if policy.shadow_threshold is None:
+        return decision
+    other = replace(policy, threshold=policy.shadow_threshold)
+    shadow = _decided(ask, local, cloud, other, broke, spares, clouds)
+    return replace(decision, shadow=shadow.first.target)
+
+
+def _decided(
+    ask: Ask,
+    local: Side,
+    cloud: Side,
+    policy: Policy,
+    broke: bool,
+    spares: Sequence[Side],
+    clouds: Sequence[Side],
+) -> Decision:
     gates = _gates(ask, local, policy, broke)
     if ask.private:
         return _kept_here(ask, ask.private, local, spares, gates)
     if ask.force == "local":
         return _forced(ask, local, spares, gates)
     if ask.force == "cloud":
-        return _forced(ask, cloud, (), gates)
+        return _forced(ask, cloud, clouds, gates)
     target, reason = _preference(ask, local, cloud, policy, gates)
     if broke and target == "cloud":
         target, reason = "local", "budget"
@@ -243,8 +265,8 @@ def decide(
     candidates: list[Candidate] = []
     for side in able:
         candidates.append(side.candidate())
-        if side is local:
-            candidates += [spare.candidate() for spare in spares]
+        more = spares if side is local else clouds
+        candidates += [other.candidate() for other in more]
     return Decision(
         tuple(candidates), reason, ask, gates, would_fall_back=fell, fix=_fix(ask, local, gates)
     )

@@ -37,6 +37,7 @@ from router.errors import BackendError
 from router.events import Event, Usage
 from router.http.answer import Answer, HttpError
 from router.http.client import HttpClient
+from router.http.proxy import Proxy
 from router.local.discovery import Discovery
 from router.local.errors import FAILED, LocalErrors, read_refusal
 from router.local.logprobs import Logprobs, LogprobsWish
@@ -78,12 +79,13 @@ class LocalBackend:
         limits: TimeLimits,
         kind: str = "",
         confidence: ConfidenceMode = "off",
+        proxy: Proxy | None = None,
     ) -> None:
         """`kind`: what kind of server it is, until a probe tells."""
         self.name = name
         self.model = model
         key = {"Authorization": f"Bearer {api_key}"} if api_key else {}
-        self._http = HttpClient(base_url, key, limits.connect_s)
+        self._http = HttpClient(base_url, key, limits.connect_s, proxy=proxy)
         self.base_url = self._http.url.rstrip("/")
         """Without name and password: messages show it."""
         credentials = self._http.credentials

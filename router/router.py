@@ -26,7 +26,6 @@ from router.sides.private_conversations import PrivateConversations
 from router.sides.replicas import Past, Replicas
 from router.sides.seat import Seat
 from router.sides.speed import new_tokens
-from router.state.shared import Store
 from router.team import Member
 
 UNCONFIGURED: Final = Status(
@@ -67,42 +66,48 @@ class Router:
         picks_model: bool = False,
         offline: bool = False,
         more: Sequence[Seat] = (),
+        other_clouds: Sequence[Seat] = (),
         balancer: Balancer | None = None,
         hold_s: float = 8,
         first_byte_s: float = 300,
         truster: Truster | None = None,
-        store: Store | None = None,
+        replicas: Replicas | None = None,
         budget_spent: Callable[[], bool] = lambda: False,
         spent_by_usd: Callable[[str], float] = lambda name: 0.0,
+        conversations: Conversations | None = None,
+        names: dict[Target, set[str]] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """`local` is the user's own server; `embedded` stands in for it while it is down and no
         cloud is configured; `cloud` is None without a key. `picks_model`: the user has named no
         local model, so of several loaded ones the smallest that suffices answers. `more`: further
-        local servers; `balancer` knows all of them in their order, and chooses. `privacy` is None
-        where everything may leave. `offline`: nothing may leave this machine. `store`: what
-        several routers share."""
+        local servers; `balancer` knows all of them in their order, and chooses. `other_clouds`:
+        those that answer when `cloud` cannot. `privacy` is None where everything may leave.
+        `offline`: nothing may leave this machine. `replicas`: what other routers know of
+        conversations, where several share a store. `conversations` and `names`: what an earlier
+        router has remembered."""
         self.policy = policy
         self.ability = ability or Ability()
         self._picks_model = picks_model
         self.offline = offline
         self._no_cloud = Side("cloud", "", OFFLINE) if offline else NO_CLOUD
         self.locals = (local, *more)
-        seats = (*self.locals, cloud, embedded)
+        self.clouds = (cloud, *other_clouds) if cloud is not None else ()
+        seats = (*self.locals, *self.clouds, embedded)
         self.seats = {seat.name: seat for seat in seats if seat is not None}
         self.local = local
         self._balancer = balancer
         self.cloud = cloud
         self.embedded = embedded
         self.privacy = privacy
-        self._conversations = Conversations(clock=clock)
-        self._replicas = Replicas(store, self._conversations, privacy, balancer) if store else None
+        self._conversations = conversations or Conversations(clock=clock)
+        self._replicas = replicas
         self._hold_s = hold_s
         self._first_byte_s = first_byte_s
         self.truster = truster or Truster("off", Calibrations(), policy.threshold)
         self._budget_spent = budget_spent
         self._spent_by_usd = spent_by_usd
-        self._names: dict[Target, set[str]] = {"local": set(), "cloud": set()}
+        self._names: dict[Target, set[str]] = {} if names is None else names
         """The ids of each side's models when it was last up; they stay its own while it is down."""
         self._named_by: dict[Target, list[Status]] = {"local": [], "cloud": []}
         """The statuses that those ids are from."""
@@ -144,11 +149,15 @@ class Router:
             local = await self._embedded_side()
         if self._is_stand_in(local):
             ask = replace(ask, force_model="")  # it has only one
+        clouds: Sequence[Side] = ()
+        if len(self.clouds) > 1 and not ask.force_model:
+            cloud, *clouds = _best_first(await self.cloud_sides())
         if member is not None:
             local, cloud = _open_to(member, ask, local, cloud)
             spares = spares if local.up else ()
+            clouds = clouds if cloud.up else ()
         broke = self._budget_spent()
-        decision = decide(ask, local, cloud, self.policy, broke=broke, spares=spares)
+        decision = decide(ask, local, cloud, self.policy, broke=broke, spares=spares, clouds=clouds)
         return decision if member is None else self._within_budget(decision, member)
 
     def _within_budget(self, decision: Decision, member: Member) -> Decision:
@@ -209,8 +218,15 @@ class Router:
         return [side for side in sides.values() if side is not None]
 
     async def sides(self) -> tuple[Side, Side]:
-        """Return a snapshot of both sides: of the local servers the first one that answers."""
-        return await self._sides(await self.local_sides())
+        """Return a snapshot of both sides: of several servers or clouds one that answers."""
+        local, cloud = await self._sides(await self.local_sides())
+        if len(self.clouds) > 1:
+            cloud = _best_first(await self.cloud_sides())[0]
+        return local, cloud
+
+    async def cloud_sides(self) -> list[Side]:
+        """Return a snapshot of each cloud, in the order of the settings."""
+        return [await seat.side() for seat in self.clouds]
 
     async def _sides(self, locals_: Sequence[Side]) -> tuple[Side, Side]:
         local = _first_up(locals_)
@@ -268,11 +284,13 @@ class Router:
             return True
         return self._replicas is not None and self._replicas.was_unsure(prefixes_of(request))
 
-    async def aclose(self) -> None:
-        """Close every backend."""
+    async def aclose(self, heir: "Router | None" = None) -> None:
+        """Close every backend but those of the heir, the router of later settings."""
+        kept = heir.seats.values() if heir is not None else ()
         for seat in self.seats.values():
-            await seat.aclose()
-        if self.privacy is not None:
+            if seat not in kept:
+                await seat.aclose()
+        if self.privacy is not None and (heir is None or heir.privacy is None):
             self.privacy.close()
 
     async def _embedded_side(self) -> Side:
@@ -439,7 +457,7 @@ class Router:
                 self._named_by[target] = up
                 models = [model for status in up for model in (*status.models, status.model)]
                 self._names[target] = {model.id for model in models if model is not None}
-            if name in self._names[target]:
+            if name in self._names.get(target, ()):
                 return target, name
         return None, ""
 
@@ -472,6 +490,11 @@ def _first_up(locals_: Sequence[Side]) -> Side:
         if side.usable and side.status.state == "ready":
             return side
     return next((side for side in locals_ if side.up), locals_[0])
+
+
+def _best_first(clouds: Sequence[Side]) -> list[Side]:
+    """Return the clouds that can answer, in their order; without one, the first."""
+    return [cloud for cloud in clouds if cloud.usable] or [clouds[0]]
 
 
 def _without_remote_models(side: Side) -> Side:

@@ -2,11 +2,20 @@
 
 import gc
 
+import pytest
 from hypothesis import HealthCheck, settings
+
+from router import nearby
 
 # A busy machine is slow, not wrong.
 settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("patient")
+
+
+@pytest.fixture(autouse=True)
+def no_servers_nearby(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep the tests from asking what runs at the usual ports of this machine."""
+    monkeypatch.setattr(nearby, "USUAL_PORTS", {})
 
 
 def pytest_collection_finish() -> None:

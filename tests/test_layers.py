@@ -12,24 +12,27 @@ from tests.support.paths import ROOT
 LAYERS = (
     ("server", "chat.py", "tune", "llm_router", "test_router", "bench", "tools"),
     ("web", "chat", "router.tuning"),
-    ("router.build",),
+    ("router.build", "router.seats", "router.sharing"),
     ("router.telemetry",),
     ("router.router", "router.call"),
-    ("router.sides", "router.embedded", "router.compatible", "router.local_client",
+    ("router.sides", "router.embedded", "router.compatible", "router.local_client", "router.nearby",
      "router.cloud_client", "router.decision"),
     ("router.answers", "router.local", "router.clouds", "router.classifier", "router.state",
      "router.team"),
     ("router.wire", "router.scoring", "router.backend", "router.http"),
     ("router.request", "router.events", "router.errors", "router.deadlines", "router.privacy",
-     "router.trace_context",
+     "router.parts", "router.trace_context",
      "config", "env_file", "local_servers", "launch"),
 )  # fmt: skip
 """From the top. A package may import what stands below it."""
 
 WITHIN_A_LAYER = {
+    ("router.build", "router.seats"),
+    ("router.build", "router.sharing"),
     ("router.router", "router.call"),
     ("router.embedded", "router.local_client"),
     ("router.compatible", "router.local_client"),
+    ("router.nearby", "router.local_client"),
     ("router.cloud_client", "router.compatible"),
     ("router.sides", "router.decision"),
     ("router.clouds", "router.state"),

@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 
 from config import SettingsError, load_settings
-from web.serve import check_local_url
+from web.reload import check_local_url
 
 KEY = "sk-4711-ordinary-letters"
 Expected = dict[str, dict[str, Any]]

@@ -29,9 +29,10 @@ first of these files that sets one of them is read:
    `~/Library/Application Support/llm-router/`, Windows: `%LOCALAPPDATA%\\llm-router\\`).
 
 `llm-router doctor` says which one was read. An empty value counts as unset. Settings are read at
-the start: restart after a change. A file in UTF-8, UTF-16 or Latin-1 can be read. What is odd about
-it (a name that is nearly a setting's, a name that is set twice, curly quotes, a file that other
-users can read) is a warning; a value that cannot be used ends the start with one line for each.
+the start, and [again](reliability.md#settings-at-run-time) on SIGHUP or from the status page. A
+file in UTF-8, UTF-16 or Latin-1 can be read. What is odd about it (a name that is nearly a
+setting's, a name that is set twice, curly quotes, a file that other users can read) is a warning;
+a value that cannot be used ends the start with one line for each.
 
 ```sh
 cp .env.example .env && chmod 600 .env

@@ -1,28 +1,27 @@
 """The server as an ASGI app: a gate before the endpoints of the dialects and all other routes."""
 
-import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 
-from config import Settings
+from config import VERSION, Settings
 from router.build import Assembly, assemble
 from router.request import Dialect
 from router.wire.anthropic import messages
 from router.wire.chat import completions
 from web import describe
-from web.asgi import CALLER_PAUSE_S, App
+from web.application import Application, Generation
+from web.asgi import CALLER_PAUSE_S
 from web.endpoint import Endpoint
 from web.events import Feed
-from web.exchange import Service
+from web.exchange import Service, nobody_has
 from web.failures import exception_handlers
 from web.gate import Gate
 from web.keys import Keys
-from web.memory import trim_memory
 from web.readiness import Readiness
+from web.reload import Reread, Source
 from web.responses_store import CompactedResponses, ResponsesStore, StoredResponses
 from web.routes import Routes
 
@@ -32,17 +31,33 @@ def create_app(
     assembly: Assembly | None = None,
     *,
     readiness: Readiness | None = None,
+    source: Source | None = None,
     caller_pause_s: float = CALLER_PAUSE_S,
-) -> App:
+) -> Application:
     """Return the server; tests give the assembly, which is otherwise built from the settings.
 
-    `readiness`: what `/ready` reports; the process that stops the server changes it.
+    `readiness`: what `/ready` reports; the process that stops the server changes it. `source`:
+    where the settings are read again; without one they stay as they are.
     """
     state = readiness or Readiness()
-    parts = assembly or assemble(settings)
-    max_body_bytes = int(settings.max_body_mb * 2**20)
+    if source is None:
+        source = Source(None, {name: getattr(settings, name) for name in settings.model_fields_set})
+    build = partial(_generation, ResponsesStore(), state, source, caller_pause_s)
+    return Application(build, assembly or assemble(settings), state, source)
 
-    responses = ResponsesStore(shared=parts.sealed)
+
+def _generation(
+    store: ResponsesStore,
+    readiness: Readiness,
+    source: Source,
+    caller_pause_s: float,
+    parts: Assembly,
+    reread: Reread,
+) -> Generation:
+    """Return the gate and the routes for one reading of the settings."""
+    settings = parts.settings
+    max_body_bytes = int(settings.max_body_mb * 2**20)
+    shared = parts.shared.sealed if parts.shared is not None else None
 
     def endpoint(wire: Any, dialect: Dialect) -> Endpoint:
         return Endpoint(
@@ -56,19 +71,26 @@ def create_app(
                 caller_pause_s=caller_pause_s,
                 keepalive_after_s=settings.keepalive_after_s,
                 idle_timeout_s=settings.idle_timeout_s,
-                fetch_response=responses.fetch,
+                fetch_response=partial(store.fetch, shared) if shared is not None else nobody_has,
             )
         )
 
     # The gate hands requests to these directly, without the work that FastAPI does for a route.
     endpoints = {
         "/v1/chat/completions": endpoint(completions, "chat"),
-        "/v1/responses": endpoint(StoredResponses(responses, parts.may_share), "responses"),
-        "/v1/responses/compact": endpoint(CompactedResponses(responses), "responses"),
+        "/v1/responses": endpoint(StoredResponses(store, parts.shared_for), "responses"),
+        "/v1/responses/compact": endpoint(CompactedResponses(store), "responses"),
         "/v1/messages": endpoint(messages, "messages"),
     }
-    feed = Feed(parts.router, parts.ledger, state)
-    routes = Routes(parts, state, max_body_bytes=max_body_bytes, caller_pause_s=caller_pause_s)
+    feed = Feed(parts.router, parts.ledger, readiness)
+    routes = Routes(
+        parts,
+        readiness,
+        source,
+        reread,
+        max_body_bytes=max_body_bytes,
+        caller_pause_s=caller_pause_s,
+    )
     table = (
         ("POST", "/v1/messages/count_tokens", routes.count_tokens),
         ("POST", "/v1/completions", routes.text_completions),
@@ -77,6 +99,7 @@ def create_app(
         ("GET", "/v1/models/{model_id:path}", routes.get_model),
         ("POST", "/classify", routes.classify),
         ("POST", "/privacy/allow", routes.allow_private),
+        ("POST", "/settings/reload", routes.reload_settings),
         ("GET", "/health", routes.health),
         ("GET", "/ready", routes.ready),
         ("GET", "/info", routes.info),
@@ -92,25 +115,12 @@ def create_app(
         ("GET", "/metrics", routes.metrics),
     )
 
-    @asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        state.starting()
-        tasks = [asyncio.create_task(_start(parts, state)), asyncio.create_task(trim_memory())]
-        yield
-        feed.end()
-        for one in endpoints.values():
-            await one.drain()
-        for task in tasks:
-            task.cancel()
-        await parts.aclose()
-
-    api = FastAPIOffline(
+    api: FastAPI = FastAPIOffline(
         title="llm-router",
         description="Sends easy prompts to your local model and hard ones to the cloud.",
-        version="0.1.0",
+        version=VERSION,
         docs_url=None,
         redoc_url=None,
-        lifespan=lifespan,
         exception_handlers=exception_handlers(parts.redact),
     )
     for method, path, handler in table:
@@ -118,17 +128,11 @@ def create_app(
     describe.add_operations(api, endpoints)
 
     key = settings.router_api_key
-    return Gate(
+    gate = Gate(
         api,
         endpoints,
         keys=Keys(key.get_secret_value() if key else None, parts.team),
         allowed_hosts=[*settings.allowed_hosts, settings.server_host],
         cors_origins=settings.cors_origins,
     )
-
-
-async def _start(parts: Assembly, state: Readiness) -> None:
-    """Look at the sides, which makes the server ready, then do what can wait."""
-    await asyncio.gather(parts.router.sides(), parts.connect())
-    state.ready()
-    await parts.start()
+    return Generation(parts, gate, endpoints.values(), feed)

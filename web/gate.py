@@ -6,7 +6,6 @@ connected to. The Origin, where a browser sends one, must be this server's own o
 CORS_ORIGINS.
 """
 
-import asyncio
 import re
 from collections.abc import Collection, Mapping
 from typing import Final
@@ -63,9 +62,6 @@ class Gate:
         self._origins = frozenset(origin.rstrip("/").lower() for origin in cors_origins)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self._app(scope, _ending_in_order(receive), send)
-            return
         path = scope["path"] = _full_path(scope["path"])
         origin = header(scope, b"origin")
         try:
@@ -209,22 +205,3 @@ def _without_body(send: Send) -> Send:
             await send(message)
 
     return sending
-
-
-def _ending_in_order(receive: Receive) -> Receive:
-    """Return a `receive` for the app's lifespan that turns a cancellation into a shutdown.
-
-    A second Ctrl-C cancels the lifespan. The journal's last rows must be written and the model
-    servers stopped then too.
-    """
-
-    async def receiving() -> Message:
-        try:
-            return await receive()
-        except asyncio.CancelledError:
-            task = asyncio.current_task()
-            assert task is not None
-            task.uncancel()
-            return {"type": "lifespan.shutdown"}
-
-    return receiving

@@ -3,10 +3,10 @@
 import json
 import logging
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Final, Literal
 
-from router.privacy.redact import RedactingFilter, redact
+from router.privacy.redact import RedactingFilter
 from router.telemetry.log_line import Colour, request_fields, request_line
 from router.telemetry.record import Record
 
@@ -24,13 +24,15 @@ QUIET: Final = ("httpx2", "httpcore2", "google_genai", "uvicorn")
 """Libraries whose INFO lines say nothing that a user needs."""
 
 
-def set_up_logging(log_format: LogFormat, secrets: Iterable[str], *, colours: bool) -> None:
-    """Send the log to stderr; `secrets` never appear in it."""
-    secrets = tuple(secrets)
+def set_up_logging(
+    log_format: LogFormat, secrets: Iterable[str], *, colours: bool
+) -> RedactingFilter:
+    """Send the log to stderr; `secrets` never appear in it, nor what the filter is given later."""
+    without_keys = RedactingFilter(secrets)
     handler = logging.StreamHandler()
-    handler.addFilter(RedactingFilter(secrets))
+    handler.addFilter(without_keys)
     handler.setFormatter(
-        JsonFormatter(secrets)
+        JsonFormatter(without_keys.clean)
         if log_format == "json"
         else TextFormatter(colours=colours and sys.stderr.isatty())
     )
@@ -39,6 +41,7 @@ def set_up_logging(log_format: LogFormat, secrets: Iterable[str], *, colours: bo
         logging.getLogger(name).setLevel(logging.WARNING)
     # It warns of each retry, and then reports the failure.
     logging.getLogger("opentelemetry.exporter").setLevel(logging.ERROR)
+    return without_keys
 
 
 class TextFormatter(logging.Formatter):
@@ -62,9 +65,10 @@ class TextFormatter(logging.Formatter):
 class JsonFormatter(logging.Formatter):
     """One JSON object a line: time, level, message, and the fields of a request."""
 
-    def __init__(self, secrets: Iterable[str]) -> None:
+    def __init__(self, clean: Callable[[str], str]) -> None:
+        """`clean` takes keys out of a text."""
         super().__init__(datefmt="%Y-%m-%dT%H:%M:%S%z")
-        self._secrets = tuple(secrets)
+        self._clean = clean
 
     def format(self, record: logging.LogRecord) -> str:
         entry = {"time": self.formatTime(record, self.datefmt), "level": record.levelname}
@@ -75,7 +79,7 @@ class JsonFormatter(logging.Formatter):
             entry["message"] = record.getMessage()
         if record.exc_text:  # the filter has put the traceback there
             entry["traceback"] = record.exc_text
-        return redact(json.dumps(entry, ensure_ascii=False), self._secrets)
+        return self._clean(json.dumps(entry, ensure_ascii=False))
 
 
 def _paint(text: str, colour: Colour) -> str:

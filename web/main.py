@@ -18,7 +18,8 @@ from config import VERSION, bad_settings_exit, colours_wanted, settings_or_exit
 from web.app import create_app
 from web.logs import set_up_logging
 from web.readiness import Readiness
-from web.serve import check_local_url, listen, serve, url_of
+from web.reload import Source, check_local_url
+from web.serve import listen, serve, url_of
 
 log = logging.getLogger("router")
 
@@ -28,12 +29,15 @@ def main(arguments: Sequence[str] | None = None, prog: str = "server.py") -> int
     options = _parser(prog).parse_args(arguments)
     given: dict[str, Any] = {"server_host": options.host, "server_port": options.port}
     overrides = {name: value for name, value in given.items() if value is not None}
-    settings = settings_or_exit(options.env_file or "find", **overrides)
-    set_up_logging(options.log_format, settings.secrets, colours=colours_wanted())
+    source = Source(options.env_file or "find", overrides)
+    settings = settings_or_exit(source.env, **overrides)
+    source.hide = set_up_logging(
+        options.log_format, settings.secrets, colours=colours_wanted()
+    ).hide
     with bad_settings_exit():
         check_local_url(settings)
         readiness = Readiness()
-        app = create_app(settings, readiness=readiness)
+        app = create_app(settings, readiness=readiness, source=source)
         listener = listen(settings.server_host, settings.server_port)
     log.info("%s; for clients: %s/v1", url_of(settings), url_of(settings))
     serve(app, settings, listener, readiness)

@@ -41,13 +41,7 @@ class ResponsesStore:
     The turns of a conversation are stored once, however many of its responses are kept.
     """
 
-    def __init__(
-        self,
-        most: int = MOST_RESPONSES,
-        most_bytes: int = MOST_BYTES,
-        shared: SealedStore | None = None,
-    ) -> None:
-        self._shared = shared
+    def __init__(self, most: int = MOST_RESPONSES, most_bytes: int = MOST_BYTES) -> None:
         self._most = most
         self._most_bytes = most_bytes
         self._kept: OrderedDict[str, _Kept] = OrderedDict()
@@ -63,11 +57,15 @@ class ResponsesStore:
         return [item for turn in reversed(turns) for item in turn]
 
     def keep(
-        self, response_id: str, items: list[Any], previous: str | None, *, share: bool = False
+        self,
+        response_id: str,
+        items: list[Any],
+        previous: str | None,
+        shared: SealedStore | None = None,
     ) -> None:
         """Store what a response added; do nothing if the response before it is gone.
 
-        `share`: keep it for other routers too.
+        `shared`: where it is kept for other routers too.
         """
         before = self._kept.get(previous) if previous else None
         if previous and before is None:
@@ -77,25 +75,18 @@ class ResponsesStore:
         if size_bytes > self._most_bytes:
             return
         self._keep(_Kept(response_id, data, before, size_bytes))
-        if share and self._shared is not None:
+        if shared is not None:
             earlier = [turn.id for turn in _turns(before)]
             content = orjson.dumps((earlier, orjson.Fragment(data)))
-            self._shared.put(SHARED, response_id, content, SHARED_S)
+            shared.put(SHARED, response_id, content, SHARED_S)
 
-    async def written(self) -> None:
-        """Wait a moment until other routers can fetch what was stored."""
-        if self._shared is not None:
-            await self._shared.written()
-
-    async def fetch(self, response_id: str) -> bool:
+    async def fetch(self, shared: SealedStore, response_id: str) -> bool:
         """Take over a conversation from another router; return whether it was there."""
-        if self._shared is None:
-            return False
-        (last,) = await self._shared.get(SHARED, [response_id])
+        (last,) = await shared.get(SHARED, [response_id])
         if last is None:
             return False
         earlier: list[str] = orjson.loads(last)[0]
-        contents = [last, *await self._shared.get(SHARED, earlier)]
+        contents = [last, *await shared.get(SHARED, earlier)]
         before: str | None = None
         for id, content in reversed([*zip([response_id, *earlier], contents, strict=True)]):
             if content is not None and id not in self._kept:
@@ -128,11 +119,11 @@ class StoredResponses:
     def __init__(
         self,
         store: ResponsesStore | None = None,
-        may_share: Callable[[ChatRequest], bool] = lambda request: False,
+        shared_for: Callable[[ChatRequest], SealedStore | None] = lambda request: None,
     ) -> None:
-        """`may_share`: whether the responses of a conversation may be kept for other routers."""
+        """`shared_for`: where the responses of a conversation are kept for other routers."""
         self._store = store or ResponsesStore()
-        self._may_share = may_share
+        self._shared_for = shared_for
 
     def parse(self, raw: bytes, headers: Mapping[str, str] | None = None) -> ChatRequest:
         return responses.parse(raw, headers, self._store.recall)
@@ -173,9 +164,10 @@ class StoredResponses:
         if body.get("store") is False:
             return
         items = [item for item, _ in responses.items_of(body)] + response["output"]
-        previous, share = body.get("previous_response_id"), self._may_share(request)
-        self._store.keep(response["id"], items, previous, share=share)
-        await self._store.written()  # the next request may come to another router at once
+        shared = self._shared_for(request)
+        self._store.keep(response["id"], items, body.get("previous_response_id"), shared)
+        if shared is not None:
+            await shared.written()  # the next request may come to another router at once
 
 
 class CompactedResponses(StoredResponses):

@@ -44,6 +44,7 @@ from web.model_list import codex_catalogue, model_list
 from web.page import load_docs, load_page
 from web.readiness import Readiness
 from web.relayed import relayed
+from web.reload import Reread, Source
 from web.token_counts import count_tokens
 
 Days = Annotated[float, Query(gt=0, le=MOST_DAYS)]
@@ -57,11 +58,15 @@ class Routes:
         self,
         assembly: Assembly,
         readiness: Readiness,
+        source: Source,
+        reread: Reread,
         *,
         max_body_bytes: int,
         caller_pause_s: float,
     ) -> None:
         self._readiness = readiness
+        self._source = source
+        self._reread = reread
         self._router = assembly.router
         self._ledger = assembly.ledger
         self._store = assembly.store
@@ -123,8 +128,7 @@ class Routes:
 
     async def allow_private(self, request: Request) -> Response:
         """Allow a false alarm of the privacy scan in its conversation; only from this machine."""
-        if request.client is None or not _is_loopback(request.client.host):
-            raise Forbidden("Only the user on the router's own machine can allow a finding.")
+        _check_is_here(request, "allow a finding")
         alarm = (await self._json_body(request)).get("id")
         if not isinstance(alarm, str) or not await self._router.allow_private(alarm):
             raise InvalidRequest(
@@ -132,6 +136,17 @@ class Routes:
                 param="id",
             )
         return JSONResponse({"allowed": alarm})
+
+    async def reload_settings(self, request: Request) -> Response:
+        """Read the settings again, as SIGHUP does; only from this machine.
+
+        Raises InvalidRequest where they cannot be used.
+        """
+        _check_is_here(request, "have the settings read again")
+        reading = await self._reread()
+        if reading.error:
+            raise InvalidRequest(f"The settings stay as they were. {reading.error}")
+        return JSONResponse(views.reading(reading))
 
     async def health(self) -> Response:
         """Return the state of each side, and of the store that several routers share."""
@@ -145,7 +160,8 @@ class Routes:
 
     async def info(self) -> Response:
         """Return the settings that a caller may see."""
-        return JSONResponse(await views.info(self._router, _public(self._settings)))
+        settings = {**_public(self._settings), "settings": views.reading(self._source.last)}
+        return JSONResponse(await views.info(self._router, settings))
 
     async def identity(
         self, request: Request, nonce: Annotated[str, Query(pattern="^[0-9a-f]{32}$")]
@@ -213,6 +229,12 @@ class Routes:
 
     async def _relayed(self, path: str, request: Request) -> Response:
         return await relayed(path, request, self._json_body, self._router.server_for, self._ledger)
+
+
+def _check_is_here(request: Request, what: str) -> None:
+    """Raise Forbidden if the request comes from another machine."""
+    if request.client is None or not _is_loopback(request.client.host):
+        raise Forbidden(f"Only the user on the router's own machine can {what}.")
 
 
 def _is_loopback(host: str) -> bool:

@@ -1,18 +1,22 @@
 """The server process: its listening socket, uvicorn's settings, memory and signals."""
 
+import asyncio
 import errno
 import gc
+import os
 import signal
 import socket
 import time
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from functools import partial
 from types import FrameType
-from typing import Final
+from typing import Any, Final
 
 import uvicorn
 
 from config import Settings, SettingsError
+from web.application import Application
 from web.asgi import CALLER_PAUSE_S, App
 from web.protocol import HttpProtocol
 from web.readiness import Readiness
@@ -27,14 +31,27 @@ class Server(uvicorn.Server):
     """A uvicorn server that still takes requests for a while after SIGTERM.
 
     `/ready` says no from the signal on, so that a load balancer sends nothing more. A second
-    signal ends the wait.
+    signal ends the wait. SIGHUP has the settings read again, or ends the server where it comes
+    from a terminal that was closed.
     """
 
-    def __init__(self, config: uvicorn.Config, readiness: Readiness, delay_s: float) -> None:
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        readiness: Readiness,
+        delay_s: float,
+        reread: Callable[[], Coroutine[Any, Any, object]] | None = None,
+        *,
+        ends_with_terminal: bool = False,
+    ) -> None:
         super().__init__(config)
         self._readiness = readiness
         self._delay_s = delay_s
         self._until = 0.0
+        self._reread = reread
+        self._is_due = False
+        self._rereading: asyncio.Task[object] | None = None
+        self._ends_with_terminal = ends_with_terminal
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Begin to stop."""
@@ -43,22 +60,51 @@ class Server(uvicorn.Server):
         self._readiness.stop()
         super().handle_exit(sig, frame)
 
+    def handle_hangup(self, sig: int, frame: FrameType | None) -> None:
+        """Begin to stop if the terminal is gone, else have the settings read at the next tick."""
+        if self._ends_with_terminal and not has_terminal():
+            self.handle_exit(sig, frame)
+        else:
+            self._is_due = True
+
     async def on_tick(self, counter: int) -> bool:
         """Return whether to stop taking requests."""
+        if self._is_due and self._reread is not None:
+            self._is_due = False
+            self._rereading = asyncio.create_task(self._reread())
         stops = await super().on_tick(counter)
         return stops and time.monotonic() >= self._until
 
 
-def serve(app: App, settings: Settings, listener: socket.socket, readiness: Readiness) -> None:
+def serve(
+    app: Application, settings: Settings, listener: socket.socket, readiness: Readiness
+) -> None:
     """Answer requests until a signal stops the process."""
     gc.freeze()  # imported modules stay, so the collector need not visit them
     gc.set_threshold(GC_THRESHOLD)
-    server = Server(uvicorn_config(app, settings), readiness, settings.shutdown_delay_s)
-    # Treat SIGHUP (a closed terminal) as shutdown, unless nohup has made the process ignore it.
-    if (hangup := getattr(signal, "SIGHUP", None)) and signal.getsignal(hangup) is signal.SIG_DFL:
-        signal.signal(hangup, server.handle_exit)
+    hangup: signal.Signals | None = getattr(signal, "SIGHUP", None)  # not on Windows
+    # Under nohup the signal is ignored: the server outlives its terminal.
+    is_heeded = hangup is not None and signal.getsignal(hangup) is not signal.SIG_IGN
+    server = Server(
+        uvicorn_config(app, settings),
+        readiness,
+        settings.shutdown_delay_s,
+        app.reread,
+        ends_with_terminal=is_heeded and has_terminal(),
+    )
+    if hangup is not None:
+        signal.signal(hangup, server.handle_hangup)
     with suppress(KeyboardInterrupt):
         server.run([listener])
+
+
+def has_terminal() -> bool:
+    """Return whether the process belongs to a terminal that is open."""
+    try:
+        os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY))
+    except OSError:
+        return False
+    return True
 
 
 def uvicorn_config(
@@ -99,15 +145,3 @@ def url_of(settings: Settings) -> str:
     """Return the address of the server for people and clients, without `/v1`."""
     host = settings.server_host
     return f"http://{f'[{host}]' if ':' in host else host}:{settings.server_port}"
-
-
-def check_local_url(settings: Settings) -> None:
-    """Raise SettingsError if a local server is this one: it would ask itself without end."""
-    for server in settings.servers:
-        if not settings.is_own(server.url):
-            continue
-        setting = "LOCAL_BASE_URL" if server.name == "local" else server.name
-        raise SettingsError(
-            f"{setting}={server.url} is this server's own address: set SERVER_PORT to another"
-            " port (for example SERVER_PORT=8090)."
-        )

@@ -13,6 +13,7 @@ from router.router import Router
 from router.scoring.reach import Reach
 from router.state.shared import SharedStore
 from web.headline import headline
+from web.reload import Reading
 
 Json = dict[str, Any]
 
@@ -26,6 +27,7 @@ async def health(router: Router, store: SharedStore | None = None) -> Json:
         "local": side(local, router),
         "cloud": side(cloud, router),
         "servers": await servers(router),
+        "clouds": await clouds(router),
         "store": _store(store) if store is not None else None,
         "notice": notice(local),
     }
@@ -41,6 +43,11 @@ async def servers(router: Router) -> dict[str, Json]:
     return {one.backend: side(one, router) for one in await router.local_sides()}
 
 
+async def clouds(router: Router) -> dict[str, Json]:
+    """Return each cloud by its name, the first one first."""
+    return {one.backend: side(one, router) for one in await router.cloud_sides()}
+
+
 async def info(router: Router, settings: Json) -> Json:
     """Return the settings that a caller may see, with both sides."""
     local, cloud = await router.sides()
@@ -52,6 +59,17 @@ async def info(router: Router, settings: Json) -> Json:
         "local": side(local, router),
         "cloud": side(cloud, router),
         "servers": await servers(router),
+        "clouds": await clouds(router),
+    }
+
+
+def reading(reading: Reading) -> Json:
+    """Return what came of the last reading of the settings."""
+    return {
+        "read_at": reading.at,
+        "changed": reading.changed,
+        "at_next_start": reading.at_next_start,
+        "error": reading.error,
     }
 
 

@@ -68,14 +68,19 @@ def _is_loopback(host: str) -> bool:
 
 def has_proxy(base_url: str) -> bool:
     """Return whether requests to this address go through a proxy of the environment."""
+    return proxy_of(base_url) != ""
+
+
+def proxy_of(base_url: str) -> str:
+    """Return the proxy of the environment for this address, "" for none."""
     try:
         parts = urlsplit(base_url)
         host = parts.hostname or ""
     except ValueError:  # not an address: the client reports that
-        return False
+        return ""
     proxies = getproxies()
-    known = parts.scheme in proxies or "all" in proxies
-    return known and may_use_proxy(base_url) and not proxy_bypass(host)
+    proxy = proxies.get(parts.scheme) or proxies.get("all") or ""
+    return proxy if may_use_proxy(base_url) and not proxy_bypass(host) else ""
 
 
 async def paced(

@@ -10,6 +10,8 @@ from typing import Final
 import orjson
 
 from router.backend import Model, Reply, Status, TimeLimits
+from router.clouds.calls import proxy_of
+from router.http.proxy import Proxy
 from router.local.quirks import OPENAI_CLOUD
 from router.local.servers import model_ids
 from router.local_client import LocalBackend
@@ -36,8 +38,15 @@ class OpenAIBackend:
     ) -> None:
         self._model = model
         self._base_url = (base_url or BASE_URL).rstrip("/")
+        proxy = proxy_of(self._base_url)
         self._relay = LocalBackend(
-            self._base_url, model, name=self.name, api_key=api_key, limits=limits, kind=OPENAI_CLOUD
+            self._base_url,
+            model,
+            name=self.name,
+            api_key=api_key,
+            limits=limits,
+            kind=OPENAI_CLOUD,
+            proxy=Proxy(proxy) if proxy else None,
         )
         self._clock = clock
         self._seen: Status | None = None

@@ -1,7 +1,7 @@
 """A small HTTP/1.1 client for one server, with only the features that a relay needs.
 
 A general client takes more time for a request than the rest of the router: bench/RESULTS.md. No
-redirects, cookies, proxies or compression. aiohappyeyeballs makes the connections.
+redirects, cookies or compression. aiohappyeyeballs makes the connections.
 """
 
 import asyncio
@@ -16,6 +16,7 @@ from aiohappyeyeballs import start_connection
 
 from router.http.answer import Answer, Gone, NotConnected
 from router.http.connection import ServerConnection
+from router.http.proxy import Proxy
 from router.trace_context import traceparent
 
 KEEP_S: Final = 15.0
@@ -49,6 +50,7 @@ class HttpClient:
         headers: Mapping[str, str],
         connect_s: float,
         tls: ssl.SSLContext | None = None,
+        proxy: Proxy | None = None,
     ) -> None:
         """`tls` replaces the default context of an https address."""
         parts = urlsplit(url)
@@ -59,11 +61,14 @@ class HttpClient:
         self.url = urlunsplit(parts._replace(netloc=host, query="", fragment=""))
         self._query = parts.query
         self._origin = f"{parts.scheme}://{host}"
-        self._host = parts.hostname or ""
-        self._port = parts.port or (443 if is_tls else 80)
+        self.host = parts.hostname or ""
+        self.port = parts.port or (443 if is_tls else 80)
         self._tls = (tls or ssl.create_default_context()) if is_tls else None
         self._connect_s = connect_s
+        self._proxy = proxy
         headers = {"Host": host, "Accept-Encoding": "identity", **headers}
+        if proxy is not None and not is_tls:
+            headers |= proxy.headers
         if parts.username is not None and "Authorization" not in headers:
             login = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
             headers["Authorization"] = f"Basic {base64.b64encode(login.encode()).decode()}"
@@ -136,12 +141,15 @@ class HttpClient:
                 if loop.time() - self._found_at > FOUND_S:
                     self._found = []
                 if not self._found:
+                    next_hop = self._proxy or self
                     self._found = await loop.getaddrinfo(
-                        self._host, self._port, type=socket.SOCK_STREAM
+                        next_hop.host, next_hop.port, type=socket.SOCK_STREAM
                     )
                     self._found_at = loop.time()
                 link = await start_connection(self._found, happy_eyeballs_delay=EYEBALLS_S)
-                name = self._host if self._tls else None
+                if self._proxy is not None and self._tls is not None:
+                    await self._tunnelled(link, self._proxy)
+                name = self.host if self._tls else None
                 await loop.create_connection(
                     lambda: connection, sock=link, ssl=self._tls, server_hostname=name
                 )
@@ -157,13 +165,22 @@ class HttpClient:
             raise
         return connection
 
+    async def _tunnelled(self, link: socket.socket, proxy: Proxy) -> None:
+        try:
+            await proxy.tunnel(link, self.host, self.port)
+        except BaseException:
+            link.close()
+            raise
+
     def _target(self, url: str) -> bytes:
-        path = url.removeprefix(self._origin)
+        # A proxy gets the whole address, unless it only passes encrypted bytes on.
+        is_whole = self._proxy is not None and self._tls is None
+        path = url if is_whole else url.removeprefix(self._origin)
         if self._query:
             path += f"{'&' if '?' in path else '?'}{self._query}"
         if path.isascii() and path.isprintable() and " " not in path:
             return path.encode()
-        return quote(path, "/%?&=").encode()
+        return quote(path, "/%?&=:").encode()
 
     # --- calls of the connections -----------------------------------------------------------------
 

@@ -284,7 +284,7 @@ def _which(models: tuple[Model, ...] | list[Model], wanted: str, server: str) ->
         return f"The server has no chat model: download one there, and set {setting} to its name."
     names = ", ".join(model.id for model in models[:MOST_NAMES])
     more = " and others" if len(models) > MOST_NAMES else ""
-    if server == ALONE:
+    if wanted and server == ALONE:
         return f"LOCAL_MODEL={wanted} is not on the server; set it to one of: {names}{more}."
     problem = f"{wanted} is not on the server" if wanted else "The server has several models"
     return f"{problem}; set {setting} to one of: {names}{more}."

@@ -78,8 +78,18 @@ class RedactingFilter(logging.Filter):
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
         super().__init__()
-        self._secrets = tuple(_spellings(secrets))
+        self._secrets: tuple[str, ...] = ()
         self._formatter = logging.Formatter()
+        self.hide(secrets)
+
+    def hide(self, secrets: Iterable[str]) -> None:
+        """Take these secrets out too, besides the earlier ones."""
+        known = (*self._secrets, *_spellings(secrets))
+        self._secrets = tuple(sorted(dict.fromkeys(known), key=len, reverse=True))
+
+    def clean(self, text: str) -> str:
+        """Return a text without keys."""
+        return redact(text, self._secrets)
 
     def filter(self, record: logging.LogRecord) -> bool:
         if record.exc_info:
@@ -87,23 +97,20 @@ class RedactingFilter(logging.Filter):
             record.exc_text = record.exc_text or self._formatter.formatException(record.exc_info)
             record.exc_info = None
         if record.exc_text:
-            record.exc_text = self._clean(record.exc_text)
+            record.exc_text = self.clean(record.exc_text)
         if record.stack_info:
-            record.stack_info = self._clean(record.stack_info)
+            record.stack_info = self.clean(record.stack_info)
         self._clean_message(record)
         return True
 
-    def _clean(self, text: str) -> str:
-        return redact(text, self._secrets)
-
     def _clean_message(self, record: logging.LogRecord) -> None:
         message = record.getMessage()
-        clean = self._clean(message)
+        clean = self.clean(message)
         if clean == message:
             return
         if isinstance(record.args, tuple):
             # Some formatters (uvicorn's access log) want the arguments one by one.
-            record.args = tuple(_cleaned(arg, self._clean) for arg in record.args)
+            record.args = tuple(_cleaned(arg, self.clean) for arg in record.args)
             if record.getMessage() == clean:
                 return
         record.msg, record.args = clean, ()

@@ -36,6 +36,9 @@ MOST_POINTS: Final = 60.0
 LITTLE: Final = 0.05
 PLENTY: Final = 0.2
 """Around .15, from where a cloud call is worth its price."""
+EASY_SCORES: Final = (10.0, 25.0)
+"""Up to the first, as for a greeting, any model does; from the second on a weaker one's points
+count in full."""
 BASE_SCORE: Final = 50.0
 SCORE_UNIT: Final = 25.0
 """A prompt's need grows by `Curve.steep` logits with each 25 points of its score."""
@@ -243,7 +246,14 @@ def points(kind: Kind, score: float, local: Reach | None, cloud: Reach | None) -
         return 0.0
     usual_local, usual_cloud = load().reference
     here = gain(kind, score, local.skills, cloud.skills if cloud is not None else usual_cloud)
-    return round(points_of(here, gain(kind, score, usual_local, usual_cloud)), 2)
+    row = points_of(here, gain(kind, score, usual_local, usual_cloud))
+    return round(row * _share_at(score) if row > 0 else row, 2)
+
+
+def _share_at(score: float) -> float:
+    """Return how much of the points for a weaker model counts: none where any model does."""
+    low, high = EASY_SCORES
+    return min(max((score - low) / (high - low), 0.0), 1.0)
 
 
 def points_of(here: float, usual: float) -> float:

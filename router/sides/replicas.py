@@ -26,7 +26,6 @@ from router.sides.conversations import (
     prefixes_and_marks_of,
 )
 from router.sides.pool import Balancer
-from router.sides.private_conversations import PrivateConversations
 from router.state.shared import Store, Values
 from router.state.shared_marks import SharedMarks
 
@@ -69,6 +68,24 @@ class Inquiry:
     """Whether the store had all that other routers have written."""
 
 
+class KnownRequests:
+    """Requests of which it was sure that no other router had found them private.
+
+    Each is known by its end, the last of its prefixes. The oldest are forgotten.
+    """
+
+    def __init__(self) -> None:
+        self._ends: OrderedDict[bytes, None] = OrderedDict()
+
+    def add(self, end: bytes) -> None:
+        self._ends[end] = None
+        if len(self._ends) > MOST_KNOWN:
+            self._ends.popitem(last=False)
+
+    def __contains__(self, end: bytes | None) -> bool:
+        return end in self._ends
+
+
 class Replicas:
     """Asks and tells the store about conversations."""
 
@@ -76,18 +93,21 @@ class Replicas:
         self,
         store: Store,
         conversations: Conversations,
-        privacy: PrivateConversations | None,
+        marks: SharedMarks | None,
         balancer: Balancer | None,
+        known: KnownRequests,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """`clock`: seconds that all routers count alike."""
+        """`marks`: None where everything may leave. `known`: what was remembered so far.
+
+        `clock`: seconds that all routers count alike.
+        """
         self._store = store
         self._conversations = conversations
-        self._marks = SharedMarks(store, privacy.marks) if privacy is not None else None
+        self._marks = marks
         self._balancer = balancer
         self._clock = clock
-        self._known: OrderedDict[bytes | None, None] = OrderedDict()
-        """Ends of requests of which it was sure that no other router had found them private."""
+        self._known = known
         if balancer is not None:
             balancer.placed = self._placed
 
@@ -127,9 +147,7 @@ class Replicas:
         is_first = all(message["role"] != "assistant" for message in request.messages)
         is_known = past.is_sure or is_first or answered_before(request) in self._known
         if is_known and past.prefixes:
-            self._known[past.prefixes[-1]] = None
-            if len(self._known) > MOST_KNOWN:
-                self._known.popitem(last=False)
+            self._known.add(past.prefixes[-1])
         return not is_known
 
     def was_unsure(self, prefixes: Sequence[bytes]) -> bool:

@@ -31,7 +31,7 @@ class SharedBreakers:
         self._clock = clock
         for digest, watch in watches.items():
             watch.on_breaker = partial(self._tell, digest)
-        store.every_look(self._follow)
+        store.every_look("breakers", self._follow)
 
     def _tell(self, digest: bytes, pause_s: float) -> None:
         """Tell that a backend is left alone for so long, or no longer."""

@@ -92,12 +92,18 @@ class Store(Protocol):
         """Wait a moment until what was written so far is there."""
         ...
 
-    def on_return(self, renew: Callable[[], None]) -> None:
-        """Call this whenever the server may lack what was written: to write it again."""
+    def on_return(self, name: str, renew: Callable[[], None]) -> None:
+        """Call this whenever the server may lack what was written, at first with the next look.
+
+        It writes it again. It takes the place of an earlier one of that name.
+        """
         ...
 
-    def every_look(self, follow: Callable[[], Awaitable[None]]) -> None:
-        """Call this after each look at a server that answers, about once a second."""
+    def every_look(self, name: str, follow: Callable[[], Awaitable[None]]) -> None:
+        """Call this after each look at a server that answers, about once a second.
+
+        It takes the place of an earlier one of that name.
+        """
         ...
 
 
@@ -120,8 +126,9 @@ class SharedStore:
         self._complete_at = 0.0
         self._epoch = b""
         self._warned = False
-        self._renewals: list[Callable[[], None]] = []
-        self._followers: list[Callable[[], Awaitable[None]]] = []
+        self._renewals: dict[str, Callable[[], None]] = {}
+        self._has_new_renewal = False
+        self._followers: dict[str, Callable[[], Awaitable[None]]] = {}
         self._asked: list[tuple[list[bytes], asyncio.Future[Values | None]]] = []
         self._reading: asyncio.Task[None] | None = None
         self._writes: deque[Write] = deque()
@@ -140,8 +147,8 @@ class SharedStore:
     async def start(self) -> None:
         """Look at the server once, and from then on in the background; a second call is free."""
         if self._touch is None:
-            await self.look()
             self._touch = asyncio.create_task(self._stay_in_touch())
+            await self.look()
 
     async def aclose(self) -> None:
         """Write what waits, if the server answers, and close the connections."""
@@ -155,11 +162,12 @@ class SharedStore:
         await asyncio.gather(*tasks, return_exceptions=True)
         await self._client.aclose()
 
-    def on_return(self, renew: Callable[[], None]) -> None:
-        self._renewals.append(renew)
+    def on_return(self, name: str, renew: Callable[[], None]) -> None:
+        self._renewals[name] = renew
+        self._has_new_renewal = True
 
-    def every_look(self, follow: Callable[[], Awaitable[None]]) -> None:
-        self._followers.append(follow)
+    def every_look(self, name: str, follow: Callable[[], Awaitable[None]]) -> None:
+        self._followers[name] = follow
 
     def ask(self, keys: Sequence[bytes]) -> "asyncio.Future[Values | None]":
         answer = asyncio.get_running_loop().create_future()
@@ -216,10 +224,10 @@ class SharedStore:
         except self._failures as error:
             self._lost(error)
             return
-        if not self.up or epoch != self._epoch:
+        if not self.up or epoch != self._epoch or self._has_new_renewal:
             self._found(epoch)
         self._begin_writing()
-        for follow in self._followers:
+        for follow in [*self._followers.values()]:  # a thread that reads settings may add one
             await follow()
 
     async def _stay_in_touch(self) -> None:
@@ -237,7 +245,8 @@ class SharedStore:
         if self._warned or (self._epoch and epoch != self._epoch):
             self._complete_at = self._clock() + MERGE_S
         self.up, self.trouble, self._warned, self._epoch = True, "", False, epoch
-        for renew in self._renewals:
+        self._has_new_renewal = False
+        for renew in [*self._renewals.values()]:
             renew()
 
     def _lost(self, error: BaseException) -> None:

@@ -29,7 +29,7 @@ class SharedMarks:
         self._allowed: dict[str, Alarm] = {}
         """Alarms that were allowed; their marks stay in the store until they expire."""
         marks.listener = self
-        store.on_return(self.renew)
+        store.on_return("marks", self.renew)
 
     def keys(self, digests: Sequence[bytes]) -> list[bytes]:
         """Return what must be asked for a conversation; `learn` takes the values."""

@@ -30,7 +30,7 @@ COLUMNS: Final = (
     *("cached_tokens", "cache_write_tokens", "reasoning_tokens"),
     *("cost_usd", "saved_usd", "outcome", "status", "error"),
     *("conversation", "prompt", "feedback", "feedback_source", "fix", "message"),
-    *("kind", "expected_ms", "answer", "caller"),
+    *("kind", "expected_ms", "answer", "caller", "shadow_threshold", "shadow_target"),
 )
 _NAMES: Final = ", ".join(COLUMNS)
 _ROW: Final = f"({', '.join('?' * len(COLUMNS))})"
@@ -65,6 +65,10 @@ MIGRATIONS: Final = (
     """,
     "ALTER TABLE requests ADD COLUMN answer TEXT NOT NULL DEFAULT '{}'",
     "ALTER TABLE requests ADD COLUMN caller TEXT NOT NULL DEFAULT ''",
+    """
+    ALTER TABLE requests ADD COLUMN shadow_threshold REAL;
+    ALTER TABLE requests ADD COLUMN shadow_target TEXT NOT NULL DEFAULT ''
+    """,
 )
 
 
@@ -207,6 +211,7 @@ def _row(r: Record) -> tuple[object, ...]:
         *(r.cost_usd, r.saved_usd, r.outcome, r.status, _clean(r.error)),
         *(r.conversation, r.prompt and _clean(r.prompt), r.feedback, r.feedback_source),
         *(r.fix, _clean(r.message), r.kind, r.expected_ms, _json(r.answer), r.caller),
+        *(r.shadow_threshold, r.shadow_target),
     )
 
 

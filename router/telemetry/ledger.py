@@ -114,6 +114,7 @@ class Ledger:
         metrics: Metrics,
         *,
         threshold: float,
+        shadow_threshold: float | None = None,
         log_decisions: bool,
         redact: Callable[[str], str],
         spend: Callable[[Record], None] | None = None,
@@ -129,6 +130,7 @@ class Ledger:
         self._due: list[tuple[Entry, Call | None]] = []
         self._timer: asyncio.TimerHandle | None = None
         self._threshold = threshold
+        self._shadow_threshold = shadow_threshold
         self._log_decisions = log_decisions
         self._redact = redact
         self._spend = spend
@@ -235,6 +237,11 @@ class Ledger:
         record.fallback = decision.would_fall_back or candidate.target != decision.first.target
         record.prompt = _said(request) if self._journal.prompts else None
         record.target = candidate.target
+        if decision.shadow is not None:
+            record.shadow_threshold = self._shadow_threshold
+            # At the same first choice the rest would have happened too.
+            is_same = decision.shadow == decision.first.target
+            record.shadow_target = candidate.target if is_same else decision.shadow
         record.backend = candidate.backend
         record.model = candidate.model
 

@@ -97,7 +97,7 @@ class Metrics:
     """Counts records. `sides` gives, at each scrape, the state that is not in a record."""
 
     def __init__(self, sides: Callable[[], Iterable[SideState]] = tuple) -> None:
-        self._sides = sides
+        self.sides = sides
         self._requests = _Counter("requests", "Requests that ended.", "target", "reason", "outcome")
         self._first_byte = _Histogram(
             "first_byte_seconds", "Time until an answer began.", FIRST_BYTE_S
@@ -192,7 +192,7 @@ class Metrics:
         up = gauge("side_up", "1: it answers.", "side")
         breaker = gauge("breaker_open", "1: left alone after failures.", "side")
         queue = gauge("queue", "Requests at a side, running or waiting.", "side", "state")
-        for state in self._sides():
+        for state in self.sides():
             up.add_metric((state.side,), state.up)
             breaker.add_metric((state.side,), state.breaker_open)
             queue.add_metric((state.side, "running"), state.running)

@@ -60,6 +60,10 @@ class Record:
     forced: bool = False
     private: bool = False
 
+    shadow_threshold: float | None = None
+    """SHADOW_THRESHOLD, where it was set."""
+    shadow_target: str = ""
+    """The side that would have answered then."""
     kind: str = ""
     """What the request takes of a model: "code", "mathematics"…"""
     expected_ms: float | None = None

@@ -24,22 +24,15 @@ SPENT: Final = b"spent:"
 class SharedSpending:
     """Counts what this router spends, and adds what the others do."""
 
-    def __init__(
-        self,
-        store: Store,
-        here_usd: Callable[[str | None], float],
-        clock: Callable[[], float] = time.time,
-    ) -> None:
-        """`here_usd`: what this machine's journal says of today, in all (None) or for a name."""
+    def __init__(self, store: Store, clock: Callable[[], float] = time.time) -> None:
         self._store = store
-        self._here_usd = here_usd
         self._clock = clock
         self._router = secrets.token_bytes(ROUTER_BYTES)
         self._day = self._today()
         self._own: defaultdict[bytes, float] = defaultdict(float)
         self._others: dict[bytes, float] = {}
-        store.on_return(self._renew)
-        store.every_look(self._follow)
+        store.on_return("spending", self._renew)
+        store.every_look("spending", self._follow)
 
     def add(self, record: Record) -> None:
         """Count the cost of a request."""
@@ -52,15 +45,13 @@ class SharedSpending:
     def today_usd(self, caller: str | None = None) -> float:
         """Return what was spent since local midnight, by everyone or by one caller.
 
-        The journal may know of more than the store: what was spent before there was one.
+        The journal may know of more: what was spent before there was a store.
         """
         self._turn_day()
         if caller is None:
-            shared = sum(self._own.values()) + sum(self._others.values())
-        else:
-            name = _digest(caller)
-            shared = self._own.get(name, 0.0) + self._others.get(name, 0.0)
-        return max(shared, self._here_usd(caller))
+            return sum(self._own.values()) + sum(self._others.values())
+        name = _digest(caller)
+        return self._own.get(name, 0.0) + self._others.get(name, 0.0)
 
     def _write(self, name: bytes) -> None:
         amount = repr(self._own[name]).encode()

@@ -13,6 +13,7 @@ from typing import Any, Final
 from router.errors import InvalidRequest
 from router.telemetry.clients import last_day
 from router.telemetry.journal import DAY_S, Journal, Record
+from router.telemetry.shadow import shadow_since
 from router.telemetry.wanted import EVERYTHING, Wanted
 
 FLUSH_S: Final = 0.5
@@ -69,6 +70,8 @@ def stats_json(journal: Journal, days: float = 7, now: float | None = None) -> d
          "reasons": [{"reason", "target", "requests"}], most frequent first,
          "outcomes": {"done" | "failed" | "left": requests}, "repeated",
          "first_word": {"answers", "median_error": share | null},
+         "shadow": null | {"threshold", "requests", "local_share", "shadow_local_share",
+             "cost_usd", "shadow_cost_usd"},
          "callers": {name of a key: {"requests", "local", "cloud", "cost_usd", "spent_today_usd",
              "prompt_tokens", "completion_tokens"}},
          "last_day": what `last_day` returns, whatever `days` is,
@@ -79,8 +82,8 @@ def stats_json(journal: Journal, days: float = 7, now: float | None = None) -> d
     broken off ones, whose cost is unknown), unsaved (local ones that could not be compared),
     prompt_, cached_, completion_ and reasoning_tokens, fallbacks, and bad and good (as people
     rated them). `first_word` says by what share the time to the first word of streamed local
-    answers was misjudged. `repeated` counts local answers that were asked again of the cloud,
-    which the tuner counts as bad.
+    answers was misjudged. `shadow` compares what was done with SHADOW_THRESHOLD. `repeated` counts
+    local answers that were asked again of the cloud, which the tuner counts as bad.
     """
     journal.flush(FLUSH_S)  # so that the latest answers count
     now = time.time() if now is None else now
@@ -139,6 +142,7 @@ def stats_json(journal: Journal, days: float = 7, now: float | None = None) -> d
             "answers": len(misjudged),
             "median_error": median(misjudged) if misjudged else None,
         },
+        "shadow": _shadow(journal, since),
         "callers": {
             name: _caller(
                 requests, local, cloud, cost, prompt, written, journal.spent_today_usd(name)
@@ -218,6 +222,14 @@ def _rows(journal: Journal, sql: str, *parameters: object) -> list[tuple[Any, ..
         return journal.file.rows(sql, *parameters)
     except sqlite3.Error:
         return []  # nothing was written yet, or the file cannot be read (`trouble` says why)
+
+
+def _shadow(journal: Journal, since: float) -> dict[str, Any] | None:
+    try:
+        found = shadow_since(journal.file, since)
+    except sqlite3.Error:
+        return None
+    return dataclasses.asdict(found) if found is not None else None
 
 
 def _point(at: float) -> dict[str, float]:

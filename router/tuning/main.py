@@ -34,6 +34,7 @@ from router.telemetry.journal import DAY_S, journal_path
 from router.telemetry.journal_file import JournalFile
 from router.telemetry.lessons import COMPARED
 from router.telemetry.prices import Prices
+from router.telemetry.shadow import Shadow, shadow_since
 from router.tuning import calibration, compare, judge, replay, report
 from router.tuning.compare import Prompt
 from router.tuning.judge import Compared, NoVerdict
@@ -42,6 +43,7 @@ from router.tuning.report import days, usd
 
 PER_DAY: Final = {"day": 1.0, "week": 7.0, "month": 30.0}
 COME_AGAIN: Final = "Use the router for a while, then come again."
+HOW_TO_USE: Final = "A running server uses it after a restart or `kill -HUP`."
 
 
 def main(arguments: Sequence[str] | None = None, prog: str = "tune.py") -> int:
@@ -123,17 +125,25 @@ def show_replay(
             f"No answered requests in the last {span} in {path}. {COME_AGAIN}", soft_wrap=True
         )
         return 1
-    return _recommend(options, settings.complexity_threshold, past, settings, console)
+    shadow = shadow_since(JournalFile(path), since)
+    return _recommend(options, shadow, past, settings, console)
 
 
 def _recommend(
-    options: argparse.Namespace, current: float, past: Replay, settings: Settings, console: Console
+    options: argparse.Namespace,
+    shadow: Shadow | None,
+    past: Replay,
+    settings: Settings,
+    console: Console,
 ) -> int:
+    current = settings.complexity_threshold
     has_wishes = options.local_share is not None or options.max_cost is not None
     best = past.recommend(options.local_share, options.max_cost) if has_wishes else None
     now_at = past.at(current)
     console.print(report.picture(past, current, best, console))
     console.print(report.summary(past))
+    if shadow is not None:
+        console.print(report.shadowed(shadow))
     if not has_wishes:
         console.print("Say what you want: --local-share 70, --max-cost 5/day; --write keeps it.")
         return 0
@@ -167,7 +177,7 @@ def write_and_say(threshold: float, settings: Settings, console: Console) -> Non
     """Write the threshold to the .env file that was read, or to a new one."""
     path = settings.env_file.path if settings.env_file else env_file.new_file()
     env_file.write_setting(path, "COMPLEXITY_THRESHOLD", f"{threshold:g}")
-    console.print(f"Written to {path}. Restart the server to use it.", soft_wrap=True)
+    console.print(f"Written to {path}. {HOW_TO_USE}", soft_wrap=True)
     if load_settings().complexity_threshold != threshold:
         console.print("But the environment sets COMPLEXITY_THRESHOLD too, and wins: unset it.")
 
@@ -310,7 +320,7 @@ def _show_confidence(
         for finding in found:
             kept.keep(path, finding.calibration)
         if found:
-            console.print(f"Kept in {path}. Restart the server to use it.", soft_wrap=True)
+            console.print(f"Kept in {path}. {HOW_TO_USE}", soft_wrap=True)
     except (OSError, ValueError) as error:
         console.print(f"The calibrations cannot be kept: {error}", markup=False)
 

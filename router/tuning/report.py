@@ -9,6 +9,7 @@ from rich.text import Text
 
 from router.answers.calibration import SURE_LABELS
 from router.answers.confidence import Signal
+from router.telemetry.shadow import Shadow
 from router.tuning import judge
 from router.tuning.calibration import LEAST_LABELS, LEAST_OF_EITHER, Finding
 from router.tuning.judge import Compared, Rate
@@ -79,6 +80,16 @@ def summary(past: Replay) -> str:
     if past.unpriced:
         parts.append(f"{past.unpriced} without a known price or token count are taken as free.")
     return " ".join(parts)
+
+
+def shadowed(shadow: Shadow) -> str:
+    """Return what SHADOW_THRESHOLD would have done, as the requests came."""
+    return (
+        f"SHADOW_THRESHOLD={shadow.threshold:g}, noted for {shadow.requests} requests:"
+        f" {shadow.shadow_local_share:.0%} local (in place of {shadow.local_share:.0%}),"
+        f" {usd(shadow.shadow_cost_usd)} in the cloud (in place of {usd(shadow.cost_usd)},"
+        " an estimate)."
+    )
 
 
 def verdicts(results: Sequence[Compared], console: Console) -> Table:

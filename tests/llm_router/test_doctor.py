@@ -9,8 +9,9 @@ import pytest
 
 import env_file
 from config import VERSION, Settings
-from llm_router import doctor, nearby
+from llm_router import doctor
 from llm_router.doctor import Finding, examine
+from router import nearby
 from router.telemetry.journal import Journal
 from tests.support.paths import RECORDINGS
 from tests.support.scripted import Connection, Request, Script, scripted

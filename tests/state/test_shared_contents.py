@@ -6,7 +6,7 @@ import orjson
 import pytest
 
 from router.state.sealed import SealedStore
-from tests.support.replicas import HARD, SECRET, replicas
+from tests.support.replicas import HARD, SECRET, replicas, respond
 from tests.support.running_app import RunningApp
 from tests.support.scripted import Connection, Request
 from tests.support.store import StoreServer
@@ -15,11 +15,6 @@ TOOL = {"type": "function", "function": {"name": "look", "parameters": {"type": 
 THOUGHT = {"type": "thinking", "thinking": "I must look first.", "signature": "c2lnbmVk"}
 CALL = {"type": "tool_use", "id": "toolu_01AbCdEfGhIjKlMnOpQrStUv", "name": "look", "input": {}}
 CLOUD = {"x-force-route": "cloud"}
-
-
-async def respond(router: RunningApp, words: str, previous: str | None = None) -> Any:
-    body = {"input": words, "previous_response_id": previous}
-    return await router.http.post("/v1/responses", json=body)
 
 
 async def in_the_store(router: RunningApp) -> bytes:
@@ -38,9 +33,9 @@ async def test_a_response_can_be_continued_on_another_router(store: StoreServer)
             answer = await respond(routers[turn % 2], f"Question {turn}: which city?", previous)
             assert answer.status_code == 200, answer.text
             previous = answer.json()["id"]
-        kept = routers[0].assembly.sealed
-        assert kept is not None
-        chain = await kept.get(b"response:", [previous or ""])
+        shared = routers[0].assembly.shared
+        assert shared is not None
+        chain = await shared.sealed.get(b"response:", [previous or ""])
         assert chain[0] is not None
         assert len(orjson.loads(chain[0])[0]) == 5
         written = await in_the_store(routers[0])

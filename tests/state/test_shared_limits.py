@@ -10,7 +10,7 @@ from router.errors import BackendBusy
 from router.state.shared import SharedStore
 from router.telemetry.record import Record
 from router.telemetry.shared_spending import SharedSpending
-from tests.support.replicas import HARD, replicas, until_up
+from tests.support.replicas import HARD, looked, replicas, until_up
 from tests.support.running_app import RunningApp, refusing
 from tests.support.store import StoreServer
 
@@ -20,19 +20,6 @@ PRICE = '{"claude-sonnet-4-6": {"input": 1000, "output": 1000}}'
 
 def record(usd: float, caller: str = "") -> Record:
     return Record("req", time.time(), "chat", caller=caller, cost_usd=usd)
-
-
-def nothing(caller: str | None) -> float:
-    return 0.0
-
-
-async def looked(*routers: RunningApp) -> None:
-    """Let each router write, then read what the others have written."""
-    stores = [one.assembly.store for one in routers]
-    for store in stores * 2:
-        assert store is not None
-        await store.written()
-        await store.look()
 
 
 async def test_what_one_router_spends_counts_for_the_budget_of_the_other(
@@ -69,7 +56,7 @@ async def test_a_members_budget_is_one_for_all_routers(store: StoreServer) -> No
 async def test_amounts_count_once_whatever_happens_to_the_store(store: StoreServer) -> None:
     now = time.time()
     stores = [SharedStore(store.url) for _ in range(2)]
-    one, other = (SharedSpending(each, nothing, lambda: now) for each in stores)
+    one, other = (SharedSpending(each, lambda: now) for each in stores)
     for each in stores:
         await each.start()
     for usd in (1, 2):
@@ -94,7 +81,7 @@ async def test_amounts_count_once_whatever_happens_to_the_store(store: StoreServ
     await looked()
     assert one.today_usd() == other.today_usd() == 34
     stores.append(SharedStore(store.url))
-    new = SharedSpending(stores[-1], nothing, lambda: now)
+    new = SharedSpending(stores[-1], lambda: now)
     await stores[-1].start()
     assert new.today_usd() == 34, "the others have written again"
     now += timedelta(days=1).total_seconds()
@@ -106,13 +93,11 @@ async def test_amounts_count_once_whatever_happens_to_the_store(store: StoreServ
 async def test_what_the_journal_knows_counts_where_the_store_knows_less(
     store: StoreServer,
 ) -> None:
-    shared = SharedStore(store.url)
-    spending = SharedSpending(shared, lambda caller: 5.0)
-    spending.add(record(2, "ana"))
-    assert spending.today_usd() == spending.today_usd("ana") == 5
-    spending.add(record(4, "ana"))
-    assert spending.today_usd() == 6
-    await shared.aclose()
+    async with replicas(store, cloud_budget_usd_per_day=5) as (one, other):
+        one.assembly.ledger.journal.add(record(6))
+        assert (await one.ask(HARD)).headers["x-router-target"] == "local"
+        assert one.last.reason == "budget"
+        assert (await other.ask(HARD)).headers["x-router-target"] == "cloud"
 
 
 async def test_a_cloud_that_fails_for_one_router_is_left_alone_by_the_other(
@@ -163,6 +148,6 @@ async def test_health_shows_the_store_without_its_password(
 
 async def test_the_day_of_an_amount_is_the_local_one(store: StoreServer) -> None:
     noon = datetime(2026, 7, 1, 12).timestamp()
-    spending = SharedSpending(SharedStore(store.url), nothing, lambda: noon)
+    spending = SharedSpending(SharedStore(store.url), lambda: noon)
     spending.add(record(1))
     assert spending._day == b"spent:2026-07-01"

@@ -1,14 +1,17 @@
 """Processes for the end-to-end tests: a llama.cpp server and the router."""
 
+import fcntl
 import os
 import shutil
 import socket
 import subprocess
 import sys
+import termios
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -107,7 +110,16 @@ class Server:
 
 @contextmanager
 def server(folder: Path, **settings: object) -> Iterator[Server]:
-    """Start `python server.py` in a folder without a .env file, with these settings only."""
+    """Start `python server.py` in a folder, with these settings and those of a .env file there."""
+    with started(folder, settings) as running:
+        yield running
+
+
+@contextmanager
+def started(
+    folder: Path, settings: Mapping[str, object], tty: int | None = None
+) -> Iterator[Server]:
+    """Start it as `server` does, in the terminal of this file, if any."""
     ours = {name.upper() for name in Settings.model_fields}
     env = {name: value for name, value in os.environ.items() if name.upper() not in ours}
     port = free_port()
@@ -118,7 +130,13 @@ def server(folder: Path, **settings: object) -> Iterator[Server]:
     with (
         log.open("wb") as output,
         subprocess.Popen(
-            [sys.executable, "server.py"], cwd=folder, env=env, stdout=output, stderr=output
+            [sys.executable, "server.py"],
+            cwd=folder,
+            env=env,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+            preexec_fn=None if tty is None else partial(fcntl.ioctl, tty, termios.TIOCSCTTY, 0),
         ) as process,
     ):
         running = Server(process, f"http://127.0.0.1:{port}", log, 0.0)

@@ -5,6 +5,8 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
+import httpx2
+
 from tests.support.running_app import RunningApp, running_app
 from tests.support.store import StoreServer
 
@@ -35,6 +37,21 @@ async def ask(router: RunningApp, messages: Messages, **options: Any) -> str:
     answer = await router.ask("", body={"messages": messages}, **options)
     assert answer.status_code == 200, answer.text
     return answer.headers["x-router-target"]
+
+
+async def respond(router: RunningApp, words: str, previous: str | None = None) -> httpx2.Response:
+    """Send words to the Responses API, in reply to an earlier response."""
+    body = {"input": words, "previous_response_id": previous}
+    return await router.http.post("/v1/responses", json=body)
+
+
+async def looked(*routers: RunningApp) -> None:
+    """Let each router write, then read what the others have written."""
+    stores = [one.assembly.store for one in routers]
+    for store in stores * 2:
+        assert store is not None
+        await store.written()
+        await store.look()
 
 
 async def until_up(router: RunningApp, *, up: bool) -> None:

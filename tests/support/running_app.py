@@ -12,21 +12,27 @@ import orjson
 import uvicorn
 
 from config import load_settings
-from router.build import Assembly, assemble
+from router.build import Assembly
 from router.telemetry.record import Record
 from tests.support.backend_answers import claude_answer, local_answer, models
 from tests.support.scripted import Connection, Request, Script, scripted
 from web.app import create_app
+from web.application import Application
 from web.asgi import App
+from web.reload import Source
 
 
 @dataclass
 class RunningApp:
     """The app; `http` calls it without a socket."""
 
-    assembly: Assembly
-    app: App
+    app: Application
+    source: Source
     http: httpx2.AsyncClient
+
+    @property
+    def assembly(self) -> Assembly:
+        return self.app.parts
 
     async def ask(self, words: str, **options: Any) -> httpx2.Response:
         body = {"messages": [{"role": "user", "content": words}]} | options.pop("body", {})
@@ -68,7 +74,6 @@ async def running_app(
         here = await stack.enter_async_context(scripted(local, local_models))
         there = await stack.enter_async_context(scripted(cloud, cloud_models))
         defaults: dict[str, Any] = {
-            "env": None,
             "local_base_url": f"{here.url}/v1",
             "local_model": "local-model",
             "embedded_model": "off",
@@ -76,12 +81,13 @@ async def running_app(
             "anthropic_api_key": "sk-ant-unused",
             "anthropic_base_url": there.url,
         }
-        assembly = assemble(load_settings(**defaults | settings))
-        stack.push_async_callback(assembly.aclose)
-        app = create_app(assembly.settings, assembly)
+        options = defaults | settings
+        source = Source(options.pop("env", None), options)
+        app = create_app(load_settings(source.env, **options), source=source)
+        stack.push_async_callback(app.aclose)
         transport = httpx2.ASGITransport(app)
         http = httpx2.AsyncClient(transport=transport, base_url="http://localhost")
-        yield RunningApp(assembly, app, await stack.enter_async_context(http))
+        yield RunningApp(app, source, await stack.enter_async_context(http))
 
 
 @asynccontextmanager

@@ -107,7 +107,7 @@ async def test_a_comparison_calibrates_both_signals(tmp_path: Path) -> None:
     assert "By the model's check of its answer, 60 answers: AUROC 1.00" in text
     assert "67% of these prompts could stay by it, 0% by the prompt score" in text
     assert f"shows from about {SURE_LABELS} answers" in text
-    assert "Restart the server to use it." in text
+    assert "A running server uses it after" in text
     kept = Calibrations.load(tmp_path / "calibrations.json")
     for signal in ("words", "check"):
         curve = kept.curve("qwen", signal)

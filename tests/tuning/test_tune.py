@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -243,6 +244,17 @@ def test_bars_are_drawn_with_characters_that_the_terminal_knows(
     assert b"####----" in output.buffer.getvalue()
 
 
+def test_a_shadow_threshold_is_compared_with_what_was_done(
+    journal: Journal, settings: Settings
+) -> None:
+    shadow: dict[str, Any] = {"shadow_threshold": 65, "shadow_target": "local"}
+    replayed(journal, record(10, **shadow), record(60, "cloud", **shadow), record(70, "cloud"))
+    _, text = run([], settings)
+    said = " ".join(text.split())
+    assert "SHADOW_THRESHOLD=65, noted for 2 requests: 100% local (in place of 50%)" in said
+    assert "$0.00 in the cloud (in place of $0.50, an estimate)" in said
+
+
 def test_a_threshold_is_written_only_with_the_option_write(
     journal: Journal, settings: Settings, tmp_path: Path
 ) -> None:
@@ -254,7 +266,7 @@ def test_a_threshold_is_written_only_with_the_option_write(
     status, text = run(["--max-cost", "3.5/week", "--write"], settings)
     assert status == 0
     assert env.read_bytes() == b"A=1\r\nCOMPLEXITY_THRESHOLD=31\r\n"
-    assert "Restart the server" in text
+    assert "A running server uses it after" in text
 
 
 def test_says_so_when_the_environment_would_win(

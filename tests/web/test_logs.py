@@ -104,7 +104,7 @@ def test_colours_change_nothing_else(request_: Record) -> None:
 
 @pytest.mark.parametrize("request_", RECORDS.values(), ids=RECORDS)
 def test_json_on_request_has_one_object_a_line(request_: Record) -> None:
-    line = formatted(JsonFormatter([SECRET]), request_)
+    line = formatted(JsonFormatter(RedactingFilter([SECRET]).clean), request_)
     assert "\n" not in line
     entry = json.loads(line)
     assert entry["level"] == "INFO"
@@ -121,7 +121,7 @@ def test_json_of_another_entry_has_its_message_and_traceback_without_keys() -> N
         {"levelname": "ERROR", "msg": "no %s", "args": (SECRET,), "exc_info": info}
     )
     RedactingFilter([SECRET]).filter(entry)
-    line = JsonFormatter([SECRET]).format(entry)
+    line = JsonFormatter(RedactingFilter([SECRET]).clean).format(entry)
     assert SECRET not in line
     said = json.loads(line)
     assert said["message"].startswith("no ")

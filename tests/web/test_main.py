@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from router.privacy.redact import RedactingFilter
 from tests.support import paths
 from web import main as command_line
 from web.serve import url_of
@@ -60,7 +61,7 @@ def test_a_wrong_option_is_named_and_starts_nothing(
 @pytest.fixture
 def served(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The address of the server that would have been started."""
-    monkeypatch.setattr(command_line, "set_up_logging", lambda *_, **__: None)
+    monkeypatch.setattr(command_line, "set_up_logging", lambda *_, **__: RedactingFilter())
     monkeypatch.setattr(command_line, "listen", lambda *_: None)
     addresses: list[str] = []
     monkeypatch.setattr(command_line, "serve", lambda _app, s, *_: addresses.append(url_of(s)))

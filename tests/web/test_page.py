@@ -4,6 +4,7 @@ import json
 import re
 from base64 import b64encode
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -291,6 +292,22 @@ async def test_a_new_request_appears_and_opens_to_its_signals(tab: Tab) -> None:
 
 
 @needs_browser
+async def test_the_settings_are_read_again_at_the_press_of_a_button(tab: Tab) -> None:
+    async with running_app() as h, on_a_socket(h.app) as address:
+        await tab.open(address)
+        await tab.until("!document.querySelector('#reread').closest('.open').hidden")
+        h.source.overrides = {**h.source.overrides, "complexity_threshold": 20}
+        await tab.click("#reread")
+        await tab.until("document.querySelector('#reread-result').innerText.includes('Changed')")
+        assert "COMPLEXITY_THRESHOLD" in await tab.text("#reread-result")
+        await tab.until("document.querySelector('#tagline').innerText.includes('score 20')")
+        h.source.overrides = {**h.source.overrides, "complexity_threshold": "much"}
+        await tab.click("#reread")
+        await tab.until("document.querySelector('#trouble').innerText.includes('as they were')")
+        assert "COMPLEXITY_THRESHOLD must be a valid number" in await tab.text("#trouble")
+
+
+@needs_browser
 async def test_a_prompt_is_shown_only_if_prompts_are_journalled(tab: Tab) -> None:
     async with running_app(journal_prompts=True) as h, on_a_socket(h.app) as address:
         await h.ask("Is a tomato a fruit?")
@@ -373,6 +390,18 @@ async def test_the_figures_and_the_chart_count_the_same_requests(
     await tab.press("End")
     await tab.press("ArrowLeft")
     assert "1 local · 1 cloud · 4 unanswered · 50% local" in await tab.text("#readout")
+
+
+@needs_browser
+async def test_the_shadow_threshold_stands_beside_what_was_done(
+    serve: Callable[..., Any], tab: Tab
+) -> None:
+    noted: dict[str, Any] = {"shadow_threshold": 65.0, "shadow_target": "local"}
+    await drawn(tab, await serve([replace(record, **noted) for record in RECORDS]))
+    figures = await tab.text("#figures")
+    assert "Local at threshold 65 100%" in figures
+    assert "in place of 50%" in figures
+    assert "$0.00 in the cloud in place of $1.50, estimated · 2 answers" in figures
 
 
 @needs_browser

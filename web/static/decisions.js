@@ -64,6 +64,7 @@ function explained(d) {
         ["Speed", d.tokens_per_s && `${Math.round(d.tokens_per_s)} tokens per second`],
         ["Tokens", tokens], ["Cost", d.target === "cloud" ? usd(d.cost_usd) : null],
         ["Saved", d.saved_usd != null ? `${usd(d.saved_usd)} (estimate)` : null],
+        [`At threshold ${d.shadow_threshold}`, d.shadow_target],
         ["Confidence", d.confidence ? percent.format(d.confidence) : null],
         ...d.attempts.map(a => ["Failed before", `${a.backend} ${a.model}: ${a.message || a.error} (${ms(a.ms)})`]),
         ["Outcome", d.outcome === "done" ? null : d.outcome === "left" ? "the caller hung up" : `failed: ${d.error} (${d.status})`],

@@ -38,6 +38,8 @@ function showSide(name, side) {
     can.tools === true ? "tools" : can.tools === false ? "no tools" : null,
     side.breaker !== "closed" && side.breaker ? "paused after failures" : null,
     side.running ? `${side.running} running${side.waiting ? `, ${side.waiting} waiting` : ""}` : null,
+    ...Object.entries(name === "cloud" && sides.clouds || {}).filter(([other]) => other !== side.backend)
+      .map(([other, of]) => `${other} ${of.model || ""}: ${STATES[of.state] || of.state}`),
     side.latency_ms != null && `status check took ${ms(side.latency_ms)}`,
   ].filter(Boolean);
   put($(name),
@@ -75,6 +77,9 @@ function showFigures(stats) {
     ["Tokens written", pair(targets, of => brief(of.completion_tokens, targets.local.completion_tokens, targets.cloud.completion_tokens)),
       `${brief(totals.prompt_tokens)} read`],
   ];
+  const shadow = stats.shadow;
+  if (shadow) figures.push([`Local at threshold ${shadow.threshold}`, percent.format(shadow.shadow_local_share),
+    `in place of ${percent.format(shadow.local_share)} · ${usd(shadow.shadow_cost_usd)} in the cloud in place of ${usd(shadow.cost_usd)}, estimated · ${counted(shadow.requests, "answer")}`]);
   const ratings = [totals.good && `${whole.format(totals.good)} rated good`, totals.bad && `${whole.format(totals.bad)} rated bad`,
     stats.repeated && `${whole.format(stats.repeated)} asked again of the cloud`].filter(Boolean);
   $("live").textContent = ["Open one to see why.", ...ratings].join(" · ");

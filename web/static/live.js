@@ -16,6 +16,25 @@ function showSides(health) {
   $("trouble").classList.toggle("error", sides.headline.level === "error");
   $("tagline").textContent = sides.headline.level === "ok" ? sides.headline.text : "One address for local and cloud models.";
 }
+function showReading(reading) {
+  const waiting = reading?.at_next_start || [];
+  say("settings", reading?.error ? `The settings stay as they were. ${reading.error}`
+    : waiting.length ? `These settings count at the next start of the server: ${waiting.join(", ")}.` : "");
+}
+async function refreshInfo() {
+  info = await ask("/info");
+  showReading(info.settings);
+}
+$("reread").addEventListener("click", async () => {
+  try {
+    const reading = await ask("/settings/reload", { method: "POST" });
+    $("reread-result").textContent = reading.changed.length ? `Changed: ${reading.changed.join(", ")}` : "Nothing has changed.";
+    await refresh();
+  } catch (error) {
+    $("reread-result").textContent = "";
+    say("settings", error.message);
+  }
+});
 let counted = 0, chosen = false;
 async function refreshStats() {
   let stats = await ask(`/stats?days=${days()}`);
@@ -36,7 +55,7 @@ const refreshDecisions = async () => showDecisions(await ask(`/decisions?limit=$
 async function refresh() {
   try {
     await refreshSides();
-    info = await ask("/info");
+    await refreshInfo();
     $("locked").hidden = true;
     $("links").hidden = info.needs_key;  // a link cannot send a key
     document.querySelectorAll(".open").forEach(section => { section.hidden = false; });
@@ -64,6 +83,7 @@ async function renew() {
   try {
     if (!hearing || ticks % SLOW === 0) stale = await refreshDecisions() || stale;
     if (!hearing && ticks % 2 === 0) await refreshSides();
+    if (ticks % 5 === 0) await refreshInfo();
     stale = stale || ticks % 10 === 0;
     if (stale && Date.now() - counted > 5000) { stale = false; await refreshStats(); }
     if (ticks % 30 === 0) await refreshConfidence();

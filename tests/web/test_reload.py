@@ -1,0 +1,245 @@
+"""Settings that are read again while requests are on their way."""
+
+import asyncio
+import logging
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+
+from tests.support.backend_answers import models
+from tests.support.keys import CANARIES
+from tests.support.running_app import RunningApp, local_side, running_app
+from tests.support.scripted import Connection, Request, scripted
+
+EASY = "What is 2 + 2?"
+RELOAD = "/settings/reload"
+
+
+async def reload(app: RunningApp, **changes: Any) -> httpx2.Response:
+    """Change settings at their source and have them read again."""
+    app.source.overrides = {**app.source.overrides, **changes}
+    return await app.http.post(RELOAD)
+
+
+@pytest.mark.parametrize(
+    ("changes", "prompt", "before", "after"),
+    [
+        ({"complexity_threshold": 0}, EASY, "200 local simple", "200 cloud complex"),
+        ({"max_local_tokens": 1}, EASY, "200 local simple", "200 cloud too_long"),
+        ({"router_api_key": "a-new-key"}, EASY, "200 local simple", "401"),
+        (
+            {"private_patterns": "sapphire"},
+            "Say sapphire.",
+            "200 local no_signal",
+            "200 local private",
+        ),
+        ({"max_body_mb": 0.00001}, EASY, "200 local simple", "413"),
+        (
+            {"local_base_url": "http://127.0.0.1:9"},
+            EASY,
+            "200 local simple",
+            "200 cloud local_down",
+        ),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+async def test_a_new_value_counts_from_the_next_request_on(
+    changes: dict[str, Any], prompt: str, before: str, after: str
+) -> None:
+    async with running_app() as app:
+        seen = [_outcome(await app.ask(prompt))]
+        read = await reload(app, **changes)
+        seen.append(_outcome(await app.ask(prompt)))
+    assert read.json()["changed"] == [name.upper() for name in changes]
+    assert seen == [before, after]
+
+
+def _outcome(answer: httpx2.Response) -> str:
+    names = ("x-router-target", "x-router-reason")
+    return " ".join([str(answer.status_code), *(answer.headers.get(n, "") for n in names)]).strip()
+
+
+async def test_a_price_and_a_cloud_model_are_exchanged() -> None:
+    prices = {"new-model": {"input": 1e6, "output": 0}}
+    async with running_app(complexity_threshold=0) as app:
+        await reload(app, anthropic_model="new-model", prices=prices)
+        answer = await app.ask(EASY)
+        assert answer.headers["x-router-model"] == "new-model"
+        assert (app.last.model, app.last.cost_usd) == ("new-model", 7.0)
+
+
+@pytest.mark.parametrize(
+    ("line", "named"),
+    [
+        ("COMPLEXITY_THRESHOLD=much", "COMPLEXITY_THRESHOLD must be a valid number"),
+        ("PRIVATE_PATTERNS=(a+)+$", "PRIVATE_PATTERNS: entry 1"),
+        ("LOCAL_SERVERS=studio", "LOCAL_SERVERS must be"),
+    ],
+)
+async def test_a_bad_file_changes_nothing_and_is_named_with_its_line(
+    line: str, named: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = tmp_path / ".env"
+    async with running_app() as app:
+        file.write_text(f"# mine\nMAX_LOCAL_TOKENS=1\n{line}\n")
+        app.source.env = file
+        answer = await reload(app)
+        assert _outcome(await app.ask(EASY)) == "200 local simple"
+        shown = (await app.http.get("/info")).json()["settings"]["error"]
+    (logged,) = [entry.message for entry in caplog.records if entry.levelno == logging.ERROR]
+    assert answer.status_code == 400
+    for said in (answer.json()["error"]["message"], shown, logged):
+        assert named in said
+        assert f"{file}, line 3" in said
+
+
+async def test_a_file_that_is_good_again_clears_the_error(tmp_path: Path) -> None:
+    file = tmp_path / ".env"
+    file.write_text("MAX_LOCAL_TOKENS=none\n")
+    async with running_app() as app:
+        app.source.env = file
+        assert (await reload(app)).status_code == 400
+        file.write_text("MAX_LOCAL_TOKENS=1\n")
+        assert (await reload(app)).json()["changed"] == ["MAX_LOCAL_TOKENS"]
+        assert (await app.http.get("/info")).json()["settings"]["error"] == ""
+
+
+async def test_what_counts_at_the_next_start_is_named_in_one_line(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.WARNING, "router")
+    async with running_app(server_port=8080) as app:
+        answer = (await reload(app, server_port=8099, journal_days=3)).json()
+        assert app.assembly.settings.server_port == 8080
+    assert (answer["changed"], answer["at_next_start"]) == ([], ["SERVER_PORT", "JOURNAL_DAYS"])
+    assert "the next start of the server: SERVER_PORT, JOURNAL_DAYS" in caplog.text
+
+
+async def test_a_server_that_is_open_to_the_network_keeps_its_key() -> None:
+    """SERVER_HOST counts at the next start, so a file without the key would open it now."""
+    async with running_app(server_host="0.0.0.0", router_api_key="a-key") as app:
+        app.http.headers["authorization"] = "Bearer a-key"
+        answer = await reload(app, server_host="127.0.0.1", router_api_key=None)
+        assert answer.status_code == 400
+        assert "ROUTER_API_KEY" in answer.json()["error"]["message"]
+        del app.http.headers["authorization"]
+        assert (await app.ask(EASY)).status_code == 401
+
+
+async def test_a_request_ends_where_it_began_and_its_server_is_closed_afterwards() -> None:
+    go_on = asyncio.Event()
+
+    async def slow(connection: Connection, request: Request) -> None:
+        await go_on.wait()
+        await local_side(connection, request)
+
+    async with running_app(slow) as app, scripted(local_side, models) as other:
+        asked = asyncio.create_task(app.ask(EASY))
+        old = app.assembly.router
+        async with asyncio.timeout(10):
+            while not old.local.slots or not old.local.slots.busy:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+            await reload(app, local_base_url=f"{other.url}/v1")
+            assert (await app.ask(EASY)).status_code == 200
+            assert [one.path for one in other.requests if one.method == "POST"] == [
+                "/v1/chat/completions"
+            ]
+            assert len(app.app.earlier) == 1
+            go_on.set()
+            assert (await asked).status_code == 200
+            while app.app.earlier:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        assert app.last.target == "local"
+
+
+async def test_no_request_fails_while_settings_change_again_and_again() -> None:
+    async with running_app() as app, scripted(local_side, models) as other:
+        addresses = [app.assembly.settings.local_base_url, f"{other.url}/v1"]
+        statuses: list[int] = []
+        is_over = False
+
+        async def caller() -> None:
+            while not is_over:
+                statuses.append((await app.ask(EASY)).status_code)
+
+        async with asyncio.TaskGroup() as group:
+            for _ in range(8):
+                group.create_task(caller())
+            for turn in range(1, 13):
+                await reload(app, local_base_url=addresses[turn % 2], max_local_tokens=100 + turn)
+                await asyncio.sleep(0.02)
+            is_over = True
+        async with asyncio.timeout(10):
+            while app.app.earlier:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        counted = (await app.http.get("/metrics")).text
+    assert set(statuses) == {200}
+    assert f'outcome="done",reason="simple",target="local"}} {len(statuses)}.0' in counted
+
+
+async def test_what_is_not_changed_is_kept() -> None:
+    async with running_app() as app:
+        before = app.assembly
+        await reload(app, complexity_threshold=20)
+        after = app.assembly
+    assert after.router is not before.router
+    assert after.router.seats == before.router.seats
+    assert after.ledger.journal is before.ledger.journal
+
+
+async def test_a_new_key_replaces_the_cloud_only() -> None:
+    async with running_app() as app:
+        before = app.assembly.router
+        await reload(app, anthropic_api_key="sk-ant-another")
+        after = app.assembly.router
+    assert after.cloud is not before.cloud
+    assert after.local is before.local
+
+
+async def test_an_allowed_finding_stays_allowed() -> None:
+    prompt = f"Why is {CANARIES['GitHub']} refused?"
+    async with running_app(complexity_threshold=0) as app:
+        seen = [_outcome(await app.ask(prompt))]
+        finding = (await app.http.post("/classify", json={"prompt": prompt})).json()["finding"]
+        await app.http.post("/privacy/allow", json={"id": finding["id"]})
+        await reload(app, private_patterns="sapphire")
+        seen.append(_outcome(await app.ask(prompt)))
+    assert seen == ["200 local private", "200 cloud complex"]
+
+
+async def test_a_response_is_still_known_after_it() -> None:
+    async with running_app() as app:
+        first = (await app.http.post("/v1/responses", json={"input": EASY})).json()
+        await reload(app, complexity_threshold=20)
+        body = {"input": "And times 3?", "previous_response_id": first["id"]}
+        assert (await app.http.post("/v1/responses", json=body)).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("client", "headers"),
+    [
+        ("10.0.0.9", {}),
+        ("127.0.0.1", {"origin": "https://example.com"}),
+        ("127.0.0.1", {"sec-fetch-site": "cross-site"}),
+    ],
+    ids=["another machine", "another origin", "another site"],
+)
+async def test_only_the_user_on_this_machine_may_ask_for_it(
+    client: str, headers: dict[str, str]
+) -> None:
+    async with running_app() as app:
+        app.source.overrides = {**app.source.overrides, "complexity_threshold": 0}
+        transport = httpx2.ASGITransport(app.app, client=(client, 1234))
+        async with httpx2.AsyncClient(transport=transport, base_url="http://localhost") as http:
+            assert (await http.post(RELOAD, headers=headers)).status_code == 403
+        assert app.assembly.settings.complexity_threshold == 50
+
+
+async def test_new_keys_are_hidden_from_the_log() -> None:
+    hidden: list[str] = []
+    async with running_app() as app:
+        app.source.hide = hidden.extend
+        await reload(app, anthropic_api_key="sk-ant-another")
+    assert "sk-ant-another" in hidden

@@ -1,0 +1,158 @@
+"""The ASGI app whose settings can be exchanged while it answers."""
+
+import asyncio
+from collections.abc import Callable, Collection, Coroutine
+from typing import Any
+
+from router.build import Assembly
+from web.asgi import App, Receive, Scope, Send
+from web.endpoint import Endpoint
+from web.events import Feed
+from web.memory import trim_memory
+from web.readiness import Readiness
+from web.reload import Reading, Reread, Source
+
+_Task = asyncio.Task[None] | None
+
+
+class Generation:
+    """The routes for one reading of the settings, and the requests that are on their way there."""
+
+    def __init__(
+        self, parts: Assembly, gate: App, endpoints: Collection[Endpoint], feed: Feed
+    ) -> None:
+        self.parts = parts
+        self.feed = feed
+        self._gate = gate
+        self._endpoints = endpoints
+        self._running = 0
+        self._ended: asyncio.Event | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self._running += 1
+        try:
+            await self._gate(scope, receive, send)
+        finally:
+            self._running -= 1
+            if self._ended is not None and not self._running:
+                self._ended.set()
+
+    async def ended(self) -> None:
+        """Wait until the last request has ended; no new one may come any more."""
+        if self._running:
+            self._ended = asyncio.Event()
+            await self._ended.wait()
+
+    async def drain(self) -> None:
+        """Wait until requests that the server has cancelled have sent their last error."""
+        for endpoint in self._endpoints:
+            await endpoint.drain()
+
+
+class Application:
+    """Answers requests with the settings of now, and exchanges these.
+
+    A request ends with the settings that it began with. What only earlier settings need is closed
+    once the last of their requests has ended.
+    """
+
+    def __init__(
+        self,
+        build: Callable[[Assembly, Reread], Generation],
+        parts: Assembly,
+        readiness: Readiness,
+        source: Source,
+    ) -> None:
+        self._build = build
+        self._now = build(parts, self.reread)
+        self.earlier: list[Generation] = []
+        """Generations whose last requests are still on their way."""
+        self._readiness = readiness
+        self._source = source
+        self._reading = asyncio.Lock()
+        self._starting: _Task = None
+        """Does for the settings of now what could wait."""
+        self._closing: _Task = None
+        """Closes the earlier generations, the oldest one first: the later ones share its parts."""
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._live(receive, send)
+        else:
+            await self._now(scope, receive, send)
+
+    @property
+    def parts(self) -> Assembly:
+        """Return what answers new requests."""
+        return self._now.parts
+
+    async def reread(self) -> Reading:
+        """Read the settings again. Where they cannot be used, everything stays as it was."""
+        async with self._reading:
+            before = self._now
+            parts = await asyncio.to_thread(self._source.renewed, before.parts)
+            if parts is not None:
+                await parts.prepare()  # so that no request waits for a server's first status
+                self._now = self._build(parts, self.reread)
+                self.earlier.append(before)
+                retiring = self._retire(before, self._starting, parts, self._closing)
+                self._closing = self._begin(retiring)
+                self._starting = self._begin(parts.announce(before.parts))
+            return self._source.last
+
+    async def _retire(self, old: Generation, starting: _Task, heir: Assembly, first: _Task) -> None:
+        """Close what only an earlier generation needs, once `first` has closed the one before."""
+        if first is not None:
+            await first
+        if starting is not None:
+            starting.cancel()  # it would connect what is closed next
+        old.feed.end()  # pages connect again, and then to the settings of now
+        await old.ended()
+        await old.parts.aclose(heir)
+        self.earlier.remove(old)
+
+    async def _live(self, receive: Receive, send: Send) -> None:
+        """Start, wait until the server stops, and close everything.
+
+        A second Ctrl-C cancels the wait. The journal's last rows are written and the model servers
+        stopped then too.
+        """
+        await receive()
+        self._readiness.starting()
+        self._starting = self._begin(self._start(self._now.parts))
+        self._begin(trim_memory())
+        await send({"type": "lifespan.startup.complete"})
+        try:
+            await receive()
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            assert task is not None
+            task.uncancel()
+        await self.aclose()
+        await send({"type": "lifespan.shutdown.complete"})
+
+    async def _start(self, parts: Assembly) -> None:
+        """Look at store and sides, which makes the server ready, then do what can wait."""
+        await asyncio.gather(parts.router.sides(), parts.connect())
+        self._readiness.ready()
+        await parts.start()
+
+    async def aclose(self) -> None:
+        """Close everything, once the requests that were cancelled have told their callers."""
+        async with self._reading:  # what is being read now would not be closed
+            for generation in (*self.earlier, self._now):
+                generation.feed.end()
+                await generation.drain()
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+            for generation in self.earlier:
+                await generation.parts.aclose(self._now.parts)
+            await self._now.parts.aclose()
+
+    def _begin(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task

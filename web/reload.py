@@ -1,0 +1,98 @@
+"""Settings that are read again while the server runs, on SIGHUP or from the page.
+
+Where a file or a value cannot be used, everything stays as it was.
+"""
+
+import logging
+import time
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from config import Settings, SettingsError, load_settings
+from router.build import Assembly, assemble
+
+log = logging.getLogger("router")
+
+AT_START: Final = (
+    *("server_host", "server_port", "journal_path", "journal_days", "journal_prompts"),
+    *("shutdown_delay_s", "shutdown_grace_s", "otel_exporter_otlp_endpoint"),
+)
+"""Settings that count at the start of the server only."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """The result of the last reading of the settings."""
+
+    at: float
+    """When it was, in seconds since 1970."""
+    changed: tuple[str, ...] = ()
+    """The settings that are new."""
+    at_next_start: tuple[str, ...] = ()
+    """The settings that differ from the running ones and count at the next start."""
+    error: str = ""
+    """Why nothing was taken over: a line for each fault."""
+
+
+Reread = Callable[[], Awaitable[Reading]]
+"""Reads the settings again and returns what came of it."""
+
+
+@dataclass(slots=True)
+class Source:
+    """Where the settings come from, and what came of the last reading.
+
+    `env` and `overrides`: as for `load_settings`. `hide` gets the secrets of new settings before
+    anything is logged of them.
+    """
+
+    env: Path | Literal["find"] | None = "find"
+    overrides: Mapping[str, Any] = field(default_factory=dict)
+    hide: Callable[[Iterable[str]], None] = lambda secrets: None
+    last: Reading = field(default_factory=lambda: Reading(time.time()))
+
+    def renewed(self, running: Assembly) -> Assembly | None:
+        """Read the settings again and return their assembly.
+
+        None, and a line in the log for each fault, where they cannot be used.
+        """
+        old = running.settings
+        try:
+            wanted = load_settings(self.env, **self.overrides)
+            fixed = {name: getattr(old, name) for name in AT_START}
+            settings = load_settings(self.env, **{**self.overrides, **fixed})
+            self.hide(settings.secrets)
+            check_local_url(settings)
+            assembly = assemble(settings, running)
+        except SettingsError as error:
+            self.last = Reading(time.time(), error=str(error))
+            for line in str(error).splitlines():
+                log.error("The settings stay as they were: %s", line)
+            return None
+        later = tuple(name for name in _differing(old, wanted) if name.lower() in AT_START)
+        self.last = Reading(time.time(), _differing(old, settings), later)
+        log.info("The settings were read again. Changed: %s", ", ".join(self.last.changed) or "-")
+        if later:
+            log.warning("These count at the next start of the server: %s", ", ".join(later))
+        return assembly
+
+
+def _differing(old: Settings, new: Settings) -> tuple[str, ...]:
+    """Return the names of the settings that have another value."""
+    return tuple(
+        name.upper() for name in Settings.model_fields if getattr(old, name) != getattr(new, name)
+    )
+
+
+def check_local_url(settings: Settings) -> None:
+    """Raise SettingsError if a local server is this one: it would ask itself without end."""
+    for server in settings.servers:
+        if not settings.is_own(server.url):
+            continue
+        setting = "LOCAL_BASE_URL" if server.name == "local" else server.name
+        raise SettingsError(
+            f"{setting}={server.url} is this server's own address: set SERVER_PORT to another"
+            " port (for example SERVER_PORT=8090)."
+        )
