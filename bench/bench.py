@@ -180,6 +180,9 @@ async def measure(rounds: int, seconds: float) -> None:
         say("deciding: a chat turn, median", f"{costs['chat']:.3f} ms", "0.2 ms")
         say("deciding: an agent's 10,000 tokens", f"{costs['agent']:.3f} ms", "1 ms")
         say("privacy scan of 200 KB", f"{costs['scan']:.3f} ms", "3 ms")
+        stages = await deciding.stages(mock.port)
+        print("stages of a chat turn, us: ", end="")
+        print(", ".join(f"{name} {us:.0f}" for name, us in stages.items()), flush=True)
         print(f"\n{'CPU, 32 at a time':36} {'router':>11} {'nginx':>11} {'times':>6} {'added':>9}")
         for scenario in SCENARIOS:
             found = await in_turns(scenario, running, rounds, seconds)
