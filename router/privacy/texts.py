@@ -59,11 +59,16 @@ def _decode(text: str, texts: list[str], deepest: int) -> None:
     if deepest == 0 or len(text) < _SHORTEST:
         return
     data = _decoded(text)
-    if data is None or data.startswith(_NO_TEXT) or data[8:12] in _CONTAINERS:
+    if data is None:
         return
     try:
-        decoded = data.decode()
-    except UnicodeDecodeError:  # what is readable in it
+        decoded = (
+            data.decode()
+        )  # whatever it begins with: `GIF8...` can be the first word of a text
+    except UnicodeDecodeError:
+        if data.startswith(_NO_TEXT) or data[8:12] in _CONTAINERS:
+            return
+        # What is readable in it.
         decoded = data.translate(None, _UNREADABLE).decode("ascii")
     texts.append(decoded)
     _decode(decoded, texts, deepest - 1)

@@ -40,6 +40,7 @@ _DISTINCT: Final = 4
 _RARE: Final = 8
 _WORDS: Final = frozenset({"live_", "test_", "secret_", "key-", "key_", "api-", "sdk-", "web_"})
 """Anchors that end many names."""
+_RUN_AT_END: Final = re.compile(r"[^A-Za-z0-9_-].*", re.DOTALL)
 _NO_MORE: Final = "(?![A-Za-z0-9])"
 
 
@@ -70,6 +71,8 @@ class KeyShape:
     """Is the anchor so unlike words that it is also found behind a letter, as in `nameKEY`?"""
     reach_back: int = field(init=False)
     """How many characters before its anchor a key may begin."""
+    run: int = field(init=False)
+    """How many letters, digits, `_` and `-` a key has at least around the end of its anchor."""
     is_broken: bool = field(init=False)
     """May a character follow soon that no run has, as in base64?"""
     may_be_word: bool = field(init=False)
@@ -92,6 +95,7 @@ class KeyShape:
             "before": "".join(map(_written, before)),
             "inside": distinct and not before,
             "reach_back": sum(part.high or len(part.text) for part in before),
+            "run": _run_at_end(anchor, parts[at + 1 :]),
             "is_broken": parts[at + 1].alphabet in _BREAKING if at + 1 < len(parts) else False,
             "may_be_word": any(part.alphabet in _LETTERS for part in parts if part.alphabet),
             "may_be_name": any(part.alphabet in _NAMES for part in parts if part.alphabet),
@@ -103,6 +107,19 @@ class KeyShape:
         """Make up a key of this kind; the same for the same seed."""
         dice = random.Random(f"{seed} {self.template}")
         return "".join(part.text or _made_up(part, dice) for part in _parts(self.template))
+
+
+def _run_at_end(anchor: str, behind: list[_Part]) -> int:
+    size = len(_RUN_AT_END.sub("", anchor[::-1]))
+    for part in behind:
+        if part.text:
+            run = _RUN_AT_END.sub("", part.text)
+            size += len(run)
+            if run != part.text:
+                break
+        else:
+            size += part.low
+    return size
 
 
 def _parts(template: str) -> list[_Part]:
