@@ -56,7 +56,7 @@ class Conversations:
         return None
 
     def remember(self, prefixes: Sequence[bytes], memory: Memory) -> None:
-        """Store the last answer. A failure of the local model stays stored with it for good."""
+        """Store the last answer. An earlier failure of the local model stays recorded."""
         if not prefixes:
             return
         before = self.recall(prefixes)  # another request may have ended
