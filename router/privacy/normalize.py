@@ -1,4 +1,4 @@
-"""One plain spelling of a text, so that each privacy rule looks for one spelling only.
+"""Converts a text to one plain spelling, so that each privacy rule needs to match only that.
 
 Undone are: JSON escapes at every level of nesting, percent-encoding, HTML entities, terminal
 colours (also written out, as in `^[[32m` or `\\033[32m`), NUL and zero-width characters, and
@@ -47,7 +47,7 @@ _DASH: Final = re.compile("[\u2010-\u2015\u2212\ufe58\ufe63\uff0d]")
 
 
 def normalize(text: str) -> str:
-    """Return the text in its plain spelling; the same object where it has no other."""
+    """Return the text in its plain spelling; the same object if nothing changes."""
     for _ in range(MOST_ROUNDS):
         plainer = _one_round(text)
         if plainer == text:
@@ -75,7 +75,7 @@ def _one_round(text: str) -> str:
 
 
 def _unescaped(text: str) -> str:
-    """Undo one level of JSON's escapes; what is none stays."""
+    """Undo one level of JSON's escapes; other backslashes stay."""
     if text.count("\\") * _SPARSE < len(text):
         text = _JSON_ESCAPE.sub(lambda escape: _MARKED[escape[0]], text)
     else:
