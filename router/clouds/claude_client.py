@@ -95,7 +95,7 @@ class ClaudeBackend:
         self._building = asyncio.Lock()
 
     async def warm(self) -> None:
-        """Import the SDK and build its client, so that no request waits for that."""
+        """Prepare the client: import the SDK now, so that no request waits for it."""
         if self._api_key is not None:
             await self._connected()
 
@@ -145,7 +145,7 @@ class ClaudeBackend:
             return Status("ready", Model(self._model), server="anthropic")
         return await self._models.status()
 
-    # The two ways to answer
+    # --- answers
 
     async def _answered(self, request: ChatRequest, model: str) -> Reply:
         if request.dialect == "messages" and request.original is not None:
@@ -264,7 +264,7 @@ class ClaudeBackend:
         note(claude.usage_of(message.get("usage")))
         yield document
 
-    # One call
+    # --- one call
 
     @contextlib.asynccontextmanager
     async def _answer(

@@ -103,7 +103,7 @@ class GeminiBackend:
         self._building = asyncio.Lock()
 
     async def warm(self) -> None:
-        """Import the SDK and build its client, so that no request waits for that."""
+        """Prepare the client: import the SDK now, so that no request waits for it."""
         if self._api_key is not None:
             await self._connected()
 
@@ -223,7 +223,7 @@ class GeminiBackend:
             url, lines = await self._head(client, model, whole)
             try:
                 data = orjson.dumps(body)
-            except TypeError:  # nested too deeply for orjson, or half a character
+            except TypeError:  # orjson refuses deep nesting and half characters
                 data = json.dumps(body).encode()
             try:
                 async with direct.answer(url, lines, data, limits) as pieces:
@@ -290,7 +290,7 @@ class GeminiBackend:
     async def _ask_sdk(
         self, client: "genai.Client", body: Mapping[str, Any], model: str, whole: bool
     ) -> None:
-        """Have the SDK send a body; its transport keeps what it sends or gets."""
+        """Make the SDK send a body; its transport stores the request or the answer."""
         from google.genai import types
 
         config = types.GenerateContentConfigDict(

@@ -67,7 +67,7 @@ class ClaudeTurns:
         self._turns: list[Turn] = []
         self._ids = UniqueIds()
         self._after_text: list[Block] = []
-        """Blocks of the last turn, an assistant's, that later texts must precede."""
+        """Blocks that end an assistant's turn, such as tool calls; later texts go before them."""
         self._calls: list[str] = []
         """Ids of the tool calls in the last turn."""
         self._open = OpenCalls()

@@ -34,7 +34,7 @@ class GeminiTurns:
     """Collects messages; `finished()` returns the contents."""
 
     def __init__(self, fetched: Fetched, recall: Recall, *, signed: bool) -> None:
-        """`signed`: the model expects a thought signature with the first call of each step."""
+        """Begin a request. `signed`: the first call of each step needs a thought signature."""
         self.system: list[str] = []
         self._fetched = fetched
         self._recall = recall
