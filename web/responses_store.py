@@ -1,4 +1,4 @@
-"""The last responses, in memory only, for `previous_response_id` to refer to."""
+"""Stores the last responses in memory, for requests with `previous_response_id`."""
 
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
@@ -24,7 +24,7 @@ class _Kept:
     items: bytes
     before: "_Kept | None"
     size_bytes: int
-    """Size of the whole conversation up to here: the most that keeping this one can cost."""
+    """Size of the whole conversation up to here."""
 
 
 class ResponsesStore:
