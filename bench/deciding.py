@@ -34,7 +34,7 @@ def median_ms(run: Callable[[], object], runs: int = RUNS) -> float:
 
 
 def chat_turn() -> bytes:
-    """The second turn of a chat."""
+    """Return the second turn of a chat, as a request body."""
     said = [
         ("system", "You are a helpful assistant."),
         ("user", "Why is the sky blue?"),
@@ -45,7 +45,7 @@ def chat_turn() -> bytes:
 
 
 def agent_turn() -> bytes:
-    """A coding agent's request of about 10,000 tokens: rules, tools, files that it has read."""
+    """Return a coding agent's request of about 10,000 tokens: rules, tools and files."""
     code = SOURCE.read_text()
     messages: list[dict[str, Any]] = [
         {"role": "system", "content": "You are a coding agent.\n" + code[:6000]},
@@ -70,7 +70,7 @@ def _body(messages: list[dict[str, Any]], **fields: Any) -> bytes:
 
 
 async def costs(mock_port: int) -> dict[str, float]:
-    """Milliseconds: `chat` and `agent` without the privacy scan, `scan` of 200 KB alone."""
+    """Return milliseconds: `chat` and `agent` without the privacy scan, `scan` of 200 KB alone."""
     address = f"http://127.0.0.1:{mock_port}/v1"
     router = build_router(
         load_settings(
@@ -82,7 +82,7 @@ async def costs(mock_port: int) -> dict[str, float]:
             status_ttl_s=3600,
         )
     )
-    await router.sides()  # the look at the local server, which is not part of a decision
+    await router.sides()  # probes the local server, which is not part of a decision
     text = (SOURCE.read_text() * 40)[:200_000]
     body = _body([{"role": "user", "content": text}])
     scanner = PrivacyScanner()
@@ -151,7 +151,7 @@ def _deciding(router: Router, raw: bytes) -> Callable[[], object]:
     turns = count()
 
     def decide() -> object:
-        # Never the same turn twice: the scorer remembers what it has read.
+        # A new turn each time, because the scorer caches turns.
         asked = raw.replace(b"@", b"%d" % next(turns))
         return _result(router.decide(completions.parse(asked)))
 
@@ -159,7 +159,7 @@ def _deciding(router: Router, raw: bytes) -> Callable[[], object]:
 
 
 def _result(deciding: Any) -> object:
-    """A coroutine's result, where nothing has to be waited for: no event loop in the figure."""
+    """Return the result of a coroutine that never waits, without the cost of an event loop."""
     try:
         deciding.send(None)
     except StopIteration as done:
