@@ -75,7 +75,7 @@ def test_a_row_of_the_table_is_whole(shape: KeyShape) -> None:
         "this.someService.getUserByAccessTokenAndRefreshToken2",
     ],
 )
-def test_what_only_resembles_a_key_is_let_through(text: str) -> None:
+def test_text_that_only_resembles_a_key_is_let_through(text: str) -> None:
     assert found(text) == set()
 
 

@@ -168,7 +168,7 @@ def test_a_secret_with_a_telling_place_is_found(text: str, rule: str) -> None:
         "the key is in the second drawer, under version_2_of_the_map",
     ],
 )
-def test_what_is_no_secret_is_let_through(text: str) -> None:
+def test_a_value_that_is_no_secret_is_let_through(text: str) -> None:
     assert found(text) == set()
 
 

@@ -36,7 +36,7 @@ TOOL = {"type": "function", "function": {"name": "read", "parameters": {"type": 
 
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in RECORDINGS.glob("*.json")))
-def test_what_real_clients_sent_is_told_apart(name: str) -> None:
+def test_recorded_background_requests_are_recognised(name: str) -> None:
     recording = recorded(name)
     path = recording["path"].partition("?")[0]
     if path not in DOORS:
