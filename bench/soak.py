@@ -43,7 +43,8 @@ HANG_S: Final = 30.0
 OUTAGE_EVERY_S: Final = 8.0
 OUTAGE_S: Final = 1.0
 """Every OUTAGE_EVERY_S one side, in turn, is gone for OUTAGE_S."""
-LEFT_ALONE: Final = "failed a moment ago and is left alone"
+PAUSED: Final = "failed a moment ago"
+"""Part of the error while a side's breaker is open."""
 CALM_S: Final = 120.0
 """Time after the faults until both sides must answer: the breaker's longest pause, and more."""
 TEXTS: Final = (
@@ -142,7 +143,7 @@ class Soak:
         """Return whether a reported error is explained by a fault of a side that was asked."""
         if not trouble.startswith("error"):
             return False
-        if LEFT_ALONE in trouble and not question.force:
+        if PAUSED in trouble and not question.force:
             return True
         sides = [("local", self.local, question.local), ("cloud", self.cloud, question.cloud)]
         return any(

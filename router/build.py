@@ -160,7 +160,7 @@ class Assembly:
         prices.warm()
         if budget is not None and prices.cloud_model and not prices.rates(prices.cloud_model):
             log.warning(
-                "CLOUD_BUDGET_USD_PER_DAY cannot be kept: what %s costs is not known. Say so in"
+                "CLOUD_BUDGET_USD_PER_DAY cannot be enforced: the price of %s is unknown. Set it in"
                 " PRICES.",
                 prices.cloud_model,
             )

@@ -99,7 +99,8 @@ class Side:
         if self.status.detail and not self.up:
             return self.status.detail
         if self.blocked:
-            return f"The {self.target} side ({self.backend}) failed a moment ago and is left alone."
+            failed = "failed a moment ago; it is tried again soon"
+            return f"The {self.target} side ({self.backend}) {failed}."
         return f"The {self.target} side ({self.backend}) cannot answer."
 
     def model(self, name: str = "") -> Model | None:

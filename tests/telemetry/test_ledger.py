@@ -282,4 +282,4 @@ async def test_a_budget_that_cannot_be_kept_is_a_warning_at_the_start(
 ) -> None:
     async with running_app(cloud_budget_usd_per_day=1, anthropic_model=model) as h:
         await h.assembly.start()
-    assert ("CLOUD_BUDGET_USD_PER_DAY cannot be kept" in caplog.text) is not kept
+    assert ("CLOUD_BUDGET_USD_PER_DAY cannot be enforced" in caplog.text) is not kept

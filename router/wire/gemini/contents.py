@@ -97,7 +97,7 @@ class GeminiTurns:
 
     def _add_answer(self, message: Mapping[str, Any], where: str) -> None:
         if message.get("audio") and not message.get("content"):
-            raise unfit("Gemini cannot hear an earlier answer.", f"{where}.audio")
+            raise unfit("Gemini takes earlier answers as text, not as audio.", f"{where}.audio")
         said = self._parts(message, where)
         if isinstance(refusal := message.get("refusal"), str):
             said += text_part(refusal)
