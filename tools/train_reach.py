@@ -61,7 +61,7 @@ HELD: Final = np.array([60.0, 100.0, 60.0])
 """Weight of the expected values in the fit; a set of DATA counts as SET_WORTH prompts."""
 SET_WORTH: Final = 1_000.0
 WORTHS: Final = (0.1, 0.2)
-"""Gains from which a cloud call is worth its price."""
+"""Assumed prices of a cloud call: the gains in quality from which it pays."""
 ODD_LOGITS: Final = 1.2
 """If a model does worse than expected in a set by this much, its answers have the wrong form (or
 were checked wrongly). It is left out there."""

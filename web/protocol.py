@@ -36,8 +36,8 @@ trailers. Each chunk may add CHUNK_FRAMING_BYTES."""
 CHUNK_FRAMING_BYTES: Final = 16
 """The size of a chunk in hexadecimal and two line breaks."""
 LINGER_S: Final = 5.0
-"""How long a refused caller may go on sending. Many read no answer before they have sent all, and
-never see it if the connection is closed by then."""
+"""Time in which a refused caller may go on sending. Many callers read the answer only after they
+have sent all, and lose it if the connection is closed by then."""
 
 
 class HttpProtocol(HttpToolsProtocol):

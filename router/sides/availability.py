@@ -145,7 +145,7 @@ class Watch:
         return await asyncio.shield(self._begin())
 
     def failed(self, error: BackendError) -> None:
-        """Note that a request failed, and probe the backend."""
+        """Note that a request failed; if the backend caused it, begin a pause and probe it."""
         if isinstance(error, NOT_BLAMED):
             self.breaker.released()
             return
