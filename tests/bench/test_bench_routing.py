@@ -1,4 +1,4 @@
-"""What `make bench-routing` prints is what it says."""
+"""The figures of `make bench-routing` are correct."""
 
 import gzip
 import json

@@ -52,7 +52,7 @@ def body(**fields: Any) -> dict[str, Any]:
 
 
 def asked(mode: ConfidenceMode, server: str, **fields: Any) -> dict[str, Any]:
-    """What is added to the body of a request."""
+    """Return what is added to the body of a request."""
     sent: dict[str, Any] = body(**fields)
     LogprobsWish(mode).add_to(sent, ChatRequest(body(**fields)), "m", server)
     return {name: value for name, value in sent.items() if name not in body(**fields)}

@@ -34,7 +34,7 @@ class Setup(NamedTuple):
     journal: Path
 
     async def cloud_asked(self, path: str, body: dict[str, Any], **headers: str) -> list[bytes]:
-        """What reaches the cloud of a request."""
+        """Send a request; return what reaches the cloud."""
         self.server.cloud.requests.clear()
         answer = await self.server.http.post(path, json=body, headers=headers)
         assert answer.status_code < 500 or answer.status_code == 503, answer.text

@@ -1,4 +1,4 @@
-"""What has held something private once stays on this machine, unless the user allows it."""
+"""A conversation with private content stays on this machine, unless the user allows it."""
 
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path

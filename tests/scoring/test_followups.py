@@ -1,4 +1,4 @@
-"""What a turn owes to the turns before it."""
+"""Points that a turn inherits from the turns before it."""
 
 from typing import Any
 

@@ -27,7 +27,7 @@ SETS: Final = {code.IN, code.LITERAL, code.NOT_LITERAL, code.ANY, code.CATEGORY,
 
 
 def hazards(pattern: re.Pattern[str]) -> Iterator[str]:
-    """What could make a search take more than linear time."""
+    """Yield the parts of a pattern that could make a search take more than linear time."""
     yield from hazards_in(list(parser.parse(pattern.pattern, pattern.flags)), [], is_last=True)
 
 

@@ -1,4 +1,4 @@
-"""The breaker and the watch: who is left alone, and who is back."""
+"""The breaker and the watch: when a failing backend is asked again."""
 
 import asyncio
 import logging

@@ -1,4 +1,4 @@
-"""What a comparison says of the local model's confidence."""
+"""Calibration of the local model's confidence by a comparison."""
 
 import argparse
 import io

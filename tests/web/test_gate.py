@@ -1,4 +1,4 @@
-"""Who may use the server, and by which path."""
+"""The gate: hosts, origins, keys and paths."""
 
 from typing import Any
 
