@@ -167,7 +167,7 @@ class Settings(BaseSettings):
     """Longest wait for the first word of a local answer, in seconds; else the cloud answers. 0: no
     limit."""
     unsure_target: Literal["local", "cloud"] = "local"
-    """`local` or `cloud`: where prompts go that give the score nothing to go by."""
+    """`local` or `cloud`: the side for prompts that do not show how hard they are."""
     subagents: Literal["auto", "local", "cloud"] = "auto"
     """Which side answers the agents that Claude Code or Codex starts for parts of a task: `local`,
     `cloud`, or `auto`: each prompt's score decides."""

@@ -83,9 +83,9 @@ class Chat:
         self.attached = []
 
     async def answer(self, model: str, show: Callable[[str], None]) -> None:
-        """Have the last question answered, and show each piece of text.
+        """Answer the last question, and show each piece of text.
 
-        What was said until a failure or a stop counts as the answer. A question without any answer
+        The text up to a failure or a stop counts as the answer. A question without any answer
         leaves the conversation; `again()` brings it back. Raises RouterError and CancelledError.
         """
         pieces: list[str] = []
@@ -149,7 +149,7 @@ class Chat:
         return "" if had_warned else "This is private and not saved; /save saves it all the same."
 
     def load(self, name: str) -> None:
-        """Go on with a saved conversation. Raises ChatError."""
+        """Continue a saved conversation. Raises ChatError."""
         session = saved.load(name)
         self.clear()
         self.messages, self.model, self.system = session.messages, session.model, session.system

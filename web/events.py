@@ -158,7 +158,7 @@ class EventStream(Response):
             self._feed.leave(listener)
 
     async def _run(self, listener: Listener, send: Send) -> None:
-        """Raises TimeoutError if the caller does not read."""
+        """Send events until the listener ends. Raises TimeoutError if the caller does not read."""
         start = {"type": "http.response.start", "status": 200, "headers": self.raw_headers}
         await send(start)
         body = RETRY + self._first

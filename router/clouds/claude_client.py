@@ -76,7 +76,9 @@ class ClaudeBackend:
         is_default: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`model` is the one that `probe()` looks at, `max_tokens` the limit of an answer to a
+        """Store the parts; open nothing.
+
+        `model` is the one that `probe()` checks, `max_tokens` the limit of an answer to a
         request without one, `base_url` the address with or without its /v1. `ability_file` keeps
         the abilities of models over restarts; None: they are not kept. `is_default`: the user has
         not named the model, so another one may answer once it is retired."""

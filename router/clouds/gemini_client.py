@@ -82,7 +82,9 @@ class GeminiBackend:
         is_default: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`model` is the one that `probe()` looks at. `base_url` may end with an API version, which
+        """Store the parts; open nothing.
+
+        `model` is the one that `probe()` checks. `base_url` may end with an API version, which
         is ignored: the model decides. `is_default`: the user has not named the model, so another
         one may answer once it is retired."""
         self._api_key = api_key

@@ -260,9 +260,9 @@ _USER_STARTS: Final = tuple(f.start for f in _USER)
 
 
 def background_kind(request: ChatRequest) -> str | None:
-    """What a program wants for itself ("title", "tags", "commit"...); None: a person asks.
+    """Return the kind of a background request ("title", "tags", "commit"…); None for others.
 
-    "auxiliary": the client says that it wants it for itself, and not what it is.
+    "auxiliary": the client declares it as background work, without a kind.
     """
     if request.purpose == "background" and not _is_safety_check(request):
         return "auxiliary"
