@@ -54,18 +54,18 @@ class Spent:
 
 
 class Chat:
-    """What was said, what answers, and how the last answer came about."""
+    """A conversation: its messages, its source of answers, and the origin of the last answer."""
 
     def __init__(self, assembly: Assembly, source: Source, model: str = AUTO) -> None:
         self.assembly = assembly
         self.source = source
         self.model = model
-        """What requests ask for: `auto`, a side, or the name of a model."""
+        """The `model` of requests: `auto`, a side, or the name of a model."""
         self.system = ""
         self.messages: list[dict[str, Any]] = []
         """Questions and answers, without the system text."""
         self.attached: list[Attachment] = []
-        """What goes with the next question."""
+        """Attachments of the next question."""
         self.saved_as = ""
         """The saved session that this conversation is; empty if it was never saved."""
         self.spent = Spent()

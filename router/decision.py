@@ -35,15 +35,14 @@ Reason = Literal[
     "escalated",
     "stalled",
 ]
-"""Why a side answers; the only place where reasons are spelled.
-In order of precedence. Of the last five, all but `stalled` say that the preferred side could not
-answer."""
+"""Why a side answers, in order of precedence. Of the last five, all but `stalled` mean that the
+preferred side could not answer."""
 
 REASONS: Final = get_args(Reason)
 MISFITS: Final[tuple[Reason, ...]] = ("vision", "tools", "context")
-"""What the local model may not be able to do."""
+"""Reasons that mean: the local model is not made for this request."""
 HARD_MISFITS: Final[tuple[Reason, ...]] = ("vision", "context")
-"""What it cannot do at all. Tools can be shown to any model, if no other side can answer."""
+"""Those of them that rule the local model out. Any model can be given tools, if need be."""
 
 SWITCH_DOWN_MARGIN: Final = 15.0
 """Points below the threshold from which a long conversation leaves a cloud whose cache is warm."""
@@ -141,9 +140,9 @@ class Ask:
     private: str | None = None
     """Why it must stay on this machine: the rule, where it matched, and the id of the finding."""
     background: str | None = None
-    """What a program wanted it for: "title", "tags"…"""
+    """Why a program sent it by itself: "title", "tags"…"""
     purpose: Purpose | None = None
-    """What the client says that it is for."""
+    """The purpose that the client declares."""
     last_target: Target | None = None
     """The side of this conversation's last answer, if its prompt cache is still warm."""
     in_tool_loop: bool = False

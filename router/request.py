@@ -10,7 +10,7 @@ from router.errors import InvalidRequest
 
 Dialect = Literal["chat", "responses", "messages"]
 Purpose = Literal["subagent", "background", "compaction"]
-"""What a client says that a request is for, where it is not a turn of its user: a turn of an agent
+"""The purpose that a client declares for a request that is no turn of its user: a turn of an agent
 that another one has started, work of the client itself, or a summary of the conversation."""
 ROLES: Final = frozenset({"system", "developer", "user", "assistant", "tool", "function"})
 
@@ -36,7 +36,7 @@ class ChatRequest:
     headers: Mapping[str, str] = field(default_factory=dict)
     """Lower-case headers that belong to the dialect (anthropic-version, anthropic-beta)."""
     dropped: tuple[str, ...] = ()
-    """What the original asks for and `body` cannot say: built-in tools, parameters of its own."""
+    """Names of what `original` asks for and `body` cannot express, such as built-in tools."""
     purpose: Purpose | None = None
 
     @classmethod

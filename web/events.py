@@ -75,7 +75,7 @@ class Listener:
 
 
 class Feed:
-    """Gives every listener the events. While nobody listens, it costs a request nothing."""
+    """Gives every listener the events. Without listeners it costs requests nothing."""
 
     def __init__(self, router: Router, ledger: Ledger, readiness: Readiness) -> None:
         self._router = router

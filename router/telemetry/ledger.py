@@ -87,7 +87,7 @@ class Entry:
         self.record.status = 499
 
     def failed(self, error: RouterError) -> None:
-        """Note the failure that the caller is told; its message must be redacted already."""
+        """Note the failure that the caller gets; its message must be redacted already."""
         self.record.outcome = "failed"
         self.record.status = error.status
         self.record.error = type(error).__name__
