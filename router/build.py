@@ -182,7 +182,7 @@ class Assembly:
 
 
 def assemble(settings: Settings, before: Assembly | None = None) -> Assembly:
-    """Everything, from the settings. Opens nothing; raises SettingsError on a bad pattern.
+    """Build all parts from the settings. Opens nothing; raises SettingsError on a bad pattern.
 
     `before`: the assembly of earlier settings, whose parts are used again where they can be.
     """

@@ -66,7 +66,7 @@ class JsonFormatter(logging.Formatter):
     """One JSON object a line: time, level, message, and the fields of a request."""
 
     def __init__(self, clean: Callable[[str], str]) -> None:
-        """`clean` takes keys out of a text."""
+        """Take the cleaner: `clean` removes keys from a text."""
         super().__init__(datefmt="%Y-%m-%dT%H:%M:%S%z")
         self._clean = clean
 
