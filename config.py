@@ -38,7 +38,7 @@ from local_servers import LOOPBACK, LocalServerSettings, ServersInFile, ServersI
 
 VERSION: Final = "0.1.0"
 LIKE_A_KEY: Final = 12
-"""Letters and digits of this many characters may be a key that stands in the wrong place."""
+"""Letters and digits of at least this length may be a key in the wrong setting."""
 LONGEST_SHOWN: Final = 40
 STORES: Final = ("valkey", "redis", "valkeys", "rediss")
 """Schemes of STATE_URL; the last two mean TLS."""
@@ -75,7 +75,7 @@ PriceList = Annotated[dict[str, Price], AfterValidator(_whole_prices)]
 
 
 class SettingsError(Exception):
-    """An unusable setting; the message has one line a fault, each of which says what to write."""
+    """Unusable settings. The message has a line for each fault, which says what to write."""
 
 
 class Settings(BaseSettings):
@@ -164,11 +164,12 @@ class Settings(BaseSettings):
     local_reach: Annotated[
         Literal["auto"] | Annotated[float, Field(ge=-100, le=100)], Field(examples=["auto"])
     ] = "auto"
-    """What the local model that is loaded adds to a score: `auto`, or points. 0: nothing."""
+    """Points that the loaded local model adds to a score: `auto`, or a number. 0: none."""
     local_patience_s: Annotated[float, Field(ge=0, le=86_400, examples=[60])] = 60
-    """Seconds: where a local first word would take longer, the cloud answers. 0: any time."""
+    """Longest wait for the first word of a local answer, in seconds; else the cloud answers. 0: no
+    limit."""
     unsure_target: Literal["local", "cloud"] = "local"
-    """`local` or `cloud`: where prompts go that give the score nothing to go by."""
+    """`local` or `cloud`: the side for prompts that do not show how hard they are."""
     subagents: Literal["auto", "local", "cloud"] = "auto"
     """Which side answers the agents that Claude Code or Codex starts for parts of a task: `local`,
     `cloud`, or `auto`: each prompt's score decides."""
@@ -177,7 +178,7 @@ class Settings(BaseSettings):
     journal keeps those of one answer in 32. `on`: an answer too unlikely to be good, as measured
     by `tune.py compare`, starts over on the cloud. `off`: they are not asked for."""
     commit_hold_s: Annotated[float, Field(ge=0, le=600, examples=[8])] = 8
-    """Seconds that a local answer may be held back until it proves to be one. 0: not at all."""
+    """Longest time that a local answer is held back to check it, in seconds. 0: not at all."""
 
     # Privacy
     offline: bool = False
@@ -207,7 +208,7 @@ class Settings(BaseSettings):
     max_body_mb: Annotated[float, Field(gt=0, le=2_000, examples=[50])] = 50
     """Largest request body in MB. Larger ones are refused while they are read (413)."""
     log_decisions: bool = True
-    """One log line a request."""
+    """Write a log line for each request."""
 
     otel_exporter_otlp_endpoint: Annotated[
         Url | None, Field(examples=["http://localhost:4318"])
@@ -236,7 +237,7 @@ class Settings(BaseSettings):
     keepalive_after_s: Seconds = 10
     """Silence after which a streaming caller gets comments that keep its connection open."""
     status_ttl_s: Seconds = 3
-    """How long the last look at a side counts."""
+    """How long the status of a side is valid."""
     shutdown_delay_s: Annotated[float, Field(ge=0, le=600, examples=[5])] = 0
     """How long requests are still taken after SIGTERM, while `/ready` already says no."""
     shutdown_grace_s: Annotated[float, Field(ge=0, le=3_600, examples=[20])] = 20
@@ -410,7 +411,7 @@ class Settings(BaseSettings):
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """Return what is odd about the .env file, one sentence each."""
+        """Return one sentence for each oddity of the .env file."""
         if self._env_file is None:
             return ()
         names = [name.upper() for name in type(self).model_fields]
@@ -498,16 +499,16 @@ class Settings(BaseSettings):
 
     @property
     def claude_url(self) -> str | None:
-        """Return where Claude is asked; None: at Anthropic.
+        """Return the address of Claude; None: Anthropic's own.
 
-        Clients find this server by ANTHROPIC_BASE_URL too, and a shell that sets it for them hands
-        it on to the server: its own address is ignored.
+        Clients use ANTHROPIC_BASE_URL to find this server, so a shell may set it to the server's
+        own address. That one is ignored.
         """
         return self._unless_own(self.anthropic_base_url)
 
     @property
     def openai_url(self) -> str | None:
-        """Return where OpenAI is asked; None: at OpenAI. The server's own address is ignored."""
+        """Return the address of the cloud; None: OpenAI's own. This server's address is ignored."""
         return self._unless_own(self.openai_base_url)
 
     def _unless_own(self, url: str | None) -> str | None:
@@ -535,8 +536,8 @@ class Settings(BaseSettings):
 
     @property
     def passwords(self) -> dict[str, str]:
-        """Return the keys of several local servers, and what is secret in the addresses of all and
-        in STATE_URL, by what they are."""
+        """Return the keys of listed local servers, and the secrets in all servers' addresses and in
+        STATE_URL, by a description of each."""
         found = {}
         for server in self.servers:
             several = server.name in [other.name for other in self.local_servers]

@@ -1,4 +1,4 @@
-"""`llm-router doctor`: one screen that says what works, and the command that mends what does not.
+"""`llm-router doctor`: shows on one screen what works, and how to mend what does not.
 
 Exit status 1 if something is wrong. No key is ever shown, no model is asked.
 """
@@ -49,7 +49,7 @@ Level = Literal["ok", "note", "WRONG"]
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One line of the screen. `fix` is a command, or what to set."""
+    """One line of the screen. `fix`: a command or a setting that mends it."""
 
     name: str
     level: Level
@@ -86,7 +86,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 async def examine() -> list[Finding]:
-    """Look at everything."""
+    """Run all checks; return what they found."""
     findings = [*_installation()]
     try:
         settings = load_settings()

@@ -1,4 +1,4 @@
-"""Settings to a Router with its backends: the one place that knows all of them."""
+"""Builds the router and its backends from the settings; the only module that knows all parts."""
 
 import asyncio
 import logging
@@ -59,7 +59,7 @@ class Assembly:
 
     @property
     def redact(self) -> Callable[[str], str]:
-        """Takes keys, ours and whatever looks like one, out of a text."""
+        """Return a function that removes the configured keys and known key formats from a text."""
         return partial(redact, secrets=self.settings.secrets)
 
     @property
@@ -92,7 +92,7 @@ class Assembly:
         await self.connect()
         await asyncio.to_thread(self._start_privacy)
         if self.settings.cloud_budget_usd_per_day is not None or self.team is not None:
-            # The journal is read: not while a request waits for it.
+            # Read the journal now, not while a request waits for it.
             await asyncio.to_thread(self.ledger.journal.spent_today_usd)
         await self.router.sides()
 
@@ -118,7 +118,7 @@ class Assembly:
         if router.embedded is not None and local.backend == router.embedded.name:
             await self._start_embedded(router.embedded)
         if (cloud_seat := router.cloud) is not None and router.policy.threshold < 100:
-            # At 100 hardly a prompt goes there: its SDK would only take memory.
+            # At 100 hardly any prompt goes to the cloud, and its SDK would only take memory.
             assert isinstance(cloud_seat.backend, ClaudeBackend | GeminiBackend | OpenAIBackend)
             await cloud_seat.backend.warm()
             await cloud_seat.watch.look()
@@ -171,7 +171,7 @@ class Assembly:
                 seat.speed.seed(past)
 
     def _start_privacy(self) -> None:
-        """Read what must not leave, and warn where it would leave all the same."""
+        """Read the secrets, and warn of local servers that are on the public internet."""
         if self.router.privacy is not None:
             self.router.privacy.start()
         if self.settings.privacy == "off":
@@ -189,7 +189,7 @@ class Assembly:
         prices.warm()
         if budget is not None and prices.cloud_model and not prices.rates(prices.cloud_model):
             log.warning(
-                "CLOUD_BUDGET_USD_PER_DAY cannot be kept: what %s costs is not known. Say so in"
+                "CLOUD_BUDGET_USD_PER_DAY cannot be enforced: the price of %s is unknown. Set it in"
                 " PRICES.",
                 prices.cloud_model,
             )
@@ -213,7 +213,7 @@ class Assembly:
 
 
 def assemble(settings: Settings, before: Assembly | None = None) -> Assembly:
-    """Everything, from the settings. Opens nothing; raises SettingsError on a bad pattern.
+    """Build all parts from the settings. Opens nothing; raises SettingsError on a bad pattern.
 
     `before`: the assembly of earlier settings, whose parts are used again where they can be.
     """
@@ -260,7 +260,7 @@ def assemble(settings: Settings, before: Assembly | None = None) -> Assembly:
 
 
 def _team(settings: Settings) -> Team | None:
-    """Return the names that have keys. Raises SettingsError if the file cannot be used."""
+    """Return the team of ROUTER_KEYS_FILE, None without one. Raises SettingsError."""
     if settings.router_keys_file is None:
         return None
     try:
@@ -354,7 +354,7 @@ def _privacy(settings: Settings, parts: Parts) -> PrivateConversations | None:
 
 
 def calibrations_path(settings: Settings) -> Path:
-    """Return where `tune.py compare` keeps the calibrations: beside the journal."""
+    """Return the file of the calibrations of `tune.py compare`, beside the journal."""
     journal = journal_path(settings.journal_path) or journal_path(None)
     assert journal is not None
     return journal.with_name("calibrations.json")
@@ -372,14 +372,14 @@ def _calibrations(settings: Settings) -> Calibrations:
 
 
 def _env_files(settings: Settings) -> list[Path]:
-    """Return every .env file whose secrets are looked for: the one that was read, and those that
-    lie where one is looked for."""
+    """Return every .env file whose secrets are looked for: the one that was read, and all places
+    where one could be."""
     read = [settings.env_file.path] if settings.env_file else []
     return [*dict.fromkeys((*read, *env_file.places()))]
 
 
 def marks_path(settings: Settings) -> Path | None:
-    """Return where private conversations are remembered: beside the journal, if there is one."""
+    """Return the file of private conversations, beside the journal; None without a journal."""
     journal = journal_path(settings.journal_path)
     return None if journal is None else journal.with_name("private-marks.bin")
 

@@ -16,12 +16,12 @@ log = logging.getLogger("router")
 
 
 class Limit(Protocol):
-    """Something with a deadline on the loop's clock; the deadline may change meanwhile."""
+    """An object with a deadline on the loop's clock; it may change while it is watched."""
 
     @property
     def until(self) -> float: ...
     def expire(self) -> None:
-        """Handle the end of the time. Called once; the ticker has forgotten the limit by then."""
+        """Handle the end of the time. Called once, after the ticker has forgotten the limit."""
 
 
 class Interruptible:
@@ -30,15 +30,14 @@ class Interruptible:
     with Interruptible() as block:
         await something()  # meanwhile, elsewhere: block.interrupt(TimeoutError())
 
-    Works as `asyncio.timeout` does: the task is cancelled, and where the block ends the
-    cancellation is taken back and the exception raised instead. Other cancellations pass.
+    It works like `asyncio.timeout`: the task is cancelled; at the end of the block the cancellation
+    is undone and the exception raised instead. Other cancellations pass through.
     """
 
     __slots__ = ("_cancelling", "_error", "_given_task", "_task")
 
     def __init__(self, task: asyncio.Task[Any] | None = None) -> None:
-        """`task`: the current one, where the caller knows it. Python 3.11 makes a system call to
-        find it."""
+        """Take the current task, if the caller has it: finding it costs a system call in 3.11."""
         self._given_task = task
 
     def __enter__(self) -> Self:
@@ -104,7 +103,7 @@ class within(Interruptible):
 
     @property
     def expired(self) -> bool:
-        """True if this limit ended the block."""
+        """Return whether this limit ended the block."""
         return self._error is not None
 
     def expire(self) -> None:

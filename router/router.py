@@ -1,4 +1,4 @@
-"""The router: takes a snapshot of every backend, decides for each request, and starts its call."""
+"""Takes a snapshot of the backends for each request, decides, and starts the call."""
 
 import asyncio
 import logging
@@ -110,15 +110,16 @@ class Router:
         self._names: dict[Target, set[str]] = {} if names is None else names
         """The ids of each side's models when it was last up; they stay its own while it is down."""
         self._named_by: dict[Target, list[Status]] = {"local": [], "cloud": []}
-        """The statuses that those ids are from."""
+        """The statuses that those ids were taken from."""
         self._set_models = {seat.server.model for seat in self.locals if seat.server is not None}
 
     async def decide(
         self, request: ChatRequest, force: str | None = None, member: Member | None = None
     ) -> Decision:
-        """Choose the candidates. `force`: "local", "cloud", or None: the model name or the score.
+        """Return the candidates and the reason.
 
-        `member`: whose key was sent, where a team has keys.
+        `force`: "local" or "cloud"; None: the model name or the score decides. `member`: the
+        owner of the key, if a team has keys.
         Raises InvalidRequest on any other `force`, Forbidden and BudgetSpent for a member, and
         what decision.decide() raises.
         """
@@ -161,7 +162,7 @@ class Router:
         return decision if member is None else self._within_budget(decision, member)
 
     def _within_budget(self, decision: Decision, member: Member) -> Decision:
-        """Take the cloud off the candidates of a member whose budget is spent."""
+        """Remove the cloud from the candidates if the member's budget is spent."""
         budget = member.budget_usd_per_day
         if budget is None or self._spent_by_usd(member.name) < budget:
             return decision
@@ -175,9 +176,9 @@ class Router:
         return replace(decision, candidates=here)
 
     def what_if(self, request: ChatRequest, local_model: str, cloud_model: str) -> Decision:
-        """Choose the candidates as if these models were there; no server is asked.
+        """Return the decision as if these models were loaded; no server is asked.
 
-        An empty name means the one that is set. Raises what decision.decide() raises.
+        An empty name means the configured model. Raises what decision.decide() raises.
         """
         server = self.local.server
         local_model = local_model or (server.model if server is not None else "")
@@ -204,7 +205,7 @@ class Router:
         )
 
     async def local_sides(self) -> list[Side]:
-        """Return a snapshot of each local server; waits only for the first status ever."""
+        """Return a snapshot of each local server; waits only before its first status."""
         sides = await self._all_local_sides()
         return [_without_remote_models(side) for side in sides] if self.offline else sides
 
@@ -241,9 +242,10 @@ class Router:
         return local, cloud
 
     async def server_for(self, model: str) -> LocalServer:
-        """Return the local server for a request that is relayed unread: it may be private.
+        """Return the local server for a request that is relayed without a privacy scan.
 
-        The first one that has the model, else the first one that is up. Raises NoBackend.
+        This is the first one that has the model, else the first one that is up. Only servers that
+        may get private requests count. Raises NoBackend.
         """
         may_see = self._balancer.private if self._balancer is not None else [True]
         sides = zip(self.locals, await self.local_sides(), may_see, strict=True)
@@ -259,7 +261,7 @@ class Router:
         return (*having, *up, known[0][0])[0]
 
     async def models(self) -> dict[str, Target]:
-        """Return every model id that a caller can name, with its side."""
+        """Return the side of every model id that a caller can name."""
         locals_ = await self.local_sides()
         local, cloud = await self._sides(locals_)
         named = {model.id: local.target for one in (local, *locals_) for model in one.status.models}
@@ -309,9 +311,9 @@ class Router:
         cloud: Side,
         locals_: Sequence[Side],
     ) -> Ask:
-        """Return what the decision reads.
+        """Return the facts for the decision.
 
-        `own`: the score without the models. `local`: the server whose model counts in it.
+        `own`: the score without points for the model. `local`: the server whose model gives them.
         """
         target, model = self._forced(request, force, locals_, cloud)
         memory = self._conversations.recall(past.prefixes)
@@ -471,7 +473,7 @@ class Router:
 
     def _remember(self, call: Call) -> None:
         """Store where this conversation was answered, for its next turn."""
-        # An unsure answer says something of its question only, not of the conversation.
+        # An unsure answer is no sign that later turns of the conversation will fail.
         has_failed = call.reason in ("escalated", "stalled") and not call.is_distrusted
         memory = self._conversations.memory(
             call.candidate.target,
@@ -485,7 +487,7 @@ class Router:
 
 
 def _first_up(locals_: Sequence[Side]) -> Side:
-    """Return the first server that answers now, else the first one that is there at all."""
+    """Return the first server that is ready, else the first one that is up."""
     for side in locals_:
         if side.usable and side.status.state == "ready":
             return side

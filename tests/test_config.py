@@ -123,7 +123,7 @@ def test_offline_needs_a_store_on_this_machine() -> None:
 @pytest.mark.parametrize(
     "address", ["http://localhost:1234/v1", "https://me:pw@box.lan/v1", "http://[::1]:1/v1"]
 )
-def test_an_address_is_kept_as_it_is_written(address: str) -> None:
+def test_an_address_is_kept_unchanged(address: str) -> None:
     assert load_settings(local_base_url=address).local_base_url == address
 
 
@@ -186,7 +186,7 @@ def test_listening_beyond_loopback_needs_a_key(monkeypatch: pytest.MonkeyPatch) 
         ({"CLOUD_PROVIDER": "anthropic", "GEMINI_API_KEY": "g"}, "anthropic", False),
     ],
 )
-def test_the_cloud_is_the_one_named_else_the_one_with_a_key(
+def test_the_cloud_is_the_named_one_or_the_one_with_a_key(
     monkeypatch: pytest.MonkeyPatch, given: dict[str, str], provider: str, configured: bool
 ) -> None:
     for name, value in given.items():

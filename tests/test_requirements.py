@@ -94,11 +94,11 @@ def test_the_dependencies_are_what_the_program_imports() -> None:
     assert imported(RUN_TIME) | NOT_IMPORTED == set(listed("run", "otel", "state"))
 
 
-def test_the_script_needs_what_the_check_group_adds() -> None:
+def test_the_check_group_has_the_packages_that_the_script_needs() -> None:
     assert imported(SCRIPT) - set(listed("run")) == set(listed("check"))
 
 
-def test_the_development_group_is_what_tests_and_tools_import_besides() -> None:
+def test_the_development_group_has_the_further_imports_of_tests_and_tools() -> None:
     besides = set(listed("dev"))
     assert imported(TESTS) - set(listed("run", "check", "state")) <= besides
     assert besides <= imported(TESTS) | imported(TOOLS) | COMMANDS | set(listed("otel", "state"))

@@ -106,7 +106,7 @@ class Service:
 
 
 class State(Enum):
-    """How far an exchange is. Exchange has the transitions."""
+    """The state of an exchange. `Exchange` lists the transitions."""
 
     READING = "reading"
     DECIDING = "deciding"
@@ -144,7 +144,7 @@ class Exchange:
         send: Send,
         task: asyncio.Task[None],
     ) -> None:
-        """`task`: the one that will run it."""
+        """Begin in READING. `task`: the task that will call `run`."""
         self.state = State.READING
         self._service = service
         self._wire = service.wire
@@ -168,7 +168,7 @@ class Exchange:
         self._flow = AnswerFlow(service.router, service.ledger, entry)
 
     async def run(self) -> None:
-        """Answer the request, whatever happens, and record it."""
+        """Answer the request, or report the failure, and record it."""
         try:
             request = await self._read()
             with self._work:
@@ -335,7 +335,7 @@ class Exchange:
             )
 
     async def _name_fallback(self) -> None:
-        """Say in a comment who answers, where the head has already named another candidate."""
+        """Name the answering candidate in a comment, if the head has already named another one."""
         call = self._flow.call
         if call is not None and call.attempts:
             answering = f"{call.candidate.target} {call.candidate.model} ({call.reason})"
@@ -346,7 +346,7 @@ class Exchange:
 def _has_one_of(events: tuple[bytes, ...], chunk: bytes) -> bool:
     """Return whether one of these events begins in the chunk.
 
-    Data has no line breaks of its own, so looking at the start of each line is exact.
+    Data has no line breaks of its own, so checking the start of each line is exact.
     """
     for event in events:
         if event in chunk and (chunk.startswith(event) or b"\n" + event in chunk):

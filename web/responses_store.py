@@ -1,4 +1,4 @@
-"""The last responses, for `previous_response_id` to refer to.
+"""Stores the last responses, for requests with `previous_response_id`.
 
 They are in memory, and for other routers in the store that they share, if there is one.
 """
@@ -32,7 +32,7 @@ class _Kept:
     items: bytes
     before: "_Kept | None"
     size_bytes: int
-    """Size of the whole conversation up to here: the most that keeping this one can cost."""
+    """Size of the whole conversation up to here."""
 
 
 class ResponsesStore:

@@ -104,7 +104,7 @@ def side(side: Side, router: Router) -> Json:
 
 
 def _detail(side: Side) -> str:
-    """Return what is wrong with a side, or will be soon; leave out what `notice` says."""
+    """Return what is wrong with a side, or will be soon, unless `notice` says it."""
     if not side.usable:
         return side.why_not
     return "" if notice(side) else side.status.detail
@@ -166,7 +166,7 @@ def _seconds(value: float | None) -> float | None:
 
 
 def _reach(reach: Reach | None, score: Score) -> Json | None:
-    """What is known of the local model, and what it adds to this score. Sizes in billions."""
+    """Return what is known of the local model, and its points. Sizes in billions."""
     if reach is None:
         return None
     return {
@@ -180,7 +180,7 @@ def _reach(reach: Reach | None, score: Score) -> Json | None:
 
 
 def _finding(finding: Finding) -> Json:
-    """Return which rule found something, in which message, and what to do; never what it was."""
+    """Return the rule of a finding, its message and what to do; never the text that was found."""
     return {
         "rule": finding.rule,
         "where": finding.where,

@@ -79,7 +79,7 @@ class PrivacyScanner:
         id_key: bytes | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`id_key`: with that of an earlier scanner, the same finding has the same id."""
+        """Store the rules. `id_key`: that of an earlier scanner gives a finding the same id."""
         self._words = Words(patterns)
         self._own = OwnSecrets()
         self._files = [SecretFile(Path(file).expanduser(), self._own) for file in files]

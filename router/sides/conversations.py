@@ -1,8 +1,8 @@
-"""What is remembered of conversations: where the last answer came from.
+"""Remembers for each conversation which side gave the last answer.
 
-The history that a caller sends is the conversation; nothing else identifies it. A request is
-recognised when its messages begin with those of an earlier one, or contain some of them
-(`marks_of`). Everything stays correct, only less sticky, when this memory is lost.
+Only the messages identify a conversation. A request belongs to a known one if its messages begin
+with those of an earlier request, or contain some of them (`marks_of`). If this memory is lost,
+answers stay correct, but a conversation may change sides.
 """
 
 import time
@@ -20,12 +20,12 @@ from router.scoring.turns import human_text
 CACHE_LIVES_S: Final = 300
 """How long a prompt cache is expected to stay warm (Claude's and Gemini's default)."""
 MOST_MESSAGES: Final = 400
-"""Messages of a long conversation that are read, from its beginning and from its end."""
+"""Messages of a long conversation that are read at its beginning, and as many at its end."""
 GIST_CHARS: Final = 400
 LEAST_LOOP_MESSAGES: Final = 2
-"""The model's calls and a result: what a tool loop takes at least."""
+"""A tool loop has at least the model's calls and one result."""
 DISTINCT_BYTES: Final = 24
-"""A shorter message (`yes`) is part of many conversations: the one before it counts too."""
+"""Shorter messages (`yes`) occur in many conversations, so they count with the one before."""
 
 _SYSTEM: Final = ("system", "developer")
 
@@ -62,13 +62,13 @@ class Conversations:
             self._keep(prefix, memory)
 
     def remember(self, prefixes: Sequence[bytes], memory: Memory) -> Memory:
-        """Keep the last answer; that the local model has failed before is never forgotten.
+        """Store the last answer. An earlier failure of the local model stays recorded.
 
-        Returns what is kept.
+        Returns what is stored.
         """
         if not prefixes:
             return memory
-        before = self.recall(prefixes)  # others may be under way in the same conversation
+        before = self.recall(prefixes)  # another request may have ended
         if before is not None and before.escalated:
             memory = replace(memory, escalated=True)
         self._keep(prefixes[-1], memory)
@@ -92,7 +92,7 @@ class Conversations:
 
 
 def prefixes_of(request: ChatRequest) -> list[bytes]:
-    """Return a digest of the conversation up to each message that is not the model's, in order.
+    """Return a digest of the conversation up to each message that the model did not write.
 
     System text is left out: agents put the time and the weather there.
     """
@@ -109,17 +109,17 @@ def prefixes_of(request: ChatRequest) -> list[bytes]:
 
 
 class Marks(NamedTuple):
-    """Digests of messages, by which a conversation is known when only some of them are left."""
+    """Digests of messages. They identify a conversation even if some messages are removed."""
 
     all: list[bytes]
-    """One for each message; of a short one together with the message before it."""
+    """One for each message; a short message is hashed together with the one before it."""
     own: list[bytes]
-    """Without what a client puts in front of every conversation: a message of the user's that
-    another one follows."""
+    """The same without user messages that another user message follows: clients put those in front
+    of every conversation."""
 
 
 def marks_of(request: ChatRequest) -> Marks:
-    """Return the marks of a conversation; of a very long one, of its beginning and its end."""
+    """Return the marks of a conversation; of a very long one only those of its two ends."""
     messages = request.messages
     if len(messages) > 2 * MOST_MESSAGES:
         messages = [*messages[:MOST_MESSAGES], *messages[-MOST_MESSAGES:]]
@@ -184,7 +184,7 @@ def _marks(said: Sequence[_Said]) -> Marks:
 
 
 def _parts(message: dict[str, Any]) -> list[bytes]:
-    """Return what a message is recognised by: role, content, ids of tool calls."""
+    """Return what identifies a message: role, content, ids of tool calls."""
     parts = [
         message["role"].encode(),
         _gist(message.get("content")),
@@ -200,7 +200,7 @@ def _digest(parts: list[bytes]) -> bytes:
 
 
 def in_tool_loop(request: ChatRequest) -> bool:
-    """Return whether the model goes on with a turn that it has begun, given its tools' results."""
+    """Return whether the model continues a turn with the results of its tool calls."""
     if len(request.messages) < LEAST_LOOP_MESSAGES:
         return False
     for message in reversed(request.messages):
@@ -220,7 +220,7 @@ def _gist(content: Any) -> bytes:
 
 
 def _attached(part: dict[str, Any]) -> bytes:
-    """Return what a part without text is: its kind, and the longest text in it, its data."""
+    """Return what identifies a part without text: its type, and its longest string (its data)."""
     values = [*part.values()]
     values += [inner for value in values if isinstance(value, dict) for inner in value.values()]
     texts = [value for value in values if isinstance(value, str)]
@@ -228,7 +228,7 @@ def _attached(part: dict[str, Any]) -> bytes:
 
 
 def _ends(text: object) -> bytes:
-    """Return a short text, or length and both ends of a long one; nothing of what is no text."""
+    """Return a short text; of a long one its length and both ends; b"" if it is no string."""
     if not isinstance(text, str):
         return b""
     text = text.strip()

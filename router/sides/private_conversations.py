@@ -1,4 +1,4 @@
-"""What keeps a request here: what it holds, or what its conversation has held before."""
+"""Finds private content in a request or in the earlier messages of its conversation."""
 
 import logging
 from dataclasses import replace
@@ -19,17 +19,17 @@ class PrivateConversations:
         self.marks = marks
 
     def start(self) -> None:
-        """Read the files with secrets, and which conversations are private."""
+        """Read the files with secrets and the marks of private conversations."""
         self._scanner.start()
         self.marks.load()
 
     def close(self) -> None:
-        """Write what is left to write."""
+        """Write the remaining marks."""
         self.marks.close()
 
     def check(self, request: ChatRequest, messages: Marks | None = None) -> Finding | None:
-        """Return what makes a request private: a finding in it, or an earlier one in its
-        conversation. Its messages are marked, so that the rest of it stays here too.
+        """Return the finding that makes a request private: one in it, or an earlier one in its
+        conversation. Its messages are marked, so that later requests stay here too.
 
         `messages`: its marks, where they were made before.
         """
@@ -66,5 +66,5 @@ class PrivateConversations:
         return not self.marks.is_empty and bool(self.marks.alarms(marks_of(request).all))
 
     def allow(self, alarm: str) -> bool:
-        """Allow what this alarm was raised for, in its conversation; False if there is none."""
+        """Allow the finding of this alarm in its conversation; return False if there is none."""
         return self.marks.allow(alarm)

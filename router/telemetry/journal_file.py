@@ -86,7 +86,7 @@ class JournalFile:
     def write(
         self, records: Iterable[Record], verdicts: Iterable[tuple[str, str, float, str]] = ()
     ) -> None:
-        """Commit the records, then `(feedback, source, time, request id)` verdicts, all or nothing.
+        """Write records and verdicts `(feedback, source, time, request id)` in one transaction.
 
         A verdict's request is found by its time, which is indexed.
         """

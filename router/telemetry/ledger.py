@@ -40,7 +40,7 @@ class Entry:
     def __init__(
         self, id: str, dialect: Dialect = "chat", *, user_agent: str = "", caller: str = ""
     ) -> None:
-        """`caller`: the name of the key that was sent, where a team has keys."""
+        """Begin a record now. `caller`: the name of the key, if a team has keys."""
         self.id = id
         agent = user_agent[:200]
         self.record = Record(id, time.time(), dialect, user_agent=agent, caller=caller)
@@ -87,7 +87,7 @@ class Entry:
         self.record.status = 499
 
     def failed(self, error: RouterError) -> None:
-        """Note the failure that the caller is told; its message must be redacted already."""
+        """Note the failure that the caller gets; its message must be redacted already."""
         self.record.outcome = "failed"
         self.record.status = error.status
         self.record.error = type(error).__name__
@@ -246,7 +246,7 @@ class Ledger:
         record.model = candidate.model
 
     def _may_quote(self, decision: Decision) -> bool:
-        """True if a message may repeat some of the request."""
+        """Return whether a stored message may repeat some of the request."""
         return self._journal.prompts and decision.private is None
 
     def _attempt(self, failed: FailedAttempt, request: ChatRequest, *, quotable: bool) -> Attempt:

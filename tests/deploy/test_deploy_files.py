@@ -58,7 +58,7 @@ def chart_digest() -> str:
     return digest.hexdigest()
 
 
-def test_what_the_image_copies_is_in_the_repository() -> None:
+def test_files_that_the_image_copies_are_in_the_repository() -> None:
     allowed = [
         line.removeprefix("!")
         for line in (DEPLOY / "Dockerfile.dockerignore").read_text().splitlines()
@@ -91,7 +91,7 @@ def test_the_image_sets_settings_that_exist_and_asks_for_its_own_health() -> Non
     assert last["EXPOSE"] == "8080"
 
 
-def test_compose_starts_what_the_proxy_names() -> None:
+def test_compose_starts_the_servers_that_the_proxy_names() -> None:
     compose = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
     upstreams = set(re.findall(r"server (\w+):8080", (DEPLOY / "nginx.conf").read_text()))
     caddy = set(re.findall(r"(\w+):8080", (DEPLOY / "Caddyfile").read_text()))

@@ -41,7 +41,7 @@ def answer(at: float, prompt_tokens: int, first_ms: float = 2_000, **fields: Any
     return record
 
 
-def test_a_later_turn_of_a_conversation_has_read_only_what_is_new(file: JournalFile) -> None:
+def test_a_later_turn_counts_only_its_new_tokens(file: JournalFile) -> None:
     file.write([answer(1_000, 1_000), answer(1_100, 1_500)])
     first, second = lessons.answers(file)["local"]
     assert first == Past("qwen", 1_150, 2.0, 5.0)
@@ -71,7 +71,7 @@ def test_answers_that_waited_for_each_other_are_left_out(file: JournalFile) -> N
     assert [past.new_tokens for past in lessons.answers(file)["local"]] == [920, 805]
 
 
-def test_what_the_server_says_of_its_cache_counts(file: JournalFile) -> None:
+def test_cached_tokens_that_the_server_reports_count(file: JournalFile) -> None:
     file.write([answer(1_000, 1_000, usage=Usage(1_000, 100, cached_tokens=900))])
     assert [past.new_tokens for past in lessons.answers(file)["local"]] == [115]
 
