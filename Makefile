@@ -78,6 +78,7 @@ lock: $(DEV_STAMP)
 	$(LOCK) requirements.txt -o requirements.lock
 	$(LOCK) requirements-dev.txt -c requirements.lock -o requirements-dev.lock
 	$(LOCK) requirements-postgres.txt -c requirements-dev.lock -o requirements-postgres.lock
+	$(LOCK) requirements-state.txt -c requirements-dev.lock -o requirements-state.lock
 	$(LOCK) --no-deps requirements-embedded.txt -o requirements-embedded.lock
 
 clean:

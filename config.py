@@ -38,8 +38,10 @@ from local_servers import LOOPBACK, LocalServerSettings, ServersInFile, ServersI
 
 VERSION: Final = "0.1.0"
 LIKE_A_KEY: Final = 12
-"""Letters and digits of this many characters may be a key that stands in the wrong place."""
+"""Letters and digits of at least this length may be a key in the wrong setting."""
 LONGEST_SHOWN: Final = 40
+STORES: Final = ("valkey", "redis", "valkeys", "rediss")
+"""Schemes of STATE_URL; the last two mean TLS."""
 THIS_MACHINE: Final = ("localhost", "host.docker.internal", "host.containers.internal")
 """Host names of this machine; containers know it by the last two."""
 
@@ -59,7 +61,7 @@ def _is_database(url: str) -> bool:
     return DATABASE.fullmatch(url) is not None
 
 
-def _is_this_machine(url: str) -> bool:
+def is_this_machine(url: str) -> bool:
     """Return whether the host of an address is this machine."""
     return _is_here(urlsplit(url).hostname or "")
 
@@ -86,7 +88,7 @@ PriceList = Annotated[dict[str, Price], AfterValidator(_whole_prices)]
 
 
 class SettingsError(Exception):
-    """An unusable setting; the message has one line a fault, each of which says what to write."""
+    """Unusable settings. The message has a line for each fault, which says what to write."""
 
 
 class Settings(BaseSettings):
@@ -175,11 +177,12 @@ class Settings(BaseSettings):
     local_reach: Annotated[
         Literal["auto"] | Annotated[float, Field(ge=-100, le=100)], Field(examples=["auto"])
     ] = "auto"
-    """What the local model that is loaded adds to a score: `auto`, or points. 0: nothing."""
+    """Points that the loaded local model adds to a score: `auto`, or a number. 0: none."""
     local_patience_s: Annotated[float, Field(ge=0, le=86_400, examples=[60])] = 60
-    """Seconds: where a local first word would take longer, the cloud answers. 0: any time."""
+    """Longest wait for the first word of a local answer, in seconds; else the cloud answers. 0: no
+    limit."""
     unsure_target: Literal["local", "cloud"] = "local"
-    """`local` or `cloud`: where prompts go that give the score nothing to go by."""
+    """`local` or `cloud`: the side for prompts that do not show how hard they are."""
     subagents: Literal["auto", "local", "cloud"] = "auto"
     """Which side answers the agents that Claude Code or Codex starts for parts of a task: `local`,
     `cloud`, or `auto`: each prompt's score decides."""
@@ -188,7 +191,7 @@ class Settings(BaseSettings):
     journal keeps those of one answer in 32. `on`: an answer too unlikely to be good, as measured
     by `tune.py compare`, starts over on the cloud. `off`: they are not asked for."""
     commit_hold_s: Annotated[float, Field(ge=0, le=600, examples=[8])] = 8
-    """Seconds that a local answer may be held back until it proves to be one. 0: not at all."""
+    """Longest time that a local answer is held back to check it, in seconds. 0: not at all."""
 
     # Privacy
     offline: bool = False
@@ -218,13 +221,22 @@ class Settings(BaseSettings):
     max_body_mb: Annotated[float, Field(gt=0, le=2_000, examples=[50])] = 50
     """Largest request body in MB. Larger ones are refused while they are read (413)."""
     log_decisions: bool = True
-    """One log line a request."""
+    """Write a log line for each request."""
 
     otel_exporter_otlp_endpoint: Annotated[
         Url | None, Field(examples=["http://localhost:4318"])
     ] = None
     """Where OpenTelemetry spans are sent (OTLP over HTTP), without /v1/traces. See
     docs/observability.md for what to install."""
+
+    # Several routers
+    state_url: Annotated[SecretStr | None, Field(examples=["valkey://10.0.0.5:6379/0"])] = None
+    """Valkey or Redis server in which several routers share what they know of conversations, and
+    what was spent: `valkey://`, `redis://`, or `rediss://` with TLS. A user and a password may
+    stand before the host."""
+    state_trusted: bool = False
+    """`true`: answers in private conversations may be kept there too, encrypted. They always may
+    where the server runs on this machine."""
 
     # Time limits, in seconds
     connect_timeout_s: Seconds = 2
@@ -238,7 +250,7 @@ class Settings(BaseSettings):
     keepalive_after_s: Seconds = 10
     """Silence after which a streaming caller gets comments that keep its connection open."""
     status_ttl_s: Seconds = 3
-    """How long the last look at a side counts."""
+    """How long the status of a side is valid."""
     shutdown_delay_s: Annotated[float, Field(ge=0, le=600, examples=[5])] = 0
     """How long requests are still taken after SIGTERM, while `/ready` already says no."""
     shutdown_grace_s: Annotated[float, Field(ge=0, le=3_600, examples=[20])] = 20
@@ -296,6 +308,22 @@ class Settings(BaseSettings):
             raise ValueError("the address of a PostgreSQL database")
         return value
 
+    @field_validator("state_url")
+    @classmethod
+    def _store(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is None:
+            return None
+        text = value.get_secret_value().strip()
+        try:
+            url = urlsplit(text)
+            is_right = url.scheme in STORES and bool(url.hostname) and url.port != 0
+            is_right = is_right and re.fullmatch(r"/?[0-9]*", url.path) is not None
+        except ValueError:
+            is_right = False
+        if not is_right:
+            raise ValueError("an address that begins with valkey://, redis:// or rediss://")
+        return SecretStr(text) if text else None
+
     @field_validator("local_reach", mode="before")
     @classmethod
     def _points(cls, value: Any) -> Any:
@@ -329,7 +357,12 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _offline_on_this_machine(self) -> "Settings":
-        away = [server.name for server in self.servers if not _is_this_machine(server.url)]
+        if self.offline and self.state_url is not None and not self.has_store_here:
+            raise ValueError(
+                "OFFLINE=true keeps everything on this machine, but STATE_URL has the address of"
+                " another one: take a server on localhost, or set OFFLINE=false"
+            )
+        away = [server.name for server in self.servers if not is_this_machine(server.url)]
         if self.offline and away:
             raise ValueError(
                 "OFFLINE=true keeps everything on this machine, but LOCAL_BASE_URL or LOCAL_SERVERS"
@@ -387,6 +420,18 @@ class Settings(BaseSettings):
         return self.local_servers or self.local_servers_file or (alone,)
 
     @property
+    def has_store_here(self) -> bool:
+        """Return whether the server of STATE_URL runs on this machine."""
+        url = self.state_url
+        return url is not None and is_this_machine(url.get_secret_value())
+
+    @property
+    def state_password(self) -> str:
+        """Return the password in STATE_URL, or ""."""
+        url = self.state_url
+        return unquote(urlsplit(url.get_secret_value()).password or "") if url is not None else ""
+
+    @property
     def env_file(self) -> EnvFile | None:
         """Return the .env file that was read, None if there was none."""
         return self._env_file
@@ -400,7 +445,7 @@ class Settings(BaseSettings):
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """Return what is odd about the .env file, one sentence each."""
+        """Return one sentence for each oddity of the .env file."""
         if self._env_file is None:
             return ()
         names = [name.upper() for name in type(self).model_fields]
@@ -484,20 +529,20 @@ class Settings(BaseSettings):
     def trace_endpoint(self) -> str | None:
         """Return where spans are sent; None also for another machine under OFFLINE=true."""
         url = self.otel_exporter_otlp_endpoint
-        return None if url and self.offline and not _is_this_machine(url) else url
+        return None if url and self.offline and not is_this_machine(url) else url
 
     @property
     def claude_url(self) -> str | None:
-        """Return where Claude is asked; None: at Anthropic.
+        """Return the address of Claude; None: Anthropic's own.
 
-        Clients find this server by ANTHROPIC_BASE_URL too, and a shell that sets it for them hands
-        it on to the server: its own address is ignored.
+        Clients use ANTHROPIC_BASE_URL to find this server, so a shell may set it to the server's
+        own address. That one is ignored.
         """
         return self._unless_own(self.anthropic_base_url)
 
     @property
     def openai_url(self) -> str | None:
-        """Return where OpenAI is asked; None: at OpenAI. The server's own address is ignored."""
+        """Return the address of the cloud; None: OpenAI's own. This server's address is ignored."""
         return self._unless_own(self.openai_base_url)
 
     def _unless_own(self, url: str | None) -> str | None:
@@ -522,8 +567,8 @@ class Settings(BaseSettings):
 
     @property
     def passwords(self) -> dict[str, str]:
-        """Return the keys of several local servers, and what is secret in addresses, by what they
-        are."""
+        """Return the keys of listed local servers, and the secrets in all servers' addresses, in
+        JOURNAL_URL and in STATE_URL, by a description of each."""
         found = {f"{name} in JOURNAL_URL": value for name, value in self._database_secrets()}
         for server in self.servers:
             several = server.name in [other.name for other in self.local_servers]
@@ -534,6 +579,8 @@ class Settings(BaseSettings):
             address = urlsplit(server.url)
             found[f"the password in {where}"] = unquote(address.password or "")
             found |= {f"{name} in {where}": value for name, value in parse_qsl(address.query)}
+        if self.state_url is not None:
+            found["the password in STATE_URL"] = self.state_password
         return {name: value for name, value in found.items() if value}
 
     def _database_hosts(self) -> list[str]:
@@ -562,6 +609,9 @@ class Settings(BaseSettings):
         for server in self.servers:
             found += server.secrets
         found += [value for _, value in self._database_secrets()]
+        if self.state_url is not None:
+            written = urlsplit(self.state_url.get_secret_value()).password
+            found += [written, self.state_password] if written else []
         return tuple(dict.fromkeys(found))
 
 
@@ -633,8 +683,8 @@ def _fault(fault: ErrorDetails, file: EnvFile | None, of_file: Collection[str]) 
 
 def may_be_shown(name: str, value: object) -> bool:
     """Return whether an unusable value may be printed: short, and nothing like a key."""
-    is_secret = "key" in name or name.startswith(("private", "local_servers", "journal_url"))
-    if is_secret or not isinstance(value, str):
+    secret = ("private", "local_servers", "journal_url", "state_url")
+    if "key" in name or name.startswith(secret) or not isinstance(value, str):
         return False
     mixed = re.search(r"[A-Za-z]", value) and re.search(r"\d", value)
     like_a_key = len(value) >= LIKE_A_KEY and mixed and not re.search(r"[.:/]", value)

@@ -1,4 +1,4 @@
-"""The .env file: find it, read it whatever its encoding, change one line of it."""
+"""Finds the .env file, reads it in any encoding, and changes a line of it."""
 
 import codecs
 import os
@@ -37,7 +37,7 @@ class Unreadable(Exception):
 
 @dataclass(frozen=True, slots=True)
 class EnvFile:
-    """What a .env file says."""
+    """The content of a .env file."""
 
     path: Path
     values: dict[str, str] = field(default_factory=dict)
@@ -45,7 +45,7 @@ class EnvFile:
     lines: dict[str, int] = field(default_factory=dict)
     """The line that each value comes from, counted from 1."""
     problems: tuple[str, ...] = ()
-    """What is odd but does no harm: one sentence each, with file and line, without a value."""
+    """One sentence for each harmless oddity, with file and line, without a value."""
 
 
 def user_file() -> Path:

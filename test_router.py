@@ -1,9 +1,9 @@
-"""What the README promises, kept. Also a script:
+"""Tests of what the README promises. It is also a script:
 
-    python test_router.py          how well the classifier does on labelled prompts of our own
-    python test_router.py --live   real calls to every configured side as well
+    python test_router.py          measure the classifier on the labelled prompts of bench/
+    python test_router.py --live   also send real requests to every configured side
 
-Exit status 1 under the bar, or when a side that is configured does not answer as it should.
+Exit status 1 if the classifier is below the bar, or a configured side does not answer as it should.
 """
 
 import argparse
@@ -114,7 +114,7 @@ class Sides:
         )
 
     async def ask(self, prompt: str, *, model: str = "auto", force: str | None = None) -> Any:
-        """The raw answer of the chat route."""
+        """Send a prompt to the chat route; return the raw answer."""
         headers = {"X-Force-Route": force} if force else {}
         body = {"model": model, "messages": [{"role": "user", "content": prompt}]}
         return await self.http.post("/v1/chat/completions", json=body, headers=headers)
@@ -367,7 +367,7 @@ def test_the_classifier_sends_our_labelled_prompts_where_a_person_would() -> Non
 # --- the script ----------------------------------------------------------------------------------
 
 Labelled = tuple[dict[str, Any], float, bool]
-"""A labelled prompt, its score, and whether that sends it where a person would."""
+"""A labelled prompt, its score, and whether it goes where a person would send it."""
 
 
 def labelled() -> list[Labelled]:

@@ -1,4 +1,4 @@
-"""What the local model's own probabilities tell about its answers: `python -m bench.answers`.
+"""Measures what the local model's probabilities tell about its answers.
 
     python -m bench.answers FILE [--labels N] [--json OUT]
 
@@ -10,13 +10,13 @@ FILE has one JSON object a line, gzipped or not:
     p_yes            probability that the model, asked itself, calls its answer right
     w, s             quality, 0 to 1, of the local answer and of the cloud's
 
-For each model, group and signal it prints how well the signal ranks the answers, beside the score
-of the prompt: AUROC for the local answers that fall short; APGR (the part of the quality gap that
-is recovered, averaged over all shares of cloud calls); the share that stays local at 95 % and 98 %
-of the cloud's quality; and the calibration error with N labels of the model and signal, the mean of
-many draws. Nothing is learned from the file but for the calibration. In brackets: 95 % of the
-bootstrap resamples (of the draws, for the calibration error). The summary is the mean over models,
-groups and signals. Exit status: 0, or 2 for a file that cannot be used.
+For each model, group and signal it prints how well the signal ranks the answers, compared with the
+score of the prompt: AUROC for the local answers that fall short; APGR (the part of the quality gap
+that is recovered, averaged over all shares of cloud calls); the share that stays local at 95 % and
+98 % of the cloud's quality; and the calibration error with N labels of the model and signal, the
+mean of many draws. Only the calibration is fitted to the file. In brackets: 95 % of the bootstrap
+resamples (of the draws, for the calibration error). The summary is the mean over models, groups and
+signals. Exit status: 0, or 2 for a file that cannot be used.
 """
 
 import argparse
@@ -42,7 +42,7 @@ from router.classifier import score_messages
 KEPT: Final = (0.95, 0.98)
 """Shares of the cloud's quality."""
 LEAST_ROWS: Final = 60
-"""Smaller groups of a model are taken together."""
+"""Smaller groups of a model are merged."""
 DRAWS: Final = 40
 """How often labels are drawn for a calibration."""
 BINS: Final = 10
@@ -56,7 +56,7 @@ class Row:
     group: str
     signal: Signal
     score: float
-    """Of the signal."""
+    """The value of the signal."""
     prompt: str
     weak: float
     strong: float
@@ -64,7 +64,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """What was measured for one model, group and signal. Each line: all rows, then resamples."""
+    """The figures of one model, group and signal. Arrays: all rows first, then the resamples."""
 
     name: tuple[str, str, Signal]
     rows: int
@@ -73,7 +73,7 @@ class Cell:
     apgr: tuple[Floats, Floats]
     local: dict[float, tuple[Floats, Floats]]
     has_gap: bool
-    """Is the cloud reliably better, so that there is a gap to recover?"""
+    """The cloud is reliably better, so there is a gap to recover."""
 
 
 def read_rows(path: Path) -> list[Row]:
@@ -113,7 +113,7 @@ def prompt_score(prompt: str) -> float:
 
 
 def in_cells(rows: Iterable[Row]) -> dict[tuple[str, str, Signal], list[Row]]:
-    """Return the rows by model, group and signal; small groups of a model taken together."""
+    """Return the rows by model, group and signal; small groups of a model are merged."""
     cells: dict[tuple[str, str, Signal], list[Row]] = {}
     for row in rows:
         cells.setdefault((row.model, row.group, row.signal), []).append(row)
@@ -171,14 +171,14 @@ def calibration_errors(rows: Sequence[Row], labels: int) -> list[float]:
 
 
 def calibration_error(said: Floats, good: Floats) -> float:
-    """Return the expected calibration error: mean distance of what was said from what was so."""
+    """Return the expected calibration error of the probabilities `said`."""
     bins: NDArray[np.int64] = np.minimum((said * BINS).astype(int), BINS - 1)
     gaps = np.bincount(bins, said - good, BINS)
     return float(np.abs(gaps).sum() / len(said))
 
 
 def by_model(rows: Iterable[Row]) -> dict[tuple[str, Signal], list[Row]]:
-    """Return the rows by model and signal: what one calibration is for."""
+    """Return the rows by model and signal, the scope of one calibration."""
     found: dict[tuple[str, Signal], list[Row]] = {}
     for row in rows:
         found.setdefault((row.model, row.signal), []).append(row)
@@ -186,7 +186,7 @@ def by_model(rows: Iterable[Row]) -> dict[tuple[str, Signal], list[Row]]:
 
 
 def report(cell: Cell, errors: Sequence[float], labels: int) -> None:
-    """Print what was measured for one model and group."""
+    """Print the figures of one cell."""
     print(f"{' '.join(cell.name)}: {cell.rows} answers")
     print("                               by confidence             by prompt score")
     lines: list[tuple[str, tuple[Floats, Floats], bool]] = [
@@ -204,7 +204,7 @@ def report(cell: Cell, errors: Sequence[float], labels: int) -> None:
 
 
 def as_json(cell: Cell, errors: Sequence[float]) -> dict[str, Any]:
-    """Return what was measured for one model and group: value, low and high of each figure."""
+    """Return the figures of one cell as JSON: value, low and high of each."""
 
     def pair(values: tuple[Floats, Floats]) -> dict[str, list[float]]:
         return dict(zip(("confidence", "score"), map(interval, values), strict=True))

@@ -1,10 +1,10 @@
-"""What the router costs, beside going direct and beside nginx: `make bench`, about two minutes.
+"""Measures the router against direct requests and nginx: `make bench`, about two minutes.
 
     python -m bench.bench [--seconds 0.6] [--rounds 5]
 
-The targets take turns in every round, and each ratio is taken within a round: what else the
-machine does meets all of them. CPU is that of the target's process; a ratio of less than 1.3 is
-no difference. Against other routers: bench/RESULTS.md. Needs Linux; nginx-light for nginx.
+The targets take turns in every round, and each ratio is taken within a round, so other work on the
+machine affects all of them. CPU is that of the target's process; ratios below 1.3 are noise. A
+comparison with other routers is in bench/RESULTS.md. Needs Linux, and nginx-light for nginx.
 """
 
 import argparse
@@ -34,7 +34,7 @@ HELD_PAUSE_MS: Final = 200
 
 @dataclass(frozen=True)
 class Scenario:
-    """One kind of load. `per`: what its CPU is divided by."""
+    """One kind of load. `per`: the unit that its CPU is divided by."""
 
     name: str
     what: str
@@ -42,7 +42,7 @@ class Scenario:
     per: str = "request"
     callers: int = 32
     longer: float = 1
-    """How many times longer than the others it has to run."""
+    """Factor on its running time."""
 
 
 SCENARIOS: Final = (
@@ -57,7 +57,7 @@ SCENARIOS: Final = (
 
 @dataclass
 class Figures:
-    """What was measured of one target in one scenario, a value for each round."""
+    """The figures of one target in one scenario, one value for each round."""
 
     cpu_ms: list[float] = field(default_factory=list)
     per_s: list[float] = field(default_factory=list)
@@ -70,7 +70,7 @@ def middle(values: list[float]) -> float:
 
 
 async def window(scenario: Scenario, target: Target, seconds: float, into: Figures) -> None:
-    """Load one target for a moment."""
+    """Load one target for `seconds`, and add the figures to `into`."""
     cpu, began = target.cpu_ms, time.monotonic()
     seen = await in_a_loop(
         target.port,
@@ -89,7 +89,7 @@ async def window(scenario: Scenario, target: Target, seconds: float, into: Figur
 async def in_turns(
     scenario: Scenario, running: dict[str, Target], rounds: int, seconds: float
 ) -> dict[str, Figures]:
-    """All targets in every round, each time another one first; one short window to get warm."""
+    """Return figures of all targets, which take turns in each round after a warm-up."""
     found = {name: Figures() for name in running}
     for target in running.values():
         await window(scenario, target, seconds / 3, Figures())
@@ -102,21 +102,21 @@ async def in_turns(
 
 
 def ratio(ours: list[float], others: list[float]) -> float:
-    """How many times more ours is: the median of what each round says."""
+    """Return `ours` divided by `others`: the median over the rounds."""
     return middle([a / b for a, b in zip(ours, others, strict=True)])
 
 
 @dataclass
 class Held:
-    """1,000 streams that are open at once."""
+    """Figures of 1,000 streams that are open at the same time."""
 
     open_s: float
-    """Until each had had a token."""
+    """Seconds until each had a token."""
     delivered: float
     late_ms: float
     kb_each: float
     left_upstream: int
-    """Still open there, 1.5 s after the callers hung up."""
+    """Streams still open at the mock 1.5 s after the callers hung up."""
 
 
 async def hold(target: Target, mock: Target) -> Held:
@@ -155,7 +155,7 @@ async def _listen(port: int, asked: bytes, seen: Seen) -> None:
 
 @contextmanager
 def started(folder: Path) -> Iterator[tuple[Target, dict[str, Target]]]:
-    """The mock, and what is measured in front of it."""
+    """Start the mock and the targets in front of it, and stop them at the end."""
     with ExitStack() as stack:
 
         def keep(target: Target) -> Target:
@@ -180,6 +180,9 @@ async def measure(rounds: int, seconds: float) -> None:
         say("deciding: a chat turn, median", f"{costs['chat']:.3f} ms", "0.2 ms")
         say("deciding: an agent's 10,000 tokens", f"{costs['agent']:.3f} ms", "1 ms")
         say("privacy scan of 200 KB", f"{costs['scan']:.3f} ms", "3 ms")
+        stages = await deciding.stages(mock.port)
+        print("stages of a chat turn, us: ", end="")
+        print(", ".join(f"{name} {us:.0f}" for name, us in stages.items()), flush=True)
         print(f"\n{'CPU, 32 at a time':36} {'router':>11} {'nginx':>11} {'times':>6} {'added':>9}")
         for scenario in SCENARIOS:
             found = await in_turns(scenario, running, rounds, seconds)
@@ -199,7 +202,7 @@ def say(what: str, figure: str, bar: str) -> None:
 
 
 def line(scenario: Scenario, found: dict[str, Figures]) -> str:
-    """CPU of the router and nginx, their ratio, and the time that the router adds."""
+    """Return a table row: CPU of the router and nginx, their ratio, and the added time."""
     ours, direct, nginx = found["router"], found["direct"], found.get("nginx")
     us = scenario.per == "token"
     scale, unit = (1000, "us") if us else (1, "ms")
@@ -225,7 +228,7 @@ def held_line(held: Held) -> str:
 async def journal_share(
     mock: Target, ours: Target, folder: Path, rounds: int, seconds: float
 ) -> float:
-    """What the journal adds to the CPU of a request: the same router with it and in memory."""
+    """Return the share that the journal adds to the CPU of a request, compared with none."""
     without = targets.router(mock.port, folder, JOURNAL_PATH="off")
     try:
         pair = {"with": ours, "without": without}

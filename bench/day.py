@@ -1,16 +1,16 @@
-"""A day of mixed traffic with real tokens, to see what the page, /metrics and the tuner make of it.
+"""Makes a day of mixed traffic with real tokens, for the page, /metrics and the tuner to show.
 
-    python -m bench.day /tmp/day         then it says how to look at that day
+    python -m bench.day /tmp/day         prints how to look at that day
 
 Behind the router: llama.cpp with the built-in model as the local server and, by its /v1/messages,
 as a stand-in for Claude. In front: the prompts of prompts.jsonl and recorded requests of real
 clients, in three dialects; some callers leave, some force a side, some ask the cloud again, some
-say how good an answer was. In the middle the server gets kill -9. Checked on the way:
+rate an answer. In the middle the server gets kill -9. Checked on the way:
 
-- of the answers that were told whole, only those of the last 200 ms before kill -9 are missing;
+- of the answers that callers got whole, only those of the last 200 ms before kill -9 are missing;
 - /metrics, read by Prometheus' own parser, counts what the journal holds.
 
-At the end the requests are spread over the last 24 hours, as people work.
+At the end the requests are spread over the last 24 hours, by the usual load of each hour.
 """
 
 import argparse
@@ -48,24 +48,24 @@ TURNS: Final = ("aider-turn", "gptme-turn", "claude-code-turn", "continue-turn",
 CALLERS: Final = ("OpenAI/Python 3.54.0", "curl/8.14.1", "llm/0.32", "opencode/1.18.33")
 PRIVATE: Final = f"Why is this key refused? {CANARIES['AWS id']}"
 HOURS: Final = (1, 1, 0, 0, 0, 1, 2, 4, 9, 14, 16, 15, 8, 10, 15, 17, 14, 10, 6, 5, 6, 7, 5, 3)
-"""How much is asked in each hour of the day, relative to the others."""
+"""Relative number of requests in each hour of the day."""
 
 
 @dataclass(frozen=True, slots=True)
 class Errand:
-    """One request, and what its caller does besides reading the answer."""
+    """One request, and what its caller does with the answer."""
 
     path: str
     body: dict[str, Any]
     headers: dict[str, str]
     leaves: bool = False
     insists: bool = False
-    """Asks the cloud again when the answer was local."""
+    """The caller asks the cloud again after a local answer."""
     verdict: str = ""
 
 
 class Told:
-    """What callers were told: the id of each whole answer, and when it was whole."""
+    """The id of each answer that a caller got whole, and the time of its end."""
 
     def __init__(self, expected: int) -> None:
         self.at: dict[str, float] = {}
@@ -169,7 +169,7 @@ async def _run(http: httpx2.AsyncClient, errand: Errand, told: Told) -> str:
 
 
 async def morning(running: Server, todo: Iterator[Errand], count: int, told: Told) -> float:
-    """Work until that many answers are there, then kill the server; returns when that was."""
+    """Run errands until `count` answers have come, then kill the server; return that time."""
     working = asyncio.create_task(afternoon(running, todo, told))
     await told.wait_for(count)
     running.process.kill()
@@ -179,7 +179,7 @@ async def morning(running: Server, todo: Iterator[Errand], count: int, told: Tol
 
 
 async def afternoon(running: Server, todo: Iterator[Errand], told: Told) -> str:
-    """Work until all is done; returns what /metrics then says, if anybody is there to say it."""
+    """Run all errands; return the text of /metrics, or "" if the server is gone."""
     async with httpx2.AsyncClient(base_url=running.url, timeout=300, trust_env=False) as http:
         await asyncio.gather(*(work(http, todo, told) for _ in range(AT_ONCE)))
         try:
@@ -192,7 +192,7 @@ async def afternoon(running: Server, todo: Iterator[Errand], told: Told) -> str:
 
 
 def check_kill(journal: Path, told: Told, killed: float) -> str:
-    """Nothing told is missing but what was told in the last 200 ms."""
+    """Check that the journal lacks only answers of the last 200 ms; return a report line."""
     with sqlite3.connect(journal) as db:
         kept = {row[0] for row in db.execute("SELECT id FROM requests")}
         (whole,) = db.execute("PRAGMA integrity_check").fetchone()
@@ -204,7 +204,7 @@ def check_kill(journal: Path, told: Told, killed: float) -> str:
 
 
 def check_metrics(metrics: str, journal: Path, since: float) -> str:
-    """/metrics counts the rows that this process has written."""
+    """Check that /metrics counts the rows of this process; return a report line."""
     families = {family.name: family for family in text_string_to_metric_families(metrics)}
     counted = {
         (s.labels["target"], s.labels["reason"], s.labels["outcome"]): int(s.value)

@@ -1,4 +1,4 @@
-"""What it costs to decide: read the body, score it, decide; and the privacy scan by itself."""
+"""What it costs to decide, and what each stage of a request costs by itself."""
 
 import statistics
 import time
@@ -10,13 +10,18 @@ from typing import Any, Final
 import orjson
 
 from config import load_settings
-from router.build import build_router
+from router.backend import Relayed
+from router.build import assemble, build_router
+from router.classifier import score
 from router.privacy.scanner import PrivacyScanner
 from router.router import Router
+from router.telemetry.flow import AnswerFlow
+from router.telemetry.ledger import Entry
 from router.wire.chat import completions
 
 SOURCE: Final = Path(__file__).parents[1] / "router" / "router.py"
 RUNS: Final = 400
+STAGES: Final = ("parse", "scan", "score", "decide", "open", "relay", "ledger")
 
 
 def median_ms(run: Callable[[], object], runs: int = RUNS) -> float:
@@ -29,7 +34,7 @@ def median_ms(run: Callable[[], object], runs: int = RUNS) -> float:
 
 
 def chat_turn() -> bytes:
-    """The second turn of a chat."""
+    """Return the second turn of a chat, as a request body."""
     said = [
         ("system", "You are a helpful assistant."),
         ("user", "Why is the sky blue?"),
@@ -40,7 +45,7 @@ def chat_turn() -> bytes:
 
 
 def agent_turn() -> bytes:
-    """A coding agent's request of about 10,000 tokens: rules, tools, files that it has read."""
+    """Return a coding agent's request of about 10,000 tokens: rules, tools and files."""
     code = SOURCE.read_text()
     messages: list[dict[str, Any]] = [
         {"role": "system", "content": "You are a coding agent.\n" + code[:6000]},
@@ -65,7 +70,7 @@ def _body(messages: list[dict[str, Any]], **fields: Any) -> bytes:
 
 
 async def costs(mock_port: int) -> dict[str, float]:
-    """Milliseconds: `chat` and `agent` without the privacy scan, `scan` of 200 KB alone."""
+    """Return milliseconds: `chat` and `agent` without the privacy scan, `scan` of 200 KB alone."""
     address = f"http://127.0.0.1:{mock_port}/v1"
     router = build_router(
         load_settings(
@@ -77,7 +82,7 @@ async def costs(mock_port: int) -> dict[str, float]:
             status_ttl_s=3600,
         )
     )
-    await router.sides()  # the look at the local server, which is not part of a decision
+    await router.sides()  # probes the local server, which is not part of a decision
     text = (SOURCE.read_text() * 40)[:200_000]
     body = _body([{"role": "user", "content": text}])
     scanner = PrivacyScanner()
@@ -90,11 +95,63 @@ async def costs(mock_port: int) -> dict[str, float]:
     return found
 
 
+async def stages(mock_port: int) -> dict[str, float]:
+    """Return the microseconds of each stage of a chat turn that is answered locally, not streamed.
+
+    Medians of the processor's time. `open` and `relay` include the client's half of the connection
+    to the mock; `decide` has neither the score nor the scan in it.
+    """
+    settings = load_settings(
+        env=None,
+        local_base_url=f"http://127.0.0.1:{mock_port}/v1",
+        local_model="mock",
+        embedded_model="off",
+        complexity_threshold=100,
+        journal_path="off",
+        status_ttl_s=3600,
+    )
+    parts = assemble(settings)
+    router, turns = parts.router, count()
+    took: dict[str, list[int]] = {name: [] for name in STAGES}
+
+    def timed(stage: str, began: int) -> int:
+        now = time.process_time_ns()
+        took[stage].append(now - began)
+        return time.process_time_ns()
+
+    await router.sides()
+    for _ in range(RUNS):
+        raw = chat_turn().replace(b"@", b"%d" % next(turns))
+        at = time.process_time_ns()
+        request = completions.parse(raw)
+        at = timed("parse", at)
+        if router.privacy is not None:
+            router.privacy.check(request)
+        at = timed("scan", at)
+        score(request)
+        at = timed("score", at)
+        flow = AnswerFlow(router, parts.ledger, Entry("req_bench"))
+        call = await flow.decide(request, None)
+        at = timed("decide", at)
+        async with call:
+            reply = await flow.open()
+            at = timed("open", at)
+            assert isinstance(reply, Relayed)
+            b"".join([chunk async for chunk in reply.chunks])
+            at = timed("relay", at)
+        flow.entry.done()
+        at = time.process_time_ns()
+        flow.end()
+        timed("ledger", at)
+    await parts.aclose()
+    return {name: statistics.median(times) / 1000 for name, times in took.items()}
+
+
 def _deciding(router: Router, raw: bytes) -> Callable[[], object]:
     turns = count()
 
     def decide() -> object:
-        # Never the same turn twice: the scorer remembers what it has read.
+        # A new turn each time, because the scorer caches turns.
         asked = raw.replace(b"@", b"%d" % next(turns))
         return _result(router.decide(completions.parse(asked)))
 
@@ -102,7 +159,7 @@ def _deciding(router: Router, raw: bytes) -> Callable[[], object]:
 
 
 def _result(deciding: Any) -> object:
-    """A coroutine's result, where nothing has to be waited for: no event loop in the figure."""
+    """Return the result of a coroutine that never waits, without the cost of an event loop."""
     try:
         deciding.send(None)
     except StopIteration as done:

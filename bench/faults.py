@@ -1,4 +1,4 @@
-"""A backend that does to each request what its prompt says, so that it is known what may follow.
+"""A backend that treats each request as its prompt says, so that the valid outcomes are known.
 
 "Question 7: local=well cloud=cut": the local side answers it, the cloud's answer is cut off.
 """
@@ -16,17 +16,17 @@ STATUSES: Final = {"busy": 429, "broken": 500, "overloaded": 503, "rejected": 40
 FAULTS: Final = (*STATUSES, "reset", "silent", "nonsense", "cut", "stall", "failing")
 ORDER: Final = re.compile(rb"Question (\d+): local=(\w+) cloud=(\w+)")
 AFTERMATH_S: Final = 4.0
-"""After an outage, until the side must have been seen to be back."""
+"""Seconds after an outage until the server must have noticed that the side is back."""
 
 
 class Side:
-    """A backend that does to each request what its prompt says."""
+    """A backend that treats each request as its prompt says."""
 
     def __init__(self, kind: Kind) -> None:
         self.kind = kind
         self.back_at = float("-inf")
         self.heard_at: dict[int, float] = {}
-        """When each question came here last, by its number."""
+        """Time of each question's last arrival here, by its number."""
 
     async def answer(self, connection: Connection, request: Request) -> None:
         order = ORDER.search(request.body)
@@ -74,5 +74,8 @@ class Side:
         self.back_at = time.monotonic()
 
     def was_gone(self, since: float, refused: bool) -> bool:
-        """Was it at some moment from then on? To one refused: as far as the server could know."""
+        """Return whether the side was gone at any time since then.
+
+        `refused`: the server refused the request, perhaps before it noticed that the side was back.
+        """
         return self.back_at + (AFTERMATH_S if refused else 0) > since

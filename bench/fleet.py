@@ -1,8 +1,8 @@
-"""A simulated fleet of local servers and its callers, as discrete events.
+"""Simulates a fleet of local servers and its callers, as discrete events.
 
 A simulated server has a few slots; further requests wait in its queue. It reads one prompt at a
-time and leaves out the beginning that its prompt cache holds. Answers that are written at the same
-time slow each other down. When the cache is full, the blocks that were not used for longest go.
+time and skips the beginning that its prompt cache holds. Answers that are written at the same time
+slow each other down. A full cache drops the blocks that were unused for longest.
 """
 
 import heapq
@@ -16,7 +16,7 @@ from typing import Final, Protocol
 from router.sides.pool import BLOCK_TOKENS
 
 SHARING: Final = 0.15
-"""By how much each further answer slows the answers of a server down."""
+"""Share by which each further answer slows a server's answers down."""
 CONNECT_S: Final = 0.002
 REFUSED_S: Final = 0.05
 """How long it takes to notice that a server is gone."""
@@ -41,13 +41,13 @@ KINDS: Final = (
     Kind("studio", 900, 35, 4, 131_072),
     Kind("laptop", 500, 20, 2, 32_768),
 )
-"""Assumed, not measured here: about what one sees of a 14B model in 4 bits on such machines."""
+"""Assumed speeds, typical of a 14B model in 4 bits on such machines; not measured here."""
 SLOW: Final = 2.0
-"""How many times as slow the slow server is as others of its kind."""
+"""Factor by which the slow server is slower than others of its kind."""
 
 
 class Clock:
-    """Simulated time and what is due."""
+    """Simulated time and the actions that are due."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -59,11 +59,11 @@ class Clock:
         return self.now
 
     def after(self, seconds: float, act: Callable[[], None]) -> None:
-        """Have something done later."""
+        """Schedule an action."""
         heapq.heappush(self._due, (self.now + seconds, next(self._order), act))
 
     def run(self) -> None:
-        """Do what is due, until nothing is left."""
+        """Run the actions in order of time until none is left."""
         while self._due:
             self.now, _, act = heapq.heappop(self._due)
             act()
@@ -85,7 +85,7 @@ class Request:
 
 
 class Policy(Protocol):
-    """Chooses servers by their numbers, and hears what becomes of the requests."""
+    """Chooses servers by their numbers, and is notified of the requests' progress."""
 
     def choose(self, request: Request) -> int:
         """Return the server for a request."""
@@ -195,7 +195,7 @@ class SimulatedServer:
 
 
 class Listener(Protocol):
-    """Hears from a server what becomes of a request."""
+    """Is notified by a server of a request's progress."""
 
     def began(self, request: Request) -> None:
         """Note the first word."""
@@ -209,7 +209,7 @@ class Listener(Protocol):
 
 @dataclass(slots=True)
 class Outcome:
-    """What the callers saw."""
+    """The waits, cache hits and refusals that callers saw."""
 
     waits_s: list[float] = field(default_factory=list)
     prompt_tokens: int = 0
@@ -231,7 +231,7 @@ class Fleet:
     """The servers, and a policy that chooses among them."""
 
     def __init__(self, size: int, clock: Clock, kinds: Sequence[Kind] = KINDS) -> None:
-        """The servers are of these kinds in turn."""
+        """Make the servers, of these kinds in turn; the middle one is slow."""
         self.clock = clock
         self.servers = [
             SimulatedServer(kind, clock, SLOW if number == size // 2 else 1.0)
@@ -247,7 +247,7 @@ class Fleet:
         self._send(request)
 
     def kill(self, number: int, for_s: float) -> None:
-        """Have a server die now and come back later."""
+        """Stop a server now and start it again later."""
         self.servers[number].die()
 
         def revive() -> None:
@@ -264,7 +264,7 @@ class Fleet:
         self.policy.began(request)
 
     def ended(self, request: Request) -> None:
-        """Note an end; the caller goes on."""
+        """Note the end of a request, and let its caller begin the next turn."""
         self.policy.ended(request)
         self._at.pop(request)
         request.done()
@@ -286,7 +286,7 @@ class Callers:
     """Conversations that begin at random: agents, chats, and programs that send bursts."""
 
     def __init__(self, fleet: Fleet, conversations: int, every_s: float, seed: int) -> None:
-        """`every_s`: mean seconds between the beginnings of two conversations."""
+        """Schedule the conversations. `every_s`: mean seconds between the starts of two."""
         self._fleet = fleet
         self._random = Random(seed)
         self._ids = count()
@@ -328,7 +328,7 @@ class Callers:
         answers: tuple[int, int],
         pause_s: float,
     ) -> Callable[[], None]:
-        """Return what begins a conversation: each turn repeats all that was said before."""
+        """Return a function that begins a conversation; each turn repeats the earlier ones."""
         number, draw = next(self._ids), self._random
         prompt = list(draw.choice(self._systems[kind]))
         script = [(draw.randint(*adds), draw.randint(*answers)) for _ in range(turns)]

@@ -1,4 +1,4 @@
-"""Labelled prompts: how well models answered them, or where a person would send them.
+"""Reads labelled prompts: how well models answered them, or where a person would send them.
 
 A file has one JSON object a line, gzipped or not:
 
@@ -42,14 +42,17 @@ class Row:
     """Mean quality of the models of local size, 0 to 1."""
     strong: float | None = None
     cloud: bool | None = None
-    """Would a person send it to the cloud?"""
+    """Whether a person would send it to the cloud."""
     need: int | None = None
     """The smallest class of model that does it well: 1 (1-4B) to 4 (cloud)."""
     sure: bool = True
 
 
 def read_rows(path: Path) -> list[Row]:
-    """The labelled rows of a file; all have the same kind of label. Raises ValueError."""
+    """Return the labelled rows of a file, those with the first row's kind of label.
+
+    Raises OSError, and ValueError naming the line.
+    """
     raw = path.read_bytes()
     text = (gzip.decompress(raw) if path.suffix == ".gz" else raw).decode("utf-8")
     rows = []

@@ -1,4 +1,4 @@
-"""Callers in a closed loop: each asks again as soon as it has its answer."""
+"""Callers in a closed loop: each sends its next request when it has its answer."""
 
 import asyncio
 import re
@@ -13,7 +13,7 @@ SENT_AT = re.compile(rb"t=(\d+)")
 
 @dataclass
 class Seen:
-    """What callers saw. Times in milliseconds."""
+    """The figures that callers measured. Times in milliseconds."""
 
     answers: int = 0
     tokens: int = 0
@@ -34,7 +34,7 @@ def request(port: int, prompt: str, *, stream: bool) -> bytes:
 
 
 class Caller:
-    """One connection, and what is seen on it."""
+    """One connection, which adds its figures to `seen`."""
 
     def __init__(self, port: int, seen: Seen) -> None:
         self.port = port
@@ -48,7 +48,7 @@ class Caller:
         self.writer.transport.abort()
 
     async def ask(self, asked: bytes) -> None:
-        """One request and its whole answer. Raises ValueError on any answer but a good one."""
+        """Send a request and read its whole answer. Raises ValueError if it is no success."""
         began = time.monotonic_ns()
         self.writer.write(asked)
         head = await self.reader.readuntil(b"\r\n\r\n")
@@ -79,14 +79,14 @@ class Caller:
 
 
 def tokens_in(data: bytes, old: int) -> Iterator[int]:
-    """When the tokens in the data were sent; those that end in its first `old` bytes are known."""
+    """Yield the send times of the tokens that end after the first `old` bytes of the data."""
     for found in SENT_AT.finditer(data):
         if old <= found.end() < len(data):
             yield int(found[1])
 
 
 async def in_a_loop(port: int, prompt: str, *, stream: bool, callers: int, seconds: float) -> Seen:
-    """This many callers for this long; each finishes what it has begun."""
+    """Run so many callers for so many seconds; each finishes its last request."""
     seen = Seen()
     asked = request(port, prompt, stream=stream)
     until = time.monotonic() + seconds

@@ -1,7 +1,7 @@
-"""A model server that costs nothing: OpenAI-compatible, as fast as asyncio can, on loopback.
+"""A fast OpenAI-compatible mock server on loopback.
 
-What it does is said in the prompt: "tokens=100 pause_ms=20" is a stream of 100 tokens, 20 ms
-apart; a prompt that says nothing gets a JSON answer of 1 KB. Each token carries the time at which
+The prompt sets the answer: "tokens=100 pause_ms=20" is a stream of 100 tokens, 20 ms apart; other
+prompts get a JSON answer of 1 KB. Each token carries the time at which
 it was sent (`t=`, nanoseconds of the machine's steady clock). `GET /open` counts open streams.
 
     python bench/mock.py PORT
@@ -63,7 +63,7 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport: asyncio.Transport = transport  # type: ignore[assignment]
         self.head = b""
-        """As much of a request's head as has come."""
+        """The part of a request's head that has come."""
         self.parts: list[bytes] = []
         self.missing = 0
         self.stream: asyncio.Task[None] | None = None

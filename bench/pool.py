@@ -1,8 +1,8 @@
-"""Several local servers, simulated: python -m bench.pool
+"""Simulates several local servers: python -m bench.pool
 
-The router's own balancer (router/sides/pool.py) and three usual ways to spread requests serve the
-same callers on the same simulated fleet (bench/fleet.py). One server is slow, one dies and comes
-back. All times are simulated, except for the cost of a decision, which is measured.
+The router's own balancer (router/sides/pool.py) and three usual policies serve the same callers on
+the same simulated fleet (bench/fleet.py). One server is slow, one stops and comes back. All times
+are simulated, except the time to decide, which is measured.
 
 The summary is of the mixed fleet, at the size where the balancer does worst. The last line is
 SUMMARY p95 ratio R (best other: NAME) hits OURS/BEST cost_us C8 C100
@@ -39,7 +39,7 @@ DOWN: Final = Status("down")
 
 
 class Ours:
-    """The router's balancer, fed as the router feeds it."""
+    """The router's balancer, called as the router calls it."""
 
     def __init__(self, fleet: Fleet) -> None:
         self.balancer = Balancer(fleet.clock)
@@ -49,8 +49,8 @@ class Ours:
         self.asks: list[Ask] = []
         for number, server in enumerate(fleet.servers):
             self.balancer.add(f"server{number}")
-            # The slots share the cache. The balancer takes it for larger than it is, for it cannot
-            # know that of a real server either.
+            # The slots share the cache, which the balancer does not know, as with real servers: it
+            # takes the cache for larger than it is.
             slots, cache_tokens = server.kind.slots, server.kind.cache_tokens
             model = Model("m", True, cache_tokens, tools=True, parallel=slots)
             self._up.append(Side("local", f"server{number}", Status("ready", model, (model,))))
@@ -86,7 +86,7 @@ class Ours:
 
 
 class Other:
-    """Base of the three usual ways: knows which servers are up, and how many requests each runs."""
+    """Base of the three usual policies: stores which servers are up and what they run."""
 
     def __init__(self, fleet: Fleet) -> None:
         self._up = [True] * len(fleet.servers)
@@ -117,7 +117,7 @@ class Other:
 
 
 class RoundRobin(Other):
-    """One after the other."""
+    """Takes one server after the other."""
 
     def _pick(self, request: Request, up: Sequence[int]) -> int:
         self._turn += 1
@@ -125,7 +125,7 @@ class RoundRobin(Other):
 
 
 class LeastConnections(Other):
-    """The one with the fewest requests; among equals one after the other."""
+    """Takes the server with the fewest requests; among equals one after the other."""
 
     def _pick(self, request: Request, up: Sequence[int]) -> int:
         self._turn += 1
@@ -135,7 +135,7 @@ class LeastConnections(Other):
 
 
 class HashByConversation(Other):
-    """Each conversation stays at one server while it is up (rendezvous hashing)."""
+    """Keeps each conversation at one server while that is up (rendezvous hashing)."""
 
     def _pick(self, request: Request, up: Sequence[int]) -> int:
         return max(up, key=lambda n: _digest(request.conversation, n))
@@ -171,7 +171,7 @@ def simulate(
     kinds: Sequence[Kind] = KINDS,
     every_s: float = EVERY_S,
 ) -> tuple[Outcome, Ours | Other]:
-    """Return what callers see of a fleet of this size, and the policy as it is at the end."""
+    """Return the callers' figures for a fleet of this size, and the policy at the end."""
     clock = Clock()
     fleet = Fleet(size, clock, kinds)
     fleet.policy = chosen = policy(fleet)

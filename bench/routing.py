@@ -1,11 +1,11 @@
-"""Where prompts go, and what that costs in quality: `make bench-routing`.
+"""Measures where prompts go, and what that costs in quality: `make bench-routing`.
 
     python -m bench.routing [DATA ...]     files or folders, in the format of bench/labelled.py
 
-Without DATA: our own prompts, labelled by hand (bench/prompts.jsonl). With models' measured quality
-it also says what share can stay local while how much of the strong side's quality is kept, next to
-a router that tosses a coin. Next to labels stands how well the mere length of the prompt ranks. In
-brackets: 95 % of the bootstrap resamples.
+Without DATA it reads the prompts of this repository, labelled by hand (bench/prompts.jsonl). For
+data with measured quality it prints what share can stay local at which quality, compared with a
+random router. For labels it also prints how well the length of the prompt alone ranks. In brackets:
+95 % of the bootstrap resamples.
 """
 
 import argparse
@@ -29,7 +29,7 @@ OWN: Final = Path(__file__).with_name("prompts.jsonl")
 THRESHOLD: Final = 50
 THRESHOLDS: Final = (30, 40, 50, 60, 70)
 MARKS: Final = ((20, 2), (35, 3), (50, 4))
-"""Score, and the class of model from which a prompt should reach it."""
+"""Pairs of a score and the smallest class of model whose prompts should reach it."""
 KEPT: Final = (0.99, 0.98, 0.95, 0.90, 0.80)
 """Shares of the strong side's quality."""
 RESAMPLES: Final = 500
@@ -38,20 +38,20 @@ PUBLISHED: Final = (
     ("MMLU", 0.524, 0.603),
     ("GSM8K", 0.475, 0.622),
 )
-"""RouteLLM's best router by set: APGR trained on Chatbot Arena alone, and with data like the set's.
+"""RouteLLM's best router by set: its APGR if trained on Chatbot Arena alone, and with similar data.
 Source: Ong et al., arXiv 2406.18665v4, tables 1 to 3; matrix factorisation, BERT, causal LLM and
 similarity-weighted ranking between GPT-4 and Mixtral 8x7B."""
 
 
 def resamples(rows: int) -> Floats:
-    """How often each row is drawn, a line a resample; in the first line each row once."""
+    """Return how often each row is drawn: a line a resample, the first with each row once."""
     dice = np.random.default_rng(0)
     drawn = [np.bincount(dice.integers(0, rows, rows), minlength=rows) for _ in range(RESAMPLES)]
     return np.vstack([np.ones(rows), *drawn])
 
 
 def auroc(score: Floats, positive: NDArray[np.bool_], drawn: Floats) -> Floats:
-    """P(a positive row scores above another one), for each resample; ties count half."""
+    """Return P(a positive row scores above another row) for each resample; ties count half."""
     _, block = np.unique(score, return_inverse=True)
     hits, others = (by_block(drawn * mask, block) for mask in (positive, ~positive))
     below = np.cumsum(others, 1) - others
@@ -61,14 +61,14 @@ def auroc(score: Floats, positive: NDArray[np.bool_], drawn: Floats) -> Floats:
 
 
 def by_block(values: Floats, block: NDArray[np.int64]) -> Floats:
-    """Sums of the columns of each block of equal scores, in the blocks' order."""
+    """Return the sums of the columns of each block, in the order of the blocks' numbers."""
     order = np.argsort(block, kind="stable")
     starts = np.flatnonzero(np.diff(block[order], prepend=-1))
     return np.add.reduceat(values[:, order], starts, axis=1)
 
 
 def curve(score: Floats, gain: Floats, drawn: Floats) -> tuple[Floats, Floats]:
-    """Share of cloud calls, and of the whole gain, as the threshold falls from 100 to 0."""
+    """Return the shares of cloud calls and of the gain, while the threshold falls to 0."""
     _, block = np.unique(-score, return_inverse=True)
     calls, gains = (np.cumsum(by_block(drawn * v, block), 1) for v in (np.ones_like(gain), gain))
     start = np.zeros((len(drawn), 1))
@@ -76,12 +76,12 @@ def curve(score: Floats, gain: Floats, drawn: Floats) -> tuple[Floats, Floats]:
 
 
 def apgr(calls: Floats, gains: Floats) -> Floats:
-    """Area under the curve (RouteLLM): the gap recovered on average; .5 for a tossed coin."""
+    """Return the area under the curve (RouteLLM's APGR); .5 for a random router."""
     return np.asarray(np.trapezoid(gains, calls, axis=1))
 
 
 def stays_local(calls: Floats, gains: Floats, recovered: Floats) -> Floats:
-    """The largest share that may stay local while this much of the gap is recovered."""
+    """Return the largest share that may stay local while this part of the gap is recovered."""
     enough = gains >= recovered[:, None] - 1e-12
     at = np.where(enough.any(1), enough.argmax(1), -1)
     line = np.arange(len(calls))
@@ -93,20 +93,20 @@ def stays_local(calls: Floats, gains: Floats, recovered: Floats) -> Floats:
 
 
 def shown(values: Floats, percent: bool = True) -> str:
-    """The value of all rows, and the interval of the resamples."""
+    """Return the value of all rows and the interval of the resamples, as text."""
     scale, digits = (100, 1) if percent else (1, 3)
     low, high = np.nanquantile(values[1:], [0.025, 0.975]) * scale
     return f"{values[0] * scale:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
 
 
 def share(mask: NDArray[np.bool_], drawn: Floats, of: NDArray[np.bool_] | None = None) -> Floats:
-    """The share of the rows, or of some of them, for which it is so."""
+    """Return the share of rows, or of the rows in `of`, that are in the mask."""
     base = drawn if of is None else drawn * of
     return np.asarray((base @ mask) / base.sum(1))
 
 
 def by_hand(rows: Sequence[Row], score: Floats) -> None:
-    """What goes where a person would send it."""
+    """Print how many prompts go where a person would send them."""
     drawn = resamples(len(rows))
     hard = np.array([bool(row.cloud) for row in rows])
     cloud = score >= THRESHOLD
@@ -132,7 +132,7 @@ def by_hand(rows: Sequence[Row], score: Floats) -> None:
 
 
 def by_quality(rows: Sequence[Row], score: Floats) -> None:
-    """What quality is kept, and what may stay local for that."""
+    """Print what quality is kept, and what share may stay local for that."""
     drawn = resamples(len(rows))
     weak = np.array([row.weak for row in rows], float)
     strong = np.array([row.strong for row in rows], float)
@@ -161,13 +161,13 @@ def by_quality(rows: Sequence[Row], score: Floats) -> None:
 
 
 def last_words(row: Row) -> str:
-    """Return what is scored of a row: its last human turn."""
+    """Return the last human turn of a row, which is what is scored."""
     turns = human_turns(row.messages)
     return turns[-1].text if turns else ""
 
 
 def measured(rows: Sequence[Row]) -> tuple[Floats, list[float]]:
-    """The score of each row, and the microseconds of CPU that each took."""
+    """Return the score of each row, and the microseconds of CPU that it took."""
     score_messages(rows[0].messages)  # reads the lexicon
     scores, took = [], []
     for row in rows:
@@ -178,7 +178,7 @@ def measured(rows: Sequence[Row]) -> tuple[Floats, list[float]]:
 
 
 def files(given: Sequence[Path]) -> list[Path]:
-    """Files as they are, folders for the .jsonl and .jsonl.gz in them."""
+    """Return the files, with each folder replaced by the .jsonl and .jsonl.gz files in it."""
     found: list[Path] = []
     for path in given:
         inside = [*path.glob("*.jsonl"), *path.glob("*.jsonl.gz")] if path.is_dir() else [path]

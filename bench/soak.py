@@ -1,12 +1,12 @@
-"""Mixed traffic with injected faults, for as long as you like: is every failure explained by one?
+"""Runs mixed traffic with injected faults, and lists failures that no fault explains.
 
     python -m bench.soak --seconds 600
 
-Callers in three dialects, in streams and whole, forced and left to the router, some of whom leave,
-ask the server in front of two sides that refuse, stall, cut off and talk nonsense. What each side
-does to a request is said in its prompt, so it is known what may become of it. At the end the
-server must hold as many sockets as at the start. Exit status 1 when it does not, or when a
-failure is not explained.
+Callers ask in three dialects, for streams and whole answers, with and without a forced side; some
+leave early. The two sides behind the server refuse, stall, cut off and send garbage. The prompt
+says how each side treats the request, so the valid outcomes are known. At the end the server must
+hold no more sockets than at the start. Exit status 1 if it holds more, or if a failure is not
+explained.
 """
 
 import argparse
@@ -32,20 +32,21 @@ from tests.support.chaos.sides import CLAUDE, HELLO, LOCAL, models
 from tests.support.scripted import ScriptedServer, scripted
 
 FAULTY: Final = 0.25
-"""Share of requests that a side does not answer as it should."""
+"""Share of requests to which a side responds with a fault."""
 LEAVING: Final = 0.1
-"""Share of callers that leave, at any moment of their answer."""
+"""Share of requests whose caller leaves at a random moment."""
 CALLERS: Final = 24
 LIMIT_S: Final = 3.0
-"""The server's patience: until the first byte, and between two."""
+"""The server's time limits to the first byte and between two pieces."""
 HANG_S: Final = 30.0
-"""A caller that has waited so long was forgotten."""
+"""After this time the server has forgotten a caller."""
 OUTAGE_EVERY_S: Final = 8.0
 OUTAGE_S: Final = 1.0
-"""One side, in turn, is gone for so long, whatever was asked of it."""
-LEFT_ALONE: Final = "failed a moment ago and is left alone"
+"""Every OUTAGE_EVERY_S one side, in turn, is gone for OUTAGE_S."""
+PAUSED: Final = "failed a moment ago"
+"""Part of the error while a side's breaker is open."""
 CALM_S: Final = 120.0
-"""When the faults have ended, until both sides must answer: the longest pause, and some."""
+"""Time after the faults until both sides must answer: the breaker's longest pause, and more."""
 TEXTS: Final = (
     "What is the capital of France?",
     "Design a distributed rate limiter for a multi-region API: derive the consistency"
@@ -56,7 +57,7 @@ TEXTS: Final = (
 
 @dataclass(frozen=True)
 class Question:
-    """One request, and what the sides will do to it."""
+    """One request, and how each side will respond to it."""
 
     number: int
     dialect: Dialect
@@ -81,7 +82,7 @@ class Question:
 
 
 class Level(NamedTuple):
-    """What the server holds when nothing is under way."""
+    """The memory and sockets of the server while no request is under way."""
 
     memory_mb: float
     sockets: int
@@ -89,7 +90,7 @@ class Level(NamedTuple):
 
 @dataclass
 class Soak:
-    """The traffic, and what has come of it."""
+    """The traffic and its outcomes."""
 
     local: Side
     cloud: Side
@@ -98,7 +99,7 @@ class Soak:
     _numbers: Iterator[int] = field(default_factory=lambda: count(1))
 
     async def call(self, url: str, until: float) -> None:
-        """One caller: asks again as soon as it is answered."""
+        """Ask questions one after the other, and record their outcomes."""
         async with httpx2.AsyncClient(base_url=url, timeout=None) as http:
             while time.monotonic() < until:
                 question = self._any()
@@ -110,7 +111,7 @@ class Soak:
                     self.unexplained.append(f"{trouble}: question {question}, {came}")
 
     def _came(self, number: int, began: float) -> str:
-        """When it came to each side, for whoever must find out what was wrong."""
+        """Return when a question reached each side, as a text for the report."""
         came = [
             f"at {side.kind.name} after {side.heard_at[number] - began:.2f} s"
             for side in (self.local, self.cloud)
@@ -127,7 +128,7 @@ class Soak:
         return Question(next(self._numbers), random.choice(DIALECTS), stream, force, local, cloud)
 
     async def _ask(self, http: httpx2.AsyncClient, question: Question) -> tuple[str, str]:
-        """The outcome, and what went wrong, if anything did."""
+        """Return the outcome, and what went wrong or ""."""
         leaves_after_s = random.uniform(0, 0.3) if random.random() < LEAVING else HANG_S
         try:
             async with asyncio.timeout(leaves_after_s):
@@ -139,10 +140,10 @@ class Soak:
         return outcome_of(heard, question)
 
     def explains(self, question: Question, trouble: str, began: float) -> bool:
-        """Only an error that is told as one can be explained, by a fault of a side it concerns."""
+        """Return whether a reported error is explained by a fault of a side that was asked."""
         if not trouble.startswith("error"):
             return False
-        if LEFT_ALONE in trouble and not question.force:
+        if PAUSED in trouble and not question.force:
             return True
         sides = [("local", self.local, question.local), ("cloud", self.cloud, question.cloud)]
         return any(
@@ -152,7 +153,7 @@ class Soak:
         )
 
     async def calm(self, server: Target) -> Level:
-        """Once each side has answered: then connections that have died have been noticed too."""
+        """Wait until each side answers, when dead connections are noticed too; return the level."""
         until = time.monotonic() + CALM_S
         async with httpx2.AsyncClient(base_url=server.url, timeout=None) as http:
             for side in ("local", "cloud"):
@@ -169,8 +170,8 @@ class Soak:
 
 def outcome_of(heard: Heard, question: Question) -> tuple[str, str]:
     if error := heard.error:
-        told = "told by the status" if heard.status != 200 else "told in the stream"
-        return f"error {told}", f"error {heard.status} {error.get('code')} {error['message']}"
+        where = "reported by the status" if heard.status != 200 else "reported in the stream"
+        return f"error {where}", f"error {heard.status} {error.get('code')} {error['message']}"
     if not heard.finish:
         return "cut off in silence", "cut off in silence"
     if heard.text != f"{HELLO} number {question.number}":
@@ -179,7 +180,7 @@ def outcome_of(heard: Heard, question: Question) -> tuple[str, str]:
 
 
 async def outages(sides: list[tuple[Side, ScriptedServer]], seconds: float) -> None:
-    """Each side in turn is gone for a while; all are back at the end."""
+    """Stop each side in turn for a while; all run again at the end."""
     pause_s = min(OUTAGE_EVERY_S, seconds / 4)
     until = time.monotonic() + seconds - pause_s - OUTAGE_S
     for turn in count():
@@ -191,7 +192,7 @@ async def outages(sides: list[tuple[Side, ScriptedServer]], seconds: float) -> N
 
 
 async def soak(seconds: float, folder: Path) -> tuple[Soak, Level, Level]:
-    """The traffic of so many seconds, and what the server holds before and after it."""
+    """Run the traffic for so many seconds; return it with the levels before and after."""
     run = Soak(Side(LOCAL), Side(CLAUDE))
     async with (
         scripted(run.local.answer, models) as near,

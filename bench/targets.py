@@ -1,4 +1,4 @@
-"""What is measured: processes that are started, asked, and looked at in /proc (Linux)."""
+"""The measured processes: started here, and read from /proc (Linux)."""
 
 import contextlib
 import os
@@ -36,7 +36,7 @@ class Target:
     def __init__(self, command: list[str], port: int, env: dict[str, str] | None = None) -> None:
         self.port = port
         began = time.monotonic()
-        # Nothing else of the caller's environment: what is set there must not decide.
+        # No other variables of the caller's environment, because settings there would count.
         clean = {name: os.environ[name] for name in ("PATH", "LANG", "TZ") if name in os.environ}
         self._process = subprocess.Popen(
             command,
@@ -47,7 +47,7 @@ class Target:
         )
         self._wait()
         self.start_s = time.monotonic() - began
-        """Until it gave its first answer."""
+        """Seconds until its first answer."""
 
     @property
     def url(self) -> str:
@@ -55,19 +55,19 @@ class Target:
 
     @property
     def cpu_ms(self) -> float:
-        """CPU time of all its threads so far."""
+        """Return the CPU time of all its threads so far."""
         threads = Path(f"/proc/{self._process.pid}/task").iterdir()
         return sum(int((t / "schedstat").read_text().split()[0]) for t in threads) / 1e6
 
     @property
     def rss_mb(self) -> float:
-        """Resident memory."""
+        """Return the resident memory."""
         pages = int(Path(f"/proc/{self._process.pid}/statm").read_text().split()[1])
         return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
 
     @property
     def sockets(self) -> int:
-        """Sockets it has open, those it listens on too."""
+        """Return the number of its open sockets, listening ones included."""
         count = 0
         for descriptor in Path(f"/proc/{self._process.pid}/fd").iterdir():
             with contextlib.suppress(FileNotFoundError):
@@ -106,7 +106,7 @@ def mock() -> Target:
 
 
 def router(mock_port: int, folder: Path, **settings: str) -> Target:
-    """This project's server as it is by default, and a cloud to which nothing is sent."""
+    """Start the router with default settings and a cloud that gets no requests."""
     port = free_port()
     env = {
         "SERVER_PORT": str(port),
@@ -129,7 +129,7 @@ def nginx_command() -> str | None:
 
 
 def nginx(mock_port: int, folder: Path) -> Target | None:
-    """A proxy in C without any logic; None where it is not installed."""
+    """Start nginx as a plain proxy; return None if it is not installed."""
     command = nginx_command()
     if command is None:
         return None

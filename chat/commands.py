@@ -1,4 +1,4 @@
-"""What a line that begins with `/` does in the chat."""
+"""The commands of the chat: lines that begin with `/`."""
 
 from collections.abc import Awaitable, Callable
 from typing import Final

@@ -1,4 +1,4 @@
-"""What a command of the chat cannot do."""
+"""The error of a command of the chat."""
 
 
 class ChatError(Exception):

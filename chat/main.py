@@ -26,7 +26,7 @@ from router.build import Assembly, assemble
 from router.errors import RouterError
 
 READER_GONE: Final = 141
-"""What a shell reports for a program that a closed pipe has ended."""
+"""The exit status that a shell reports for a program that a closed pipe has ended."""
 
 
 def main(arguments: Sequence[str] | None = None, prog: str = "chat.py") -> int:

@@ -1,4 +1,4 @@
-"""What the chat draws: Markdown while it streams, code as plain lines, small tables."""
+"""Draws the chat: Markdown while it streams, code as plain lines, small tables."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager

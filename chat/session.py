@@ -54,18 +54,18 @@ class Spent:
 
 
 class Chat:
-    """What was said, what answers, and how the last answer came about."""
+    """A conversation: its messages, its source of answers, and the origin of the last answer."""
 
     def __init__(self, assembly: Assembly, source: Source, model: str = AUTO) -> None:
         self.assembly = assembly
         self.source = source
         self.model = model
-        """What requests ask for: `auto`, a side, or the name of a model."""
+        """The `model` of requests: `auto`, a side, or the name of a model."""
         self.system = ""
         self.messages: list[dict[str, Any]] = []
         """Questions and answers, without the system text."""
         self.attached: list[Attachment] = []
-        """What goes with the next question."""
+        """Attachments of the next question."""
         self.saved_as = ""
         """The saved session that this conversation is; empty if it was never saved."""
         self.spent = Spent()
@@ -83,9 +83,9 @@ class Chat:
         self.attached = []
 
     async def answer(self, model: str, show: Callable[[str], None]) -> None:
-        """Have the last question answered, and show each piece of text.
+        """Answer the last question, and show each piece of text.
 
-        What was said until a failure or a stop counts as the answer. A question without any answer
+        The text up to a failure or a stop counts as the answer. A question without any answer
         leaves the conversation; `again()` brings it back. Raises RouterError and CancelledError.
         """
         pieces: list[str] = []
@@ -149,7 +149,7 @@ class Chat:
         return "" if had_warned else "This is private and not saved; /save saves it all the same."
 
     def load(self, name: str) -> None:
-        """Go on with a saved conversation. Raises ChatError."""
+        """Continue a saved conversation. Raises ChatError."""
         session = saved.load(name)
         self.clear()
         self.messages, self.model, self.system = session.messages, session.model, session.system

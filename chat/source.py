@@ -1,4 +1,4 @@
-"""What answers the chat: the router in this process, or a server that runs already."""
+"""Sources of the chat's answers: the router in this process, or a server that runs already."""
 
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass

@@ -143,7 +143,7 @@ class Terminal:
 
 @contextmanager
 def _interrupts(task: asyncio.Task[Any], stopping: Callable[[], None]) -> Iterator[None]:
-    """Have Ctrl-C stop the task, and nothing else. `stopping` shows it at once."""
+    """Make Ctrl-C stop only the task. `stopping` shows that at once."""
     loop = asyncio.get_running_loop()
 
     def stop(_number: int, _frame: FrameType | None) -> None:
@@ -159,9 +159,9 @@ def _interrupts(task: asyncio.Task[Any], stopping: Callable[[], None]) -> Iterat
 
 @contextmanager
 def _typing_ahead() -> Iterator[None]:
-    """Have what is typed between two prompts wait for the next one.
+    """Keep text that is typed during an answer for the next prompt.
 
-    It does not appear in the middle of an answer, and Enter stays the character that sends.
+    It is not shown in the middle of the answer, and Enter still sends it.
     """
     if termios is None or not sys.stdin.isatty():
         yield

@@ -55,7 +55,7 @@ def money(usd: float) -> str:
 
 
 def tolerate_any_text() -> None:
-    """Have stdout and stderr show `?` for what their encoding lacks."""
+    """Make stdout and stderr show `?` for characters that their encoding lacks."""
     for stream in (sys.stdout, sys.stderr):
         reconfigure = getattr(stream, "reconfigure", None)
         if reconfigure is not None:

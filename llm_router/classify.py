@@ -39,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 async def _decided(prompt: str) -> dict[str, Any]:
-    assembly = assemble(settings_or_exit(journal_path="off", journal_url=None))
+    assembly = assemble(settings_or_exit(journal_path="off", journal_url=None, state_url=None))
     request = ChatRequest({"model": "auto", "messages": [{"role": "user", "content": prompt}]})
     outcome: Decision | RouterError
     try:

@@ -1,4 +1,4 @@
-"""`llm-router doctor`: one screen that says what works, and the command that mends what does not.
+"""`llm-router doctor`: shows on one screen what works, and how to mend what does not.
 
 Exit status 1 if something is wrong. No key is ever shown, no model is asked.
 """
@@ -29,6 +29,7 @@ from router.decision import Side
 from router.embedded.server import EmbeddedServer
 from router.local.servers import fix_command
 from router.nearby import Found
+from router.state.shared import SharedStore
 from router.telemetry.journal_store import StoreError
 
 AGENT_TOKENS: Final = 32_768
@@ -44,7 +45,7 @@ Level = Literal["ok", "note", "WRONG"]
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One line of the screen. `fix` is a command, or what to set."""
+    """One line of the screen. `fix`: a command or a setting that mends it."""
 
     name: str
     level: Level
@@ -81,7 +82,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 async def examine() -> list[Finding]:
-    """Look at everything."""
+    """Run all checks; return what they found."""
     findings = [*_installation()]
     try:
         settings = load_settings()
@@ -92,6 +93,8 @@ async def examine() -> list[Finding]:
     findings += _settings(settings)
     try:
         findings += await _sides(assembly)
+        if assembly.store is not None:
+            findings.append(await _store(assembly.store))
     finally:
         await assembly.aclose()
     findings += [_embedded(settings), _journal(settings), await _port(settings)]
@@ -219,6 +222,13 @@ def _servers(servers: list[Found]) -> Iterator[Finding]:
     for server in servers:
         loaded = "; ".join(map(_described, server.loaded)) or "nothing is loaded"
         yield Finding("found", "ok", f"{server.name} at {server.url}: {loaded}")
+
+
+async def _store(store: SharedStore) -> Finding:
+    await store.look()
+    if store.up:
+        return Finding("store", "ok", f"{store.address} answers: what routers share is kept there")
+    return Finding("store", "WRONG", store.trouble, "start it, or change STATE_URL")
 
 
 def _embedded(settings: Settings) -> Finding:

@@ -1,7 +1,7 @@
 """`llm-router service`: run the server in the background, from login on.
 
-Linux gets a systemd user unit, macOS a launchd agent, Windows a task. `service_of()` says what is
-written and which commands the system's own manager is given; it touches nothing.
+Linux gets a systemd user unit, macOS a launchd agent, Windows a task. `service_of()` returns the
+file to write and the commands to run; it changes nothing itself.
 """
 
 import argparse
@@ -60,9 +60,9 @@ class Service:
     logs: Command
     uninstall: tuple[Command, ...]
     before: tuple[Command, ...] = ()
-    """End a running service; may fail, because there may be none."""
+    """Ends a running service; fails if there is none."""
     after: tuple[Command, ...] = ()
-    """Run once the file is removed."""
+    """Commands to run after the file was removed."""
     log: Path | None = None
     """The file that the server logs to; None where the manager keeps the log."""
     hint: str = ""

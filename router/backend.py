@@ -1,4 +1,4 @@
-"""The protocol between the router and what answers: request in, unread reply out."""
+"""The protocol of backends: a request goes in, and a reply that was not read yet comes out."""
 
 import asyncio
 from collections.abc import (
@@ -17,10 +17,11 @@ from router.request import ChatRequest, Dialect
 
 Target = Literal["local", "cloud"]
 ConfidenceMode = Literal["off", "shadow", "on"]
-"""Whether a local model's probabilities are read, and acted upon: answers/trust.py."""
+"""off: a local model's log-probabilities are not read. shadow: they are read and recorded. on: an
+answer that is too uncertain starts over on the cloud. See answers/trust.py."""
 State = Literal["ready", "cold", "locked", "down", "unconfigured"]
-"""ready: answers now. cold: up, but the model must first be loaded. locked: up, but our key is
-wrong. down: does not answer. unconfigured: no key or switched off."""
+"""ready: answers now. cold: up, but the model must first be loaded. locked: up, but it
+refuses our key. down: does not answer. unconfigured: no key or switched off."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,29 +55,29 @@ class Model:
     quantization: str = ""
     """As the server writes it: "Q4_K_M", "4bit"; empty where it does not say."""
     origin: str = ""
-    """The repository or file that it was loaded from, where `id` is only what it is called."""
+    """The repository or file that it was loaded from, where `id` does not tell."""
     remote: bool = False
-    """Does the server pass requests for it on to another machine?"""
+    """The server passes requests for it on to another machine."""
 
     @property
     def room_tokens(self) -> int | None:
-        """What fits into it now; of a model that must first be loaded, the most that ever could."""
+        """Tokens that fit into it now; into a model that is not loaded, the most that could fit."""
         return self.context_tokens or self.max_context_tokens
 
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """One look at a backend. Never holds a key."""
+    """The result of one probe of a backend. Never holds a key."""
 
     state: State
     model: Model | None = None
     """The model that would answer; None where there is none or several to choose from."""
     models: tuple[Model, ...] = ()
     server: str = ""
-    """What kind of server: "lmstudio", "llama.cpp", "ollama", "vllm", "openai", "anthropic"…"""
+    """The kind of server: "lmstudio", "llama.cpp", "ollama", "vllm", "openai", "anthropic"…"""
     latency_ms: float | None = None
     detail: str = ""
-    """What is wrong and what to do about it, in one sentence; empty when nothing is."""
+    """One sentence on what is wrong and what to do about it; empty if all is well."""
     embedders: tuple[str, ...] = ()
     """Ids of models that only embed or rank."""
 
@@ -85,9 +86,9 @@ class Status:
         return self.state in ("ready", "cold")
 
     def in_words(self, before: "Status | None" = None) -> str:
-        """What a log line says of it; what the one `before` has said is not said again."""
-        told = before is not None and before.detail == self.detail
-        detail = "" if told else self.detail
+        """Return the status as a log line says it, without a detail that `before` has too."""
+        is_known = before is not None and before.detail == self.detail
+        detail = "" if is_known else self.detail
         if not self.up or self.model is None:
             return detail or self.state
         room = self.model.context_tokens
@@ -135,7 +136,7 @@ class Relayed:
     dropped: tuple[str, ...] = ()
     usage: Usage | None = None
     document: Mapping[str, Any] | None = None
-    """What the chunks say, where they are one document that had to be read anyway."""
+    """The chunks as one parsed JSON document, if the backend had to parse it anyway."""
     logprobs: Logprobs | None = None
     """None where the server was not asked for them."""
 
@@ -150,7 +151,7 @@ class Translated:
     events: Items[Event]
     model: str
     dropped: tuple[str, ...] = ()
-    """Request fields that this backend could not honour."""
+    """Names of request fields that this backend left out."""
 
     async def aclose(self) -> None:
         await self.events.aclose()
@@ -160,20 +161,20 @@ Reply = Relayed | Translated
 
 
 class Backend(Protocol):
-    """Something that answers. Implementations open connections lazily and import their SDK late."""
+    """A service that answers requests. It connects, and imports its SDK, when it is first used."""
 
     @property
     def name(self) -> str:
-        """ "local", "embedded", "claude" or "gemini"."""
+        """Return the name: "local", "embedded", "claude", "gemini", or that of a local server."""
 
     async def open(self, request: ChatRequest, model: str) -> Reply:
         """Send the request; return once the answer has begun. Raises BackendError.
 
-        Cancelling closes the connection. The reply must be closed by whoever took it.
+        Cancelling closes the connection. The caller of this method must close the reply.
         """
 
     async def probe(self) -> Status:
-        """A cheap look, without spending tokens. Never raises."""
+        """Look at the backend, without spending tokens, and return its status. Never raises."""
 
     async def aclose(self) -> None:
         """Close the connections."""
@@ -192,26 +193,26 @@ class CountsTokens(Protocol):
 
 
 class LocalServer(Backend, Protocol):
-    """A local server that loads models, and that takes other requests than chats."""
+    """A local server, which also loads models and takes requests other than chats."""
 
     @property
     def model(self) -> str:
-        """The model that the user set, or "" for the one that is loaded."""
+        """Return the model that the user set, or "" for the one that is loaded."""
 
     @property
     def base_url(self) -> str:
-        """Address with its /v1, without credentials."""
+        """Return the address with its /v1, without credentials."""
 
     async def warm_up(self, model: str) -> None:
-        """Have the server load the model; returns as well if it cannot."""
+        """Make the server load the model; return without an error if it cannot."""
 
     async def relay(
         self, path: str, body: dict[str, Any]
     ) -> tuple[str, AsyncGenerator[bytes, None]]:
-        """POST a body to another path; return the answer's content type and bytes.
+        """Send a body to another path by POST; return the answer's content type and bytes.
 
-        Raises BackendError, and UnknownModel for a model that the server lacks. A failure of a
-        stream that has begun is its last event, and is raised after that.
+        Raises BackendError, and UnknownModel for a model that the server lacks. If a stream fails
+        after it has begun, the failure is yielded as its last event and then raised.
         """
 
     def enlarge_command(self, model: Model, needed_tokens: int) -> str:
@@ -234,9 +235,9 @@ async def primed(items: Items[Item], backend: str) -> "Chained[Item]":
 
 
 class Chained(Generic[Item]):
-    """What was read already, then what comes; closing it closes `rest`, even if nobody read it.
+    """Items that were read already, then those of `rest`. Closing it closes `rest`, read or not.
 
-    No generator, which would be one more step for each token of an answer.
+    It is no generator: that would be one more step for each token of an answer.
     """
 
     def __init__(self, begun: Iterable[Item], rest: Items[Item]) -> None:

@@ -1,4 +1,4 @@
-"""Settings to a Router with its backends: the one place that knows all of them."""
+"""Builds the router and its backends from the settings; the only module that knows all parts."""
 
 import asyncio
 import logging
@@ -12,23 +12,29 @@ from urllib.parse import urlsplit
 
 import env_file
 from config import Settings, SettingsError
+from router import sharing
 from router.answers.calibration import Calibrations
 from router.answers.trust import Truster
 from router.backend import Target, TimeLimits
 from router.cloud_client import ClaudeBackend, GeminiBackend, OpenAIBackend
 from router.clouds.pictures import is_public
+from router.clouds.thought_signatures import Vault
 from router.decision import Policy
 from router.embedded.backend import EmbeddedBackend
 from router.parts import Parts
 from router.privacy.redact import redact
 from router.privacy.scanner import PrivacyScanner
+from router.request import ChatRequest
 from router.router import Router
 from router.seats import cloud_seats, embedded_seat, local_seats
+from router.sharing import Shared
 from router.sides.ability import Ability
 from router.sides.conversations import Conversations
 from router.sides.private_conversations import PrivateConversations
 from router.sides.seat import Seat
 from router.state.private_marks import PrivateMarks
+from router.state.sealed import SealedStore
+from router.state.shared import SharedStore
 from router.team import BadKeysFile, Team
 from router.telemetry import lessons
 from router.telemetry.journal import Journal, journal_path
@@ -49,12 +55,34 @@ class Assembly:
     router: Router
     ledger: Ledger
     team: Team | None
+    shared: Shared | None
+    """What several routers share; None without STATE_URL."""
     parts: Parts
 
     @property
     def redact(self) -> Callable[[str], str]:
-        """Takes keys, ours and whatever looks like one, out of a text."""
+        """Return a function that removes the configured keys and known key formats from a text."""
         return partial(redact, secrets=self.settings.secrets)
+
+    @property
+    def store(self) -> SharedStore | None:
+        """Return the store that several routers share."""
+        return self.shared.store if self.shared is not None else None
+
+    def shared_for(self, request: ChatRequest) -> SealedStore | None:
+        """Return where other routers find what is said in the conversation of a request.
+
+        For a private one that is None, unless the store is on this machine or the user trusts it.
+        """
+        if self.shared is None:
+            return None
+        is_trusted = self.settings.state_trusted or self.settings.has_store_here
+        return self.shared.sealed if is_trusted or not self.router.is_private(request) else None
+
+    async def connect(self) -> None:
+        """Look at the store that several routers share, and stay in touch with it."""
+        if self.shared is not None:
+            await self.shared.store.start()
 
     async def start(self) -> None:
         """Look at both sides, say what was found, and get ready what the first request needs."""
@@ -62,10 +90,11 @@ class Assembly:
         await self.announce()
 
     async def prepare(self) -> None:
-        """Read what must not leave and what was spent, and look at both sides."""
+        """Read what must not leave and what was spent, and look at the store and both sides."""
+        await self.connect()
         await asyncio.to_thread(self._start_privacy)
         if self.settings.cloud_budget_usd_per_day is not None or self.team is not None:
-            # The journal is read: not while a request waits for it.
+            # Read the journal now, not while a request waits for it.
             await asyncio.to_thread(self.ledger.journal.spent_today_usd)
         await self.router.sides()
 
@@ -91,7 +120,7 @@ class Assembly:
         if router.embedded is not None and local.backend == router.embedded.name:
             await self._start_embedded(router.embedded)
         if (cloud_seat := router.cloud) is not None and router.policy.threshold < 100:
-            # At 100 hardly a prompt goes there: its SDK would only take memory.
+            # At 100 hardly any prompt goes to the cloud, and its SDK would only take memory.
             assert isinstance(cloud_seat.backend, ClaudeBackend | GeminiBackend | OpenAIBackend)
             await cloud_seat.backend.warm()
             await cloud_seat.watch.look()
@@ -144,7 +173,7 @@ class Assembly:
                 seat.speed.seed(past)
 
     def _start_privacy(self) -> None:
-        """Read what must not leave, and warn where it would leave all the same."""
+        """Read the secrets, and warn of local servers that are on the public internet."""
         if self.router.privacy is not None:
             self.router.privacy.start()
         if self.settings.privacy == "off":
@@ -162,7 +191,7 @@ class Assembly:
         prices.warm()
         if budget is not None and prices.cloud_model and not prices.rates(prices.cloud_model):
             log.warning(
-                "CLOUD_BUDGET_USD_PER_DAY cannot be kept: what %s costs is not known. Say so in"
+                "CLOUD_BUDGET_USD_PER_DAY cannot be enforced: the price of %s is unknown. Set it in"
                 " PRICES.",
                 prices.cloud_model,
             )
@@ -177,6 +206,8 @@ class Assembly:
         """Close everything that the heir, the assembly of later settings, does not use."""
         journal = self.ledger.journal  # now every ended request is in it
         await self.router.aclose(heir.router if heir is not None else None)
+        if self.store is not None and (heir is None or heir.store is not self.store):
+            await self.store.aclose()
         if heir is None:
             await asyncio.to_thread(journal.close)
             if (tracing := self.ledger.tracing) is not None:
@@ -184,14 +215,22 @@ class Assembly:
 
 
 def assemble(settings: Settings, before: Assembly | None = None) -> Assembly:
-    """Build everything from the settings. Opens nothing; raises SettingsError on a bad value.
+    """Build all parts from the settings. Opens nothing; raises SettingsError on a bad value.
 
     `before`: the assembly of earlier settings, whose parts are used again where they can be.
     """
     parts = Parts(before.parts if before is not None else None)
     journal = _journal(settings, parts)
-    router = build_router(settings, lambda caller: ledger.journal.spent_today_usd(caller), parts)
     team = _team(settings)
+    shared = sharing.shared(settings, parts)
+
+    def spent_today_usd(caller: str | None) -> float:
+        """Return what the journal knows of, or the other routers too where that is more."""
+        here_usd = ledger.journal.spent_today_usd(caller)
+        return here_usd if shared is None else max(here_usd, shared.spending.today_usd(caller))
+
+    router = build_router(settings, spent_today_usd, parts, shared)
+    sharing.share_breakers(settings, shared, router)
     cloud_model = settings.cloud_model if settings.cloud_configured else None
     prices = parts.get(
         "prices",
@@ -209,11 +248,12 @@ def assemble(settings: Settings, before: Assembly | None = None) -> Assembly:
         shadow_threshold=settings.shadow_threshold,
         log_decisions=settings.log_decisions,
         redact=partial(redact, secrets=settings.secrets),
+        spend=shared.spending.add if shared is not None else None,
     )
     if before is not None:
         ledger.tracing = before.ledger.tracing
     parts.settle()
-    return Assembly(settings, router, ledger, team, parts)
+    return Assembly(settings, router, ledger, team, shared, parts)
 
 
 def _journal(settings: Settings, parts: Parts) -> Journal:
@@ -253,7 +293,7 @@ def _replica(settings: Settings) -> str:
 
 
 def _team(settings: Settings) -> Team | None:
-    """Return the names that have keys. Raises SettingsError if the file cannot be used."""
+    """Return the team of ROUTER_KEYS_FILE, None without one. Raises SettingsError."""
     if settings.router_keys_file is None:
         return None
     try:
@@ -266,6 +306,7 @@ def build_router(
     settings: Settings,
     spent_today_usd: Callable[[str | None], float] = lambda caller: 0.0,
     parts: Parts | None = None,
+    shared: Shared | None = None,
 ) -> Router:
     """Return the router alone.
 
@@ -284,7 +325,11 @@ def build_router(
         return budget is not None and spent_today_usd(None) >= budget
 
     locals_, balancer = local_seats(settings, limits, parts)
-    clouds = cloud_seats(settings, limits, parts)
+    sealed = shared.sealed if shared is not None else None
+    vault = parts.get("vault", sealed, lambda: Vault(shared=sealed))
+    clouds = cloud_seats(settings, limits, vault, parts)
+    conversations = parts.get("conversations", None, Conversations)
+    privacy = _privacy(settings, parts)
     return Router(
         locals_[0],
         clouds[0] if clouds else None,
@@ -298,7 +343,7 @@ def build_router(
             subagents=settings.subagents,
             shadow_threshold=settings.shadow_threshold,
         ),
-        privacy=_privacy(settings, parts),
+        privacy=privacy,
         ability=parts.get("ability", settings.local_reach, lambda: Ability(settings.local_reach)),
         more=locals_[1:],
         other_clouds=clouds[1:],
@@ -312,7 +357,8 @@ def build_router(
         ),
         budget_spent=broke,
         spent_by_usd=spent_today_usd,
-        conversations=parts.get("conversations", None, Conversations),
+        conversations=conversations,
+        replicas=sharing.replicas(shared, conversations, privacy, balancer, parts),
         names=parts.get("names", None, dict[Target, set[str]]),
     )
 
@@ -324,11 +370,13 @@ def _privacy(settings: Settings, parts: Parts) -> PrivateConversations | None:
     files: tuple[str | Path, ...] = (*_env_files(settings), *settings.private_files)
     patterns = settings.private_patterns
     keys = settings.keys | settings.passwords
-    id_key = parts.get("ids of findings", None, lambda: secrets.token_bytes(16))
+    id_key = sharing.id_key(settings) or parts.get(
+        "ids of findings", None, lambda: secrets.token_bytes(16)
+    )
     try:
         scanner = parts.get(
             "scanner",
-            (files, patterns, keys),
+            (files, patterns, keys, id_key),
             lambda: PrivacyScanner(files, patterns, keys=keys, id_key=id_key),
         )
     except ValueError as error:
@@ -339,7 +387,7 @@ def _privacy(settings: Settings, parts: Parts) -> PrivateConversations | None:
 
 
 def calibrations_path(settings: Settings) -> Path:
-    """Return where `tune.py compare` keeps the calibrations: beside the journal."""
+    """Return the file of the calibrations of `tune.py compare`, beside the journal."""
     journal = journal_path(settings.journal_path) or journal_path(None)
     assert journal is not None
     return journal.with_name("calibrations.json")
@@ -357,14 +405,14 @@ def _calibrations(settings: Settings) -> Calibrations:
 
 
 def _env_files(settings: Settings) -> list[Path]:
-    """Return every .env file whose secrets are looked for: the one that was read, and those that
-    lie where one is looked for."""
+    """Return every .env file whose secrets are looked for: the one that was read, and all places
+    where one could be."""
     read = [settings.env_file.path] if settings.env_file else []
     return [*dict.fromkeys((*read, *env_file.places()))]
 
 
 def marks_path(settings: Settings) -> Path | None:
-    """Return where private conversations are remembered: beside the journal, if there is one."""
+    """Return the file of private conversations, beside the journal; None without a journal."""
     journal = journal_path(settings.journal_path)
     return None if journal is None else journal.with_name("private-marks.bin")
 

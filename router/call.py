@@ -1,4 +1,4 @@
-"""One request on its way to an answer: tries the candidates of its decision in order."""
+"""Tries the candidates of a decision in order until one of them answers."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -36,7 +36,7 @@ class FailedAttempt:
 
 
 class Call:
-    """One request on its way: the candidate that is asked now, and those that failed.
+    """One request while it is answered: the current candidate, and those that failed.
 
     Use it as a context manager: leaving it closes the reply and the backend's connection.
     """
@@ -52,8 +52,11 @@ class Call:
         truster: Truster,
         on_open: Callable[["Call"], None],
     ) -> None:
-        """`hold_s`: how long a local answer is held back to verify it; `on_open` is called once,
-        when a reply has opened."""
+        """Take a decision and the seats of its candidates, by backend name.
+
+        `hold_s`: how long a local answer may be held back to verify it. `on_open` is called once,
+        when a reply has opened.
+        """
         self.request = request
         self.decision = decision
         self.candidate: Candidate = decision.first
@@ -66,20 +69,20 @@ class Call:
         self._truster = truster
         self._on_open = on_open
         self._trust: Trust | None = None
-        """What was found out about the local answer before it was sent."""
+        """How sure the model was of its answer, if that was judged before sending it."""
         self._slot: Slot | None = None
         self._turn: Turn | None = None
 
     @property
     def usage(self) -> Usage | None:
-        """Tokens of a relayed answer, known once it was read to its end."""
+        """Return the tokens of a relayed answer; None until it was read to its end."""
         return self._reply.usage if isinstance(self._reply, Relayed) else None
 
     @property
     def trust(self) -> Mapping[str, float]:
-        """What the local model's probabilities say of its answer, refused or sent; for the journal.
+        """Return figures on how sure the local model was of its answer, for the journal.
 
-        Of a stream it is complete once that was read to its end.
+        The answer may have been sent or refused. A stream must have been read to its end.
         """
         for attempt in self.attempts:
             if isinstance(attempt.error, UnsureAnswer):
@@ -94,7 +97,7 @@ class Call:
 
     @property
     def is_distrusted(self) -> bool:
-        """True if another candidate answers only because the local model was unsure."""
+        """Return whether another candidate answers only because the local model was unsure."""
         return any(isinstance(attempt.error, UnsureAnswer) for attempt in self.attempts)
 
     async def __aenter__(self) -> Self:
@@ -119,8 +122,8 @@ class Call:
     async def open(self) -> Reply:
         """Return the first reply that opens.
 
-        Raises the most telling BackendError if none does, and at once one that is the caller's
-        mistake.
+        Raises the most telling BackendError if none does. An error that another candidate would
+        give too is raised at once.
         """
         if self.reason == "local_cold":
             self._begin_loading()
@@ -196,7 +199,7 @@ class Call:
             self._turn = None
 
     async def _judge(self, reply: Reply, candidate: Candidate, seat: Seat) -> None:
-        """Hold a short or whole answer that may be refused; raises UnsureAnswer if it is."""
+        """Read a short or whole answer first if it may be refused. Raises UnsureAnswer."""
         if not self._truster.may_refuse(self.decision.score.total, candidate.model):
             return
 
@@ -233,8 +236,8 @@ class Call:
     def _is_worth_asking(self, candidate: Candidate, failed: FailedAttempt) -> bool:
         """Return whether a candidate may answer where another one has failed.
 
-        Background work goes to a paid cloud only where no local server answers. A failure of a
-        model is the same on another server.
+        Background work goes to a paid cloud only if no local server answers. The same model
+        would fail on another server too.
         """
         if candidate.target == failed.candidate.target:
             is_the_models = isinstance(failed.error, NoUsableAnswer | BackendUnfit)
@@ -243,7 +246,7 @@ class Call:
         return not is_background or isinstance(failed.error, BackendUnreachable)
 
     def _can_start_over(self, candidate: Candidate) -> bool:
-        """True for a local answer while a cloud is left to ask and the request is worth it."""
+        """Return whether a cloud could still answer in place of this local candidate."""
         return (
             candidate.target == "local"
             and self.decision.candidates[-1].target == "cloud"
@@ -252,7 +255,7 @@ class Call:
 
 
 def _written_tokens(reply: Reply) -> int:
-    """Return the tokens of a whole answer, as far as the server says."""
+    """Return the tokens of a whole answer; 0 if the server does not tell."""
     return reply.usage.completion_tokens if isinstance(reply, Relayed) and reply.usage else 0
 
 

@@ -1,10 +1,11 @@
-"""How much model a request needs: 0 to 100 points, from five signals and the conversation.
+"""Scores how strong a model a request needs: 0 to 100 points.
 
-A further row is added where the models are known: see `scoring/reach.py`.
+The score is the sum of five signals and of what the turn inherits from the conversation. Points for
+the local model are added later, if it is known: see `scoring/reach.py`.
 
-The points come from `lexicon.json`: which words and counts go with prompts that small models fail,
-learned from measured answers. Here is only how they add up. Pure: the same messages give the same
-score, whatever system prompt, tools or tool results stand around them.
+The points come from `lexicon.json`, which was learned from measured answers: it tells which words
+and counts go with prompts that small models fail. This module only adds them up. The score depends
+on the messages of the human alone, not on the system prompt, tools or tool results.
 """
 
 from collections.abc import Mapping, Sequence
@@ -24,19 +25,19 @@ from router.scoring.reading import Reading, read
 from router.scoring.turns import Turn, human_turns
 
 UNSURE_BELOW: Final = 0.2
-"""Confidence under which a score is no reason for anything."""
+"""Under the threshold, a score with less confidence does not decide; UNSURE_TARGET does."""
 EARLIER_CHARS: Final = 1_000
-"""How much of each earlier turn is read again."""
+"""Characters of each earlier turn that are read again."""
 MOST_REMEMBERED: Final = 2_000
 MOST_WORDS: Final = 6
-"""Words named for one reason."""
+"""Most words that `explain` names for one count."""
 SHORTEST_NAMED: Final = 3
-"""Letters of the shortest word that is named for its tendency."""
+"""Shorter words are not named by `explain`, in letters."""
 
 
 @dataclass(frozen=True, slots=True)
 class Signal:
-    """One row of the score: the counts it adds up, and the range its points are kept in."""
+    """One row of the score: the counts that it adds up, and the range that limits its points."""
 
     name: str
     low: float
@@ -93,25 +94,25 @@ BASE_SIGNAL: Final = "complex_keywords"
 """The signal that the base points belong to."""
 
 CONVERSATION: Final = "conversation"
-"""The row beside the five: what a short turn inherits from the turns before it."""
+"""The row of points that a short turn inherits from the turns before it."""
 LOCAL_MODEL: Final = "local_model"
-"""A further row, where the models are known: what the loaded one makes of such a request."""
+"""The row of points for the loaded local model, if it is known."""
 
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """What a request's last human turn needs, and why."""
+    """How strong a model a request's last human turn needs, and why."""
 
     total: float
     """0 to 100: the signals' sum, clamped."""
     signals: Mapping[str, float]
     """Points of the five signals, of the conversation, and of the local model once it is known."""
     confidence: float
-    """0 to 1: how much there was to go by. No evidence is not the same as easy."""
+    """0 to 1: how much evidence the text gave. A prompt without evidence need not be easy."""
     tokens: int
     """Estimated size of the human's turn, pasted text included."""
     kind: Kind = "writing"
-    """What the request takes of a model."""
+    """The kind of task, such as code or writing; see `reach.Kind`."""
 
     @property
     def score(self) -> float:
@@ -119,11 +120,11 @@ class Score:
 
     @property
     def unsure(self) -> bool:
-        """Was there nothing to go by?"""
+        """Return whether the text gave too little evidence for a score."""
         return self.confidence < UNSURE_BELOW
 
     def with_local_model(self, kind: Kind, points: float) -> "Score":
-        """Return the score with the row of the local model, for a request of this kind."""
+        """Return the score with points for the local model, for a request of this kind."""
         signals = dict(self.signals.items())
         signals[LOCAL_MODEL] = points
         total = round(_clamped(self.total + points), 2)
@@ -131,12 +132,12 @@ class Score:
 
 
 def score(request: ChatRequest) -> Score:
-    """Score a request by what the human said."""
+    """Return the score of a request by what the human wrote."""
     return score_messages(request.messages)
 
 
 def score_messages(messages: Sequence[Mapping[str, Any]], tools: object = None) -> Score:
-    """Score chat messages; `tools` is accepted and, like all that is not the human's, ignored."""
+    """Return the score of chat messages. `tools` is accepted and ignored."""
     turns = human_turns(messages)
     if not turns:
         return Score(0.0, MappingProxyType(dict.fromkeys((*_NAMES, CONVERSATION), 0.0)), 0.0, 0)
@@ -144,7 +145,7 @@ def score_messages(messages: Sequence[Mapping[str, Any]], tools: object = None) 
     turn = turns[-1]
     weight = _weigh(turn.text, lexicon)
     if len(turns) == 1:
-        # What is between the ends of a long text counts for its tokens.
+        # Only the ends of a long text are read; its tokens are counted in full.
         return weight.alone if len(turn.text) <= LONG else replace(weight.alone, tokens=turn.tokens)
     need, known = _need_of(turns[:-1], lexicon)
     points = dict(weight.points)
@@ -165,18 +166,18 @@ def score_messages(messages: Sequence[Mapping[str, Any]], tools: object = None) 
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """One thing that gave points, before its signal was kept in its range."""
+    """A count that gave points, before the range of its signal limited them."""
 
     signal: str
     count: str
     points: float
     words: tuple[str, ...] = ()
-    """The words behind it, strongest first; for the base a sentence that names it; none for a form
-    (brackets, length) or where the wording is no harder than that of most prompts."""
+    """The words that were counted, strongest first; a sentence for the base points. Empty for
+    counts of form (brackets, length) and if no word stands out."""
 
 
 def explain(request: ChatRequest) -> list[Evidence]:
-    """Why the last human turn got its signals' points: the counts that gave any, most first."""
+    """Return the counts that gave the last human turn its points, the largest first."""
     turns = human_turns(request.messages)
     if not turns:
         return []
@@ -225,7 +226,7 @@ def own_points(reading: Reading, lexicon: Lexicon) -> dict[str, float]:
 
 @cache
 def _points_for_none(lexicon: Lexicon) -> Mapping[str, float]:
-    """Return the points of each signal where nothing is counted."""
+    """Return the points of each signal if all counts are zero."""
     totals = {
         signal.name: sum([lexicon.tables[name].for_none for name in signal.counts])
         for signal in SIGNALS
@@ -235,7 +236,7 @@ def _points_for_none(lexicon: Lexicon) -> Mapping[str, float]:
 
 
 def _need_of(turns: Sequence[Turn], lexicon: Lexicon) -> tuple[float, float]:
-    """The need that earlier turns leave behind, and how sure that is."""
+    """Return the points that a later turn may inherit from these, and the confidence in them."""
     need: float | None = None
     known = 0.0
     for turn in turns:
@@ -255,14 +256,14 @@ def _need_of(turns: Sequence[Turn], lexicon: Lexicon) -> tuple[float, float]:
 
 
 def _shortened(text: str) -> str:
-    """Return what is read again of an earlier turn: its ends, if it is long."""
+    """Return an earlier turn as it is read again: of a long one only its two ends."""
     if len(text) <= EARLIER_CHARS:
         return text
     return text[: EARLIER_CHARS * 3 // 4] + "\n\n" + text[-EARLIER_CHARS // 4 :]
 
 
 class _Weight(NamedTuple):
-    """What one turn is worth by itself."""
+    """The points of one turn by itself."""
 
     points: Mapping[str, float]
     n_words: int
@@ -270,10 +271,10 @@ class _Weight(NamedTuple):
     asks_easy: bool
     confidence: float
     alone: Score
-    """The score of a conversation that has no other turn."""
+    """The score of the turn if it is the only one."""
 
     def follow_up(self, text: str) -> followups.FollowUp:
-        """Return what decides what the turn inherits."""
+        """Return the facts that decide how much the turn inherits."""
         own = sum(self.points.values())
         return followups.FollowUp(text, own, self.n_words, self.refers, self.asks_easy)
 
@@ -282,10 +283,10 @@ _weights: dict[bytes, _Weight] = {}
 
 
 def _weigh(text: str, lexicon: Lexicon) -> _Weight:
-    """Read a turn once: an agent sends it again with every step, a chat with every later turn.
+    """Return the points of a turn, which is read only once.
 
-    It is remembered by its hash, so nothing of what was said is kept. Of a long one only the
-    size and both ends are read, so that is all that it is known by.
+    Agents send a turn again with every step, chats with every later turn. Only its hash is kept,
+    not its text. Of a long turn only both ends are read, so the hash covers those and its size.
     """
     gist = text
     if len(text) > LONG:
@@ -313,9 +314,10 @@ def _weighed(text: str, lexicon: Lexicon) -> _Weight:
 
 
 def _confidence(reading: Reading) -> float:
-    """How much there is to go by: cues count in full, words with a tendency for a quarter.
+    """Return 0 to 1 for the amount of evidence.
 
-    What is in a script without data is not read, so it leaves little to go by.
+    Cues count in full, words with a tendency for a quarter. Text in a script without data is not
+    read, so it gives little evidence.
     """
     words = len(reading.known) / 4 + reading.n_spelled / 8
     evidence = len(reading.cues) + words + reading.forms * (1 - reading.unread)

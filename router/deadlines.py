@@ -16,12 +16,12 @@ log = logging.getLogger("router")
 
 
 class Limit(Protocol):
-    """Something with a deadline on the loop's clock; the deadline may change meanwhile."""
+    """An object with a deadline on the loop's clock; it may change while it is watched."""
 
     @property
     def until(self) -> float: ...
     def expire(self) -> None:
-        """Handle the end of the time. Called once; the ticker has forgotten the limit by then."""
+        """Handle the end of the time. Called once, after the ticker has forgotten the limit."""
 
 
 class Interruptible:
@@ -30,15 +30,14 @@ class Interruptible:
     with Interruptible() as block:
         await something()  # meanwhile, elsewhere: block.interrupt(TimeoutError())
 
-    Works as `asyncio.timeout` does: the task is cancelled, and where the block ends the
-    cancellation is taken back and the exception raised instead. Other cancellations pass.
+    It works like `asyncio.timeout`: the task is cancelled; at the end of the block the cancellation
+    is undone and the exception raised instead. Other cancellations pass through.
     """
 
     __slots__ = ("_cancelling", "_error", "_given_task", "_task")
 
     def __init__(self, task: asyncio.Task[Any] | None = None) -> None:
-        """`task`: the current one, where the caller knows it. Python 3.11 makes a system call to
-        find it."""
+        """Take the current task, if the caller has it: finding it costs a system call in 3.11."""
         self._given_task = task
 
     def __enter__(self) -> Self:
@@ -104,12 +103,48 @@ class within(Interruptible):
 
     @property
     def expired(self) -> bool:
-        """True if this limit ended the block."""
+        """Return whether this limit ended the block."""
         return self._error is not None
 
     def expire(self) -> None:
         """End the block; the ticker calls this when the time is over."""
         self.interrupt(TimeoutError())
+
+
+class while_idle(Interruptible):
+    """Raise TimeoutError if the block waits for about `seconds` while the loop has nothing to do.
+
+    For limits shorter than the loop may be busy: what has arrived meanwhile is still taken. Sets a
+    timer, so it is not for what happens often.
+
+    with while_idle(0.1):
+        await something()
+    """
+
+    __slots__ = ("_loop", "_part_s", "_timer")
+
+    def __init__(self, seconds: float, task: asyncio.Task[Any] | None = None) -> None:
+        super().__init__(task)
+        self._part_s = seconds / 2
+
+    def __enter__(self) -> Self:
+        super().__enter__()
+        self._loop = self._task.get_loop()
+        # Of the first half it may all have been busy. Before the second ends it looks at sockets.
+        self._timer = self._loop.call_later(self._part_s, self._half)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._timer.cancel()
+        super().__exit__(kind, error, traceback)
+
+    def _half(self) -> None:
+        self._timer = self._loop.call_later(self._part_s, self.interrupt, TimeoutError())
 
 
 class Ticker:

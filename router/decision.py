@@ -35,26 +35,25 @@ Reason = Literal[
     "escalated",
     "stalled",
 ]
-"""Why a side answers; the only place where reasons are spelled.
-In order of precedence. Of the last five, all but `stalled` say that the preferred side could not
-answer."""
+"""Why a side answers, in order of precedence. Of the last five, all but `stalled` mean that the
+preferred side could not answer."""
 
 REASONS: Final = get_args(Reason)
 MISFITS: Final[tuple[Reason, ...]] = ("vision", "tools", "context")
-"""What the local model may not be able to do."""
+"""Reasons that mean: the local model is not made for this request."""
 HARD_MISFITS: Final[tuple[Reason, ...]] = ("vision", "context")
-"""What it cannot do at all. Tools can be shown to any model, if no other side can answer."""
+"""Those of them that rule the local model out. Any model can be given tools, if need be."""
 
 SWITCH_DOWN_MARGIN: Final = 15.0
 """Points below the threshold from which a long conversation leaves a cloud whose cache is warm."""
 LONG_CONVERSATION_TOKENS: Final = 2000
-"""From here on a local model reads the whole conversation again for seconds before it answers."""
+"""A local model takes seconds to read a longer conversation again before it answers."""
 ANSWER_TOKENS: Final = 1024
 """Room kept for an answer whose length the caller does not limit."""
 MOST_ANSWER_TOKENS: Final = 4096
-"""Room kept at most: callers ask for 32,000 tokens and need 300."""
+"""The most room kept for an answer: callers ask for 32,000 tokens and need 300."""
 CONTEXT_HEADROOM: Final = 1.1
-"""The token count is an estimate."""
+"""Factor on the token count, which is an estimate."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +77,7 @@ class Side:
     backend: str
     status: Status
     blocked: bool = False
-    """It failed a moment ago and is left alone."""
+    """Its circuit breaker is open: it failed a moment ago."""
     full: bool = False
     """Its queue is full."""
     enlarge: Callable[[Model, int], str] = _no_command
@@ -99,7 +98,8 @@ class Side:
         if self.status.detail and not self.up:
             return self.status.detail
         if self.blocked:
-            return f"The {self.target} side ({self.backend}) failed a moment ago and is left alone."
+            failed = "failed a moment ago; it is tried again soon"
+            return f"The {self.target} side ({self.backend}) {failed}."
         return f"The {self.target} side ({self.backend}) cannot answer."
 
     def model(self, name: str = "") -> Model | None:
@@ -118,43 +118,43 @@ class Side:
 
 @dataclass(slots=True)
 class Ask:
-    """What a decision reads of a request; not changed once it is made.
+    """The facts of a request that a decision depends on; never changed.
 
-    Not frozen: a frozen one of so many fields takes three times as long to make.
+    The class is not frozen, because that would make it three times as slow to create.
     """
 
     score: Score
     reach: Reach | None = None
-    """What the local model can do; None where that is not known."""
+    """What the local model can do; None if that is unknown."""
     size_tokens: int = 0
-    """Everything the caller sends."""
+    """Tokens of everything that the caller sends."""
     new_tokens: int = 0
     """The part of it that is not in the local server's cache."""
     first_word_s: float | None = None
-    """When the local model is expected to begin its answer; None where that is not known."""
+    """Expected seconds until the local model begins to answer; None if that is unknown."""
     max_tokens: int | None = None
     has_images: bool = False
     has_tools: bool = False
     force: Target | None = None
     force_model: str = ""
     private: str | None = None
-    """What makes it stay on this machine: a rule, where, and the id of the finding."""
+    """Why it must stay on this machine: the rule, where it matched, and the id of the finding."""
     background: str | None = None
-    """What a program wanted it for: "title", "tags"…"""
+    """Why a program sent it by itself: "title", "tags"…"""
     purpose: Purpose | None = None
-    """What the client says that it is for."""
+    """The purpose that the client declares."""
     last_target: Target | None = None
-    """Where this conversation's last answer came from, if its cache is still warm there."""
+    """The side of this conversation's last answer, if its prompt cache is still warm."""
     in_tool_loop: bool = False
-    """The model goes on with a turn that it has begun."""
+    """The model continues its turn with the results of its tools."""
     escalated: bool = False
     """The local model has failed in this conversation."""
     stalled: bool = False
     """The conversation's tool loop went in circles: answers/stalled.py."""
     conversation: Sequence[bytes] = ()
-    """What it will be remembered by: conversations.prefixes_of()."""
+    """Digests that identify it: conversations.prefixes_of()."""
     blocks: Sequence[bytes] = ()
-    """The beginning of the prompt: pool.blocks_of(). Empty with a single local server."""
+    """Digests of the prompt's beginning: pool.blocks_of(). Empty with a single local server."""
 
     @property
     def needed_tokens(self) -> int:
@@ -187,7 +187,7 @@ class Decision:
     reason: Reason
     ask: Ask
     gates: tuple[Reason, ...] = ()
-    """Every gate the request met, whether it decided or not."""
+    """Every gate that applies to the request, also those that did not decide."""
     forced: bool = False
     would_fall_back: bool = False
     """The side that should answer cannot."""
@@ -224,7 +224,7 @@ def decide(
     `broke`: today's cloud budget is spent. `spares`: further local servers that can take the
     request, asked in this order when the one of `local` fails; `clouds`: the same for `cloud`.
     Raises Private (forced to the cloud), BackendUnfit (too long for every side there is) and
-    NoBackend (nobody can answer; names what to start or set).
+    NoBackend (no side can answer; names what to start or set).
     """
     decision = _decided(ask, local, cloud, policy, broke, spares, clouds)
     if policy.shadow_threshold is None:
@@ -255,7 +255,7 @@ def _decided(
         target, reason = "local", "budget"
     preferred, other = (local, cloud) if target == "local" else (cloud, local)
     sides = [side for side in (preferred, other) if not _excludes(gates, side.target)]
-    # One that failed a moment ago is better than none.
+    # A side that failed a moment ago is better than none.
     able = [side for side in sides if side.usable] or [side for side in sides if side.up]
     if not able:
         raise _nobody(ask, local, cloud, gates)
@@ -275,8 +275,18 @@ def _decided(
 ALLOW: Final = 'A false alarm can be allowed on this machine: POST /privacy/allow {"id": "..."}.'
 
 
+UNKNOWN_PAST: Final = "perhaps something private: the shared store does not answer"
+"""In place of a finding, where another router may have found something in the conversation."""
+
+
 def stays_here(finding: str) -> str:
-    """Say why nobody else answers a private request, and what to do."""
+    """Return why no other side answers a private request, and what to do."""
+    if finding == UNKNOWN_PAST:
+        return (
+            "Another router may have found something private in this conversation, and the shared"
+            " store (STATE_URL) does not answer, so the request must stay on this machine. Start"
+            " the store, or a new conversation."
+        )
     return (
         f"The request holds something private ({finding}), so it must stay on this machine."
         f" Take it out. {ALLOW} PRIVACY=off would allow the cloud for all requests."
@@ -286,6 +296,8 @@ def stays_here(finding: str) -> str:
 def _kept_here(
     ask: Ask, rule: str, local: Side, spares: Sequence[Side], gates: tuple[Reason, ...]
 ) -> Decision:
+    if ask.force == "cloud" and rule == UNKNOWN_PAST:
+        raise Private(f"This request was forced to the cloud. {stays_here(rule)}")
     if ask.force == "cloud":
         raise Private(
             f"This request was forced to the cloud, but holds something private ({rule})."

@@ -1,8 +1,9 @@
-"""Every failure this router can have, and what a caller is told about it.
+"""All errors of the router, with the HTTP status that a caller gets.
 
     RouterError                     500
     ├─ InvalidRequest               400  the caller's body or header is wrong
-    ├─ Unauthorized                 401  the key the caller sent to us is wrong or missing
+    │  └─ UnknownResponse           400  previous_response_id names nothing that is kept here
+    ├─ Unauthorized                 401  the caller's key is wrong or missing
     ├─ Forbidden                    403  this Host, Origin or key may not do that
     ├─ UnknownRoute                 404  no such path
     ├─ UnknownModel                 404  only GET /v1/models/{id}
@@ -15,12 +16,12 @@
        ├─ BackendUnreachable        503  refused, reset, no route, side down or not configured
        ├─ BackendTimeout            504  connected, but silent for too long
        ├─ BackendBusy               429  rate limited, overloaded or queue full
-       ├─ BackendUnfit              400  this one cannot do it, another may
-       ├─ BackendMisconfigured      502  our key or model name is wrong there
-       ├─ BackendBroken             502  answered, but with nothing usable (cut, not JSON)
-       │  └─ NoUsableAnswer         502  well-formed, but empty, or a tool call nobody could run
-       │     └─ UnsureAnswer        502  the model is too unsure of it, by its own probabilities
-       └─ BackendRejected           400  the request itself is at fault: final, nobody else is tried
+       ├─ BackendUnfit              400  this backend cannot do it, another one may
+       ├─ BackendMisconfigured      502  it refuses the configured key or model name
+       ├─ BackendBroken             502  answered with nothing usable (cut off, not JSON)
+       │  └─ NoUsableAnswer         502  empty, or a tool call that cannot be run
+       │     └─ UnsureAnswer        502  the model's own probabilities are too low
+       └─ BackendRejected           400  the request itself is wrong; no other is tried
 
 `retryable` says whether the next candidate is worth trying; only the router acts on it.
 """
@@ -30,7 +31,7 @@ from typing import ClassVar
 
 
 class RouterError(Exception):
-    """A failure with the HTTP status and the OpenAI error type and code it is reported with."""
+    """A failure with its HTTP status and its OpenAI error type and code."""
 
     status: int = 500
     type: ClassVar[str] = "server_error"
@@ -63,8 +64,21 @@ class InvalidRequest(RouterError):
     type = "invalid_request_error"
 
 
+class UnknownResponse(InvalidRequest):
+    """The response of `previous_response_id` is not kept here."""
+
+    def __init__(self, response_id: str) -> None:
+        super().__init__(
+            f"The response `{response_id}` of `previous_response_id` is not kept here, or no"
+            " longer: send the whole conversation in `input`.",
+            param="previous_response_id",
+            code="previous_response_not_found",
+        )
+        self.response_id = response_id
+
+
 class Unauthorized(RouterError):
-    """The caller did not send ROUTER_API_KEY."""
+    """The caller's key is missing or unknown."""
 
     status = 401
     type = "invalid_request_error"
@@ -72,8 +86,8 @@ class Unauthorized(RouterError):
 
 
 class Forbidden(RouterError):
-    """The Host or Origin is not one of ours (DNS rebinding, a foreign page), or the key is not for
-    this."""
+    """The Host or Origin is not allowed (DNS rebinding, another site's page), or the key does not
+    allow this."""
 
     status = 403
     type = "invalid_request_error"
@@ -190,26 +204,26 @@ class BackendUnfit(BackendError):
 
 
 class BackendMisconfigured(BackendError):
-    """Our key or model name is wrong there; the message names the setting."""
+    """The backend refuses the configured key or model name; the message names the setting."""
 
     type = "upstream_auth"
     code = "upstream_auth"
 
 
 class BackendBroken(BackendError):
-    """It answered, but with nothing a caller could use: empty, cut off, or not in its format."""
+    """It answered with nothing usable: empty, cut off, or not in its format."""
 
     code = "upstream_broken"
 
 
 class NoUsableAnswer(BackendBroken):
-    """The model gave an answer that no caller could use. Its server is well."""
+    """The model's answer is of no use to the caller. Its server works."""
 
     code = "no_usable_answer"
 
 
 class UnsureAnswer(NoUsableAnswer):
-    """The model gave an answer that it is too unsure of. `trust`: figures for the journal."""
+    """The model is too unsure of its answer. `trust`: figures for the journal."""
 
     code = "unsure_answer"
 
@@ -219,7 +233,7 @@ class UnsureAnswer(NoUsableAnswer):
 
 
 class BackendRejected(BackendError):
-    """The request itself is at fault; every backend would say the same."""
+    """The request itself is wrong; every backend would refuse it."""
 
     status = 400
     type = "invalid_request_error"

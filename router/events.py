@@ -1,4 +1,4 @@
-"""What a model can say, in our words: pure values that every wire format translates to and from."""
+"""The pieces of a model's answer, as values that every wire format is translated to and from."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ class Usage:
     """Tokens of one answer.
 
     `prompt_tokens` includes cache reads and writes, `completion_tokens` includes reasoning:
-    the detail fields are subsets, never to be added again.
+    the detail fields are parts of those two and must not be added to them.
     """
 
     prompt_tokens: int
@@ -37,7 +37,7 @@ class TextDelta:
 
 @dataclass(frozen=True, slots=True)
 class TokenLogprob:
-    """A token and the natural logarithm of how likely it was; `top`: what else was likely."""
+    """A token and its log-probability (natural logarithm); `top`: the likely alternatives."""
 
     token: str
     logprob: float
@@ -46,7 +46,7 @@ class TokenLogprob:
 
 @dataclass(frozen=True, slots=True)
 class Logprobs:
-    """The tokens of the visible answer since the last of these; only where they were asked for."""
+    """The tokens of the visible answer since the last such event; only if they were asked for."""
 
     tokens: tuple[TokenLogprob, ...]
 
@@ -89,7 +89,7 @@ class ToolCallDelta:
 
 @dataclass(frozen=True, slots=True)
 class Finish:
-    """The end: exactly one, last. `usage` is None where the backend did not say."""
+    """The last event, exactly one. `usage` is None if the backend did not report it."""
 
     reason: FinishReason
     usage: Usage | None = None

@@ -6,7 +6,7 @@ translation (local/native.py). The exceptions, all of them here or in local/quir
 
 - a stream is asked for its usage; the usage chunk is held back if the caller did not ask for it;
 - a stream that ends without its last event gets one if the answer was complete;
-- half characters are joined or replaced, and short names of namespaced tools completed;
+- half characters are joined or replaced, and short names of namespaced tools are completed;
 - system messages in front are joined, because most chat templates accept only one;
 - parts that a kind of server is known to refuse are sent in a form that it accepts;
 - a server that gives log-probabilities is asked for them, and they are removed from an answer to
@@ -81,13 +81,13 @@ class LocalBackend:
         confidence: ConfidenceMode = "off",
         proxy: Proxy | None = None,
     ) -> None:
-        """`kind`: what kind of server it is, until a probe tells."""
+        """Store the parts; open nothing. `kind`: the kind of server until a probe finds it out."""
         self.name = name
         self.model = model
         key = {"Authorization": f"Bearer {api_key}"} if api_key else {}
         self._http = HttpClient(base_url, key, limits.connect_s, proxy=proxy)
         self.base_url = self._http.url.rstrip("/")
-        """Without name and password: messages show it."""
+        """The address without name and password, because messages show it."""
         credentials = self._http.credentials
         self._limits = limits
         self._errors = LocalErrors(name, self.base_url, credentials)
@@ -204,7 +204,7 @@ class LocalBackend:
     async def relay(
         self, path: str, body: dict[str, Any]
     ) -> tuple[str, AsyncGenerator[bytes, None]]:
-        """POST a body to another path; return the answer's content type and bytes.
+        """Send a body to another path by POST; return the answer's content type and bytes.
 
         Raises BackendError and UnknownModel.
         """
@@ -341,7 +341,7 @@ class LocalBackend:
         model: str,
         logprobs: Logprobs | None,
     ) -> AsyncGenerator[bytes, None]:
-        """Yield the blocks, as far as the tally passes them, and the end that is missing."""
+        """Yield the blocks as the tally passes them, and the end of the stream if it is missing."""
         try:
             piece = b" "
             while True:

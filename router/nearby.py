@@ -98,13 +98,13 @@ class UsualServers:
         return await self._now.open(request, model)
 
     async def warm_up(self, model: str) -> None:
-        """Have that server load the model."""
+        """Make that server load the model."""
         await self._now.warm_up(model)
 
     async def relay(
         self, path: str, body: dict[str, Any]
     ) -> tuple[str, AsyncGenerator[bytes, None]]:
-        """POST a body to another path of that server. Raises BackendError."""
+        """Send a body to another path of that server by POST. Raises BackendError."""
         return await self._now.relay(path, body)
 
     def enlarge_command(self, model: Model, needed_tokens: int) -> str:

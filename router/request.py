@@ -10,7 +10,7 @@ from router.errors import InvalidRequest
 
 Dialect = Literal["chat", "responses", "messages"]
 Purpose = Literal["subagent", "background", "compaction"]
-"""What a client says that a request is for, where it is not a turn of its user: a turn of an agent
+"""The purpose that a client declares for a request that is no turn of its user: a turn of an agent
 that another one has started, work of the client itself, or a summary of the conversation."""
 ROLES: Final = frozenset({"system", "developer", "user", "assistant", "tool", "function"})
 
@@ -36,7 +36,7 @@ class ChatRequest:
     headers: Mapping[str, str] = field(default_factory=dict)
     """Lower-case headers that belong to the dialect (anthropic-version, anthropic-beta)."""
     dropped: tuple[str, ...] = ()
-    """What the original asks for and `body` cannot say: built-in tools, parameters of its own."""
+    """Names of what `original` asks for and `body` cannot express, such as built-in tools."""
     purpose: Purpose | None = None
 
     @classmethod
@@ -86,8 +86,8 @@ def parse_json(raw: bytes) -> dict[str, Any]:
     if not isinstance(body, dict):
         raise InvalidRequest("The body must be a JSON object.")
     try:
-        # orjson reads deeper than it writes, and a backend may want it a few levels deeper still.
-        # Counting brackets first, to spare most bodies this, would take longer.
+        # orjson reads deeper nesting than it writes, and a backend adds a few levels.
+        # Counting the brackets first would take longer.
         orjson.dumps([[[[body]]]])
     except TypeError:
         raise InvalidRequest("The body is nested too deeply.") from None
@@ -238,7 +238,7 @@ def size_tokens(request: ChatRequest) -> int:
 
 
 class Piece(NamedTuple):
-    """A part of what could leave: one message, the headers, or all other fields."""
+    """A part of what a backend could be sent: one message, the headers, or all other fields."""
 
     where: str
     role: str
@@ -246,7 +246,7 @@ class Piece(NamedTuple):
 
 
 def outgoing(request: ChatRequest) -> Iterator[Piece]:
-    """Yield all that could leave, in pieces that are the same from turn to turn.
+    """Yield all that a backend could be sent, in pieces that are the same from turn to turn.
 
     A request in another dialect may go out unchanged, and the earlier turns of a response are in
     the chat body alone.

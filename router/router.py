@@ -1,4 +1,4 @@
-"""The router: takes a snapshot of every backend, decides for each request, and starts its call."""
+"""Takes a snapshot of the backends for each request, decides, and starts the call."""
 
 import asyncio
 import logging
@@ -13,16 +13,17 @@ from router.answers.trust import Truster
 from router.backend import LocalServer, Model, Status, Target
 from router.call import Call
 from router.classifier import Score, score
-from router.decision import Ask, Decision, Policy, Side, decide
+from router.decision import UNKNOWN_PAST, Ask, Decision, Policy, Side, decide
 from router.errors import BudgetSpent, Forbidden, InvalidRequest, NoBackend
 from router.local.servers import has_remote_name
 from router.request import ChatRequest, has_images, linked_pictures, size_tokens
 from router.scoring.background import background_kind
 from router.sides.ability import Ability
 from router.sides.choice import smallest_that_suffices
-from router.sides.conversations import Conversations, in_tool_loop, prefixes_of
+from router.sides.conversations import Conversations, Memory, in_tool_loop, prefixes_of
 from router.sides.pool import Balancer, blocks_of
 from router.sides.private_conversations import PrivateConversations
+from router.sides.replicas import Past, Replicas
 from router.sides.seat import Seat
 from router.sides.speed import new_tokens
 from router.team import Member
@@ -70,6 +71,7 @@ class Router:
         hold_s: float = 8,
         first_byte_s: float = 300,
         truster: Truster | None = None,
+        replicas: Replicas | None = None,
         budget_spent: Callable[[], bool] = lambda: False,
         spent_by_usd: Callable[[str], float] = lambda name: 0.0,
         conversations: Conversations | None = None,
@@ -80,9 +82,10 @@ class Router:
         cloud is configured; `cloud` is None without a key. `picks_model`: the user has named no
         local model, so of several loaded ones the smallest that suffices answers. `more`: further
         local servers; `balancer` knows all of them in their order, and chooses. `other_clouds`:
-        those that answer when `cloud` cannot. `privacy` is None
-        where everything may leave. `offline`: nothing may leave this machine. `conversations`
-        and `names`: what an earlier router has remembered."""
+        those that answer when `cloud` cannot. `privacy` is None where everything may leave.
+        `offline`: nothing may leave this machine. `replicas`: what other routers know of
+        conversations, where several share a store. `conversations` and `names`: what an earlier
+        router has remembered."""
         self.policy = policy
         self.ability = ability or Ability()
         self._picks_model = picks_model
@@ -98,6 +101,7 @@ class Router:
         self.embedded = embedded
         self.privacy = privacy
         self._conversations = conversations or Conversations(clock=clock)
+        self._replicas = replicas
         self._hold_s = hold_s
         self._first_byte_s = first_byte_s
         self.truster = truster or Truster("off", Calibrations(), policy.threshold)
@@ -106,15 +110,16 @@ class Router:
         self._names: dict[Target, set[str]] = {} if names is None else names
         """The ids of each side's models when it was last up; they stay its own while it is down."""
         self._named_by: dict[Target, list[Status]] = {"local": [], "cloud": []}
-        """The statuses that those ids are from."""
+        """The statuses that those ids were taken from."""
         self._set_models = {seat.server.model for seat in self.locals if seat.server is not None}
 
     async def decide(
         self, request: ChatRequest, force: str | None = None, member: Member | None = None
     ) -> Decision:
-        """Choose the candidates. `force`: "local", "cloud", or None: the model name or the score.
+        """Return the candidates and the reason.
 
-        `member`: whose key was sent, where a team has keys.
+        `force`: "local" or "cloud"; None: the model name or the score decides. `member`: the
+        owner of the key, if a team has keys.
         Raises InvalidRequest on any other `force`, Forbidden and BudgetSpent for a member, and
         what decision.decide() raises.
         """
@@ -125,11 +130,19 @@ class Router:
             )
         locals_ = await self.local_sides()
         local, cloud = await self._sides(locals_)
-        own = score(request)
+        if self._replicas is None:
+            past, own = self._past(request), score(request)
+        else:
+            inquiry = await self._replicas.ask(request, self._blocks(request))
+            own = score(request)
+            past = await self._replicas.learn(inquiry)
         if self._picks_model:
-            locals_ = [self._with_smallest(request, own, side, cloud) for side in locals_]
+            memory = self._conversations.recall(past.prefixes)
+            locals_ = [self._with_smallest(request, own, memory, side, cloud) for side in locals_]
             local = local if self._is_stand_in(local) else _first_up(locals_)
-        ask = self._ask(request, own, force, local, cloud, locals_)
+        ask = self._ask(request, own, past, force, local, cloud, locals_)
+        if ask.private and self._replicas is not None:
+            await self._replicas.written()  # its next turn may come to another router at once
         spares: Sequence[Side] = ()
         if self._balancer is not None and not self._is_stand_in(local):
             ask, local, spares = self._placed(self._balancer, own, ask, locals_, cloud)
@@ -149,7 +162,7 @@ class Router:
         return decision if member is None else self._within_budget(decision, member)
 
     def _within_budget(self, decision: Decision, member: Member) -> Decision:
-        """Take the cloud off the candidates of a member whose budget is spent."""
+        """Remove the cloud from the candidates if the member's budget is spent."""
         budget = member.budget_usd_per_day
         if budget is None or self._spent_by_usd(member.name) < budget:
             return decision
@@ -163,9 +176,9 @@ class Router:
         return replace(decision, candidates=here)
 
     def what_if(self, request: ChatRequest, local_model: str, cloud_model: str) -> Decision:
-        """Choose the candidates as if these models were there; no server is asked.
+        """Return the decision as if these models were loaded; no server is asked.
 
-        An empty name means the one that is set. Raises what decision.decide() raises.
+        An empty name means the configured model. Raises what decision.decide() raises.
         """
         server = self.local.server
         local_model = local_model or (server.model if server is not None else "")
@@ -175,7 +188,8 @@ class Router:
             cloud_model = known.id if known is not None else self.cloud.name
         local = Side("local", self.local.name, _supposed(local_model))
         cloud = Side("cloud", self.cloud.name if self.cloud else "cloud", _supposed(cloud_model))
-        ask = self._ask(request, score(request), None, local, cloud, (local,))
+        past = self._past(request)
+        ask = self._ask(request, score(request), past, None, local, cloud, (local,))
         return decide(ask, local, cloud, self.policy)
 
     def call(self, request: ChatRequest, decision: Decision) -> "Call":
@@ -191,7 +205,7 @@ class Router:
         )
 
     async def local_sides(self) -> list[Side]:
-        """Return a snapshot of each local server; waits only for the first status ever."""
+        """Return a snapshot of each local server; waits only before its first status."""
         sides = await self._all_local_sides()
         return [_without_remote_models(side) for side in sides] if self.offline else sides
 
@@ -228,9 +242,10 @@ class Router:
         return local, cloud
 
     async def server_for(self, model: str) -> LocalServer:
-        """Return the local server for a request that is relayed unread: it may be private.
+        """Return the local server for a request that is relayed without a privacy scan.
 
-        The first one that has the model, else the first one that is up. Raises NoBackend.
+        This is the first one that has the model, else the first one that is up. Only servers that
+        may get private requests count. Raises NoBackend.
         """
         may_see = self._balancer.private if self._balancer is not None else [True]
         sides = zip(self.locals, await self.local_sides(), may_see, strict=True)
@@ -246,7 +261,7 @@ class Router:
         return (*having, *up, known[0][0])[0]
 
     async def models(self) -> dict[str, Target]:
-        """Return every model id that a caller can name, with its side."""
+        """Return the side of every model id that a caller can name."""
         locals_ = await self.local_sides()
         local, cloud = await self._sides(locals_)
         named = {model.id: local.target for one in (local, *locals_) for model in one.status.models}
@@ -254,6 +269,22 @@ class Router:
             if side.status.model is not None:
                 named[side.status.model.id] = side.target
         return named
+
+    async def allow_private(self, alarm: str) -> bool:
+        """Allow what an alarm was raised for, in its conversation; False if there is none."""
+        if self.privacy is None:
+            return False
+        if self.privacy.allow(alarm):
+            return True
+        return self._replicas is not None and await self._replicas.allow(alarm)
+
+    def is_private(self, request: ChatRequest) -> bool:
+        """Return whether the conversation of a request that was decided is, or may be, private."""
+        if self.privacy is None:
+            return False
+        if self.privacy.is_marked(request):
+            return True
+        return self._replicas is not None and self._replicas.was_unsure(prefixes_of(request))
 
     async def aclose(self, heir: "Router | None" = None) -> None:
         """Close every backend but those of the heir, the router of later settings."""
@@ -274,19 +305,18 @@ class Router:
         self,
         request: ChatRequest,
         own: Score,
+        past: Past,
         force: str | None,
         local: Side,
         cloud: Side,
         locals_: Sequence[Side],
     ) -> Ask:
-        """Return what the decision reads.
+        """Return the facts for the decision.
 
-        `own`: the score without the models. `local`: the server whose model counts in it.
+        `own`: the score without points for the model. `local`: the server whose model gives them.
         """
         target, model = self._forced(request, force, locals_, cloud)
-        conversation = prefixes_of(request)
-        memory = self._conversations.recall(conversation)
-        private = self.privacy.check(request) if self.privacy is not None else None
+        memory = self._conversations.recall(past.prefixes)
         models = (local.status.model, cloud.status.model)
         has_tools = bool(request.tools)
         last_target = memory.target if memory and self._conversations.is_warm(memory) else None
@@ -303,16 +333,32 @@ class Router:
             has_tools=has_tools,
             force=target,
             force_model=model,
-            private=str(private) if private else None,
+            private=self._private(request, past),
             background=background_kind(request),
             purpose=request.purpose,
             last_target=last_target,
             in_tool_loop=in_tool_loop(request),
             escalated=memory is not None and memory.escalated,
             stalled=is_stalled(request.messages),
-            conversation=conversation,
-            blocks=blocks_of(request) if self._balancer is not None else (),
+            conversation=past.prefixes,
+            blocks=past.blocks,
         )
+
+    def _past(self, request: ChatRequest) -> Past:
+        return Past(prefixes_of(request), self._blocks(request))
+
+    def _blocks(self, request: ChatRequest) -> Sequence[bytes]:
+        return blocks_of(request) if self._balancer is not None else ()
+
+    def _private(self, request: ChatRequest, past: Past) -> str | None:
+        """Return what keeps a request on this machine."""
+        if self.privacy is None:
+            return None
+        if (finding := self.privacy.check(request, past.marks)) is not None:
+            return str(finding)
+        if self._replicas is not None and self._replicas.may_be_private(request, past):
+            return UNKNOWN_PAST
+        return None
 
     def _placed(
         self, balancer: Balancer, own: Score, ask: Ask, locals_: Sequence[Side], cloud: Side
@@ -342,7 +388,9 @@ class Router:
         )
         return ask, local, spares
 
-    def _with_smallest(self, request: ChatRequest, own: Score, local: Side, cloud: Side) -> Side:
+    def _with_smallest(
+        self, request: ChatRequest, own: Score, memory: Memory | None, local: Side, cloud: Side
+    ) -> Side:
         """Return the local side with the smallest loaded model that suffices for the request."""
         loaded = [model for model in local.status.models if model.loaded]
         if len(loaded) < 2:
@@ -350,7 +398,6 @@ class Router:
         has_tools = bool(request.tools)
         needed = Ask(own, size_tokens=size_tokens(request), max_tokens=request.max_tokens)
         pictures = has_images(request)
-        memory = self._conversations.recall(prefixes_of(request))
         warm = (
             memory is not None and memory.target == "local" and self._conversations.is_warm(memory)
         )
@@ -426,18 +473,21 @@ class Router:
 
     def _remember(self, call: Call) -> None:
         """Store where this conversation was answered, for its next turn."""
-        # An unsure answer says something of its question only, not of the conversation.
+        # An unsure answer is no sign that later turns of the conversation will fail.
         has_failed = call.reason in ("escalated", "stalled") and not call.is_distrusted
         memory = self._conversations.memory(
             call.candidate.target,
             escalated=has_failed,
             model=call.candidate.model,
         )
-        self._conversations.remember(call.decision.ask.conversation, memory)
+        conversation = call.decision.ask.conversation
+        memory = self._conversations.remember(conversation, memory)
+        if self._replicas is not None:
+            self._replicas.remember(conversation, memory)
 
 
 def _first_up(locals_: Sequence[Side]) -> Side:
-    """Return the first server that answers now, else the first one that is there at all."""
+    """Return the first server that is ready, else the first one that is up."""
     for side in locals_:
         if side.usable and side.status.state == "ready":
             return side

@@ -10,6 +10,7 @@ from local_servers import LocalServerSettings
 from router import nearby
 from router.backend import Backend, LocalServer, TimeLimits
 from router.cloud_client import ClaudeBackend, GeminiBackend, OpenAIBackend
+from router.clouds.thought_signatures import Vault
 from router.embedded.backend import EmbeddedBackend
 from router.embedded.server import EmbeddedServer
 from router.local_client import LocalBackend
@@ -110,8 +111,11 @@ def embedded_seat(settings: Settings, limits: TimeLimits, parts: Parts) -> Seat 
     return parts.get("embedded", made_of, make)
 
 
-def cloud_seats(settings: Settings, limits: TimeLimits, parts: Parts) -> list[Seat]:
-    """Return the seats of the clouds, in the order in which they are asked."""
+def cloud_seats(settings: Settings, limits: TimeLimits, vault: Vault, parts: Parts) -> list[Seat]:
+    """Return the seats of the clouds, in the order in which they are asked.
+
+    `vault`: keeps what must return to the model that made it.
+    """
     far = TimeLimits(
         limits.connect_s * CLOUD_CONNECT_FACTOR,
         limits.first_byte_s,
@@ -123,17 +127,18 @@ def cloud_seats(settings: Settings, limits: TimeLimits, parts: Parts) -> list[Se
         made_of = (
             *(settings.key_of(provider), settings.model_of(provider), settings.url_of(provider)),
             f"{provider}_model" in settings.model_fields_set,
-            *(far, settings.cloud_max_tokens, settings.status_ttl_s),
+            *(far, settings.cloud_max_tokens, settings.status_ttl_s, vault),
         )
-        seats.append(parts.get(provider, made_of, partial(_cloud_seat, settings, provider, far)))
+        make = partial(_cloud_seat, settings, provider, far, vault)
+        seats.append(parts.get(provider, made_of, make))
     return seats
 
 
-def _cloud_seat(settings: Settings, provider: Provider, limits: TimeLimits) -> Seat:
-    return Seat.of_cloud(_cloud(settings, provider, limits), ttl_s=settings.status_ttl_s)
+def _cloud_seat(settings: Settings, provider: Provider, limits: TimeLimits, vault: Vault) -> Seat:
+    return Seat.of_cloud(_cloud(settings, provider, limits, vault), ttl_s=settings.status_ttl_s)
 
 
-def _cloud(settings: Settings, provider: Provider, limits: TimeLimits) -> Backend:
+def _cloud(settings: Settings, provider: Provider, limits: TimeLimits, vault: Vault) -> Backend:
     key = settings.key_of(provider)
     assert key is not None
     secret, model = key.get_secret_value(), settings.model_of(provider)
@@ -141,7 +146,9 @@ def _cloud(settings: Settings, provider: Provider, limits: TimeLimits) -> Backen
     is_default = f"{provider}_model" not in settings.model_fields_set
     match provider:
         case "gemini":
-            return GeminiBackend(secret, model, base_url=url, is_default=is_default, limits=limits)
+            return GeminiBackend(
+                secret, model, base_url=url, is_default=is_default, limits=limits, vault=vault
+            )
         case "openai":
             try:
                 return OpenAIBackend(secret, model, base_url=url, limits=limits)
@@ -152,6 +159,7 @@ def _cloud(settings: Settings, provider: Provider, limits: TimeLimits) -> Backen
         model,
         max_tokens=settings.cloud_max_tokens,
         base_url=url,
+        vault=vault,
         ability_file=_ability_file(settings),
         is_default=is_default,
         limits=limits,

@@ -25,7 +25,7 @@ SIDES: Final[tuple[Target, ...]] = ("local", "cloud")
 KEY_PREFIX: Final = "lr-"
 KEY_BYTES: Final = 32
 RELOAD_S: Final = 1.0
-"""How long a change of the file may go unnoticed."""
+"""Seconds after which the file is checked for changes again."""
 
 log = logging.getLogger("router")
 
@@ -36,15 +36,15 @@ class BadKeysFile(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """Someone with a key. `sha256`: of the key, in hex."""
+    """A member of the team. `sha256`: the digest of the key, in hexadecimal."""
 
     name: str
     sha256: str
     budget_usd_per_day: float | None = None
-    """What the cloud may cost this member a day; None for no limit of its own."""
+    """Most USD a day for the cloud; None: no limit for this member."""
     sides: tuple[Target, ...] = SIDES
     created: str = ""
-    """The day, as YYYY-MM-DD."""
+    """The day of creation, as YYYY-MM-DD."""
 
 
 class Team:
@@ -60,17 +60,17 @@ class Team:
 
     @property
     def members(self) -> list[Member]:
-        """Return everyone in the file, in its order."""
+        """Return the members in the order of the file."""
         self._refresh()
         return list(self._members.values())
 
     def member(self, key: str) -> Member | None:
-        """Return whose key this is, None for nobody's."""
+        """Return the member with this key; None for an unknown key."""
         self._refresh()
         return self._members.get(digest(key))
 
     def _refresh(self) -> None:
-        """Read the file again if it has changed; one that cannot be read changes nothing."""
+        """Read the file again if it has changed. If it cannot be read, the members stay."""
         now = self._clock()
         if now - self._looked_at < RELOAD_S:
             return
@@ -88,7 +88,7 @@ class Team:
 
 
 def digest(key: str) -> str:
-    """Return what the file has in place of a key. Keys are random, so no salt is needed."""
+    """Return the digest of a key for the file. Keys are random, so it needs no salt."""
     return hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()
 
 
@@ -113,7 +113,7 @@ def read(path: Path) -> list[Member]:
 
 
 def add(path: Path, name: str, *, budget_usd_per_day: float | None, sides: Iterable[Target]) -> str:
-    """Add a member and return the new key, which is kept nowhere. Raises BadKeysFile."""
+    """Add a member and return the new key, which is not stored. Raises BadKeysFile."""
     members = read(path) if path.exists() else []
     if any(member.name == name for member in members):
         raise BadKeysFile(f"{name} has a key. Revoke it first: llm-router keys revoke {name}")
@@ -176,7 +176,7 @@ def _write(path: Path, members: list[Member]) -> None:
 
 
 def _stamp(path: Path) -> tuple[int, int, int] | None:
-    """Return what changes when the file does; None without a file."""
+    """Return a value that changes with the file: time, size and inode; None without a file."""
     try:
         seen = path.stat()
     except OSError:

@@ -1,4 +1,4 @@
-"""What all tests share."""
+"""Fixtures and hooks of all tests."""
 
 import gc
 
@@ -23,7 +23,7 @@ def no_servers_nearby(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def pytest_collection_finish() -> None:
-    """What was imported until here need not be looked through again: on a busy machine that takes
-    a second, and the time limits of the tests are shorter."""
+    """Exempt the imported modules from garbage collection, which takes a second on a busy machine:
+    longer than the time limits of some tests."""
     gc.collect()
     gc.freeze()

@@ -136,7 +136,7 @@ async def test_a_failed_cloud_is_followed_by_the_local_model() -> None:
         assert (one.candidate, one.reason) == (LOCAL, "cloud_down")
 
 
-async def test_what_is_the_callers_fault_is_asked_of_no_other_side() -> None:
+async def test_an_error_of_the_caller_ends_the_call_at_once() -> None:
     local, cloud = Scripted("local", failing(BackendRejected)), Scripted("claude")
     async with call(seats(local, cloud), decision()) as one:
         with pytest.raises(BackendRejected):
@@ -148,7 +148,7 @@ async def test_what_is_the_callers_fault_is_asked_of_no_other_side() -> None:
     ("failure", "cloud_is_asked"),
     [(BackendUnreachable, True), (BackendBusy, False), (BackendBroken, False)],
 )
-async def test_background_work_pays_a_cloud_only_where_no_local_server_answers(
+async def test_background_work_goes_to_the_cloud_only_if_no_local_server_answers(
     failure: type[BackendError], cloud_is_asked: bool
 ) -> None:
     local, cloud = Scripted("local", failing(failure)), Scripted("claude")

@@ -84,10 +84,47 @@ def test_offline_needs_a_local_server_on_this_machine(address: str, is_here: boo
             load_settings(offline=True, local_base_url=address)
 
 
+STORES = ("valkey://store.lan", "redis://:pw@10.0.0.5:6379/0", "rediss://me:pw@store.lan/2")
+
+
+@pytest.mark.parametrize("address", STORES)
+def test_the_address_of_a_store_is_a_secret_for_its_password_only(address: str) -> None:
+    settings = load_settings(state_url=f" {address}\n")
+    assert settings.state_url is not None
+    assert settings.state_url.get_secret_value() == address
+    assert address not in repr(settings)
+    assert address not in settings.keys.values()
+    assert ("pw" in settings.secrets) == ("pw" in address)
+    assert settings.passwords.get("the password in STATE_URL", "pw") == "pw"
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "store.lan:6379",
+        "http://store.lan",
+        "valkey://",
+        "valkey://s:x",
+        "valkey://[::1",
+        "redis://s/a",
+    ],
+)
+def test_a_wrong_address_of_a_store_is_refused_and_not_shown(address: str) -> None:
+    with pytest.raises(SettingsError, match=r"valkey://, redis:// or rediss://") as caught:
+        load_settings(state_url=f"{address}?opensesame")
+    assert "opensesame" not in str(caught.value)
+
+
+def test_offline_needs_a_store_on_this_machine() -> None:
+    assert load_settings(offline=True, state_url="valkey://localhost").has_store_here
+    with pytest.raises(SettingsError, match="STATE_URL"):
+        load_settings(offline=True, state_url="valkey://store.lan")
+
+
 @pytest.mark.parametrize(
     "address", ["http://localhost:1234/v1", "https://me:pw@box.lan/v1", "http://[::1]:1/v1"]
 )
-def test_an_address_is_kept_as_it_is_written(address: str) -> None:
+def test_an_address_is_kept_unchanged(address: str) -> None:
     assert load_settings(local_base_url=address).local_base_url == address
 
 
@@ -150,7 +187,7 @@ def test_listening_beyond_loopback_needs_a_key(monkeypatch: pytest.MonkeyPatch) 
         ({"CLOUD_PROVIDER": "anthropic", "GEMINI_API_KEY": "g"}, "anthropic", False),
     ],
 )
-def test_the_cloud_is_the_one_named_else_the_one_with_a_key(
+def test_the_cloud_is_the_named_one_or_the_one_with_a_key(
     monkeypatch: pytest.MonkeyPatch, given: dict[str, str], provider: str, configured: bool
 ) -> None:
     for name, value in given.items():

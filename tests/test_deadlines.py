@@ -123,7 +123,7 @@ async def test_a_limit_that_another_has_ended_is_not_called() -> None:
     assert len(ended) == 1
 
 
-async def test_what_is_watched_again_at_its_end_ends_again() -> None:
+async def test_a_limit_that_is_watched_again_ends_again() -> None:
     ticker = Ticker(asyncio.get_running_loop())
     ended: list[str] = []
 

@@ -12,7 +12,7 @@ from tests.support.paths import ROOT
 LAYERS = (
     ("server", "chat.py", "tune", "llm_router", "test_router", "bench", "tools"),
     ("web", "chat", "router.tuning"),
-    ("router.build", "router.seats"),
+    ("router.build", "router.seats", "router.sharing"),
     ("router.telemetry",),
     ("router.router", "router.call"),
     ("router.sides", "router.embedded", "router.compatible", "router.local_client", "router.nearby",
@@ -28,12 +28,14 @@ LAYERS = (
 
 WITHIN_A_LAYER = {
     ("router.build", "router.seats"),
+    ("router.build", "router.sharing"),
     ("router.router", "router.call"),
     ("router.embedded", "router.local_client"),
     ("router.compatible", "router.local_client"),
     ("router.nearby", "router.local_client"),
     ("router.cloud_client", "router.compatible"),
     ("router.sides", "router.decision"),
+    ("router.clouds", "router.state"),
     ("router.request", "router.errors"),
     ("config", "env_file"),
     ("config", "local_servers"),

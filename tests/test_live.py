@@ -19,7 +19,7 @@ KEY = "sk-ant-api03-" + "0123456789abcdefghijklmnopqrstuvwxyzABCD"
 
 
 def words_for(body: bytes) -> list[Event]:
-    """What a good model says to each of the calls."""
+    """Return what a good model answers to each of the calls."""
     if b'"weather"' in body and b"light rain" not in body:
         return [
             ToolCallStart(0, "call_a", "weather"),

@@ -91,21 +91,21 @@ def _imports(tree: ast.AST) -> Iterator[str]:
 
 
 def test_the_dependencies_are_what_the_program_imports() -> None:
-    assert imported(RUN_TIME) | NOT_IMPORTED == set(listed("run", "otel", "postgres"))
+    assert imported(RUN_TIME) | NOT_IMPORTED == set(listed("run", "otel", "postgres", "state"))
 
 
-def test_the_script_needs_what_the_check_group_adds() -> None:
+def test_the_check_group_has_the_packages_that_the_script_needs() -> None:
     assert imported(SCRIPT) - set(listed("run")) == set(listed("check"))
 
 
-def test_the_development_group_is_what_tests_and_tools_import_besides() -> None:
+def test_the_development_group_has_the_further_imports_of_tests_and_tools() -> None:
     besides = set(listed("dev"))
-    assert imported(TESTS) - set(listed("run", "check")) <= besides
-    assert besides <= imported(TESTS) | imported(TOOLS) | COMMANDS | set(listed("otel"))
+    assert imported(TESTS) - set(listed("run", "check", "state")) <= besides
+    assert besides <= imported(TESTS) | imported(TOOLS) | COMMANDS | set(listed("otel", "state"))
 
 
 def test_the_tests_have_the_extras_too() -> None:
-    assert set(listed("otel", "postgres")) <= set(listed("dev"))
+    assert set(listed("otel", "postgres", "state")) <= set(listed("dev"))
 
 
 @pytest.mark.parametrize("path", requirements.files())
@@ -119,6 +119,7 @@ def test_the_requirements_files_are_written_from_pyproject(path: str) -> None:
     [
         ("requirements", ("run", "check")),
         ("requirements-dev", ("run", "check", "dev")),
+        ("requirements-state", ("state",)),
         ("requirements-embedded", ("embedded",)),
         ("requirements-postgres", ("postgres",)),
     ],
@@ -131,10 +132,9 @@ def test_the_lock_satisfies_the_ranges(name: str, groups: tuple[str, ...]) -> No
             assert requirement.specifier.contains(version), f"{package} {version}: make lock"
 
 
-def test_the_locks_agree() -> None:
-    development = locked("requirements-dev.lock")
-    assert locked("requirements.lock").items() <= development.items()
-    assert locked("requirements-postgres.lock").items() <= development.items()
+@pytest.mark.parametrize("name", ["requirements", "requirements-postgres", "requirements-state"])
+def test_the_locks_agree_with_that_of_development(name: str) -> None:
+    assert locked(f"{name}.lock").items() <= locked("requirements-dev.lock").items()
 
 
 @pytest.mark.parametrize("path", sorted(ROOT.glob("*.lock")), ids=lambda path: path.name)

@@ -94,7 +94,7 @@ def test_an_unusable_file_is_refused_in_one_line(tmp_path: Path, content: Any, s
 
 
 @pytest.mark.parametrize("content", [b"", b"[", b"\xff\xfe\x00"])
-def test_what_is_no_json_is_refused(tmp_path: Path, content: bytes) -> None:
+def test_a_file_that_is_no_json_is_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "keys.json"
     path.write_bytes(content)
     with pytest.raises(BadKeysFile, match="is not JSON"):

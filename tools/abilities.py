@@ -1,9 +1,9 @@
-"""What models can do, by skill: an item-response fit over the published figures of models.toml.
+"""Fits models' abilities by skill to the published figures of models.toml (item response theory).
 
 Each benchmark measures one skill: logit(figure) = offset + slope x ability of the model in it. A
-model's abilities lie near what its size, date and make let expect, shifted together by how good it
-is in general, and one by one where its figures say so. What has no figures gets the expectation,
-shifted by the mean of its family's models that have some.
+model's abilities are those expected for its size, date and make, plus a general shift, plus a shift
+for each skill with figures. A model without figures gets the expected abilities and a part of the
+mean shift of its family.
 """
 
 import math
@@ -28,18 +28,18 @@ BENCHMARKS: Final = {
     "mgsm": "languages", "mmmlu": "languages",
     "ifeval": "writing", "arena": "writing",
 }  # fmt: skip
-"""Each benchmark's skill. The first one of a skill has offset 0 and slope 1: it is the scale."""
+"""Each benchmark's skill. The first of a skill has offset 0 and slope 1, which sets the scale."""
 ANCHORS: Final = frozenset({"mmlu_pro", "math", "humaneval", "bfcl", "mgsm", "ifeval"})
 MAKES: Final = ("code", "mathematics", "reasoning", "vision", "tools", "medicine")
 TRAITS: Final = ("one", "log_size", "years", "cloud", "tune", *MAKES)
-"""What an expectation is made of: ln(size / 8B), years since the middle of 2024, and its make."""
+"""The inputs of an expectation: 1, ln(size / 8B), years since the middle of 2024, and the make."""
 
 FIGURE_NOISE: Final = 0.35
 GENERAL: Final = 0.6
 SPECIAL: Final = 0.4
 """Standard deviations, in logits: of a figure, of a model's general shift, and of one skill's."""
 FAMILY_SHARE: Final = 0.7
-"""How much of its family's shift a model without figures gets."""
+"""Part of its family's shift that a model without figures gets."""
 ROUNDS: Final = 40
 OLDEST_YEARS: Final = -2.0
 
@@ -134,7 +134,7 @@ def _logit(percent: float) -> float:
 def _abilities(
     model: Model, expected: Floats, offsets: dict[str, float], slopes: dict[str, float]
 ) -> Floats:
-    """Solve for the general shift (first) and each skill's own, both drawn towards 0."""
+    """Return a model's abilities: the expected ones plus shifts, which are drawn towards 0."""
     left = np.diag([GENERAL**-2, *[SPECIAL**-2] * len(SKILLS)])
     right = np.zeros(len(SKILLS) + 1)
     for name, logit in model.figures.items():
@@ -149,7 +149,7 @@ def _abilities(
 
 
 def _line(name: str, models: list[Model]) -> tuple[float, float]:
-    """Offset and slope of a benchmark, given the abilities."""
+    """Return offset and slope of a benchmark, given the abilities."""
     skill = SKILLS.index(BENCHMARKS[name])
     seen = [
         (model.abilities[skill], model.figures[name]) for model in models if name in model.figures
@@ -163,7 +163,7 @@ def _line(name: str, models: list[Model]) -> tuple[float, float]:
 
 
 def _weights(models: list[Model]) -> Floats:
-    """What each trait adds to each skill, given the abilities."""
+    """Return the weight of each trait for each skill, given the abilities."""
     traits = np.array([model.traits for model in models])
     columns = []
     for k, skill in enumerate(SKILLS):
@@ -194,7 +194,7 @@ def _estimate_others(models: list[Model], weights: Floats) -> None:
 
 
 def _named(like: str, models: list[Model]) -> Model:
-    """The model that `family` or `family/size` means."""
+    """Return the model of `family` or `family/size` whose size is nearest."""
     family, _, size = like.partition("/")
     own = [model for model in models if model.family == family]
     return min(own, key=lambda model: abs(model.size - float(size or 0)))

@@ -1,4 +1,4 @@
-"""Labelled prompts as the scorer reads them, and the hand-made cues."""
+"""Reads labelled prompts as the scorer does, and the hand-made cues."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -19,12 +19,12 @@ Floats = NDArray[np.float64]
 NEED_POINTS: Final = {1: 5.0, 2: 27.0, 3: 43.0, 4: 68.0}
 """Points that a prompt should get, by the class of model that it needs (tools/RUBRIC.md)."""
 BY_HAND_POINTS: Final = {False: 22.0, True: 64.0}
-"""Points of a prompt that a person would send to the local model, and of one for the cloud."""
+"""Points of a prompt, by whether a person would send it to the cloud."""
 PAIR_POINTS: Final = (42.0, 9.0)
-"""Mean and standard deviation of the points where only models' answers were measured."""
+"""Mean and standard deviation of the points if only the quality of answers is known."""
 UNSURE_WEIGHT: Final = 0.5
 GAIN: Final = 0.1
-"""How much it counts that strong models do better, next to small ones falling short."""
+"""Weight of the strong models' gain; the rest is the weight of the small models' shortfall."""
 
 
 @dataclass
@@ -35,7 +35,7 @@ class Set:
     rows: list[Row]
     weight: float
     points: Floats = field(init=False)
-    """Of each row: the score that it should get."""
+    """The score that each row should get."""
 
     def __post_init__(self) -> None:
         first = self.rows[0]
@@ -51,7 +51,7 @@ class Set:
 
     @property
     def row_weights(self) -> Floats:
-        """Weight of each row; those of the set add up to its weight."""
+        """Return the weight of each row; they add up to the weight of the set."""
         sure = np.array([1.0 if row.sure else UNSURE_WEIGHT for row in self.rows])
         return np.asarray(sure * self.weight / sure.sum())
 
@@ -62,7 +62,7 @@ def standardised(values: Sequence[float]) -> Floats:
 
 
 def read_seeds(path: Path) -> list[Row]:
-    """Read labelled requests of our own: `L text` and `C text` under `## group` headings."""
+    """Return the requests of a seed file: `L text` and `C text` under `## group` headings."""
     rows, group = [], ""
     for line in path.read_text(encoding="utf-8").splitlines():
         if line.startswith("## "):
@@ -106,7 +106,7 @@ def read_cues(folder: Path) -> tuple[list[list[Any]], dict[str, str]]:
 
 
 def wrong_with(entry: str) -> str:
-    """Return what keeps an entry of a cue file from being found; empty where nothing does."""
+    """Return why an entry of a cue file could never be found; empty if it could."""
     if entry.endswith("*") and len(entry) <= STEM_KEY:
         return f"is too short: a stem needs {STEM_KEY} letters before the *"
     if entry.count("_") > 1:
@@ -120,24 +120,24 @@ def wrong_with(entry: str) -> str:
 
 @dataclass
 class Corpus:
-    """All sets as one: what was read in each prompt, its points, weight and group."""
+    """All sets together: the counts of each prompt, its points, weight and group."""
 
     counts: Floats
     words: list[list[str]]
     target: Floats
     weight: Floats
     group: NDArray[np.str_]
-    """The source of a row: a repository, a subject, a list of our own."""
+    """The source of a row: a repository, a subject, or the name of a list."""
     origin: NDArray[np.int64]
     """Index of the set that a row belongs to."""
     need: NDArray[np.int64]
-    """Class of model, 1 to 4; 4 or 1 where only local or cloud is known, 0 where neither is."""
+    """Class of model, 1 to 4. If only the side is known: 1 for local, 4 for cloud; else 0."""
     by_hand: NDArray[np.bool_]
-    """Only local or cloud is known."""
+    """Only the side is known, not the class of model."""
 
 
 def corpus_of(sets: Sequence[Set], lexicon: Lexicon) -> Corpus:
-    """Read every prompt the way the scorer will."""
+    """Return the counts of every prompt, as the scorer will count them."""
     counts, words = [], []
     for row in (row for one in sets for row in one.rows):
         reading = read(last_words(row), lexicon)
@@ -157,7 +157,7 @@ def corpus_of(sets: Sequence[Set], lexicon: Lexicon) -> Corpus:
 
 
 def need_of(row: Row) -> int:
-    """Return the class of model that a row needs; 0 where only answers were measured."""
+    """Return the class of model that a row needs; 0 if only the quality of answers is known."""
     if row.need is not None:
         return row.need
     return 0 if row.weak is not None else 4 if row.cloud else 1
@@ -169,7 +169,7 @@ def group_of(one: Set, row: Row) -> str:
 
 
 def folds_of(corpus: Corpus, folds: int, seed: int) -> NDArray[np.int64]:
-    """Deal the groups to the folds, so that a group is always left out as a whole.
+    """Return the fold of each row, the same for all rows of a group.
 
     A group's fold depends on its name alone, so figures stay comparable when data are added.
     """
@@ -177,5 +177,5 @@ def folds_of(corpus: Corpus, folds: int, seed: int) -> NDArray[np.int64]:
 
 
 def rows_dealt(corpus: Corpus, folds: int, seed: int) -> NDArray[np.int64]:
-    """Deal single rows to the folds, whatever their group."""
+    """Return a random fold for each row, whatever its group."""
     return np.random.default_rng(seed).integers(0, folds, len(corpus.group))

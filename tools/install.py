@@ -1,8 +1,8 @@
-"""Install a lock file with pip: shows progress, and says in one line what failed and what to do.
+"""Install a lock file with pip, with progress; on failure say in one line what to do.
 
     python tools/install.py "what the router needs" -r requirements.lock
 
-Needs nothing but the standard library: it runs before anything is installed.
+It uses only the standard library, because it runs before anything is installed.
 """
 
 import re
@@ -18,7 +18,7 @@ ADDRESS_UNREACHABLE: Final = re.compile(
     r"|ConnectTimeout|ReadTimeout|ProxyError|Max retries exceeded",
 )
 PLAIN_STEP: Final = 20
-"""Packages between two lines of progress where there is no terminal to draw on."""
+"""Packages between two lines of progress, if the output is no terminal."""
 
 
 def main() -> int:

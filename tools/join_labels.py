@@ -1,4 +1,4 @@
-"""Join labels with the texts they are about: python -m tools.join_labels TEXTS ... --out OUT
+"""Join labels with their texts: python -m tools.join_labels TEXTS ... --out OUT
 
 The repository has labels, not texts (tools/labels/*.tsv). TEXTS are JSON lines, gzipped or not,
 with `p` (a prompt) or `m` (chat messages), and the `id` of its row where it is known. Each is
@@ -20,7 +20,7 @@ from typing import Any, Final
 
 LABELS: Final = Path(__file__).with_name("labels")
 DIGEST_CHARS: Final = 80
-"""Characters of a turn that its digest is made of."""
+"""Characters of a turn that its digest covers."""
 DIGEST_DIGITS: Final = 16
 
 

@@ -1,10 +1,10 @@
 """Run the tests against small faults in the code, and list those that no test notices.
 
-    python -m tools.mutate                          all mutants
-    python -m tools.mutate router/privacy chat/     those of files with such a text in the path
-    python -m tools.mutate --check                  only look whether each mutant fits the code
+    python -m tools.mutate                          run all mutants
+    python -m tools.mutate router/privacy chat/     run those of files with such a text in the path
+    python -m tools.mutate --check                  only check that each mutant fits the code
 
-A mutant is one edit: a text that stands once in a file, and what replaces it. They are kept in
+A mutant is one edit: a text that stands once in a file, and its replacement. They are kept in
 tests/mutants/*.toml. Each runs in a copy of the checkout, with the tests named there. Exit status 1
 if fewer than the wanted share is noticed or a mutant does not fit.
 """
@@ -61,7 +61,7 @@ def load(texts: Sequence[str] = ()) -> list[Mutant]:
 
 
 def misfits(mutants: Sequence[Mutant]) -> list[str]:
-    """Return what is wrong with mutants: a text that is not there just once, or a missing test."""
+    """Return what is wrong with mutants: a text that is not once in its file, a missing test."""
     wrong = []
     for one in mutants:
         path = ROOT / one.file
@@ -74,7 +74,7 @@ def misfits(mutants: Sequence[Mutant]) -> list[str]:
 
 
 def copy_checkout(folder: Path) -> None:
-    """Copy what the tests need."""
+    """Copy the files that the tests need."""
     for pattern in COPIED:
         for path in ROOT.glob(pattern):
             shutil.copy(path, folder)
@@ -86,7 +86,7 @@ def copy_checkout(folder: Path) -> None:
 
 
 def is_noticed(mutant: Mutant, folder: Path) -> bool:
-    """Run the tests with the fault in the copy; True if one of them fails."""
+    """Run the tests with the fault in the copy; return whether one of them fails."""
     path = folder / mutant.file
     before = path.read_bytes()
     path.write_text(before.decode().replace(mutant.old, mutant.new), "utf-8")
@@ -108,7 +108,7 @@ def is_noticed(mutant: Mutant, folder: Path) -> bool:
 
 
 def survivors(mutants: Sequence[Mutant], workers: int) -> list[Mutant]:
-    """Run all mutants; returns those that no test noticed, and prints each as it is found."""
+    """Run all mutants; print and return those that no test noticed."""
     waiting: queue.SimpleQueue[Mutant] = queue.SimpleQueue()
     for one in mutants:
         waiting.put(one)

@@ -1,8 +1,8 @@
-"""Step tables of points, fitted so that the score parts the classes of need at fixed marks.
+"""Fits step tables of points, so that the score separates the classes of need at fixed marks.
 
-The loss is that of an ordinal regression with fixed cuts: a prompt that needs a class above a mark
-should score above it, one that does not below. Each signal is kept in its range while the tables
-are fitted, so the points are shared out between the signals as the ranges allow.
+The loss is that of an ordinal regression with fixed cuts: a prompt should score above a mark if,
+and only if, it needs a class above it. Each signal stays in its range while the tables are fitted,
+so the points are distributed over the signals as the ranges allow.
 """
 
 from collections.abc import Callable, Sequence
@@ -17,15 +17,15 @@ from router.scoring.reading import COUNTS
 from tools.corpus import Corpus, Floats
 
 MARKS: Final = ((20.0, 2, 0.6), (35.0, 3, 0.8), (50.0, 4, 1.6))
-"""Score, the lowest need that should reach it, and how much the mark counts."""
+"""Rows of a score, the lowest need that should reach it, and the weight of the mark."""
 SPREAD: Final = 9.0
-"""Points over which a prompt goes from clearly below a mark to clearly above it."""
+"""Width of a mark in points, from clearly below to clearly above it."""
 MOST_STEPS: Final = 12
 STEPS: Final = 700
 RATE: Final = 0.25
 PENALTY: Final = 0.0006
 LEAK: Final = 0.05
-"""Part of the gradient that passes where a signal is at the end of its range."""
+"""Part of the gradient that is kept if a signal is at the end of its range."""
 FIRST_BASE: Final = 12.0
 MOST_POINTS: Final = {"payload": 9.0}
 """The most that some counts may add: the size of what was pasted says little."""
@@ -45,13 +45,13 @@ Tables = dict[str, tuple[list[float], list[float]]]
 
 @dataclass
 class Points:
-    """A step table a count, and the points that every request starts with."""
+    """A step table for each count, and the points that every request starts with."""
 
     tables: Tables
     base: float
 
     def scores(self, counts: Floats) -> Floats:
-        """Return the scores of some rows of counts, every signal kept in its range."""
+        """Return the scores of rows of counts, with each signal limited to its range."""
         names = list(COUNTS)
         result = np.zeros(len(counts))
         for signal in SIGNALS:
@@ -65,7 +65,7 @@ class Points:
 
 
 def edges_of(column: Floats) -> list[float]:
-    """Return the values at which a count's points may change; a count of 0 gives none."""
+    """Return the values at which a count's points may change; a count of 0 has no points."""
     above = column[column > 0]
     if len(above) < 30:
         return []
@@ -76,9 +76,9 @@ def edges_of(column: Floats) -> list[float]:
 def fit_points(
     counts: Floats, corpus: Corpus, rows: NDArray[np.int64], marks: Sequence[float]
 ) -> Points:
-    """Fit the tables to some rows, with other scores in place of those of MARKS.
+    """Fit the tables to some rows. `marks` replace the scores of MARKS.
 
-    `counts` are those of the rows, with the words' tendency filled in.
+    `counts` are those of the rows, including the words' tendency.
     """
     names = list(COUNTS)
     edges = {name: edges_of(counts[:, i]) for i, name in enumerate(names)}
@@ -121,7 +121,7 @@ def _descend(
     least: dict[int, float],
     slope: Callable[[Floats], Floats],
 ) -> tuple[Floats, float]:
-    """Find the rise at each edge, and the base, by Adam over all rows at once."""
+    """Return the rise at each edge and the base, found with Adam over all rows at once."""
     theta = np.zeros(reached.shape[1] + 1)
     theta[-1] = FIRST_BASE
     free = np.append(sign, 0)
@@ -159,7 +159,7 @@ def _descend(
 def _slope_of(
     corpus: Corpus, rows: NDArray[np.int64], scores: Sequence[float]
 ) -> Callable[[Floats], Floats]:
-    """Return the function from scores to the loss's slope at each."""
+    """Return a function that returns the slope of the loss at given scores."""
     need, weight, target = corpus.need[rows], corpus.weight[rows], corpus.target[rows]
     measured = need == 0
     marks = []

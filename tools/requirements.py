@@ -22,6 +22,7 @@ def files() -> dict[str, str]:
         "requirements.txt": _file(runtime),
         "requirements-dev.txt": _file(groups["dev"], "-r requirements.txt"),
         "requirements-postgres.txt": _file(extras["postgres"]),
+        "requirements-state.txt": _file(extras["state"]),
         "requirements-embedded.txt": _file(groups["embedded"], NO_DEPS, "--only-binary :all:"),
         "tools/requirements.txt": _file(groups["training"]),
     }

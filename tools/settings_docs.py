@@ -90,7 +90,7 @@ def settings() -> Iterator[Setting]:
 
 
 def as_written(value: object) -> str:
-    """Return a default as one writes it in a .env file."""
+    """Return a default as it is written in a .env file."""
     if value is None or value == ():
         return ""
     return str(value).lower() if isinstance(value, bool) else str(value)

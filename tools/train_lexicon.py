@@ -1,20 +1,21 @@
-"""Learn router/scoring/lexicon.json: what words and counts say about the model a prompt needs.
+"""Learn router/scoring/lexicon.json: what words and counts tell about the model a prompt needs.
 
     pip install -r requirements-dev.txt -r tools/requirements.txt
     python -m tools.train_lexicon DATA/*.jsonl.gz
 
 DATA is labelled prompts in the format of bench/labelled.py, a file a set. `tools/seeds.txt` has
-labelled requests of our own and is always used.
+further labelled requests and is always used.
 
 1. A tendency for each word: ridge regression of the points a prompt should get on its words, on
    groups of their letters, and on public word vectors (GloVe 6B, PDDL). Words that no data has get
    the tendency of their letters, rare English ones that of their neighbours.
 2. Points for each count: step tables, monotone in the direction that a person would name, fitted
-   so that the score parts the classes of need at 20, 35 and 50 (point_tables.py).
-3. All that again, fitted to other marks: those with which 20, 35 and 50 part best the prompts that
-   a model has not seen.
+   so that the score separates the classes of need at 20, 35 and 50 (point_tables.py).
+3. Steps 1 and 2 again with other marks, chosen so that 20, 35 and 50 best separate prompts that
+   were left out of the fit.
 
-Figures are printed for groups left out. The same files give the same lexicon, byte for byte.
+Figures are printed for groups that were left out. The same files give the same lexicon, byte for
+byte.
 """
 
 import argparse
@@ -58,12 +59,12 @@ INNER_FOLDS: Final = 4
 CLOUD_AT: Final = 50.0
 SHIFTS: Final = np.arange(-10.0, 15.1, 0.5)
 UNEVEN: Final = 0.1
-"""What it costs that a mark finds one side better than the other."""
+"""Penalty on the difference between the shares found above and below a mark."""
 NEARLY: Final = 0.02
-"""What is so close to the best shift is as good."""
+"""Shifts whose value is this close to the best one count as equal."""
 MOVED: Final = 0.6
-"""How much of that shift the marks take: with all of it the points grow steep, and rank worse. The
-base takes the rest of the cloud's."""
+"""Part of the shift that is applied to the marks: with all of it the points become steep and rank
+worse. The rest of the cloud mark's shift is added to the base."""
 
 
 @dataclass
@@ -77,15 +78,15 @@ class Model:
 
 @dataclass(frozen=True)
 class Aim:
-    """What the points are fitted to."""
+    """The target of the fit."""
 
     marks: tuple[float, ...] = tuple(mark for mark, _, _ in MARKS)
     lift: float = 0.0
-    """Points that are added to the base afterwards."""
+    """Points that are added to the base after the fit."""
 
 
 def with_words(counts: Floats, lexical: Floats, pivot: float) -> Floats:
-    """Return the counts with the words' joint tendency filled in."""
+    """Return the counts, including the words' joint tendency."""
     filled = counts.copy()
     names = list(COUNTS)
     filled[:, names.index("hard_words")] = np.maximum(lexical - pivot, 0)
@@ -94,7 +95,7 @@ def with_words(counts: Floats, lexical: Floats, pivot: float) -> Floats:
 
 
 def fit(corpus: Corpus, words: WordModel, rows: NDArray[np.int64], aim: Aim) -> Model:
-    """Learn words and points from some rows."""
+    """Return words and points, learned from some rows."""
     lexical = np.zeros(len(corpus.target))
     inner = rows_dealt(corpus, INNER_FOLDS, seed=7)
     for fold in range(INNER_FOLDS):
@@ -127,11 +128,11 @@ def left_out(corpus: Corpus, words: WordModel, fold: NDArray[np.int64], aim: Aim
 
 
 def calibrated(sets: Sequence[Set], corpus: Corpus, several: Sequence[Floats]) -> Aim:
-    """Return the aim with which the marks part rows that were left out best.
+    """Return the aim with which the marks best separate rows that were left out.
 
-    On rows that it has not seen a model's scores lie closer together, so marks that fit those that
-    it has seen are too far apart. `several`: scores of rows left out in different ways; each, and
-    every set, counts the same.
+    Scores of rows outside the fit are closer together, so the marks that suit the fitted rows are
+    too far apart. `several`: scores of left-out rows by different folds; each counts the same, as
+    does each set.
     """
     known = [corpus.origin == i for i, one in enumerate(sets) if one.rows[0].need is not None]
     if not known:
@@ -188,7 +189,7 @@ def lexicon_data(
     cues: list[list[Any]],
     groups: dict[str, str],
 ) -> dict[str, Any]:
-    """Return the file's content: the words, rounded, and the tables, in points."""
+    """Return the file's content: the rounded words, and the tables in points."""
     tendency = words.tendency(model.coefficients)
     rest = sorted(set(words.learned) - set(names))
     kept = [*names, *rest]

@@ -1,4 +1,4 @@
-"""Learn router/scoring/reach.json: what models can do, and what prompts of each kind take.
+"""Learn router/scoring/reach.json: models' abilities, and those that prompts of each kind need.
 
     pip install -r requirements-dev.txt -r tools/requirements.txt
     python -m tools.train_reach DATA/models_*.jsonl.gz
@@ -7,13 +7,14 @@ DATA has one prompt a line: `p` or `m` (messages), `t` (tools, optional) and `r`
 1) of each model's answer by the model's name. Train this again whenever lexicon.json was trained:
 scores have moved.
 
-1. Abilities of all models of models.toml (`tools/abilities.py`). DATA plays no part in them.
-2. For each kind, how the score tells a prompt's need: logistic regression on who solved what. A
-   kind without DATA (writing, other languages) takes the curve of knowledge, moved so that the
-   reference model solves as much.
+1. Abilities of all models of models.toml (`tools/abilities.py`), without DATA.
+2. For each kind, a curve from score to need: logistic regression on which model solved which
+   prompt. A kind without DATA (writing, other languages) gets the curve of knowledge, moved so that
+   the reference model solves as many prompts.
 
-Printed: `way`, the share of what a threshold tuned by hand for each model would win over a router
-that is blind to models, with each set left out of the fit, and with each pair's models left out.
+Printed is `way`: the gain over a router that ignores the models, as a share of the gain of a
+threshold tuned for each model. It is given with each set left out of the fit, and with each pair's
+models left out.
 """
 
 import argparse
@@ -54,23 +55,23 @@ EXPECTED: Final = {
     "code": (1.0, 0.8, 0.8),
     "tools": (1.0, -0.5, 0.5),
 }
-"""Slope, need and steepness of a curve before DATA is seen."""
+"""Expected slope, need and steepness of a curve, without DATA."""
 LIKE_KNOWLEDGE: Final = ("languages", "writing")
 HELD: Final = np.array([60.0, 100.0, 60.0])
-"""How strongly a curve is held to what is expected; a set counts as 1,000 prompts."""
+"""Weight of the expected values in the fit; a set of DATA counts as SET_WORTH prompts."""
 SET_WORTH: Final = 1_000.0
 WORTHS: Final = (0.1, 0.2)
-"""What a cloud call must bring to be worth its price."""
+"""Assumed prices of a cloud call: the gains in quality from which it pays."""
 ODD_LOGITS: Final = 1.2
-"""A model that is so far from what its abilities let expect in a set fails the form of its answers
-(or the check of them), not the prompts: it is left out there."""
+"""If a model does worse than expected in a set by this much, its answers have the wrong form (or
+were checked wrongly). It is left out there."""
 TYPICAL_YEARS: Final = 0.0
-"""The age, counted from the middle of 2024, that a model of unknown family is taken to have."""
+"""Assumed age of a model of unknown family, in years from the middle of 2024."""
 
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """One prompt, as the scorer reads it, and who solved it."""
+    """One prompt as the scorer reads it, and the quality of each model's answer."""
 
     origin: str
     score: float
@@ -82,7 +83,7 @@ Abilities = Callable[[str], tuple[float, ...] | None]
 
 
 def read_prompts(path: Path) -> list[Prompt]:
-    """Read a file of prompts and score each one."""
+    """Return the prompts of a file with their scores."""
     with gzip.open(path, "rt", encoding="utf-8") as file:
         rows = [json.loads(line) for line in file]
     prompts = []
@@ -95,7 +96,7 @@ def read_prompts(path: Path) -> list[Prompt]:
 
 
 def as_data(fitted: Fitted) -> dict[str, Any]:
-    """Return everything that the file has besides the curves."""
+    """Return the content of the file without the curves."""
     abilities: dict[str, list[list[float]]] = {}
     published: dict[str, list[int]] = {}
     for model in fitted.models:
@@ -115,7 +116,7 @@ def as_data(fitted: Fitted) -> dict[str, Any]:
 def fit_curves(
     prompts: Sequence[Prompt], abilities: Abilities, without: Collection[str] = ()
 ) -> dict[str, Curve]:
-    """Fit each kind's curve on who solved what; `without` names models to leave out."""
+    """Return the curve of each kind. `without` names models to leave out."""
     left_out = {(prompt.origin, model) for prompt in prompts for model in without}
     curves = _fitted(prompts, abilities, left_out)
     return _fitted(prompts, abilities, left_out | _odd(prompts, abilities, curves))
@@ -147,7 +148,7 @@ def _fitted(
 def _odd(
     prompts: Sequence[Prompt], abilities: Abilities, curves: Mapping[str, Curve]
 ) -> set[tuple[str, str]]:
-    """Find the models of a set whose answers were mostly marked down for their form."""
+    """Return pairs of a set and a model whose answers there did much worse than expected."""
     seen: dict[tuple[str, str], list[tuple[float, float]]] = {}
     for prompt in prompts:
         for model, solved in prompt.solved.items():
@@ -183,14 +184,17 @@ def _curve(rows: Floats, expected: Floats) -> tuple[float, float, float]:
 
 
 def points(curve: Curve, score: float, pair: Sequence[float], usual: Sequence[float]) -> float:
-    """Return the row for two mixed abilities, next to the reference's two."""
+    """Return the points for the abilities of a pair, compared with the reference pair's."""
     local, cloud, usual_local, usual_cloud = (curve.chance(x, score) for x in (*pair, *usual))
     return reach.points_of(cloud - local, usual_cloud - usual_local)
 
 
 @dataclass(frozen=True, slots=True)
 class Won:
-    """Utility of one pair (quality less the price of cloud calls): blind, aware, best threshold."""
+    """Utility of one pair of models: quality less the price of cloud calls.
+
+    `blind`: without the points for the models. `aware`: with them. `best`: with the best threshold.
+    """
 
     blind: float
     aware: float
@@ -204,7 +208,7 @@ def judge(
     curves: Mapping[str, Curve],
     abilities: Abilities,
 ) -> Won:
-    """Decide all prompts that both models have answered."""
+    """Return the utilities over all prompts that both models have answered."""
     both = [p for p in prompts if local in p.solved and cloud in p.solved]
     score = np.array([p.score for p in both])
     mine = np.array([p.solved[local] for p in both])
@@ -244,13 +248,13 @@ def judge(
 
 
 def way(won: Sequence[Won]) -> float:
-    """Return the share of the possible gain that was won."""
+    """Return the gain of `aware` as a share of the gain of `best`."""
     blind, aware, best = np.mean([(w.blind, w.aware, w.best) for w in won], axis=0)
     return float((aware - blind) / (best - blind))
 
 
 def pairs_of(prompts: Sequence[Prompt], abilities: Abilities) -> list[tuple[str, str]]:
-    """Return every model of known size with the best model of the set."""
+    """Return pairs of each model of known size with the best model of the set."""
     quality: dict[str, list[float]] = {}
     for prompt in prompts:
         for model, solved in prompt.solved.items():
@@ -273,7 +277,7 @@ def _mixed(kind: str, skills: Sequence[float]) -> float:
 
 
 def main() -> None:
-    """Train, print how well it does on what it has not seen, and write the file."""
+    """Train, print the figures on left-out data, and write the file."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -324,7 +328,7 @@ def report(
 
 
 def _pretty(data: Mapping[str, Any]) -> str:
-    """JSON with one family or curve a line."""
+    """Return JSON with one family or curve a line."""
     lines = []
     for name, value in data.items():
         if isinstance(value, dict):

@@ -1,4 +1,4 @@
-"""A tendency for each word, and for groups of letters: how hard the prompts are they stand in."""
+"""Learns a tendency for each word and group of letters: how hard the prompts with it are."""
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
@@ -18,9 +18,9 @@ from tools.corpus import Corpus, Floats, Set
 VOCABULARY: Final = 20_000
 WORD_PENALTY: Final = 6.0
 COUNTS_SHARE: Final = 0.1
-"""Scale of the counts beside the words: the words learn what the counts do not explain."""
+"""Scale of the counts in the fit. The words only learn what the counts do not explain."""
 SCRIPT_PROMPTS: Final = 20
-"""Prompts in which a block of characters must occur for its letters to tell anything."""
+"""A block of characters must occur in this many prompts to be learned from."""
 
 
 def read_vectors() -> tuple[list[str], Floats]:
@@ -47,9 +47,9 @@ def words_of(sets: Sequence[Set]) -> tuple[list[str], Floats]:
 
 
 class WordModel:
-    """Difficulty from words: own columns, their vectors, and buckets of their letters.
+    """Predicts difficulty from words: their own columns, their vectors, and their letters' buckets.
 
-    The columns stand in this order, then come the counts, which only the fit sees.
+    The columns have this order. The counts follow, which only the fit uses.
     """
 
     def __init__(self, corpus: Corpus, names: Sequence[str], vectors: Floats) -> None:
@@ -112,7 +112,7 @@ class WordModel:
         return coefficients[own : own + BUCKETS]
 
     def tendency(self, coefficients: Floats) -> dict[str, float]:
-        """Return each word's tendency: its own, its letters' and its neighbours' together."""
+        """Return each word's tendency: the sum of its own, its letters' and its neighbours'."""
         own, letters = coefficients[: len(self.learned)], self.letters(coefficients)
         smooth = self.vectors @ coefficients[len(self.learned) + BUCKETS :]
         words = dict(zip(self.names, smooth, strict=True))

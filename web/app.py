@@ -16,7 +16,7 @@ from web.application import Application, Generation
 from web.asgi import CALLER_PAUSE_S
 from web.endpoint import Endpoint
 from web.events import Feed
-from web.exchange import Service
+from web.exchange import Service, nobody_has
 from web.failures import exception_handlers
 from web.gate import Gate
 from web.keys import Keys
@@ -57,6 +57,7 @@ def _generation(
     """Return the gate and the routes for one reading of the settings."""
     settings = parts.settings
     max_body_bytes = int(settings.max_body_mb * 2**20)
+    shared = parts.shared.sealed if parts.shared is not None else None
 
     def endpoint(wire: Any, dialect: Dialect) -> Endpoint:
         return Endpoint(
@@ -70,13 +71,14 @@ def _generation(
                 caller_pause_s=caller_pause_s,
                 keepalive_after_s=settings.keepalive_after_s,
                 idle_timeout_s=settings.idle_timeout_s,
+                fetch_response=partial(store.fetch, shared) if shared is not None else nobody_has,
             )
         )
 
     # The gate hands requests to these directly, without the work that FastAPI does for a route.
     endpoints = {
         "/v1/chat/completions": endpoint(completions, "chat"),
-        "/v1/responses": endpoint(StoredResponses(store), "responses"),
+        "/v1/responses": endpoint(StoredResponses(store, parts.shared_for), "responses"),
         "/v1/responses/compact": endpoint(CompactedResponses(store), "responses"),
         "/v1/messages": endpoint(messages, "messages"),
     }

@@ -133,8 +133,8 @@ class Application:
         await send({"type": "lifespan.shutdown.complete"})
 
     async def _start(self, parts: Assembly) -> None:
-        """Look at the sides, which makes the server ready, then do what can wait."""
-        await parts.router.sides()
+        """Look at store and sides, which makes the server ready, then do what can wait."""
+        await asyncio.gather(parts.router.sides(), parts.connect())
         self._readiness.ready()
         await parts.start()
 

@@ -19,7 +19,7 @@ Headers = list[tuple[bytes, bytes]]
 Result = TypeVar("Result")
 
 CALLER_PAUSE_S: Final = 30.0
-"""How long a caller may pause while it sends its request."""
+"""Longest pause of a caller while it sends its request."""
 NOSNIFF: Final = (b"x-content-type-options", b"nosniff")
 JSON_HEADERS: Final = ((b"content-type", b"application/json"), NOSNIFF)
 CONNECTION: Final = "router.connection"

@@ -14,13 +14,13 @@ from typing import Any, Final, Protocol
 from router.errors import InvalidRequest, TooLarge
 
 MOST_RATIO: Final = 200
-"""Times that a body may grow; text that people and agents send grows by 3 to 50."""
+"""Largest growth of a body by decompression; real requests grow by a factor of 3 to 50."""
 SMALL_BYTES: Final = 2**20
-"""A result up to this size may have any ratio."""
+"""A decompressed body up to this size may have grown by any factor."""
 MOST_WINDOW_LOG: Final = 25
 """Memory that zstd may use for its window: 32 MB."""
 MOST_ENCODINGS: Final = 2
-"""Encodings that may be applied one after the other."""
+"""Most encodings that may be applied one after the other."""
 
 
 class _Decompressor(Protocol):
@@ -83,7 +83,7 @@ async def decoded(body: bytes, content_encoding: str, limit_bytes: int) -> bytes
             status=415,
         )
     for name in reversed(names):
-        # In a thread: a large body takes a tenth of a second, and other requests wait meanwhile.
+        # In a thread: a large body takes a tenth of a second, which would delay other requests.
         body = await asyncio.to_thread(_decoded, body, name, limit_bytes)
     return body
 

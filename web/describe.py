@@ -77,7 +77,7 @@ DECISION_HEADERS: Final[Json] = {
     "X-Router-Score": {"schema": {"type": "number", "minimum": 0, "maximum": 100}},
     "X-Router-Reason": {"schema": {"type": "string"}},
     "X-Router-Dropped": {
-        "description": "Request fields that the backend could not honour.",
+        "description": "Request fields that the backend left out.",
         "schema": {"type": "string"},
     },
     "X-Request-Id": {"schema": {"type": "string"}},

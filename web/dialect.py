@@ -1,4 +1,4 @@
-"""The dialect of a caller whose request no endpoint has read: by its path, else by its headers."""
+"""Finds the dialect of a caller whose request was not parsed: by its path, else its headers."""
 
 from typing import Any
 

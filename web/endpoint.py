@@ -8,7 +8,7 @@ from web.asgi import Headers, Receive, Scope, Send, header, send_error
 from web.exchange import Exchange, Service
 
 DRAIN_S: Final = 2.0
-"""How long exchanges that a shutdown has cancelled may take to tell their callers."""
+"""Time limit for cancelled exchanges to send their last error at a shutdown."""
 
 
 class Endpoint:

@@ -75,7 +75,7 @@ class Listener:
 
 
 class Feed:
-    """Gives every listener the events. While nobody listens, it costs a request nothing."""
+    """Gives every listener the events. Without listeners it costs requests nothing."""
 
     def __init__(self, router: Router, ledger: Ledger, readiness: Readiness) -> None:
         self._router = router
@@ -158,7 +158,7 @@ class EventStream(Response):
             self._feed.leave(listener)
 
     async def _run(self, listener: Listener, send: Send) -> None:
-        """Raises TimeoutError if the caller does not read."""
+        """Send events until the listener ends. Raises TimeoutError if the caller does not read."""
         start = {"type": "http.response.start", "status": 200, "headers": self.raw_headers}
         await send(start)
         body = RETRY + self._first

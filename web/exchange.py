@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from enum import Enum
@@ -12,7 +12,7 @@ import orjson
 
 from router.backend import Items, Relayed, Reply
 from router.deadlines import Interruptible
-from router.errors import RouterError
+from router.errors import RouterError, UnknownResponse
 from router.events import Event
 from router.request import ChatRequest, Dialect
 from router.router import Router
@@ -83,6 +83,11 @@ class Wire(Protocol):
     def error_event(self, error: RouterError) -> bytes: ...
 
 
+async def nobody_has(response_id: str) -> bool:
+    """Say that a response is not kept by any other router."""
+    return False
+
+
 @dataclass(frozen=True, slots=True)
 class Service:
     """The parts and limits that all exchanges of an endpoint share."""
@@ -96,10 +101,12 @@ class Service:
     caller_pause_s: float
     keepalive_after_s: float
     idle_timeout_s: float
+    fetch_response: Callable[[str], Awaitable[bool]] = nobody_has
+    """Takes a response over from another router; returns whether it was there."""
 
 
 class State(Enum):
-    """How far an exchange is. Exchange has the transitions."""
+    """The state of an exchange. `Exchange` lists the transitions."""
 
     READING = "reading"
     DECIDING = "deciding"
@@ -137,7 +144,7 @@ class Exchange:
         send: Send,
         task: asyncio.Task[None],
     ) -> None:
-        """`task`: the one that will run it."""
+        """Begin in READING. `task`: the task that will call `run`."""
         self.state = State.READING
         self._service = service
         self._wire = service.wire
@@ -161,7 +168,7 @@ class Exchange:
         self._flow = AnswerFlow(service.router, service.ledger, entry)
 
     async def run(self) -> None:
-        """Answer the request, whatever happens, and record it."""
+        """Answer the request, or report the failure, and record it."""
         try:
             request = await self._read()
             with self._work:
@@ -200,7 +207,12 @@ class Exchange:
             for key, value in self._scope["headers"]
             if key.startswith(b"anthropic-")
         }
-        request = self._wire.parse(raw, headers)
+        try:
+            request = self._wire.parse(raw, headers)
+        except UnknownResponse as unknown:
+            if not await service.fetch_response(unknown.response_id):
+                raise
+            request = self._wire.parse(raw, headers)
         if (purpose := purpose_of(self._scope)) is not None:
             request = replace(request, purpose=purpose)
         self.state = State.DECIDING
@@ -323,7 +335,7 @@ class Exchange:
             )
 
     async def _name_fallback(self) -> None:
-        """Say in a comment who answers, where the head has already named another candidate."""
+        """Name the answering candidate in a comment, if the head has already named another one."""
         call = self._flow.call
         if call is not None and call.attempts:
             answering = f"{call.candidate.target} {call.candidate.model} ({call.reason})"
@@ -334,7 +346,7 @@ class Exchange:
 def _has_one_of(events: tuple[bytes, ...], chunk: bytes) -> bool:
     """Return whether one of these events begins in the chunk.
 
-    Data has no line breaks of its own, so looking at the start of each line is exact.
+    Data has no line breaks of its own, so checking the start of each line is exact.
     """
     for event in events:
         if event in chunk and (chunk.startswith(event) or b"\n" + event in chunk):

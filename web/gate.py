@@ -1,4 +1,4 @@
-"""The gate: checks who may use the server and by which path. The routes behind it trust a request.
+"""Checks host, origin and key of each request. The routes behind the gate trust a request.
 
 A web page of another origin can neither read nor trigger anything. The Host must be a name of this
 server, because DNS rebinding makes a foreign name point here, or the address that the caller has
@@ -33,9 +33,9 @@ SHORT_PATHS: Final = frozenset(
 """First words of paths that some clients request without `/v1`."""
 HOST: Final = re.compile(r"(?P<name>\[[0-9a-f:.]+\]|[^:\[\]]*)(?::[0-9]{0,5})?")
 ONCE: Final = (b"host", b"origin", b"authorization", b"x-api-key", b"x-force-route")
-"""Headers that decide something here; two of one kind could be read differently elsewhere."""
+"""Headers that the router acts on. A repeated one could be read differently by another program."""
 SECURITY_HEADERS: Final = (NOSNIFF, (b"content-security-policy", b"frame-ancestors 'none'"))
-"""Added to the answers of the app, which sets them itself on its pages."""
+"""Added to answers of the app. Its pages set their own."""
 
 
 class Gate:
@@ -58,7 +58,7 @@ class Gate:
         self._keys = keys
         self._hosts = LOOPBACK_NAMES | {_bracketed(host.lower()) for host in allowed_hosts}
         self._last_host: str | None = None
-        """The last Host that was right; most requests have the same."""
+        """The last accepted Host; most requests have the same."""
         self._origins = frozenset(origin.rstrip("/").lower() for origin in cors_origins)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -179,7 +179,7 @@ def _cors_headers(origin: str) -> Headers:
 
 
 def _with_headers(send: Send, extra: Collection[tuple[bytes, bytes]]) -> Send:
-    """Return a `send` that adds those of the headers that an answer does not have."""
+    """Return a `send` that adds headers that an answer does not have yet."""
 
     async def sending(message: Message) -> None:
         if message["type"] == "http.response.start":

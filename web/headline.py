@@ -1,4 +1,4 @@
-"""One sentence on what happens to prompts now, for each combination of the two sides."""
+"""Says in one sentence what happens to prompts now, for each state of the two sides."""
 
 from typing import Literal, NamedTuple
 
@@ -8,14 +8,14 @@ Level = Literal["ok", "warning", "error"]
 
 
 class Headline(NamedTuple):
-    """A sentence that is true of the sides as they are, and how bad that is."""
+    """A sentence on the state of the sides, and its severity."""
 
     level: Level
     text: str
 
 
 def headline(local: Side, cloud: Side, policy: Policy, *, offline: bool = False) -> Headline:
-    """Return what happens to the next prompt."""
+    """Return the sentence on what happens to the next prompt."""
     if offline:
         return _offline(local)
     if local.backend == "embedded":

@@ -8,7 +8,7 @@ from router.deadlines import ticker_of
 
 
 class KeepAlive:
-    """Watches one stream: sends a comment after a silence, notices a caller that stopped reading.
+    """Watches one stream: sends comments into a silence, notices a caller that stopped reading.
 
     It runs on the shared ticker; a task exists only while a comment is being sent.
     """
@@ -26,8 +26,11 @@ class KeepAlive:
         after_s: float,
         stall_s: float,
     ) -> None:
-        """`comment` sends one, after `after_s` without a byte; `on_stall` is called when a caller
-        has read nothing for `stall_s`."""
+        """Begin to watch.
+
+        `comment` sends a comment after `after_s` without a byte. `on_stall` is called when the
+        caller has read nothing for `stall_s`.
+        """
         self._comment = comment
         self._on_stall = on_stall
         self._after_s = after_s
@@ -37,9 +40,9 @@ class KeepAlive:
         self._sending: asyncio.Task[None] | None = None
         self._finishing = False
         self.sent_at = self._loop.time()
-        """When the caller was last sent something, on the loop's clock; the sender sets it."""
+        """Time of the last byte sent, on the loop's clock; the sender sets it."""
         self.until = self.sent_at + after_s
-        """When to look again."""
+        """Time of the next check."""
         self._ticker.watch(self)
 
     async def settle(self) -> None:
@@ -48,12 +51,12 @@ class KeepAlive:
             await asyncio.wait((self._sending,))
 
     async def finish(self) -> None:
-        """Send no more comments; from now on only a stall is watched for."""
+        """Send no more comments; watch only for a caller that stopped reading."""
         self._finishing = True
         await self.settle()
 
     def stop(self) -> None:
-        """Watch no more."""
+        """Stop watching."""
         self._ticker.forget(self)
 
     def expire(self) -> None:

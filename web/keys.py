@@ -1,4 +1,4 @@
-"""Who may use the server: ROUTER_API_KEY opens everything, a team's keys open the models."""
+"""Checks the key of a request. ROUTER_API_KEY opens everything, a team's keys open the models."""
 
 import hmac
 from typing import Final
@@ -12,11 +12,11 @@ MEMBER: Final = "router.member"
 OPEN_PATHS: Final = frozenset({"/", "/health", "/identity", "/ready"})
 """Paths that need no key."""
 MEMBERS_PATHS: Final = frozenset({"/classify", "/docs", "/feedback"})
-"""What the team's keys open besides the paths below /v1."""
+"""Paths outside /v1 that the team's keys open."""
 
 
 def member_of(scope: Scope) -> Member | None:
-    """Return whose key was sent with a request; None for ROUTER_API_KEY, or where none is set."""
+    """Return the owner of a request's key; None for ROUTER_API_KEY, or if no key is set."""
     member: Member | None = scope.get(MEMBER)
     return member
 
@@ -35,7 +35,7 @@ class Keys:
         self._team = team
 
     def check(self, scope: Scope, path: str) -> None:
-        """Note the team's member in the scope. Raises Unauthorized and Forbidden."""
+        """Store the owner of the key in the scope. Raises Unauthorized and Forbidden."""
         if (self._api_key is None and self._team is None) or path in OPEN_PATHS:
             return
         sent = header(scope, b"authorization")

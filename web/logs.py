@@ -1,4 +1,4 @@
-"""How the server writes its log: aligned text, coloured on a terminal, or JSON lines."""
+"""Formats the server's log: aligned text, coloured on a terminal, or JSON lines."""
 
 import json
 import logging
@@ -21,7 +21,7 @@ ESCAPES: Final[dict[Colour, str]] = {
 RESET: Final = "\x1b[0m"
 LEVELS: Final[dict[str, Colour]] = {"WARNING": "yellow", "ERROR": "red", "CRITICAL": "red"}
 QUIET: Final = ("httpx2", "httpcore2", "google_genai", "uvicorn")
-"""Libraries whose INFO lines say nothing that a user needs."""
+"""Libraries whose INFO lines are of no use to a user."""
 
 
 def set_up_logging(
@@ -66,7 +66,7 @@ class JsonFormatter(logging.Formatter):
     """One JSON object a line: time, level, message, and the fields of a request."""
 
     def __init__(self, clean: Callable[[str], str]) -> None:
-        """`clean` takes keys out of a text."""
+        """Take the cleaner: `clean` removes keys from a text."""
         super().__init__(datefmt="%Y-%m-%dT%H:%M:%S%z")
         self._clean = clean
 

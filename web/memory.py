@@ -1,4 +1,4 @@
-"""Returning freed memory to the system."""
+"""Returns freed memory to the system."""
 
 import asyncio
 import ctypes
@@ -10,7 +10,7 @@ TRIM_S: Final = 2.0
 
 
 async def trim_memory() -> None:
-    """Return freed memory to the system, again and again.
+    """Return freed memory to the system at intervals, without end.
 
     Large bodies and many streams leave holes in the heap that glibc keeps. A trim takes half a
     millisecond. Other C libraries have no such function, so this does nothing there.

@@ -36,8 +36,8 @@ trailers. Each chunk may add CHUNK_FRAMING_BYTES."""
 CHUNK_FRAMING_BYTES: Final = 16
 """The size of a chunk in hexadecimal and two line breaks."""
 LINGER_S: Final = 5.0
-"""How long a refused caller may go on sending. Many read no answer before they have sent all, and
-never see it if the connection is closed by then."""
+"""Time in which a refused caller may go on sending. Many callers read the answer only after they
+have sent all, and lose it if the connection is closed by then."""
 
 
 class HttpProtocol(HttpToolsProtocol):
@@ -50,7 +50,7 @@ class HttpProtocol(HttpToolsProtocol):
     )
 
     def __init__(self, *args: Any, head_s: float = CALLER_PAUSE_S, **kwargs: Any) -> None:
-        """`head_s`: how long a head may take, from its first byte or the connection's start."""
+        """Begin a connection. `head_s`: time limit of a head, from its first byte or the start."""
         super().__init__(*args, **kwargs)
         self.url, self.headers = b"", []
         self._head_s = head_s
@@ -260,19 +260,18 @@ class HttpProtocol(HttpToolsProtocol):
         self._ticker.forget(self)
 
     def expire(self) -> None:
-        """Do what was set for the end of the time."""
+        """Call the action that was set for the end of the time."""
         due, self._on_expiry = self._on_expiry, None
         if due is not None:
             due()
 
 
 class _Outlet:
-    """What an exchange writes to.
+    """The transport as an exchange uses it.
 
-    It holds the first write, which is the head, and sends it together with what follows in the
-    same step of the loop: a packet costs more than all other work for a short answer. (For a
-    caller that asked for it, the first write is `100 Continue`.) It closes at once only if the
-    caller has sent everything.
+    It holds back the first write, which is the head (or `100 Continue`), and sends it together with
+    the next write in the same step of the loop: a packet costs more than all other work for a short
+    answer. It closes at once only if the caller has sent everything.
     """
 
     def __init__(self, protocol: HttpProtocol) -> None:
@@ -294,7 +293,7 @@ class _Outlet:
         self.write(head + data)
 
     def flush(self) -> None:
-        """Write a head that nothing has followed."""
+        """Write a head that is still held back."""
         if self._head:
             self._write_with_head(b"")
 

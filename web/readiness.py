@@ -1,4 +1,4 @@
-"""Whether a load balancer should send requests here: `GET /ready`."""
+"""Tells load balancers whether to send requests here: `GET /ready`."""
 
 from typing import Literal
 
@@ -6,21 +6,21 @@ State = Literal["starting", "ready", "stopping"]
 
 
 class Readiness:
-    """How far the process is. It goes from starting to ready to stopping, and never back.
+    """The state of the process: from starting to ready to stopping, never back.
 
-    It says nothing of the sides: where no model answers, the answer to a request says why.
+    It does not depend on the sides: if no model answers, each request gets an error that says why.
     """
 
     def __init__(self) -> None:
         self.state: State = "ready"
 
     def starting(self) -> None:
-        """Note that the first look at the sides is under way."""
+        """Note that the first probe of the sides is under way."""
         if self.state == "ready":
             self.state = "starting"
 
     def ready(self) -> None:
-        """Note that requests no longer wait for that look."""
+        """Note that requests no longer wait for that probe."""
         if self.state == "starting":
             self.state = "ready"
 

@@ -1,4 +1,4 @@
-"""Requests that go to the local server as they are: /completions and /embeddings.
+"""Relays /completions and /embeddings requests unchanged to the local server.
 
 No decision is made for them, but each one is recorded like any other request.
 """
@@ -20,7 +20,7 @@ from web.keys import member_of, name_of
 
 
 class ClosingStream(StreamingResponse):
-    """A stream whose source is closed however it ends; Starlette alone leaves it open."""
+    """A stream that always closes its source at the end; Starlette leaves it open."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async with aclosing(self.body_iterator):  # type: ignore[type-var]

@@ -1,7 +1,10 @@
-"""The last responses, in memory only, for `previous_response_id` to refer to."""
+"""Stores the last responses, for requests with `previous_response_id`.
+
+They are in memory, and for other routers in the store that they share, if there is one.
+"""
 
 from collections import OrderedDict
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -10,21 +13,26 @@ import orjson
 from router.errors import RouterError
 from router.events import Event
 from router.request import ChatRequest
+from router.state.sealed import SealedStore
 from router.wire import sse
 from router.wire.responses import responses
 
 MOST_RESPONSES: Final = 2000
 MOST_BYTES: Final = 64 * 2**20
+SHARED: Final = b"response:"
+SHARED_S: Final = 7 * 86_400
+"""How long other routers can take a response over."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Kept:
     """The input and output that one response added to its conversation, as JSON."""
 
+    id: str
     items: bytes
     before: "_Kept | None"
     size_bytes: int
-    """Size of the whole conversation up to here: the most that keeping this one can cost."""
+    """Size of the whole conversation up to here."""
 
 
 class ResponsesStore:
@@ -45,14 +53,20 @@ class ResponsesStore:
         if kept is None:
             return None
         self._kept.move_to_end(response_id)
-        turns = []
-        while kept is not None:
-            turns.append(orjson.loads(kept.items))
-            kept = kept.before
+        turns = [orjson.loads(turn.items) for turn in _turns(kept)]
         return [item for turn in reversed(turns) for item in turn]
 
-    def keep(self, response_id: str, items: list[Any], previous: str | None) -> None:
-        """Store what a response added; do nothing if the response before it is gone."""
+    def keep(
+        self,
+        response_id: str,
+        items: list[Any],
+        previous: str | None,
+        shared: SealedStore | None = None,
+    ) -> None:
+        """Store what a response added; do nothing if the response before it is gone.
+
+        `shared`: where it is kept for other routers too.
+        """
         before = self._kept.get(previous) if previous else None
         if previous and before is None:
             return
@@ -60,11 +74,40 @@ class ResponsesStore:
         size_bytes = len(data) + (before.size_bytes if before else 0)
         if size_bytes > self._most_bytes:
             return
-        self._kept[response_id] = _Kept(data, before, size_bytes)
+        self._keep(_Kept(response_id, data, before, size_bytes))
+        if shared is not None:
+            earlier = [turn.id for turn in _turns(before)]
+            content = orjson.dumps((earlier, orjson.Fragment(data)))
+            shared.put(SHARED, response_id, content, SHARED_S)
+
+    async def fetch(self, shared: SealedStore, response_id: str) -> bool:
+        """Take over a conversation from another router; return whether it was there."""
+        (last,) = await shared.get(SHARED, [response_id])
+        if last is None:
+            return False
+        earlier: list[str] = orjson.loads(last)[0]
+        contents = [last, *await shared.get(SHARED, earlier)]
+        before: str | None = None
+        for id, content in reversed([*zip([response_id, *earlier], contents, strict=True)]):
+            if content is not None and id not in self._kept:
+                self.keep(id, orjson.loads(content)[1], before)
+            before = id
+        return response_id in self._kept
+
+    def _keep(self, kept: _Kept) -> None:
+        self._kept[kept.id] = kept
+        size_bytes = kept.size_bytes
         self._size_bytes += size_bytes
         while len(self._kept) > self._most or self._size_bytes > self._most_bytes:
             _, gone = self._kept.popitem(last=False)
             self._size_bytes -= gone.size_bytes
+
+
+def _turns(kept: _Kept | None) -> Iterator[_Kept]:
+    """Yield the turns of a conversation, the last one first."""
+    while kept is not None:
+        yield kept
+        kept = kept.before
 
 
 class StoredResponses:
@@ -73,8 +116,14 @@ class StoredResponses:
     ID_PREFIX = responses.ID_PREFIX
     KEEPALIVE = responses.KEEPALIVE
 
-    def __init__(self, store: ResponsesStore | None = None) -> None:
+    def __init__(
+        self,
+        store: ResponsesStore | None = None,
+        shared_for: Callable[[ChatRequest], SealedStore | None] = lambda request: None,
+    ) -> None:
+        """`shared_for`: where the responses of a conversation are kept for other routers."""
         self._store = store or ResponsesStore()
+        self._shared_for = shared_for
 
     def parse(self, raw: bytes, headers: Mapping[str, str] | None = None) -> ChatRequest:
         return responses.parse(raw, headers, self._store.recall)
@@ -87,8 +136,8 @@ class StoredResponses:
         answer_id: str,
         created: int,
     ) -> AsyncGenerator[bytes, None]:
-        def keep(response: dict[str, Any]) -> None:
-            self._keep(request, response)
+        async def keep(response: dict[str, Any]) -> None:
+            await self._keep(request, response)
 
         return responses.stream(events, request, model, answer_id, created, keep=keep)
 
@@ -101,7 +150,7 @@ class StoredResponses:
         created: int,
     ) -> dict[str, Any]:
         response = await responses.complete(events, request, model, answer_id, created)
-        self._keep(request, response)
+        await self._keep(request, response)
         return response
 
     def error_body(self, error: RouterError) -> dict[str, Any]:
@@ -110,12 +159,15 @@ class StoredResponses:
     def error_event(self, error: RouterError) -> bytes:
         return responses.error_event(error)
 
-    def _keep(self, request: ChatRequest, response: dict[str, Any]) -> None:
+    async def _keep(self, request: ChatRequest, response: dict[str, Any]) -> None:
         body = request.original or {}
         if body.get("store") is False:
             return
         items = [item for item, _ in responses.items_of(body)] + response["output"]
-        self._store.keep(response["id"], items, body.get("previous_response_id"))
+        shared = self._shared_for(request)
+        self._store.keep(response["id"], items, body.get("previous_response_id"), shared)
+        if shared is not None:
+            await shared.written()  # the next request may come to another router at once
 
 
 class CompactedResponses(StoredResponses):

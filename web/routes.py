@@ -69,6 +69,7 @@ class Routes:
         self._reread = reread
         self._router = assembly.router
         self._ledger = assembly.ledger
+        self._store = assembly.store
         self._settings = assembly.settings
         self._max_body_bytes = max_body_bytes
         self._caller_pause_s = caller_pause_s
@@ -129,8 +130,7 @@ class Routes:
         """Allow a false alarm of the privacy scan in its conversation; only from this machine."""
         _check_is_here(request, "allow a finding")
         alarm = (await self._json_body(request)).get("id")
-        privacy = self._router.privacy
-        if not isinstance(alarm, str) or privacy is None or not privacy.allow(alarm):
+        if not isinstance(alarm, str) or not await self._router.allow_private(alarm):
             raise InvalidRequest(
                 "`id` must be that of a finding: the log, /classify and the error name it.",
                 param="id",
@@ -149,8 +149,8 @@ class Routes:
         return JSONResponse(views.reading(reading))
 
     async def health(self) -> Response:
-        """Return the state of each side."""
-        return JSONResponse(await views.health(self._router))
+        """Return the state of each side, and of the store that several routers share."""
+        return JSONResponse(await views.health(self._router, self._store))
 
     async def ready(self) -> Response:
         """Return 200 while a load balancer should send requests here, else 503."""

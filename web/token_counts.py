@@ -20,5 +20,5 @@ async def count_tokens(router: Router, request: ChatRequest) -> int:
         if decision.forced and decision.first.backend == backend.name:
             return await backend.count_tokens(request, decision.first.model)
     except RouterError:
-        pass  # an estimate is better than an error
+        pass  # estimate instead
     return size_tokens(request)

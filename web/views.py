@@ -11,13 +11,14 @@ from router.privacy.scanner import Finding
 from router.request import ChatRequest
 from router.router import Router
 from router.scoring.reach import Reach
+from router.state.shared import SharedStore
 from web.headline import headline
 from web.reload import Reading
 
 Json = dict[str, Any]
 
 
-async def health(router: Router) -> Json:
+async def health(router: Router, store: SharedStore | None = None) -> Json:
     """Return the state of both sides, and what happens to prompts now. Costs no token."""
     local, cloud = await router.sides()
     return {
@@ -27,8 +28,14 @@ async def health(router: Router) -> Json:
         "cloud": side(cloud, router),
         "servers": await servers(router),
         "clouds": await clouds(router),
+        "store": _store(store) if store is not None else None,
         "notice": notice(local),
     }
+
+
+def _store(store: SharedStore) -> Json:
+    """Return the state of what several routers share; the address has no password."""
+    return {"up": store.up, "address": store.address, "detail": store.trouble}
 
 
 async def servers(router: Router) -> dict[str, Json]:
@@ -97,7 +104,7 @@ def side(side: Side, router: Router) -> Json:
 
 
 def _detail(side: Side) -> str:
-    """Return what is wrong with a side, or will be soon; leave out what `notice` says."""
+    """Return what is wrong with a side, or will be soon, unless `notice` says it."""
     if not side.usable:
         return side.why_not
     return "" if notice(side) else side.status.detail
@@ -159,7 +166,7 @@ def _seconds(value: float | None) -> float | None:
 
 
 def _reach(reach: Reach | None, score: Score) -> Json | None:
-    """What is known of the local model, and what it adds to this score. Sizes in billions."""
+    """Return what is known of the local model, and its points. Sizes in billions."""
     if reach is None:
         return None
     return {
@@ -173,7 +180,7 @@ def _reach(reach: Reach | None, score: Score) -> Json | None:
 
 
 def _finding(finding: Finding) -> Json:
-    """Return which rule found something, in which message, and what to do; never what it was."""
+    """Return the rule of a finding, its message and what to do; never the text that was found."""
     return {
         "rule": finding.rule,
         "where": finding.where,

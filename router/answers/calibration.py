@@ -1,8 +1,8 @@
-"""From a signal to the probability that a local answer is good enough (Platt scaling).
+"""Turns a signal into the probability that a local answer is good enough (Platt scaling).
 
-A curve has two parameters and belongs to one model and one signal. It is fitted to few labels, so
-the slope is held loosely to a typical one. Holding it tightly would serve models like those it was
-measured on a little better, and others much worse.
+A curve has two parameters and belongs to one model and one signal. There are few labels to fit it
+to, so its slope is drawn weakly towards a typical one. A stronger pull would help models like those
+that the typical slope was measured on a little, and harm others much.
 """
 
 import math
@@ -18,8 +18,8 @@ from router.answers.confidence import Signal
 SURE_LABELS: Final = 200
 """From so many labels on it can be said whether a calibration works."""
 TYPICAL_SLOPE: Final = 0.5
-"""Between .6 to .7 for words and .3 for self-checks, which are too sure (Llama 3.2 3B and 3.1 8B on
-MMLU and TriviaQA)."""
+"""Measured were .6 to .7 for `words` and .3 for `check` (Llama 3.2 3B and 3.1 8B on MMLU and
+TriviaQA)."""
 SLOPE_PRECISION: Final = 5.0
 INTERCEPT_PRECISION: Final = 0.05
 STEPS: Final = 40
@@ -33,7 +33,7 @@ class Curve:
     intercept: float
     slope: float
     labels: int = 0
-    """Labels that it was fitted to."""
+    """Number of labels that it was fitted to."""
 
     def probability(self, score: float) -> float:
         """Return the probability, 0 to 1, for a signal's score."""
@@ -45,7 +45,7 @@ class Calibration:
     """A curve for one model and signal, and the probability below which the cloud starts over."""
 
     model: str
-    """As the server names it, quantization included: another one needs another calibration."""
+    """The id at the server. Another quantization needs another calibration."""
     signal: Signal
     curve: Curve
     least: float
@@ -62,7 +62,7 @@ class Calibrations:
 
     @classmethod
     def load(cls, path: Path) -> "Calibrations":
-        """Return those in the file; none if there is no file. Raises OSError, ValueError."""
+        """Return the calibrations of a file; none without a file. Raises OSError, ValueError."""
         if not path.exists():
             return cls()
         try:
@@ -71,7 +71,7 @@ class Calibrations:
             raise ValueError(f"{path} holds no calibrations ({error!r}).") from None
 
     def keep(self, path: Path, calibration: Calibration) -> None:
-        """Add one, in place of an older one for its model and signal, and write the file."""
+        """Add a calibration, replacing that of its model and signal, and write the file."""
         self._found[calibration.model, calibration.signal] = calibration
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         beside = path.with_suffix(".new")
@@ -80,7 +80,7 @@ class Calibrations:
         beside.replace(path)
 
     def knows(self, model: str) -> bool:
-        """Return whether there is any for this model."""
+        """Return whether there is a calibration for this model."""
         return any(known == model for known, _ in self._found)
 
     def curve(self, model: str, signal: Signal) -> Curve | None:
@@ -102,10 +102,10 @@ def _read(found: Mapping[str, Any]) -> Calibration:
 
 
 def fit(points: Sequence[tuple[float, float]]) -> Curve:
-    """Return the curve for labelled scores: (score, how good from 0 to 1).
+    """Return the curve for labelled scores: pairs of a score and a label from 0 (bad) to 1 (good).
 
-    Newton's method on the penalised likelihood. The loss is convex; halved steps make it converge
-    from anywhere. The slope is never negative: a surer model is not taken to be worse.
+    It uses Newton's method on the penalised likelihood. The loss is convex, so halving the step
+    makes it converge from anywhere. The slope is never negative: a surer model is not worse.
     """
     targets = _smoothed([label for _, label in points])
     scores = [score for score, _ in points]
@@ -127,7 +127,7 @@ def fit(points: Sequence[tuple[float, float]]) -> Curve:
 
 
 def _smoothed(labels: Sequence[float]) -> list[float]:
-    """Return the labels drawn in from 0 and 1 a little, as Platt does, for they are few."""
+    """Return the labels moved slightly towards the middle, as Platt does when they are few."""
     good = sum(labels)
     high, low = (good + 1) / (good + 2), 1 / (len(labels) - good + 2)
     return [low + label * (high - low) for label in labels]

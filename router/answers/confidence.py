@@ -1,13 +1,13 @@
-"""How sure a local model was of its answer, by its own probabilities.
+"""Measures how sure a local model was of its answer, from its own probabilities.
 
-Two signals, each as log-odds that the answer is good enough; only a calibration (calibration.py)
-makes a probability of them:
+There are two signals, both log-odds that the answer is good enough. A calibration (calibration.py)
+turns them into a probability:
 
-- `words`: from the log-probabilities of the answer's tokens, thoughts left out. It is half the
-  worst token and half the sum over the square root of the number of tokens. For an answer of one
-  token that is the token's own. The sum alone sinks with each token, so it finds long answers
-  unsure whatever they say; the mean hides one wrong word among many. The root lies between the
-  two, and was at least as good as either on answers of a word, a sentence and a paragraph.
+- `words`: from the log-probabilities of the answer's tokens, without thoughts. It is the mean of
+  the worst token and of the sum divided by the square root of the number of tokens. The sum alone
+  falls with each token, so long answers would always look unsure. A mean hides one wrong word.
+  The square root lies between the two, and was at least as good as either in measurements on
+  answers of a word, a sentence and a paragraph.
 - `check`: from the probability of a yes, when the model is asked whether its answer is right.
 """
 
@@ -21,40 +21,40 @@ from router.backend import Token
 Signal = Literal["words", "check"]
 
 LEAST_LOGPROB: Final = -20.0
-"""Servers report tokens that they could not rate with -inf, -9999 or the like."""
+"""Lower values are raised to it: some servers report -9999 or -inf for an unrated token."""
 _ENDS_OF_THOUGHTS: Final = (
     *("</think>", "</thinking>", "</thought>", "[/THINK]", "<|channel|>final<|message|>"),
 )
 _THOUGHTS: Final = ("<think>", "<thinking>", "<thought>", "[THINK]", "<|channel|>analysis")
 MOST_LOG_ODDS: Final = 14.0
-"""A probability that rounds to 0 or 1 says no more than this."""
+"""Limit of log-odds, for probabilities that are rounded to 0 or 1."""
 
 
 @dataclass(frozen=True, slots=True)
 class Confidence:
-    """What the probabilities of an answer's tokens say. In natural logarithms."""
+    """Figures from the log-probabilities of an answer's tokens, in natural logarithms."""
 
     tokens: int
     worst: float
     total: float
     first_entropy: float | None = None
-    """Of the first token, over the alternatives that the server listed; None if it listed none."""
+    """Entropy of the first token over the listed alternatives; None if none were listed."""
 
     @property
     def mean(self) -> float:
-        """The mean log-probability of a token."""
+        """Return the mean log-probability of a token."""
         return self.total / self.tokens
 
     @property
     def score(self) -> float:
-        """The signal `words`: log-odds, higher for a surer model."""
+        """Return the signal `words`: log-odds, higher for a surer model."""
         return log_odds((self.worst + self.total / math.sqrt(self.tokens)) / 2)
 
 
 def confidence(logprobs: Iterable[float], first: Sequence[float] = ()) -> Confidence | None:
-    """Return what these log-probabilities of an answer's tokens say; None without any.
+    """Return the figures of an answer's log-probabilities; None if there are none.
 
-    `first`: the log-probabilities of the alternatives for the first token, itself included.
+    `first`: the log-probabilities of the first token and its alternatives.
     """
     tokens, total, worst = 0, 0.0, 0.0
     for logprob in logprobs:
@@ -68,9 +68,9 @@ def confidence(logprobs: Iterable[float], first: Sequence[float] = ()) -> Confid
 
 
 def without_thoughts(tokens: Sequence[Token]) -> Sequence[Token]:
-    """Return the tokens of the answer, without the model's thoughts in front and blanks after them.
+    """Return the tokens after the model's thoughts and the blanks that follow them.
 
-    None are left where the thoughts have not ended.
+    The list is empty if the thoughts have not ended.
     """
     text = "".join(token for token, _ in tokens)
     ends = [at + len(mark) for mark in _ENDS_OF_THOUGHTS if (at := text.rfind(mark)) >= 0]

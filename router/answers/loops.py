@@ -1,24 +1,24 @@
-"""Texts in which a model says the same thing over and over."""
+"""Detects texts in which a model repeats itself without end."""
 
 from typing import Final
 
 ANCHOR_CHARS: Final = 48
-"""So much of a text's end is looked for before it, to find how far apart the repetitions are."""
+"""Length of the text's end whose last earlier occurrence gives the length of one repetition."""
 LEAST_TIMES: Final = 5
 LEAST_CHARS: Final = 240
-"""Shorter runs are found in tables, drawings and verses."""
+"""Shorter repetitions occur in tables, drawings and verses."""
 LONGEST_UNIT_CHARS: Final = 2_000
 ENDED_TIMES: Final = 24
 ENDED_CHARS: Final = 1_200
-"""A model that ended its answer by itself was hardly caught in a loop, so there must be more: the
-least of the two."""
+"""If the model ended its answer by itself, a loop is unlikely. Then the repetition must reach the
+smaller of these two lengths."""
 
 
 def ends_in_a_loop(text: str, asked: str = "", *, ended: bool = False) -> bool:
     """Return whether the text ends with one passage, with words in it, repeated many times.
 
-    `ended`: the model ended the text by itself. A passage that `asked`, the caller's own words,
-    contains was asked for: it is no loop. Looks at a bounded part of the end, in linear time.
+    `ended`: the model ended the text by itself. A passage that stands in `asked`, the caller's
+    words, is no loop. Reads a bounded part of the end, in linear time.
     """
     if len(text) < LEAST_CHARS:
         return False
@@ -41,7 +41,7 @@ def ends_in_a_loop(text: str, asked: str = "", *, ended: bool = False) -> bool:
 
 
 def _contains(asked: str, unit: str) -> bool:
-    """Return whether the passage stands in what was asked, wherever the loop begins in it."""
+    """Return whether `asked` contains the passage, wherever in it the loop begins."""
     parts = [part for part in unit.split("\n") if part.strip()] or [unit]
     longest = max(parts, key=len).strip(" .,;:!?\"'*-0123456789")
     words = asked.casefold()

@@ -1,7 +1,7 @@
 """The self-check: the local model is asked whether its own answer is right, Y or N.
 
-Only the probability of its yes is of use; what it says is not. The question follows the
-conversation and the answer, so that the server's cache of both is warm.
+Only the probability of its yes is used. The question follows the conversation and the answer, which
+the server has in its prompt cache.
 """
 
 import math
@@ -15,9 +15,9 @@ QUESTION: Final = (
     " Reply with one letter: Y or N."
 )
 ALTERNATIVES: Final = 20
-"""First tokens that are listed; both letters are nearly always among them."""
+"""Alternatives for the first token that are asked for; both letters are nearly always there."""
 LEAST_MASS: Final = 0.1
-"""If yes and no together are less likely, the model did not take up the question."""
+"""If yes and no together are less likely, the model did not answer the question."""
 _YES: Final = frozenset({"y", "yes"})
 _NO: Final = frozenset({"n", "no"})
 
@@ -32,13 +32,13 @@ def self_check(request: ChatRequest, answer: str) -> ChatRequest:
         "logprobs": True,
         "top_logprobs": ALTERNATIVES,
     }
-    if request.tools:  # they stand in front of the conversation
+    if request.tools:  # part of the cached prompt
         body |= {"tools": request.tools, "tool_choice": "none"}
     return ChatRequest(body)
 
 
 def probability_of_yes(document: Mapping[str, Any]) -> float | None:
-    """Return how likely a yes is against a no; None if the server or the model does not say."""
+    """Return P(yes) / (P(yes) + P(no)); None if the answer does not tell."""
     yes = no = 0.0
     for token, logprob in _first_alternatives(document):
         letter = token.strip(" \n\t\"'*.").lower()

@@ -1,14 +1,13 @@
-"""Agents that are stuck: tool loops in which nothing new happens.
+"""Detects agents that are stuck: tool loops in which nothing new happens.
 
-Read from the history that the caller sends, and from nothing else. A step is what one answer of the
-model called, and what came back. Steps are stuck in one of these ways:
+Only the history that the caller sends is read. A step is one answer's tool calls and their results.
+An agent is stuck in one of these ways:
 
-- three steps in a row failed, each in all that it called;
+- three steps in a row failed, each in all of its calls;
 - the same calls brought the same results three times, alone or in turn with up to two other steps;
 - the same tool was called three times with arguments that only grew, to no effect.
 
-Waiting is not being stuck: results that say that something is still under way, and steps that
-sleep, may repeat.
+Waiting does not count: results that report work in progress, and steps that sleep, may repeat.
 """
 
 import re
@@ -25,18 +24,18 @@ from router.request import text_of
 from router.scoring.turns import human_text
 
 TIMES: Final = 3
-"""So often a step may not fail, or repeat."""
+"""This many failures or repetitions in a row mean that the agent is stuck."""
 LONGEST_CYCLE: Final = 3
-"""Steps that may take turns in a repetition."""
+"""Most steps in a repeated sequence."""
 MOST_STEPS: Final = 16
-"""The last steps of a history that are looked at."""
+"""Steps that are checked, from the end of the history."""
 RESULT_CHARS: Final = 500
-"""So much of a result is compared, at either end."""
+"""Characters of a result that are compared, at its beginning and at its end."""
 MOST_VARYING_CHARS: Final = 100
 SHORT_CHARS: Final = 400
 """A longer result is content, not a report of success, failure or progress."""
 ERROR_CHARS: Final = 200
-"""So far into a result an error is looked for; its exit status, so far from the end."""
+"""Characters of a result in which an error is looked for, and at its end an exit status."""
 LONGEST_GROWN_CHARS: Final = 4_000
 """Longer arguments are not compared for growth."""
 
@@ -58,7 +57,7 @@ _ERROR: Final = re.compile(
     )""",
     re.IGNORECASE | re.VERBOSE,
 )
-# Said of something that the result names first: "bash: foo: command not found".
+# An error after the name of what failed: "bash: foo: command not found".
 _ERROR_OF: Final = re.compile(
     r"[^\n]{1,160}?(?::\s|\s)(?:command\snot\sfound|no\ssuch\s(?:file|directory|key|host|table)"
     r"|permission\sdenied|access\sdenied|not\sfound|does\snot\sexist|doesn't\sexist"
@@ -98,7 +97,7 @@ _NOTHING: Final = re.compile(
     r"|hits|items|files)|not\sfound|\W*$)",
     re.IGNORECASE,
 )
-# What differs between two runs that did the same: times, durations, addresses and long ids.
+# Differs between two equal runs: times, durations, addresses and long ids.
 _VARIES: Final = re.compile(
     r"0x[0-9a-f]+|\b(?=[a-f-]*\d)[0-9a-f-]{8,}\b|\d[\d:.,-]*[T\s]\d+:\d+[\d:.]*Z?|\d+:\d+(?::[\d.]+)?"
     r"|\d+(?:\.\d+)?\s?(?:ms|s|secs?|seconds?|minutes?)\b|\d{6,}",
@@ -143,18 +142,18 @@ class _Step:
 
     @cached_property
     def opens_a_turn(self) -> bool:
-        """Has the human spoken before it? Programs put reminders into user messages too."""
+        """Return whether a human wrote before it. Programs put reminders in user messages too."""
         return any(map(human_text, self._after))
 
     @cached_property
     def asked(self) -> list[tuple[str, bytes]]:
-        """The calls in one spelling, in order of their names."""
+        """Return names and arguments of the calls in a normal form, sorted."""
         sort = orjson.OPT_SORT_KEYS
         return sorted((c.name, orjson.dumps(c.values(), option=sort)) for c in self.calls)
 
     @cached_property
     def outcome(self) -> list[str]:
-        """The results without what differs from run to run."""
+        """Return the results without what differs from run to run, sorted."""
         return sorted(_VARIES.sub("0", _ends(result)) for result in self.results)
 
     def came_to_the_same(self, other: "_Step") -> bool:
@@ -170,7 +169,7 @@ class _Step:
 
     @cached_property
     def waits(self) -> bool:
-        """Does it wait for something, or report that something is under way?"""
+        """Return whether it waits for something, or reports work in progress."""
         if self.failed:
             return any(_COMES_LATER.search(result[:SHORT_CHARS]) for result in self.results)
         return any(
@@ -183,7 +182,7 @@ class _Step:
 
     @cached_property
     def had_no_effect(self) -> bool:
-        """Did it fail, or find nothing?"""
+        """Return whether it failed or found nothing."""
         return self.failed or all(
             len(result) <= SHORT_CHARS and _NOTHING.match(result) for result in self.results
         )
@@ -234,7 +233,7 @@ def _is_one_turn(steps: Sequence[_Step]) -> bool:
 
 
 def _repeats(steps: Sequence[_Step]) -> bool:
-    """Return whether the newest step has come round for the third time, with nothing new."""
+    """Return whether the last step has happened three times with the same results."""
     for cycle in range(1, LONGEST_CYCLE + 1):
         window = steps[-((TIMES - 1) * cycle + 1) :]
         pairs = [*zip(window, window[cycle:], strict=False)]
@@ -248,7 +247,7 @@ def _is_same(one: _Step, two: _Step) -> bool:
 
 
 def _only_grows(steps: Sequence[_Step]) -> bool:
-    """Return whether one tool got ever larger arguments, and brought the same or nothing."""
+    """Return whether one tool got growing arguments and returned the same, or nothing."""
     calls = [step.calls[0] for step in steps]
     if any(step.names != [calls[0].name] or step.waits for step in steps):
         return False
@@ -260,7 +259,7 @@ def _only_grows(steps: Sequence[_Step]) -> bool:
         return False
     if all(step.had_no_effect for step in steps):
         return True
-    # A short result may confirm that something was done. Then only adding the same again counts.
+    # A short result may confirm an action. Then only adding the same piece again counts.
     is_content = all(len(result) > SHORT_CHARS for step in steps for result in step.results)
     adds_the_same = len(set(grown)) == 1 and grown[0] != _LARGER
     if not (is_content or adds_the_same):
@@ -269,7 +268,7 @@ def _only_grows(steps: Sequence[_Step]) -> bool:
 
 
 def _growth(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
-    """Return what was added to the arguments; "" where they did not just grow."""
+    """Return what was added to the arguments; "" if they did more than grow."""
     changed = [name for name in after if before.get(name) != after[name]]
     if before.keys() - after.keys() or not changed:
         return ""
@@ -295,7 +294,7 @@ def _added(old: Any, new: Any) -> str:
 
 
 def _is_error(result: str) -> bool:
-    """Return whether a tool reports its failure in one of the usual ways."""
+    """Return whether a tool reports a failure in one of the usual ways."""
     begin, end = result[:ERROR_CHARS].lstrip(), result[-ERROR_CHARS:]
     either = f"{begin}\n{end}".lower()
     if ("exit" in either or "return" in either) and (statuses := _STATUS.findall(either)):

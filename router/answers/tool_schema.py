@@ -1,7 +1,7 @@
 """Checks of a tool call's arguments against the schema that the caller gave.
 
-The schema may be anything: wrong, of another draft, or made to take for ever. Arguments fit a
-schema that cannot be checked, for that is not the model's fault.
+The schema may be wrong, of another draft, or built to take for ever. If it cannot be checked, the
+arguments count as allowed.
 """
 
 from collections.abc import Callable
@@ -11,15 +11,15 @@ from typing import Any, Final
 import orjson
 
 MOST_STEPS: Final = 2_000
-"""Keywords applied to one call's arguments, about 50 ms. References can double the number with each
-line of a schema."""
+"""Most keywords applied to one call's arguments, about 50 ms. With references, each line of a
+schema can double their number."""
 PASSED_OVER: Final = ("pattern", "uniqueItems", "unevaluatedProperties", "unevaluatedItems")
 """Keywords that can take minutes to apply to one value."""
 OPEN: Final = frozenset(
     {"additionalProperties", "patternProperties", "unevaluatedProperties", "propertyNames"}
     | {"$ref", "$dynamicRef", "allOf", "anyOf", "oneOf", "if", "dependentSchemas"}
 )
-"""Keywords that may declare arguments elsewhere than in `properties`, or say what others may be."""
+"""Keywords that may allow arguments that `properties` does not list."""
 
 
 def allows(schema: Any, value: Any) -> bool:
@@ -43,7 +43,7 @@ def allows(schema: Any, value: Any) -> bool:
 def undeclared(schema: Any, value: Any) -> list[str]:
     """Return the arguments that a schema with a plain list of properties does not name.
 
-    JSON Schema allows them, but a model that writes them has made them up.
+    JSON Schema allows such arguments, but the model has made them up.
     """
     if not isinstance(schema, dict) or not isinstance(value, dict) or schema.keys() & OPEN:
         return []

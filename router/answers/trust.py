@@ -1,10 +1,10 @@
-"""Whether a local answer is sure enough to be sent.
+"""Judges whether the local model was sure enough of its answer.
 
-`off`: nothing is looked at. `shadow`: only the journal sees the signals. `on`: an answer that is,
-by its calibration, too unlikely to be good is started over on the cloud. Looked at are answers of
-at most SHORT_TOKENS tokens, which a stream is held for, and all that is not streamed; only for
-prompts whose score is not far below the threshold. Without a calibration for the model, `on` is
-`shadow`.
+`off`: nothing is measured. `shadow`: the signals only go to the journal. `on`: an answer that is
+too unlikely to be good, by the model's calibration, starts over on the cloud. Streamed answers are
+judged if they have at most SHORT_TOKENS tokens (they are held back that long), whole answers
+always, and both only for prompts at most BAND points below the threshold. Without a calibration for
+the model, `on` works like `shadow`.
 """
 
 import time
@@ -27,27 +27,27 @@ from router.request import ChatRequest
 
 SHORT_TOKENS: Final = 32
 BAND: Final = 25.0
-"""Points below the threshold within which a prompt's local answer is looked at."""
+"""Most points below the threshold at which a local answer is judged."""
 CHECK_MISSES: Final = 3
-"""So many self-checks without a probability, and the model is not asked again."""
+"""After this many self-checks in a row without a probability, the model is not asked again."""
 
 Ask = Callable[[ChatRequest], Awaitable[Reply]]
-"""Asks the model that gave the answer."""
+"""Sends a request to the model that gave the answer."""
 
 
 @dataclass(slots=True)
 class Trust:
-    """What was found out about one local answer."""
+    """The signals of one local answer."""
 
     confidence: Confidence | None = None
     check: float | None = None
     """The score of the self-check."""
     check_ms: float | None = None
     probability: float | None = None
-    """That the answer is good enough; None without a calibration."""
+    """Probability that the answer is good enough; None without a calibration."""
 
     def figures(self) -> dict[str, float]:
-        """Return what is known, by name, for the journal."""
+        """Return the known figures by name, for the journal."""
         found: dict[str, float | None] = {
             "check": self.check,
             "check_ms": self.check_ms,
@@ -66,7 +66,7 @@ class Trust:
 
 
 class Truster:
-    """Judges local answers by their signals and the calibrations that there are."""
+    """Judges local answers by their signals and the calibrations."""
 
     def __init__(self, mode: ConfidenceMode, calibrations: Calibrations, threshold: float) -> None:
         self.mode = mode
@@ -86,7 +86,7 @@ class Truster:
         return self.mode == "on" and near and self.calibrations.knows(model)
 
     def read(self, reply: Reply, model: str) -> Trust:
-        """Return what the answer's tokens say, as far as they have been read."""
+        """Return the signals of the answer's tokens that have been read so far."""
         if not isinstance(reply, Relayed) or reply.logprobs is None:
             return Trust()
         said = reply.logprobs.tokens()
@@ -100,9 +100,9 @@ class Truster:
     async def judge(
         self, reply: Reply, request: ChatRequest, model: str, backend: str, ask: Ask
     ) -> Trust:
-        """Return what was found out about an answer. Raises UnsureAnswer if it is too unsure.
+        """Return the signals of an answer. Raises UnsureAnswer if it is too unlikely to be good.
 
-        Nothing of the answer is lost: what was read of a stream is put back in front.
+        Chunks of a stream that were read for this are put back in front.
         """
         if not isinstance(reply, Relayed):
             return Trust()
@@ -151,7 +151,7 @@ class Truster:
 
 
 async def p_yes_of(check: ChatRequest, ask: Ask) -> float | None:
-    """Ask a self-check; None where the answer, or an error, does not say."""
+    """Ask the self-check and return the probability of yes; None if it cannot be known."""
     try:
         reply = await ask(check)
     except BackendError:
@@ -164,7 +164,7 @@ async def p_yes_of(check: ChatRequest, ask: Ask) -> float | None:
 
 
 async def _has_ended_early(reply: Relayed) -> bool:
-    """Read on until the answer ends, or is longer than a short one."""
+    """Return whether the answer ends within SHORT_TOKENS tokens; reads it as far as needed."""
     if reply.logprobs is None:
         return False
     read: list[bytes] = []

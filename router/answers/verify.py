@@ -1,10 +1,8 @@
-"""Verification of a local answer before the caller sees any of it.
-
-Before that the cloud can still start over.
+"""Checks a local answer before the caller gets any of it, while the cloud can still start over.
 
 A stream is held until its first words (thoughts and blanks do not count) or, for a request with
 tools, until a call that names one of them with arguments that its schema allows. Words do not count
-where the caller requires a call, nor where they are a call that the model's server could not read.
+if the caller requires a call, or if they are a call that the model's server could not read.
 
 A whole answer is read to its end. It must hold no faulty call after its words either, must not end
 in a loop, and must not be cut off unless the caller set the limit.
@@ -33,7 +31,7 @@ _THOUGHTS: Final = ("<think>", "<thinking>", "<thought>", "[THINK]")
 _THOUGHT: Final = re.compile(
     r"\s*(?:<(think|thinking|thought)>.*?(?:</\1>|\Z)|\[THINK\].*?(?:\[/THINK\]|\Z))", re.DOTALL
 )
-# How models write calls for their server to read. A server passes on as text what it cannot read.
+# How models write tool calls. A server that cannot read a call passes it on as text.
 _CALLS: Final = (
     *(
         "<tool_call",
@@ -48,7 +46,7 @@ _CALLS: Final = (
 )
 _MARKS: Final = (*_THOUGHTS, *_CALLS)
 _LONGEST_MARK: Final = max(map(len, _MARKS))
-# The same as bare JSON, without blanks, up to the tool's name.
+# Calls as plain JSON, without blanks, up to the tool's name.
 _JSON_CALLS: Final = (
     '{"name":"',
     '{"function":"',
@@ -60,7 +58,7 @@ _JSON_CALLS: Final = (
 )
 _JSON_CALL_CHARS: Final = 400
 _FENCES: Final = ("```json", "```tool_call", "```tool_code", "```")
-# Matching too much would lose the fallback: every other form in which words come is read in full.
+# A false match would disable the fallback, so it is strict; all other forms are decoded.
 _FIRST_WORD: Final = re.compile(
     rb'"delta"\s*:\s*\{\s*(?:"role"\s*:\s*"assistant"\s*,\s*)?"content"\s*:\s*"[0-9A-Za-z]'
 )
@@ -73,15 +71,15 @@ async def verify(
     hold_s: float,
     clock: Callable[[], float] = time.monotonic,
 ) -> None:
-    """Return once the reply is known to be an answer, or has been held for `hold_s` seconds.
+    """Return once the reply is a usable answer, or has been held back for `hold_s` seconds.
 
-    Nothing of it is lost: what was read to check it is put back in front. Raises NoUsableAnswer
-    on an answer that is none and on a tool call that the caller could not run, and BackendTimeout
-    when the model falls silent for `hold_s` while it thinks or writes a call.
+    What was read for this is put back in front of the reply. Raises NoUsableAnswer if the answer
+    or a tool call in it cannot be used, and BackendTimeout if the model is silent for `hold_s`
+    while it thinks or writes a call.
     """
     proof = _Proof(request, backend)
     if isinstance(reply, Translated):
-        # A caller that waits for the whole answer loses nothing by a longer hold.
+        # A caller that does not stream waits for the end anyway.
         hold_s = hold_s if request.stream else inf
         reply.events = await proof.held(reply.events, proof.seen, hold_s, clock)
         return
@@ -108,13 +106,13 @@ async def verify(
 
 
 async def read_whole(reply: Reply) -> None:
-    """Read events to their end, for a caller that sees nothing of them before."""
+    """Read all events of a reply, for a caller that does not stream."""
     if isinstance(reply, Translated):
         reply.events = Chained([event async for event in reply.events], reply.events)
 
 
 class _Proof:
-    """What an answer has shown so far."""
+    """The part of an answer that has been read, and what it proves."""
 
     def __init__(self, request: ChatRequest, backend: str) -> None:
         self._request = request
@@ -136,11 +134,11 @@ class _Proof:
         clock: Callable[[], float],
         ended: Callable[[], None] = lambda: None,
     ) -> Chained[Item]:
-        """Read up to the item that proves the answer; all items, with what was read in front."""
+        """Read up to the item that proves the answer; return all items, also those read already."""
         read: list[Item] = []
         until: float | None = None
         try:
-            # Before it says anything, it may be reading a long prompt.
+            # No limit at first: the model may be reading a long prompt.
             with within(inf) as silence:
                 async for item in items:
                     read.append(item)
@@ -164,9 +162,9 @@ class _Proof:
         return Chained(read, items)
 
     def seen(self, event: Event) -> bool:
-        """Take in the next event. True once the answer is proven: at the end of a whole one.
+        """Read the next event; return whether the answer is proven now.
 
-        Raises NoUsableAnswer as soon as it is certain that this is no answer.
+        A whole answer is proven at its end. Raises NoUsableAnswer as soon as it cannot be used.
         """
         self._heard += 1
         proven = False
@@ -187,14 +185,16 @@ class _Proof:
         return proven and self._request.stream
 
     def begins_with_a_word(self, block: bytes) -> bool:
-        """Return whether this block of a chat stream is one event, the first with content, and
-        plainly a word. Most are, and this takes a tenth of the time of decoding the block."""
+        """Return whether this block of a chat stream is one event with the first words.
+
+        This takes a tenth of the time of decoding the block, and most blocks pass.
+        """
         one = not self._text and block.count(b"data:") == 1 and block.endswith(b"}\n\n")
         return one and _FIRST_WORD.search(block) is not None
 
     def _has_words(self) -> bool:
         if not self._request.stream and self._worded:
-            return True  # its words are looked at once: a whole answer may have a thousand pieces
+            return True  # checked once already: a whole answer may come in a thousand pieces
         words = self._words()
         if self._request.tools and (words.startswith(_CALLS) or _is_json_call(words, self._tools)):
             raise self._unusable("wrote a tool call that its server could not read")
@@ -206,10 +206,10 @@ class _Proof:
         return not self._must_call
 
     def _check(self, reason: str) -> None:
-        """Raise NoUsableAnswer unless what has come is an answer, now that it has ended."""
+        """Raise NoUsableAnswer if the ended answer cannot be used."""
         self._check_calls()
         words = self._words()
-        # Cut short by the caller's own limit, or by a filter, it is as good as it can be.
+        # An answer that the caller's limit or a filter has cut off is accepted.
         allowed = reason == "content_filter" or (reason == "length" and self._request.max_tokens)
         if not (words or self._names or self._refused or allowed):
             raise self._unusable("gave an empty answer")

@@ -76,7 +76,9 @@ class ClaudeBackend:
         is_default: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`model` is the one that `probe()` looks at, `max_tokens` the limit of an answer to a
+        """Store the parts; open nothing.
+
+        `model` is the one that `probe()` checks, `max_tokens` the limit of an answer to a
         request without one, `base_url` the address with or without its /v1. `ability_file` keeps
         the abilities of models over restarts; None: they are not kept. `is_default`: the user has
         not named the model, so another one may answer once it is retired."""
@@ -95,7 +97,7 @@ class ClaudeBackend:
         self._building = asyncio.Lock()
 
     async def warm(self) -> None:
-        """Import the SDK and build its client, so that no request waits for that."""
+        """Prepare the client: import the SDK now, so that no request waits for it."""
         if self._api_key is not None:
             await self._connected()
 
@@ -145,7 +147,7 @@ class ClaudeBackend:
             return Status("ready", Model(self._model), server="anthropic")
         return await self._models.status()
 
-    # The two ways to answer
+    # --- answers
 
     async def _answered(self, request: ChatRequest, model: str) -> Reply:
         if request.dialect == "messages" and request.original is not None:
@@ -157,6 +159,7 @@ class ClaudeBackend:
             known = await self._models.find_abilities(model)
         else:
             known = self._models.abilities(model)
+        await self._vault.fetch(request, model)
         way = _Way(known, lambda call_id: self._vault.get(call_id, model))
         try:
             return await self._ask(request, model, way)
@@ -264,7 +267,7 @@ class ClaudeBackend:
         note(claude.usage_of(message.get("usage")))
         yield document
 
-    # One call
+    # --- one call
 
     @contextlib.asynccontextmanager
     async def _answer(

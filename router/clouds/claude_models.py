@@ -31,7 +31,7 @@ HOLDS_S: Final = 3600.0
 """How long an answer of the Models API is valid."""
 FAILURE_HOLDS_S: Final = 10.0
 LOOK_UP_S: Final = 3.0
-"""How long a request may wait for the abilities of a model that nothing is known about."""
+"""Longest wait of a request for the abilities of an unknown model."""
 
 
 class ClaudeModels:
@@ -61,7 +61,7 @@ class ClaudeModels:
         self._holds_until = 0.0
 
     def abilities(self, model: str) -> Abilities:
-        """Return what is known of a model now, without asking."""
+        """Return the known abilities of a model, without asking the API."""
         if model in self._learned:
             return self._learned[model]
         if self._stored is None:
@@ -69,7 +69,7 @@ class ClaudeModels:
         return self._stored.get(model) or built_in(model)
 
     def is_learned(self, model: str) -> bool:
-        """Return whether the Models API, or a refusal, has said what the model can do."""
+        """Return whether the abilities come from the Models API or a refusal."""
         return model in self._learned
 
     async def find_abilities(self, model: str) -> Abilities:
@@ -95,7 +95,7 @@ class ClaudeModels:
         return failed_at is not None and self._clock() < failed_at + FAILURE_HOLDS_S
 
     def learn(self, model: str, known: Abilities) -> None:
-        """Take over what the API has said of a model."""
+        """Store the abilities that the API has reported."""
         self._learned[model] = known
 
     async def look_up(self, model: str) -> dict[str, Any]:

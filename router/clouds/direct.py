@@ -36,7 +36,7 @@ class DirectClient:
     def __init__(
         self, base_url: str, connect_s: float, tls: ssl.SSLContext | None, backend: str
     ) -> None:
-        """Raises BackendMisconfigured if `base_url` is not a URL."""
+        """Read the address; open nothing. Raises BackendMisconfigured if it is not a URL."""
         try:
             self._client = HttpClient(base_url, {}, connect_s, tls)
         except ValueError:

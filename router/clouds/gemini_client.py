@@ -82,7 +82,9 @@ class GeminiBackend:
         is_default: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`model` is the one that `probe()` looks at. `base_url` may end with an API version, which
+        """Store the parts; open nothing.
+
+        `model` is the one that `probe()` checks. `base_url` may end with an API version, which
         is ignored: the model decides. `is_default`: the user has not named the model, so another
         one may answer once it is retired."""
         self._api_key = api_key
@@ -103,7 +105,7 @@ class GeminiBackend:
         self._building = asyncio.Lock()
 
     async def warm(self) -> None:
-        """Import the SDK and build its client, so that no request waits for that."""
+        """Prepare the client: import the SDK now, so that no request waits for it."""
         if self._api_key is not None:
             await self._connected()
 
@@ -136,6 +138,8 @@ class GeminiBackend:
     async def _answered(
         self, request: ChatRequest, model: str, pictures: Mapping[str, tuple[bytes, str]]
     ) -> Translated:
+        await self._vault.fetch(request, model)
+
         def encoded(*, strict: bool) -> generate_content.GeminiRequest:
             limits = self._models.limits(model)
             return generate_content.encode(
@@ -223,7 +227,7 @@ class GeminiBackend:
             url, lines = await self._head(client, model, whole)
             try:
                 data = orjson.dumps(body)
-            except TypeError:  # nested too deeply for orjson, or half a character
+            except TypeError:  # orjson refuses deep nesting and half characters
                 data = json.dumps(body).encode()
             try:
                 async with direct.answer(url, lines, data, limits) as pieces:
@@ -290,7 +294,7 @@ class GeminiBackend:
     async def _ask_sdk(
         self, client: "genai.Client", body: Mapping[str, Any], model: str, whole: bool
     ) -> None:
-        """Have the SDK send a body; its transport keeps what it sends or gets."""
+        """Make the SDK send a body; its transport stores the request or the answer."""
         from google.genai import types
 
         config = types.GenerateContentConfigDict(

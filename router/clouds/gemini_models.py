@@ -79,7 +79,7 @@ class GeminiModels:
         return True
 
     def limits(self, model: str) -> Limits | None:
-        """Return what is known now, without asking."""
+        """Return the known limits of a model, without asking the API."""
         return self._limits.get(model)
 
     async def look_up(self, model: str) -> Limits:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 MAX_BYTES: Final = 32 * 2**20
 MAX_PICTURES: Final = 50
-"""Both limits apply to all pictures of one request together."""
+"""MAX_BYTES and MAX_PICTURES limit all pictures of a request together."""
 MAX_REDIRECTS: Final = 3
 TIMEOUT_S: Final = 10.0
 """Time limit of one picture, from resolving the name to the last byte."""
@@ -28,7 +28,7 @@ MAX_KEPT_BYTES: Final = 64 * 2**20
 
 _NAT64: Final = ipaddress.ip_network("64:ff9b::/96")
 _SPECIAL: Final = tuple(map(ipaddress.ip_network, ("192.0.0.0/24", "64:ff9b:1::/48", "fec0::/10")))
-"""Not public either; some releases of Python 3.11 do not know that."""
+"""Further networks that are not public; some releases of Python 3.11 do not know them."""
 
 _MIME: Final = re.compile(r"image/[\w.+-]+", re.ASCII)
 
@@ -80,14 +80,14 @@ class Pictures:
         """By URL, the oldest first, each with the time until which it is kept."""
 
     async def fetch(self, urls: Iterable[str]) -> dict[str, Picture]:
-        """Download all pictures at the same time. Raises PictureError for the first that fails."""
+        """Return all pictures by address, downloaded at the same time. Raises PictureError."""
         urls = list(dict.fromkeys(urls))
         self._forget_old()
         found = {url: self._kept[url][1] for url in urls if url in self._kept}
         if wanted := [url for url in urls if url not in found]:
             fetched = await self._fetch_all(wanted)
             for url, picture in fetched.items():
-                self._kept.pop(url, None)  # to the end
+                self._kept.pop(url, None)  # so that it moves to the end
                 self._kept[url] = (self._clock() + KEPT_S, picture)
             found |= fetched
         return found

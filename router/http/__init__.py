@@ -1,1 +1,1 @@
-"""An HTTP/1.1 client for one local server."""
+"""An HTTP/1.1 client for one server."""

@@ -1,4 +1,4 @@
-"""The answer to one HTTP request, as it comes: parsing, time limits and flow control.
+"""The answer to one HTTP request: parsing, time limits and flow control.
 
 The parser is llhttp (httptools), which uvicorn uses too.
 """
@@ -14,7 +14,7 @@ from router.deadlines import ticker_of
 
 MOST_HEAD_BYTES: Final = 64 * 1024
 MOST_HELD_BYTES: Final = 256 * 1024
-"""Most bytes that are received and not read yet; with more, the server has to wait."""
+"""Received bytes that may wait to be read; with more, reading from the server pauses."""
 KEPT_HEADERS: Final = frozenset(
     [b"content-length", b"content-type", b"retry-after", b"transfer-encoding", b"x-request-id"]
 )
@@ -22,7 +22,7 @@ KEPT_HEADERS: Final = frozenset(
 
 
 class HttpError(Exception):
-    """There is no answer, or only the start of one."""
+    """There is no answer, or only its beginning."""
 
 
 class NotConnected(HttpError):
@@ -45,10 +45,10 @@ class Link(Protocol):
     """The connection as its answer uses it."""
 
     def pause(self) -> None:
-        """Let the server wait."""
+        """Stop reading from the server."""
 
     def resume(self) -> None:
-        """Read on."""
+        """Go on reading."""
 
     def release(self, *, reusable: bool) -> None:
         """End the use of the connection; without `reusable` it is closed."""
@@ -66,13 +66,13 @@ class State(Enum):
 
 
 class Answer:
-    """An answer whose head is there; its body is read in pieces, as they come. Close it.
+    """An answer whose body is read in pieces. The reader must close it.
 
     Reading raises CutOff, Unreadable, and TimeoutError if the server is silent for too long.
 
     HEAD      -> BODY      the head is whole
-    BODY      -> PAUSED    too much is waiting to be read
-    PAUSED    -> BODY      all of it was read
+    BODY      -> PAUSED    more than MOST_HELD_BYTES wait to be read
+    PAUSED    -> BODY      all of them were read
     BODY, PAUSED -> DRAINING   the reader closed it, and only the end of the message may follow
     any but OVER -> WHOLE  the message is whole; WHOLE -> OVER in the same step, and the
                            connection may be used again
@@ -83,12 +83,12 @@ class Answer:
         self.status = 0
         self.reason = ""
         self.headers: dict[bytes, bytes] = {}
-        """Those of `KEPT_HEADERS` that came."""
+        """Headers by name in lower case, only those of `KEPT_HEADERS`."""
         self._link = link
         self._loop = loop
         self._state = State.HEAD
         self._parser: httptools.HttpResponseParser | None = httptools.HttpResponseParser(self)
-        # Some small servers deviate; this connection carries no other server's answers.
+        # Some small servers deviate. That is safe: all answers on a connection are of one server.
         self._parser.set_dangerous_leniencies(
             lenient_headers=True,
             lenient_optional_cr_before_lf=True,
@@ -136,7 +136,7 @@ class Answer:
         pieces, self._pieces, self._held_bytes = self._pieces, [], 0
         if self._state is State.PAUSED:
             self._state = State.BODY
-            self._heard_at = self._loop.time()  # until now the server had to wait
+            self._heard_at = self._loop.time()  # the pause does not count as silence
             self._link.resume()
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
@@ -152,8 +152,8 @@ class Answer:
     def close(self, linger_s: float = 0) -> None:
         """Stop reading. The connection is closed if the answer is not whole.
 
-        With `linger_s`, the connection is kept if only the end of the message follows within so
-        many seconds.
+        With `linger_s`, the connection is kept if nothing but the end of the message follows within
+        that time.
         """
         if self._state is State.OVER:
             return
@@ -178,17 +178,17 @@ class Answer:
 
     @property
     def has_body(self) -> bool:
-        """True once a part of the body came."""
+        """Return whether a part of the body has come."""
         return self._has_body
 
     @property
     def is_overdue(self) -> bool:
-        """True if the time for the whole answer is over, and not only that for its next piece."""
+        """Return whether the time for the whole answer is over, not only for its next piece."""
         return self._loop.time() >= self._deadline
 
     @property
     def until(self) -> float:
-        """Return when the time runs out. While the server has to wait, it may be silent."""
+        """Return when the time runs out. Silence does not count while reading is paused."""
         if self._state is State.PAUSED:
             return self._deadline
         return min(self._deadline, self._heard_at + self._idle_s)
@@ -206,9 +206,9 @@ class Answer:
     # --- calls of the connection ------------------------------------------------------------------
 
     def feed(self, data: bytes) -> None:
-        """Take bytes from the server."""
+        """Parse bytes from the server."""
         parser = self._parser
-        if parser is None:  # closed, and the transport has not noticed yet
+        if parser is None:  # closed, but the transport still delivers
             return
         if self._state is State.HEAD:
             self._head_bytes += len(data)
@@ -250,17 +250,17 @@ class Answer:
             raise Unreadable("more than was asked for")
 
     def on_status(self, reason: bytes) -> None:
-        """Take the words of the status line."""
+        """Store the reason phrase of the status line."""
         self.reason += reason.decode("latin-1")
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Take a header; trailers are ignored."""
+        """Store a header; trailers are ignored."""
         name = name.lower()
         if name in KEPT_HEADERS and self._state is State.HEAD:
             self.headers[name] = value
 
     def on_headers_complete(self) -> None:
-        """Take the status; informational answers, as 100 Continue, are skipped."""
+        """Store the status; informational answers such as 100 Continue are skipped."""
         assert self._parser is not None
         status = self._parser.get_status_code()
         if status < 100:
@@ -275,7 +275,7 @@ class Answer:
             self.headers.clear()
 
     def on_body(self, piece: bytes) -> None:
-        """Take a piece of the body."""
+        """Store a piece of the body."""
         if self._state is State.DRAINING:
             self.close()
             return
@@ -291,5 +291,5 @@ class Answer:
     def on_message_complete(self) -> None:
         """Note the end of the message, and whether the server keeps the connection open."""
         if self._parser is not None and self._state is not State.HEAD:
-            self._keeps_alive = self._parser.should_keep_alive()  # valid only now
+            self._keeps_alive = self._parser.should_keep_alive()  # the parser knows it only now
             self._state = State.WHOLE

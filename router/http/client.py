@@ -27,7 +27,7 @@ STALE_S: Final = 0.1
 """A kept connection that the server has closed meanwhile fails within this time. Only then is the
 request sent again, because the server cannot have begun to answer it."""
 EYEBALLS_S: Final = 0.25
-"""If a name has several addresses: how long before the next one is tried beside the first."""
+"""Seconds after which a second address of a name is tried beside the first."""
 
 
 def header_lines(headers: Mapping[str, str]) -> bytes:
@@ -52,7 +52,7 @@ class HttpClient:
         tls: ssl.SSLContext | None = None,
         proxy: Proxy | None = None,
     ) -> None:
-        """`tls` replaces the default context of an https address."""
+        """Read the address; open nothing. `tls` replaces the default context for https."""
         parts = urlsplit(url)
         is_tls = parts.scheme == "https"
         host = parts.netloc.rpartition("@")[2]
@@ -92,7 +92,7 @@ class HttpClient:
         return await self._ask([head], within_s)
 
     async def post(self, url: str, body: bytes, *, within_s: float, headers: bytes = b"") -> Answer:
-        """Send JSON; return the answer once its head is there. Close it.
+        """Send JSON; return the answer once its head has come. The caller must close it.
 
         `headers` are further lines, of `header_lines`. The request's `traceparent` is added.
 
@@ -185,7 +185,7 @@ class HttpClient:
     # --- calls of the connections -----------------------------------------------------------------
 
     def opened(self, connection: ServerConnection) -> None:
-        """Take note of a new connection."""
+        """Store a new connection."""
         self._open.add(connection)
 
     def closed(self, connection: ServerConnection) -> None:
@@ -209,6 +209,6 @@ class HttpClient:
         for connection in [one for one in self._idle if one.unused_since <= before]:
             self._idle.remove(connection)
             connection.abort()
-        if self._idle:  # the one that has waited longest comes first
+        if self._idle:  # the first one was unused for longest
             first = self._idle[0]
             self._sweep = first.loop.call_later(first.unused_since - before, self._close_unused)

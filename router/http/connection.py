@@ -11,7 +11,7 @@ class Pool(Protocol):
     """The owner of connections, as a connection uses it."""
 
     def opened(self, connection: "ServerConnection") -> None:
-        """Take note of a new connection."""
+        """Store a new connection."""
 
     def closed(self, connection: "ServerConnection") -> None:
         """Forget a connection that is closed."""
@@ -33,18 +33,18 @@ class ServerConnection(asyncio.Protocol):
         self._socket_poll = select.poll() if hasattr(select, "poll") else None
 
     def is_quiet(self) -> bool:
-        """Return whether it is open and no unread bytes have come from the server."""
+        """Return whether it is open and has no unread bytes from the server."""
         if self._transport is None or self._transport.is_closing():
             return False
         # Bytes that the loop has not read yet would count as the answer to the next request.
         return self._socket_poll is None or not self._socket_poll.poll(0)
 
     async def ask(self, message: list[bytes], within_s: float) -> Answer:
-        """Send a request, in pieces; return its answer once the head is there."""
+        """Send the pieces of a request; return its answer once the head has come."""
         assert self._transport is not None
         if self._transport.is_closing():
             raise Gone
-        self._transport.writelines(message)  # first: the server can begin
+        self._transport.writelines(message)  # before the answer is set up: the server can begin
         answer = self._answer = Answer(self, self.loop, within_s)
         try:
             await answer.begun()
@@ -65,12 +65,12 @@ class ServerConnection(asyncio.Protocol):
             self._transport.abort()
 
     def pause(self) -> None:
-        """Let the server wait."""
+        """Stop reading from the server."""
         if self._transport is not None:
             self._transport.pause_reading()
 
     def resume(self) -> None:
-        """Read on."""
+        """Go on reading."""
         if self._transport is not None:
             self._transport.resume_reading()
 
@@ -86,13 +86,13 @@ class ServerConnection(asyncio.Protocol):
         self.abort()
 
     def give_up(self) -> None:
-        """Abandon a connection that is still being made; uvloop may make it all the same."""
+        """Give up a connection that is still being made; if uvloop makes it, it is closed."""
         self._is_given_up = True
         self.abort()
         self._pool.closed(self)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Take the transport from the event loop."""
+        """Store the transport."""
         self._transport = cast(asyncio.Transport, transport)  # uvloop's is no subclass
         if self._is_given_up:
             self.abort()

@@ -28,7 +28,7 @@ class Proxy:
             self.headers["Proxy-Authorization"] = f"Basic {encoded}"
 
     async def tunnel(self, link: socket.socket, host: str, port: int) -> None:
-        """Have the proxy connect this open socket to a server. Raises NotConnected and OSError."""
+        """Make the proxy connect this open socket to a server. Raises NotConnected and OSError."""
         loop = asyncio.get_running_loop()
         name = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         lines = [f"CONNECT {name} HTTP/1.1", f"Host: {name}"]

@@ -1,7 +1,7 @@
 """Discovery of the kind of a local server and of its models.
 
-Only the server itself knows which model is loaded and with which context length. The first look
-finds the kind of server; later ones send only the requests for that kind.
+Only the server itself knows which model is loaded and with which context length. The first probe
+finds the kind of server; later probes send only the requests for that kind.
 """
 
 import asyncio
@@ -30,7 +30,7 @@ from router.local.servers import (
 )
 
 Get = Callable[[str], Awaitable[tuple[int, bytes]]]
-"""URL to status and body. Raises OSError (TimeoutError is one) if there is no answer."""
+"""Takes a URL; returns status and body. Raises OSError (TimeoutError is one) without an answer."""
 Post = Callable[[str, dict[str, Any]], Awaitable[tuple[int, bytes]]]
 """The same for a POST of JSON."""
 Found = tuple[str, list[ListedModel]]
@@ -39,7 +39,7 @@ Found = tuple[str, list[ListedModel]]
 SHOW_TIMEOUT_S: Final = 3.0
 MOST_NAMES: Final = 6
 UNKNOWN_MODEL: Final = "default"
-"""Stands for the model that a llama.cpp server is still loading; it ignores the name."""
+"""Name for the model that a llama.cpp server is still loading; the server ignores the name."""
 LOADING: Final = "It is loading its model."
 LOADING_LOOK_S: Final = 1.0
 MOST_LOADING_LOOKS: Final = 300
@@ -62,9 +62,9 @@ class _Loading(Exception):
 
 
 class Discovery:
-    """Looks at one server. `base_url` includes /v1.
+    """Probes one server. `base_url` includes /v1.
 
-    `wanted`: the model that is set for it, or "" for the one that is loaded.
+    `wanted`: the model that the user set for it, or "" for the one that is loaded.
     """
 
     def __init__(
@@ -127,7 +127,7 @@ class Discovery:
 
         Returns once it is loaded, within the time limit of `post`. Raises what `post` raises.
         """
-        # Looked at again first: it may be loaded by now.
+        # The model may be loaded by now.
         status = await self.look()
         for _ in range(MOST_LOADING_LOOKS):
             if status.detail != LOADING:
@@ -140,7 +140,7 @@ class Discovery:
             # A request without a prompt only loads the model.
             code, body = await post(self._root + "/api/generate", {"model": model})
         else:
-            # Loaded by a request, it stays as long as the user has set for such models.
+            # A model loaded by a request stays loaded for the time that the user has set there.
             code, body = await post(self._base + "/chat/completions", ONE_TOKEN | {"model": model})
         # Some servers are set not to load models on request, or let another model answer.
         path = LOAD_PATHS.get(status.server)
@@ -158,7 +158,7 @@ class Discovery:
             if self._last_status >= 500 or (found is not None and found[0] == self._kind):
                 self._ask = ask
                 return found
-        # Unknown, or another server answers at this address now.
+        # The kind is unknown, or another server answers at this address now.
         self._details.clear()
         for ask in (self._ask_lmstudio, self._ask_lmstudio_v0, self._ask_ollama, self._ask_openai):
             found = await ask()

@@ -1,8 +1,8 @@
-"""Log-probabilities of a local server's answers: asked for by the router, and seen by it alone.
+"""Asks local servers for log-probabilities, and removes them from the answers.
 
-Where the caller did not ask for them, they are removed from the answer's bytes, so that these are
-what the server would have sent without them. llama.cpp refuses them for a stream with tools; LM
-Studio's chat passes over the wish.
+They stay in the answer only if the caller asked for them. Otherwise its bytes are those that the
+server would have sent without them. llama.cpp refuses them for a stream with tools; LM Studio's
+chat ignores the request for them.
 """
 
 import re
@@ -19,24 +19,24 @@ LEFT_BEHIND: Final[Mapping[str, bytes]] = {
     "ollama": b"",
     "vllm": b',"logprobs":null',
 }
-"""Servers that send log-probabilities, and what stands in their place when nobody asks for them."""
+"""Servers that send log-probabilities, and what they write instead if not asked for them."""
 SHADOW_FIRST: Final = 4
 SHADOW_EVERY: Final = 32
-"""In shadow mode a model is asked for them at first, and then for one answer in so many: they cost
-the router two thirds of the time of a short request, and a server that sorts its vocabulary for
-them a few percent of its speed."""
+"""In shadow mode the first SHADOW_FIRST answers of a model have them, then one in SHADOW_EVERY.
+They cost the router two thirds of the time of a short request, and some servers a few percent of
+their speed."""
 MISSES: Final = 3
-"""So many answers without them, and a model is not asked for them again."""
+"""After this many answers without them in a row, a model is not asked for them again."""
 MOST_EVENTS: Final = 4_000
-"""Pieces of an answer that are kept."""
+"""Most pieces of an answer whose log-probabilities are kept."""
 
 _STRING: Final = rb'"(?>[^"\\]+|\\.)*+"'
 _FLAT: Final = rb'[^{}"]+|' + _STRING
 _NESTED: Final = rb"\{(?>" + _FLAT + rb"|\{(?>" + _FLAT + rb")*+\})*+\}"
 _BEGIN: Final = b',"logprobs":{'
 _END: Final = b'}],"created":'
-"""What follows on them in llama.cpp's JSON: they end the only choice."""
-# JSON escapes the quotes of what the model says, so a key in quotes is a key where it is found.
+"""Follows them in llama.cpp's JSON, where they end the only choice."""
+# JSON escapes quotes in the model's text, so a quoted key in the bytes is always a key.
 _LOGPROBS: Final = re.compile(
     rb',\s*"logprobs"\s*:\s*(\{(?>' + _FLAT + rb"|" + _NESTED + rb")*+\})"
 )
@@ -45,7 +45,10 @@ _THOUGHT: Final = re.compile(rb'"reasoning(?:_content)?"\s*:\s*"')
 
 
 class LogprobsWish:
-    """Which answers of one server are asked for log-probabilities; learns what models give none."""
+    """Decides which answers of one server are asked for log-probabilities.
+
+    It remembers the models that give none.
+    """
 
     def __init__(self, mode: ConfidenceMode) -> None:
         self._mode = mode
@@ -55,7 +58,7 @@ class LogprobsWish:
     def add_to(
         self, body: dict[str, Any], request: ChatRequest, model: str, server: str
     ) -> "Logprobs | None":
-        """Ask for them in the body that is sent; None where they are not to be read."""
+        """Ask for them in `body`; return their reader, or None if they are not to be read."""
         if self._mode == "off" or request.body.get("n") not in (None, 1):
             return None
         if request.body.get("logprobs"):
@@ -67,7 +70,7 @@ class LogprobsWish:
             return None
         body["logprobs"] = True
         if server == "llama.cpp":
-            body["top_logprobs"] = 1  # it takes 0 for no wish
+            body["top_logprobs"] = 1  # with 0 it sends none
         return Logprobs(left_behind)
 
     def _has_turn(self, model: str) -> bool:
@@ -78,11 +81,11 @@ class LogprobsWish:
         return before < SHADOW_FIRST or before % SHADOW_EVERY == 0
 
     def came(self, model: str, logprobs: "Logprobs") -> None:
-        """Note whether an answer that has ended had them."""
+        """Note whether an ended answer had them."""
         self._misses[model] = 0 if logprobs.found else self._misses.get(model, 0) + 1
 
     def refused(self, model: str, message: str) -> bool:
-        """Return whether this error is about them; then the model is not asked for them again."""
+        """Return whether this error is about them. If so, the model is not asked for them again."""
         if not _ABOUT_LOGPROBS.search(message):
             return False
         self._misses[model] = MISSES
@@ -90,25 +93,25 @@ class LogprobsWish:
 
 
 class Logprobs:
-    """The log-probabilities in one answer, complete when it has been read to its end."""
+    """The log-probabilities of one answer, complete once it was read to its end."""
 
     def __init__(self, left_behind: bytes | None) -> None:
-        """`left_behind`: what is put in their place; None leaves them in the answer."""
+        """Begin without any. `left_behind` replaces them in the answer; None keeps them there."""
         self._left_behind = left_behind
         self._events: list[bytes] = []
 
     @property
     def for_the_caller(self) -> bool:
-        """True if the caller asked for them too."""
+        """Return whether the caller asked for them."""
         return self._left_behind is None
 
     @property
     def found(self) -> bool:
-        """True once any have come."""
+        """Return whether any have come."""
         return bool(self._events)
 
     def cut(self, block: bytes) -> bytes:
-        """Return the block without them, unless the caller asked for them."""
+        """Return the block without log-probabilities, unless the caller asked for them."""
         if b'"logprobs"' not in block:
             return block
         if b'"reasoning' in block:
@@ -118,7 +121,7 @@ class Logprobs:
         return _LOGPROBS.sub(self._take, block)
 
     def _cut_at_ends(self, block: bytes) -> bytes | None:
-        """Cut a block in llama.cpp's spelling, in a fifth of the time; None if it is another."""
+        """Cut a block as llama.cpp writes it, in a fifth of the time; None for other blocks."""
         kept = []
         found = []
         at = 0
@@ -135,7 +138,7 @@ class Logprobs:
         return b"".join((*kept, block[at:]))
 
     def _cut(self, event: bytes) -> bytes:
-        """Cut one event; of a thought nothing is kept."""
+        """Cut one event; the log-probabilities of a thought are not kept."""
         kept = len(self._events)
         cut = _LOGPROBS.sub(self._take, event)
         if b'"delta"' in event and _THOUGHT.search(event):
@@ -148,7 +151,7 @@ class Logprobs:
         return found[0] if self._left_behind is None else self._left_behind
 
     def tokens(self) -> list[Token]:
-        """Return the tokens so far, the model's thoughts among them where the server mixes them."""
+        """Return the tokens so far; with the model's thoughts if the server mixes them in."""
         return [token for event in self._events for token in _tokens(event)]
 
     def first_alternatives(self) -> list[float]:
@@ -176,7 +179,7 @@ def _content(event: bytes) -> list[Any]:
 
 
 def _pairs(listed: Any) -> list[Token]:
-    """Return the tokens of a list; nothing of what has another form."""
+    """Return the tokens of a list, without entries of another form."""
     pairs = []
     for one in listed if isinstance(listed, list) else ():
         if isinstance(one, dict):

@@ -1,9 +1,8 @@
-"""Local servers' own endpoints for other dialects than Chat Completions.
+"""Local servers' own endpoints for dialects other than Chat Completions.
 
-If the server speaks the caller's dialect, the request and the answer can pass unchanged. But most
-of these endpoints are younger than /chat/completions and silently ignore parts of a request. The
-table lists what each endpoint reads; a request with other parts is translated, as all requests in
-other dialects are.
+If the server has an endpoint for the caller's dialect, the request and the answer can pass
+unchanged. But most of these endpoints are younger than /chat/completions and silently ignore parts
+of a request. The table lists what each endpoint reads. A request with other parts is translated.
 """
 
 from collections.abc import Callable, Mapping
@@ -23,7 +22,7 @@ class Endpoint:
     server: str
     dialect: Dialect
     reads: Callable[[Body], bool] | None
-    """Returns whether it reads every part of a request. None: it is never used."""
+    """Returns whether the endpoint reads every part of a request. None: it is never used."""
     why: str
     """The findings, with their source and date."""
 
@@ -37,7 +36,7 @@ def _llama_cpp_reads(body: Body) -> bool:
     return (
         body.keys() <= _FIELDS
         and (isinstance(system, str) or all(block.get("type") == "text" for block in system))
-        # It thinks even if thinking is disabled; its chat endpoint obeys.
+        # This endpoint thinks even if thinking is disabled; the chat endpoint does not.
         and thinking.get("type") in (None, "enabled", "adaptive")
         and thinking.keys() <= {"type", "budget_tokens"}
         and choice in ({}, {"type": "auto"}, {"type": "any"})
@@ -132,9 +131,9 @@ ENDPOINTS: Final = (
 
 
 def as_it_came(request: ChatRequest, model: str, server: str) -> dict[str, Any] | None:
-    """Return the caller's own body for the server's endpoint of its dialect, with the model's name.
+    """Return the caller's own body with the model's name; None if it must be translated.
 
-    None if it must be translated. Claude Code's billing line is left out.
+    Claude Code's billing line is left out.
     """
     if request.original is None:
         return None

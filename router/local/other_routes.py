@@ -25,7 +25,7 @@ _ROUTER_NAMES: Final = ("", "auto", "local")
 
 
 class OtherRoutes:
-    """The other routes of one server. `model` is LOCAL_MODEL."""
+    """Relays /completions and /embeddings to one server. `model` is LOCAL_MODEL."""
 
     def __init__(
         self,
@@ -48,16 +48,16 @@ class OtherRoutes:
     async def relay(
         self, path: str, body: dict[str, Any]
     ) -> tuple[str, AsyncGenerator[bytes, None]]:
-        """POST a body to a path; return the answer's content type and bytes.
+        """Send a body to a path by POST; return the answer's content type and bytes.
 
-        Raises BackendError, and UnknownModel, which lists the models of the server. A failure of
-        a stream that has begun is its last event, and is raised after that.
+        Raises BackendError, and UnknownModel, which lists the models of the server. If a stream
+        fails after it has begun, the failure is yielded as its last event and then raised.
         """
         if not isinstance(body.get("model"), str) or body["model"] in _ROUTER_NAMES:
             body = {**body, "model": self._model}
         model = body["model"]
         if self._is_remote(model):
-            # What is relayed is not scanned, so it must stay on this machine.
+            # These bodies are not scanned for private content, so they must stay on this machine.
             raise InvalidRequest(
                 f"{model[:200]} does not run on this machine; name a model that does.",
                 param="model",
@@ -69,7 +69,7 @@ class OtherRoutes:
                     raise await self._refusal(answer, path, model)
                 if answer.content_type == "text/event-stream":
                     chunks = self._stream(answer, model)
-                    await anext(chunks)  # a generator that has not started closes nothing
+                    await anext(chunks)  # only a started generator closes the answer
                 else:
                     chunks = sse.once(self._without_key(await answer.read()))
             except BaseException:
@@ -120,7 +120,7 @@ class OtherRoutes:
             answer.close()
 
     def _without_key(self, document: bytes) -> bytes:
-        """Return an answer without the key, which an error in it may repeat."""
+        """Return an answer without the server's key, which an error message may repeat."""
         if self._key and b'"error"' in document:
             return document.replace(self._key.encode(), GONE.encode())
         return document

@@ -1,9 +1,9 @@
 """Readers of the model lists of local servers: pure functions over JSON, one for each kind.
 
-A reader returns None for another server's answer. The shape decides, because LM Studio answers
-unknown paths with status 200 and an error. Fields as documented by LM Studio (REST API v1 and v0),
-llama.cpp (tools/server/README), Ollama (docs.ollama.com/api) and vLLM (ModelCard), and as sent by
-the llama.cpp server that comes with the router.
+A reader returns None for another server's answer. It looks at the shape of the JSON, because LM
+Studio answers unknown paths with status 200 and an error. Fields as documented by LM Studio (REST
+API v1 and v0), llama.cpp (tools/server/README), Ollama (docs.ollama.com/api) and vLLM (ModelCard),
+and as sent by the llama.cpp server that comes with the router.
 """
 
 import math
@@ -27,7 +27,7 @@ Json = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class ListedModel:
-    """A model on a server, and the further names that requests can call it by."""
+    """A model on a server, and further names for it that the server accepts."""
 
     model: Model
     names: tuple[str, ...] = ()
@@ -36,7 +36,7 @@ class ListedModel:
 
 
 def lmstudio(body: object) -> list[ListedModel] | None:
-    """Read `GET /api/v1/models` of LM Studio 0.4 and later. Loaded instances have own ids."""
+    """Read `GET /api/v1/models` of LM Studio 0.4 and later. Each loaded instance has its own id."""
     items = _objects(body, "models")
     if items is None or not all("key" in item and "loaded_instances" in item for item in items):
         return None
@@ -101,7 +101,7 @@ def lmstudio_v0(body: object) -> list[ListedModel] | None:
 
 
 def openai(body: object) -> tuple[str, list[ListedModel]] | None:
-    """Read `GET /v1/models` of any server: its kind, as far as it can be seen, and its models."""
+    """Read `GET /v1/models` of any server; return its kind ("openai" if unknown) and its models."""
     items = _objects(body, "data")
     if items is None or not all("id" in item for item in items):
         return None
@@ -195,7 +195,7 @@ def ollama(tags: object, running: object) -> list[ListedModel] | None:
 
 
 def with_ollama_show(model: Model, body: object) -> tuple[Model, bool]:
-    """Return the model with the details of `POST /api/show` of Ollama, and whether it chats."""
+    """Return the model with the details of Ollama's `POST /api/show`, and whether it can chat."""
     show: Json = body if isinstance(body, dict) else {}
     info = _object(show, "model_info")
     known = replace(
@@ -211,7 +211,7 @@ def with_ollama_show(model: Model, body: object) -> tuple[Model, bool]:
 
 
 def setting_of(server: str, option: Literal["URL", "key", "model"]) -> str:
-    """Return the setting, in words, that an option of a server comes from."""
+    """Return the name of the setting that an option of a server comes from, for messages."""
     if server in (ALONE, "openai"):
         names = {"URL": "BASE_URL", "key": "API_KEY", "model": "MODEL"}
         return f"{server.upper()}_{names[option]}"
@@ -224,12 +224,12 @@ def has_remote_name(name: str) -> bool:
 
 
 def _is_remote(item: Json) -> bool:
-    """Return whether what Ollama tells of a model names another host that runs it."""
+    """Return whether Ollama names another host that runs the model."""
     return bool(item.get("remote_host") or item.get("remote_model"))
 
 
 def fix_command(server: str, model: Model, need_tokens: int) -> str:
-    """Return the command that makes room for a request of this size; empty if there is none."""
+    """Return the command that loads a model with room for so many tokens; empty without one."""
     tokens = -(-need_tokens // _STEP_TOKENS) * _STEP_TOKENS
     if model.max_context_tokens is not None:
         if need_tokens > model.max_context_tokens:
@@ -238,7 +238,7 @@ def fix_command(server: str, model: Model, need_tokens: int) -> str:
     name = shlex.quote(model.id)
     match server:
         case "lmstudio":
-            # Loading it again would add a second copy.
+            # Loading without unloading would add a second copy.
             unload = f"lms unload {name} && " if model.loaded else ""
             return f"{unload}lms load {name} --context-length {tokens}"
         case "ollama":

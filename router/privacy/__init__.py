@@ -1,1 +1,1 @@
-"""Find what must not leave the machine, and take keys out of logs and errors."""
+"""Finds secrets and private words in requests, and removes keys from logs and errors."""

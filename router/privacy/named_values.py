@@ -1,66 +1,40 @@
 """Secrets that are known by what stands beside them: a name, an address, a heading."""
 
 import base64
-import binascii
 import re
 from collections.abc import Callable, Iterator
 from functools import lru_cache
 from typing import Final, NamedTuple
 
 from router.privacy.key_shapes import Found, places
-from router.privacy.randomness import changes, is_placeholder, looks_like_password, looks_random
-from router.privacy.runs import Text
+from router.privacy.randomness import is_name, is_placeholder, looks_like_password
+from router.privacy.runs import STARTS_VALUE, Text
+from router.privacy.secret_names import Names, named
+from router.privacy.secret_values import is_login, is_named_secret, is_random, login_in_base64
 
 NAMED: Final = "value that is named as a secret"
 AWS_SECRET: Final = "AWS secret access key"
 PRIVATE_KEY: Final = "private key"
 
-_QUOTES: Final = b"\"'` \\"
-_SEPARATORS: Final = b"=:>"
-_WORD: Final = re.compile(rb"[A-Za-z0-9_.-]{2,64}")
-_NO_LETTERS: Final = re.compile(rb"[^a-z]+")
-_SECRET_NAME: Final = re.compile(
-    rb"(?:secret|password|passwd|passphrase|passwort|(?:^|[a-z])(?:pass|pwd)|credentials?"
-    rb"|(?:^|auth|access|bearer|api|app|bot|id|refresh|secret|session|user|service|admin"
-    rb"|personal|private|deploy|login|oauth|push|hub|lab|npm|slack|cloud|vault|jwt|sas|pat)token"
-    rb"|(?:api|secret|access|private|auth|account|sign(?:ing)?|encryption|encrypt|master|service"
-    rb"|license|shared|client|app(?:lication)?|admin|storage|webhook|deploy|write|user|ingest)key"
-    rb"|secretkeybase|(?:^|npm|registry|docker|http)auth|dsn)\Z"
+_NAME_REACH: Final = 112
+_NAMED: Final = re.compile(
+    rb"(?:[\"'`\\\s(]{0,40}(?:([=:>|])[=:?.|> ]{0,3}|(?<=\s)(?:si|saw|-)(?=\s))[\"'`\]) \t\\]{0,6}"
+    rb"|([\"'`]\\?\s{0,3},\s?\\?[\"'`]))([A-Za-z0-9_.-]{2,64})(:?)(?(2)\\?[\"'`]\s{0,3}[({])"
 )
-_PASSWORD_NAME: Final = re.compile(rb"(?:pass|pwd|password|passwd|passphrase|passwort|secret)\Z")
-_ENV_NAME: Final = re.compile(
-    rb"[A-Z][A-Z0-9]*_[A-Z0-9_]*(?:KEY|TOKEN|AUTH|PAT)(?:_?[0-9]{1,2})?\Z"
+"""What stands before a value, read backwards: quotes, `=`, `:`, `=>` or `is`, and a name; or a
+comma and a name as in `set("name", "value")`."""
+_TAIL: Final = 16
+_END_OF_NAME: Final = re.compile(
+    rb"(?i:key|token|pass\w{0,5}|pwd|auth|dsn|pat|secret|creds?|credentials?|login|id|base|value)"
+    rb"[0-9_]{0,3}(?:[^A-Za-z0-9]+(?:is|was))?[^A-Za-z0-9]*\Z|\A[^A-Za-z0-9]*\Z"
 )
-_SERVICE: Final = re.compile(
-    rb"adafruit|adobe|airtable|algolia|alibaba|asana|atlassian|auth0|beamer|bitbucket"
-    rb"|bittrex|braintree|brevo|cisco|cloudflare|cloudinary|codecov|cohere|coinbase|confluen"
-    rb"|contentful|datadog|deepgram|discord|drone|dropbox|elastic|etsy|facebook|fastly"
-    rb"|finicity|finnhub|firebase|flickr|freshbooks|freshdesk|gemini|gitea|github|gitlab|gitter"
-    rb"|grafana|heroku|honeycomb|hubspot|intercom|jenkins|jfrog|artifactory|jira|kraken"
-    rb"|kucoin|launchdarkly|linear|linkedin|looker|mailchimp|mailgun|mandrill|mapbox|mattermost"
-    rb"|meraki|messagebird|mistral|mixpanel|mongo|netlify|new[_-]?relic|nytimes|okta|openai"
-    rb"|opsgenie|pagerduty|paypal|pinecone|plaid|postmark|privateai|rapidapi|redis|rollbar"
-    rb"|segment|sendbird|sendgrid|sentry|shopify|slack|snyk|sonar|spotify|square|stripe|sumo"
-    rb"|supabase|telegram|travis|trello|twilio|twitch|twitter|typeform|vercel|webex|yandex"
-    rb"|zendesk|zoom"
-)
-_OF_SERVICE: Final = re.compile(rb"(?:key|token|secret|auth|login|pat|password)\Z")
-_NOT_SECRET: Final = re.compile(
-    rb"(?:client|request|idempotency)[_.-]?token|public|primary|foreign|cache|sort|partition"
-    rb"|next|page|csrf|xsrf|continuation|sync"
-    rb"|cursor|translation|(?:^|_)pk|hash|digest|fingerprint|checksum|integrity|version|commit"
-)
+_PAIR_REACH: Final = 160
 _PAIR: Final = re.compile(
     rb"(?:name|key)[\"']?\s{0,3}[:=]\s{0,3}[\"']?([A-Za-z0-9_.-]{2,64})[\"']?[,;]?\s{1,40}[\"']?\Z",
     re.IGNORECASE,
 )
 _VALUE: Final = re.compile(rb"[^\s\"'`<>,;(){}\[\]|\\$]{8,300}")
 _EXPRESSION: Final = (b"(", b"[", b"{", b"$")
-_ATTRIBUTE: Final = re.compile(rb"\Aarn:|\.[A-Za-z_]{4}")
-_COLON: Final = ord(":")
-_DIGIT: Final = re.compile(rb"[0-9]")
-_NAME_REACH: Final = 80
-_PAIR_REACH: Final = 160
 _BASE64: Final = bytes(byte for byte in range(128) if chr(byte).isalnum()) + b"+/"
 _BASE64_BACK: Final = re.compile(rb"[A-Za-z0-9+/]{1,160}")
 
@@ -72,84 +46,53 @@ def values_in(where: Text) -> Iterator[Found]:
     for start, end in where.likely:
         before, between = text[start - 1 : start], text[last_end:start]
         last_end = end
-        if before in _STARTS_VALUE:
+        if before and before[0] in STARTS_VALUE:
             yield from _named(text, start)
         elif before in (b"+", b"/") and (len(between) > 40 or between.translate(None, _BASE64)):
             # The first run of a value in base64, which begins before it.
             back = _BASE64_BACK.match(text[max(0, start - 160) : start][::-1])
             at = start - (back.end() if back else 0)
-            if text[at - 1 : at] in _STARTS_VALUE:
+            if at and text[at - 1] in STARTS_VALUE:
                 yield from _named(text, at)
-    lower, near = text.lower(), where.near.lower()
+    for start, _ in where.hexadecimal:
+        yield from _named(text, start)
+    lower, near = text.lower(), where.beside.lower()
     for heading in _HEADINGS:
         if not heading.is_near_run or heading.anchor in near:
             for at in places(lower, heading.anchor):
                 yield from heading.find(text, at)
 
 
-_STARTS_VALUE: Final = frozenset((b"=", b":", b'"', b"'", b"`", b" ", b">"))
-
-
 def _named(text: bytes, at: int) -> Iterator[Found]:
     """Find the value that begins here, if what stands before it names it as a secret."""
-    head = text[max(0, at - _NAME_REACH) : at].rstrip(_QUOTES)
-    if not head or head[-1] not in _SEPARATORS:
+    if not _may_be_named(text[max(0, at - _TAIL) : at]):
         return
-    is_colon = head[-1] == _COLON
-    head = head.rstrip(b"=:> \t").rstrip(b"\"'`] ")
-    word = _WORD.match(head[::-1])
-    if word is None or (is_colon and head[: -word.end()].endswith(b":")):
+    begin = max(0, at - _NAME_REACH)
+    before = _NAMED.match(text[begin:at][::-1])
+    if before is None or (before[1] == b":" and before[4]):
         return  # no name, or a part of one, as in `arn:aws:secretsmanager:...:secret:...`
-    name = word.group()[::-1]
-    if name.lower() == b"value":
-        upto = at - _NAME_REACH + len(head) if at > _NAME_REACH else len(head)
-        pair = _PAIR.search(text, max(0, upto - len(name) - _PAIR_REACH), upto - len(name))
+    name = before[3][::-1].decode("ascii")
+    if name.lower() == "value":
+        end = at - before.end(3)
+        pair = _PAIR.search(text, max(0, end - _PAIR_REACH), end)
         if pair is None:
             return
-        name = pair[1]
-    if not names_a_secret(name):
+        name = pair[1].decode("ascii")
+    sure = named(name)
+    if sure is Names.NOTHING:
         return
     value = _VALUE.match(text, at)
     if value is None or text[value.end() : value.end() + 1] in _EXPRESSION:
         return
-    letters = _letters(name)
-    is_password = (
-        _PASSWORD_NAME.search(letters) or _ENV_NAME.search(name) or _SERVICE.search(letters)
-    )
-    if _is_secret(value.group(), is_password=is_password is not None):
-        rule = AWS_SECRET if letters.endswith(b"secretaccesskey") else NAMED
-        yield Found(rule, value.start(), value.end())
+    if is_named_secret(value.group(), sure):
+        is_aws = name.lower().replace("_", "").endswith("secretaccesskey")
+        yield Found(AWS_SECRET if is_aws else NAMED, value.start(), value.end())
 
 
-@lru_cache(maxsize=1024)
-def names_a_secret(name: bytes) -> bool:
-    """Return whether a variable of this name holds a secret: `apiKey`, `DB_PASS`, `NAME_KEY`."""
-    letters = _letters(name)
-    if _NOT_SECRET.search(name.lower()):
-        return False
-    return (
-        _SECRET_NAME.search(letters) is not None
-        or _ENV_NAME.search(name) is not None
-        or (_OF_SERVICE.search(letters) is not None and _SERVICE.search(letters) is not None)
-    )
-
-
-def _letters(name: bytes) -> bytes:
-    return _NO_LETTERS.sub(b"", name.lower())
-
-
-def _is_secret(value: bytes, *, is_password: bool) -> bool:
-    text = value.decode("latin-1").rstrip(".,")
-    if is_placeholder(text) or "://" in text or _ATTRIBUTE.search(value):
-        return False
-    if len(text) >= (16 if is_password else 20) and _is_random(value):
-        return True
-    return (is_password or len(text) >= 24) and looks_like_password(text)
-
-
-def _is_random(value: bytes) -> bool:
-    """Return whether a value is no word; names of classes have capitals, but no digits."""
-    return _DIGIT.search(value) is not None and changes(value) >= 4 and looks_random(value, 6)
+@lru_cache(maxsize=4096)
+def _may_be_named(tail: bytes) -> bool:
+    """Return whether what ends so can name a secret; lock files have the same a thousand times."""
+    return _END_OF_NAME.search(tail) is not None
 
 
 # --- secrets that are found by a heading ----------------------------------------------------------
@@ -161,21 +104,34 @@ _SENT: Final = re.compile(
     rb"([A-Za-z0-9._~+/=:-]{16,600})"
 )
 _ASSIGNED: Final = re.compile(
-    rb"[A-Za-z0-9_.-]{0,40}[\"']?[ \t]{0,3}(=>|:=|[=:])[ \t]{0,3}"
+    rb"[A-Za-z0-9_.-]{0,40}[\"']?[ \t]{0,3}(?:value[ \t]{0,3})?(=>|:=|[=:])[ \t]{0,3}"
     rb"(?:\"([^\"\s]{8,200})\"|'([^'\s]{8,200})'|"
     rb"([^\s\"'`,;<>(){}\[\]|\\]{8,200})(?![^\s;]))"
 )
+_NAME: Final = re.compile(rb"[A-Za-z0-9_.-]{2,64}")
 _NAME_END: Final = re.compile(rb"[\"'\s=:]")
-_REFERENCE: Final = re.compile(r"\A[$%@]|\$[{(]|\{.*\}|\(.*\)|\A[A-Za-z_.]+\[")
+_REFERENCE: Final = re.compile(r"\A[$%@]|\$[{(]|\{.*\}|\(.*\)|[a-z]{3}\(|\A[A-Za-z_.]+\[")
 _NETRC: Final = re.compile(rb"password[ \t\n]{1,4}(\S{4,200})")
 _NETRC_LOGIN: Final = re.compile(
     rb"(?:machine[ \t\n]{1,4}\S{1,60}|default)\s{1,4}login\s{1,4}\S{1,60}\s{1,8}\Z"
 )
 _USER: Final = re.compile(rb"\s(?:-u|--user)[ =][\"']?[^\s:\"']{1,80}:([^\s\"']{6,200})")
-_PEM: Final = re.compile(rb"PRIVATE KEY(?: BLOCK)?-----(?:[^-]|-(?!-)){0,200}?[A-Za-z0-9+/]{40}")
-_PUTTY: Final = re.compile(rb"Private-Lines: ?[0-9]{1,3}\s{1,4}[A-Za-z0-9+/]{40}")
+_TWO_LINES: Final = (
+    rb"[A-Za-z0-9+/]{40}[A-Za-z0-9+/]{0,60}(?:[\s\\n\"',]{1,12}[A-Za-z0-9+/]{16,76})?"
+)
+"""Of a private key: the first line is often the same for all keys of a size."""
+_PEM: Final = re.compile(rb"PRIVATE KEY(?: BLOCK)?-----(?:[^-]|-(?!-)){0,200}?" + _TWO_LINES)
+_PUTTY: Final = re.compile(rb"Private-Lines: ?[0-9]{1,3}\s{1,4}" + _TWO_LINES)
 _PEM_IN_BASE64: Final = re.compile(rb"(?:[A-Za-z0-9+/]{4}){15,30}")
 _SIGNATURE: Final = re.compile(rb"sig=[A-Za-z0-9%+/_-]{40,120}(?:=|%3[Dd])")
+
+
+_KIND: Final = re.compile(rb"kind[\"']?:\s{0,4}[\"']?\Z")
+_SECRET_REACH: Final = 800
+_SECRET_DATA: Final = re.compile(rb"[dD]ata[\"']?:[ {]{0,4}\n(?:[ \t]{1,12}[^\n]{1,400}\n?){1,20}")
+_SECRET_ENTRY: Final = re.compile(
+    rb"[A-Za-z0-9_.-][\"']?:\s{1,12}[\"']?([A-Za-z0-9+/]{8,380}={0,2})[\"',]{0,2}[ \t]*(?:\n|\Z)"
+)
 
 
 class _Heading(NamedTuple):
@@ -191,13 +147,8 @@ def _login(text: bytes, at: int) -> Iterator[Found]:
     """Find a password in an address."""
     if (found := _LOGIN.match(text, at)) is not None:
         password = found[2].decode("latin-1")
-        if not _REFERENCE.search(password) and _is_login(password):
+        if not _REFERENCE.search(password) and is_login(password):
             yield Found("password in an address", found.start(2), found.end(2))
-
-
-def _is_login(password: str) -> bool:
-    has_digit = any(character.isdigit() for character in password)
-    return len(password) >= 6 and has_digit and looks_like_password(password, kinds=2)
 
 
 def _sent(text: bytes, at: int) -> Iterator[Found]:
@@ -208,18 +159,8 @@ def _sent(text: bytes, at: int) -> Iterator[Found]:
     value = found[group]
     if is_placeholder(value.decode("latin-1")):
         return
-    if _is_random(value) and not _is_manuals_login(value):
+    if is_random(value) and login_in_base64(value) is not False:
         yield Found("Authorization header", found.start(group), found.end(group))
-
-
-def _is_manuals_login(value: bytes) -> bool:
-    """Return whether a value is the base64 of a login as it stands in manuals."""
-    try:
-        user, colon, password = base64.b64decode(value, validate=True).partition(b":")
-    except (binascii.Error, ValueError):
-        return False
-    text = password.decode("latin-1")
-    return bool(colon) and user.isascii() and text.isprintable() and not _is_login(text)
 
 
 def _assigned(text: bytes, at: int) -> Iterator[Found]:
@@ -230,22 +171,24 @@ def _assigned(text: bytes, at: int) -> Iterator[Found]:
         return
     group = found.lastindex or 0
     start, end = found.span(group)
-    word = _WORD.match(text[max(0, at - 40) : at][::-1])
+    word = _NAME.match(text[max(0, at - 40) : at][::-1])
     begin = at - (word.end() if word else 0)
     if text[begin - 1 : begin] == b":" and found[1] == b":":
         return  # a part of a name, as above
     name = text[begin:at] + _NAME_END.split(found.group(), maxsplit=1)[0]
     value = found[group].decode("latin-1")
-    is_code = _REFERENCE.search(value) or _ATTRIBUTE.search(found[group])
-    if names_a_secret(name) and looks_like_password(value) and not is_code:
+    is_code = _REFERENCE.search(value) or is_name(value) or value.startswith("arn:")
+    if is_code or not named(name.decode("ascii")):
+        return
+    if looks_like_password(value) and login_in_base64(found[group]) is not False:
         yield Found(NAMED, start, end)
 
 
 def _netrc(text: bytes, at: int) -> Iterator[Found]:
     """Find the password of a line `machine ... login ... password ...` in a netrc file."""
     found = _NETRC.match(text, at)
-    is_login = found and _NETRC_LOGIN.search(text, max(0, at - 2 * _NAME_REACH), at)
-    if found and is_login and _is_login(found[1].decode("latin-1")):
+    before = _NETRC_LOGIN.search(text, max(0, at - _PAIR_REACH), at)
+    if found and before and is_login(found[1].decode("latin-1")):
         yield Found("password in a netrc file", found.start(1), found.end(1))
 
 
@@ -254,7 +197,7 @@ def _matching(
 ) -> Callable[[bytes, int], Iterator[Found]]:
     def find(text: bytes, at: int) -> Iterator[Found]:
         found = pattern.match(text, at)
-        if found and (group == 0 or _is_login(found[group].decode("latin-1"))):
+        if found and (group == 0 or is_login(found[group].decode("latin-1"))):
             yield Found(rule, found.start(group), found.end(group))
 
     return find
@@ -267,9 +210,26 @@ def _encoded(text: bytes, at: int) -> Iterator[Found]:
         yield Found(PRIVATE_KEY, found.start(), found.end())
 
 
+def _secret(text: bytes, at: int) -> Iterator[Found]:
+    """Find a secret of any characters behind its name, or the values of a Kubernetes `Secret`."""
+    is_kind = _KIND.search(text, max(0, at - 16), at) is not None
+    yield from (_kubernetes if is_kind else _assigned)(text, at)
+
+
+def _kubernetes(text: bytes, at: int) -> Iterator[Found]:
+    """Find the values of a Secret of Kubernetes, which are in base64."""
+    start = max(0, at - _SECRET_REACH)
+    for data in _SECRET_DATA.finditer(text, start, at + _SECRET_REACH):
+        for entry in _SECRET_ENTRY.finditer(data.group()):
+            value = entry[1]
+            if login_in_base64(value) or (login_in_base64(value) is None and is_random(value)):
+                begin = data.start() + entry.start(1)
+                yield Found("Kubernetes secret", begin, begin + len(value))
+
+
 def _curl(text: bytes, at: int) -> Iterator[Found]:
     found = _USER.search(text, at, at + 400)
-    if found is not None and _is_login(found[1].decode("latin-1")):
+    if found is not None and is_login(found[1].decode("latin-1")):
         yield Found("password of a command", found.start(1), found.end(1))
 
 
@@ -277,7 +237,9 @@ _HEADINGS: Final = (
     _Heading(b"://", _login),
     _Heading(b"earer", _sent, is_near_run=True),
     _Heading(b"uthorization", _sent, is_near_run=True),
-    *(_Heading(word, _assigned) for word in (b"pass", b"pwd", b"secret")),
+    _Heading(b"pass", _assigned),
+    _Heading(b"pwd", _assigned),
+    _Heading(b"secret", _secret),
     _Heading(b"curl ", _curl),
     _Heading(b"private key", _matching(PRIVATE_KEY, _PEM)),
     _Heading(b"private-lines:", _matching(PRIVATE_KEY, _PUTTY)),

@@ -1,4 +1,4 @@
-"""Values that are looked for without being kept: keyed hashes, and four bytes to find them by."""
+"""Finds the user's secrets in a text, while keeping only four bytes and a keyed hash of each."""
 
 import hashlib
 import logging
@@ -22,8 +22,8 @@ _SHORT_TEXT: Final = 2_000
 class OwnSecret:
     """A secret that cannot be read back.
 
-    `anchor` is four bytes of it, at `offset`; the hash is of its whole `size` bytes. `in_run`: the
-    anchor is within a run, so that looking through the runs is enough.
+    `anchor` is four bytes of it, at `offset`; `digest` is the hash of all its `size` bytes.
+    `in_run`: the anchor is within a run, so searching the runs is enough.
     """
 
     rule: str
@@ -33,7 +33,7 @@ class OwnSecret:
     digest: bytes
     in_run: bool
     apart: bool
-    """Short ones count only where no letter or digit stands beside them."""
+    """A short secret counts only if no letter or digit is next to it."""
 
 
 class OwnSecrets:
@@ -43,7 +43,7 @@ class OwnSecrets:
         self._hash_key = secrets.token_bytes(16)
 
     def hashed(self, rule: str, value: str) -> list[OwnSecret]:
-        """Make what is looked for, in each spelling that normalizing leaves apart."""
+        """Return the secret to look for, once for each spelling that `normalize` keeps apart."""
         plain = normalize(value)
         spellings = {value, plain, plain.replace(" ", "+")}
         return [
@@ -52,7 +52,7 @@ class OwnSecrets:
 
     def _hashed(self, rule: str, spelling: bytes) -> OwnSecret:
         runs, _ = runs_in(spelling)
-        # In a run if there is one: there are few of them in a text, and much else.
+        # Prefer a place in a run: runs are a small part of most texts.
         start, end = max(runs, key=lambda run: run[1] - run[0], default=(0, len(spelling)))
         offset = max(
             range(start, max(start + 1, end - 3)), key=lambda i: _rarity(spelling[i : i + 4])
@@ -63,10 +63,10 @@ class OwnSecrets:
         return OwnSecret(rule, anchor, offset, len(spelling), digest, bool(runs), apart)
 
     def find(self, read: Text, wanted: Iterable[OwnSecret]) -> Iterator[tuple[str, int, int]]:
-        """Find rule and place of each of the wanted secrets."""
+        """Yield rule, start and end of each wanted secret that is in the text."""
         text, runs = read.data, read.runs
         in_runs = text
-        if len(runs) * SHORTEST_RUN < len(text) / 8:  # else there is little but runs in it
+        if len(runs) * SHORTEST_RUN < len(text) / 8:  # otherwise nearly all of it is runs
             in_runs = b" ".join([text[start:end] for start, end in runs])
         for secret in wanted:
             if not _has(in_runs if secret.in_run else text, secret.anchor):
@@ -97,7 +97,7 @@ class SecretFile:
     def refresh(self) -> bool:
         """Read the file again if it has changed; return whether it was read.
 
-        On failure, what was known of it still counts.
+        If that fails, the secrets that were read before stay.
         """
         try:
             stat = self._path.stat()
@@ -107,7 +107,7 @@ class SecretFile:
             values = read_values(self._path)
             self._seen = seen
         except FileNotFoundError:
-            # Without a .env the settings come from the environment: nothing is wrong.
+            # A missing .env is normal: the settings may come from the environment.
             if self._path.name != ".env":
                 self._complain("there is no such file")
             return False
@@ -140,7 +140,7 @@ def _is_within_word(text: bytes, start: int, end: int) -> bool:
 
 
 def _has(text: bytes, piece: bytes) -> bool:
-    # Looking for one byte is twenty times as fast, and of a random piece one is often missing.
+    # Searching for one byte is twenty times as fast, and often one of the four is missing.
     if len(text) > _SHORT_TEXT:
         for byte in piece:
             if byte not in text:

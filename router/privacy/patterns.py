@@ -1,10 +1,10 @@
-"""The user's own words that must not leave: plain words, and patterns that run in linear time.
+"""Finds the user's private words: plain words, and patterns that run in linear time.
 
-A plain word is found whatever its case and spelling (NFKC, `ß` as `ss`), on word boundaries (`_`
-counts as one, so that `falcon` is found in `falcon_v2`; in scripts without spaces or with glued
-articles anywhere). Blanks in it stand for any few separators: blanks, line breaks, `_`, `-`, `.`
-and `+`. Text with any of `\\ [ ] ( ) { } * + ? ^ $ |` in it is a pattern, in Python's syntax and
-case-sensitive, except for what could take more than linear time or means nothing here.
+A plain word is found in any case and spelling (NFKC, `ß` as `ss`), on word boundaries. `_` is a
+boundary too, so `falcon` is found in `falcon_v2`. In scripts that do not separate words it is found
+anywhere. A blank in it stands for up to 16 separators: blanks, line breaks, `_`, `-`, `.` and `+`.
+Text with any of `\\ [ ] ( ) { } * + ? ^ $ |` is a pattern in Python's syntax, case-sensitive.
+Patterns that could take more than linear time are refused.
 """
 
 import re
@@ -18,11 +18,11 @@ from typing import Final
 from router.privacy.normalize import normalize
 
 REACH: Final = 64
-"""How many characters `*` and `+` reach at most; that keeps a search linear."""
+"""Most characters that `*` and `+` match; this keeps a search linear."""
 MOST_REPEATS: Final = 200
 WAYS: Final = 16
-"""How many ways a pattern may have to match from one place. Where it begins with plain text, it
-is tried in fewer places, and may have so many more for each different character of that."""
+"""Most ways in which a pattern may match from one place. A pattern that begins with plain text is
+tried in fewer places, so it may have as many more for each different character of that text."""
 
 _SPECIAL: Final = re.compile(r"[\\\[\](){}*+?^$|]")
 _SEPARATOR: Final = re.compile(r"[\s_-]+")
@@ -50,13 +50,13 @@ _WRONG: Final = {
 
 
 class NotLinear(ValueError):
-    """A pattern that could take too long, or is none; says why, never what it is."""
+    """A pattern is wrong or could take too long. The message says why, without the pattern."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Word:
     hint: str
-    """Lower-case text that is there wherever the pattern matches; may be empty."""
+    """Lower-case text that is part of every match; may be empty."""
     pattern: re.Pattern[str]
     plain: bool
 
@@ -84,7 +84,7 @@ class Words:
 
 
 def _folded(text: str) -> str:
-    """Return the text without differences of case and composition."""
+    """Return the text in lower case and composed form."""
     if text.isascii():
         return text.lower()
     return unicodedata.normalize("NFKC", text.casefold())
@@ -95,8 +95,8 @@ def _plain(word: str) -> _Word:
     if not parts:
         raise NotLinear("it is empty")
     escaped = [re.escape(part) for part in parts]
-    # The literal comes first and what stands before it is checked after: searching for a literal
-    # is fast, trying a condition at every place is not.
+    # Searching for a literal is fast, so it comes first, and the boundary before it is checked
+    # afterwards.
     before = rf"(?<![^\W_]{escaped[0]})" if _has_edge(parts[0][0]) else ""
     after = r"(?![^\W_])" if _has_edge(parts[-1][-1]) else ""
     pattern = re.compile(
@@ -106,23 +106,23 @@ def _plain(word: str) -> _Word:
 
 
 def _has_edge(character: str) -> bool:
-    """Return whether words end here: only scripts with two cases reliably set words apart."""
+    """Return whether a word must end here; only scripts with two cases mark that reliably."""
     return character.isdecimal() or character.lower() != character.upper()
 
 
 @dataclass(slots=True)
 class _Group:
-    """What is known of a group, or of the whole pattern, while it is read."""
+    """The state of a group, or of the whole pattern, while it is read."""
 
     ways: int = 1
-    """Ways in which the branch that is being read can match from one place."""
+    """Ways in which the current branch can match from one place."""
     ways_before: int = 0
-    """Ways of the branches before it."""
+    """Ways in which the earlier branches can match."""
     repeats: bool = False
     last: "_Group | None" = None
     """The last item, which a quantifier may follow."""
     begin: int = 0
-    """Where its source begins in the pattern that is written."""
+    """Index of its first item in `_Reader._written`."""
 
     @property
     def all_ways(self) -> int:
@@ -137,7 +137,7 @@ class _Group:
         self.ways_before, self.ways, self.last = self.all_ways, 1, None
 
     def repeat(self, low: int, high: int) -> int:
-        """Let the last item repeat; return by how much that multiplies the ways."""
+        """Repeat the last item; return the factor on the number of ways."""
         item, self.last = self.last, None
         if item is None:
             raise NotLinear("a repeat of nothing")
@@ -152,7 +152,7 @@ class _Group:
 
 
 def _pattern(source: str) -> _Word:
-    """Compile a pattern with its open repeats bounded. Raises NotLinear."""
+    """Return the compiled pattern, with bounds on its open repeats. Raises NotLinear."""
     is_any_case = source.startswith("(?i)")
     body = source[4:] if is_any_case else source
     reader = _Reader()
@@ -166,11 +166,10 @@ def _pattern(source: str) -> _Word:
 
 
 class _Reader:
-    """Reads a pattern token by token and writes one that finds the same in linear time.
+    """Reads a pattern token by token and writes one that is found in the same texts in linear time.
 
-    Whether a pattern is found does not depend on how often the first or the last item of a branch
-    repeats, so those repeat no more often than they must: `\\w+@` is searched for as `\\w@`, in a
-    fraction of the time.
+    For being found, the first and the last item of a branch need not repeat more often than their
+    least number: `\\w+@` is searched for as `\\w@`, in a fraction of the time.
     """
 
     def __init__(self) -> None:
@@ -178,13 +177,13 @@ class _Reader:
         self._written: list[str] = []
         self._literals = [""]
         self._branch_at = 0
-        """Where the branch of the whole pattern that is being read begins."""
+        """Index in `_written` of the current branch of the whole pattern."""
         self._last_repeat: tuple[int, int, int] | None = None
-        """Of a repeat that may be the last item of its branch: its place, least number, ways."""
+        """A repeat that may be the last item of its branch: its index, least number and ways."""
 
     @property
     def hint(self) -> str:
-        """Return the longest text that is there wherever the pattern matches; may be empty."""
+        """Return the longest text that is part of every match; may be empty."""
         return "" if self._groups[0].ways_before else max(self._literals, key=len)
 
     def read(self, token: re.Match[str]) -> None:
@@ -223,7 +222,7 @@ class _Reader:
         self._written.append(text)
 
     def written(self) -> str:
-        """Return the whole pattern. Raises NotLinear on what could take long."""
+        """Return the whole pattern. Raises NotLinear if it could take too long."""
         if len(self._groups) > 1:
             raise NotLinear("a ( without its ); a ( itself is written \\(")
         self._end_branch()
@@ -235,7 +234,7 @@ class _Reader:
         return "".join(self._written)
 
     def _plain_start(self) -> int:
-        """Of how many different plain characters it begins; an edge of a word counts for two."""
+        """Return the number of different plain characters it begins with; `\\b` counts as two."""
         if self._groups[0].ways_before:
             return 0
         written = [text for text in self._written if text]
@@ -243,7 +242,7 @@ class _Reader:
         return 2 * edge + len(set(takewhile(_is_literal, written[edge:])))
 
     def _repeated(self, token: re.Match[str]) -> str:
-        """Return what is written for a quantifier."""
+        """Return the quantifier to write in place of this one."""
         low, high = _bounds(token)
         group = self._groups[-1]
         item = group.last
@@ -277,7 +276,7 @@ def _is_literal(item: str) -> bool:
 
 
 def _bounds(token: re.Match[str]) -> tuple[int, int]:
-    """Return how often a quantifier repeats: at least, at most."""
+    """Return the least and the greatest number of a quantifier."""
     match token["mark"]:
         case "?":
             return 0, 1

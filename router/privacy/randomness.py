@@ -7,11 +7,12 @@ from typing import Final
 _PLACEHOLDER: Final = re.compile(
     r"example|sample|dummy|placeholder|redacted|(?:change|replace|insert)[-_ ]?(?:me|it|this|with)"
     r"|your[-_ ]|[-_ ]here\b|put[-_ ]your|<[^>]*>|\.\.\.|\*\*\*|eyJzdWIiOiIxMjM0NTY3ODkwI"
-    r"|([A-Za-z0-9])\1{5}|Eby8vdM02xN|2YotnFZFEjr1z|tGzv3JOkF0XG5|SplxlOBeZQQY|czZCaGRSa3F0",
+    r"|Eby8vdM02xN|2YotnFZFEjr1z|tGzv3JOkF0XG5|SplxlOBeZQQY|czZCaGRSa3F0",
     re.IGNORECASE,
 )
 """`<your key>`, `xxxxxxxx`, `AKIA...EXAMPLE`; the web token of all tutorials, the account of
 Azure's emulator, and the tokens of RFC 6749."""
+_REPEATED: Final = re.compile(r"([A-Za-z0-9])\1{5,}")
 _COMMON: Final = re.compile(
     r"pass|word|secret|admin|test|user|root|guest|qwert|letmein|welcome|foo|bar|abc|demo|default"
     r"|login|hello|postgres|mysql|redis|rabbit|mongo|oracle|tiger|token|key",
@@ -28,7 +29,15 @@ _FOUR_KINDS: Final = bytes(
     ord("!") if byte < 128 and not chr(byte).isalnum() else kind
     for byte, kind in enumerate(_CLASSES)
 )
+_CAMEL_WORD: Final = re.compile(r"[A-Z][a-z]{2,}")
+_CHAINED: Final = re.compile(r"[A-Za-z_$][A-Za-z0-9_$]*(?:[.=-][A-Za-z_$][A-Za-z0-9_$]*)+")
+_NOT_LETTER: Final = re.compile("[^a-z]+")
+_JUMP: Final = re.compile(rb"a(?=[A9!])|A(?=[9!])|9(?=[aA!])|!(?=[aA9])")
 _NOT_ALNUM: Final = bytes(b for b in range(256) if not (b < 128 and chr(b).isalnum()))
+_NOT_LETTERS: Final = bytes(b for b in range(256) if not (b < 128 and chr(b).isalpha()))
+_USUAL: Final = bytes(b for b in range(256) if chr(b) not in "jkqvwxzJKQVWXZ")
+"""All but the letters that are rare in words, and a quarter of random letters."""
+_FEW_DIGITS: Final = 6
 _DIGIT: Final = re.compile(rb"[0-9]")
 _CAPITAL: Final = re.compile(rb"[A-Z]")
 _CHANGE: Final = re.compile(rb"a(?=[A9])|A(?=[a9])|9(?=[aA])")
@@ -36,7 +45,10 @@ _CHANGE: Final = re.compile(rb"a(?=[A9])|A(?=[a9])|9(?=[aA])")
 
 def is_placeholder(value: str) -> bool:
     """Return whether a value only stands for one."""
-    return _PLACEHOLDER.search(value) is not None
+    if _PLACEHOLDER.search(value):
+        return True
+    repeated = _REPEATED.search(value)
+    return repeated is not None and len(repeated[0]) * 4 >= len(value)
 
 
 def changes(value: bytes) -> int:
@@ -52,13 +64,38 @@ def looks_random(value: bytes, pairs_for_change: int = 8) -> bool:
     return changes(value) * pairs_for_change >= len(value)
 
 
+def jumps(value: bytes) -> int:
+    """Count the changes as above, without those of a capital to a small letter, as words have."""
+    return len(_JUMP.findall(value.translate(_CLASSES, _NOT_ALNUM)))
+
+
+def is_name(value: str) -> bool:
+    """Return whether a value is a name in a program: `PrivateKeyTypes2`, `self.config.api_key`."""
+    covered = sum(len(word) for word in _CAMEL_WORD.findall(value))
+    if covered * 5 >= len(value) * 3:
+        return True
+    if not _CHAINED.fullmatch(value):
+        return False
+    return jumps(value.encode("ascii", "replace")) * 5 < len(value)
+
+
+def is_in_order(value: str) -> bool:
+    """Return whether its letters follow the alphabet, as in `a1b2c3d4` and `AB1C2defGHijk`."""
+    letters = _NOT_LETTER.sub("", value.lower())
+    steps = sum(ord(b) - ord(a) == 1 for a, b in pairwise(letters))
+    return len(letters) >= 6 and steps * 5 >= (len(letters) - 1) * 3
+
+
 def looks_like_key(value: bytes, *, may_be_name: bool) -> bool:
     """Return whether the random part of a known format is no word.
 
     `may_be_name`: it may have `_` and `-` in it, so names have the same form.
     """
+    letters = value.translate(None, _NOT_LETTERS)
+    if not letters:
+        return len(set(value)) >= _FEW_DIGITS
     if not may_be_name:
-        return changes(value) > 0
+        return changes(value) > 0 or len(value.translate(None, _USUAL)) * 6 >= len(value)
     has_both = _DIGIT.search(value) is not None and _CAPITAL.search(value) is not None
     return has_both or looks_random(value)
 
@@ -71,7 +108,9 @@ def looks_like_password(value: str, kinds: int = 3) -> bool:
     """
     if is_placeholder(value) or sum(kind.search(value) is not None for kind in _KINDS) < kinds:
         return False
+    if _COMMON.search(value.translate(_LEET)):
+        return False
     if _WORD.search(value):
         of_kind = value.encode("utf-8", "replace").translate(_FOUR_KINDS)
-        return sum(a != b for a, b in pairwise(of_kind)) * 3 >= len(of_kind)
-    return not _COMMON.search(value.translate(_LEET))
+        return len(_JUMP.findall(of_kind)) * 3 >= len(of_kind)
+    return True

@@ -1,4 +1,4 @@
-"""Keys taken out of any text that leaves the program: log lines, tracebacks, error bodies."""
+"""Removes keys from every text that leaves the program: log lines, tracebacks, error bodies."""
 
 import logging
 import re
@@ -14,7 +14,7 @@ from router.privacy.runs import Text
 
 GONE: Final = "[redacted]"
 SHORTEST_SECRET: Final = 8
-"""A shorter one is a word (`none`, `ollama`); taking those out would only garble the text."""
+"""Shorter secrets are words (`none`, `ollama`), which must stay in texts."""
 
 _REST_OF_KEY: Final = re.compile(rb"[A-Za-z0-9_.=+/-]*")
 _REST_OF_PEM: Final = re.compile(rb"[A-Za-z0-9+/=\s\\]*")
@@ -71,9 +71,9 @@ def _spellings(secrets: Iterable[str]) -> list[str]:
 
 
 class RedactingFilter(logging.Filter):
-    """Takes keys out of log records, wherever in them they are.
+    """Removes keys from all parts of log records.
 
-    Belongs on handlers: a filter on a logger does not see what its children log.
+    Add it to handlers: a filter on a logger does not see records of child loggers.
     """
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:

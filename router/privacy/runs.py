@@ -1,24 +1,38 @@
-"""Where in a text keys can be: runs of 16 or more letters, digits, `_` and `-`."""
+"""Where in a text keys can be: runs of 14 or more letters, digits, `_` and `-`."""
 
 import re
 from typing import Final, NamedTuple
 
 Run = tuple[int, int]
 """Where a run begins and ends."""
-SHORTEST_RUN: Final = 16
+SHORTEST_RUN: Final = 14
 
 _RUN_BYTES: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-"
 _MASK: Final = bytes(ord("x") if byte in _RUN_BYTES else ord(" ") for byte in range(256))
 _LONG: Final = b"x" * SHORTEST_RUN
 _DATA: Final = re.compile(rb"[A-Za-z0-9+/]{512,}+={0,2}")
-
-
 _KINDS: Final = bytes(
     ord("9" if 48 <= byte <= 57 else "A" if 65 <= byte <= 90 else "-" if byte in b"_-" else "a")
     for byte in range(256)
 )
 _CAPITAL_A: Final = ord("A")
-
+_HEX: Final = b"0123456789abcdefABCDEF"
+_UUID: Final = 36
+_DIGESTS: Final = {
+    name + mark: size
+    for name, size in {b"sha1": 28, b"sha256": 44, b"sha384": 64, b"sha512": 88, b"h1": 44}.items()
+    for mark in (b"-", b"=", b":")
+}
+"""How long a file's digest is in base64, by what stands before it."""
+_DIGEST_NAMES: Final = (b"sha512-", b"h1:", b"sha256-", b"sha384-")
+"""Of digests in which `+` and `/` stand."""
+_LONGEST_DIGEST: Final = 95
+_S: Final = ord("s")
+_WHEEL: Final = b".whl"
+"""Ends the names of files with long names, of which lock files of Python have thousands."""
+_DOT: Final = ord(".")
+STARTS_VALUE: Final = frozenset(b"=:\"'` >,(")
+"""What stands before a value that is named."""
 
 _BEFORE: Final = 48
 _BEHIND: Final = 8
@@ -34,8 +48,12 @@ class Text(NamedTuple):
     likely: list[Run]
     """The runs that can be keys: with digits, or with a `_` or `-` and capitals, as few names are.
     Only ids of AWS (`AKIA...`) may have neither."""
+    hexadecimal: list[Run]
+    """The runs of hexadecimal digits, and UUIDs, that can be keys if what stands before says so."""
     near: bytes
     """The likely runs with what stands beside them."""
+    beside: bytes
+    """The likely and the hexadecimal runs with what stands beside them."""
     kinds: bytes
     """By place: `9` for a digit, `A` for a capital, `-` for a mark, `a` for anything else."""
 
@@ -44,20 +62,70 @@ class Text(NamedTuple):
         """Read a text."""
         runs, gaps = runs_in(data)
         kinds = data.translate(_KINDS)
-        find = kinds.find
-        likely = [
-            (start, end)
-            for start, end in runs
-            if find(b"9", start, end) >= 0
-            or data[start] == _CAPITAL_A
-            or (find(b"-", start, end) >= 0 and find(b"A", start, end) >= 0)
-        ]
-        near = data
-        if len(likely) * (_BEFORE + _BEHIND + SHORTEST_RUN) < len(data) / 2:
-            near = b"\n".join(
-                [data[max(0, start - _BEFORE) : end + _BEHIND] for start, end in likely]
-            )
-        return cls(data, runs, gaps, likely, near, kinds)
+        likely, hexadecimal = _sorted_out(runs, data, kinds)
+        near = _with_neighbours(likely, data)
+        beside = near
+        if hexadecimal:
+            beside = _with_neighbours([*likely, *hexadecimal], data)
+        return cls(data, runs, gaps, likely, hexadecimal, near, beside, kinds)
+
+
+def _sorted_out(runs: list[Run], data: bytes, kinds: bytes) -> tuple[list[Run], list[Run]]:
+    """Return the likely runs, and the hexadecimal ones that stand where a value begins."""
+    find = kinds.find
+    likely: list[Run] = []
+    hexadecimal: list[Run] = []
+    digest_end = 0
+    for run in runs:
+        start, end = run
+        if find(b"9", start, end) < 0:
+            if data[start] == _CAPITAL_A or (
+                find(b"-", start, end) >= 0 and find(b"A", start, end) >= 0
+            ):
+                likely.append(run)
+            continue
+        if start < digest_end or data.startswith(_WHEEL, end):
+            continue
+        before = data[start - 1]
+        if data[start] == _S or before in b":=" or (before in b"+/" and find(b"-", start, end) < 0):
+            digest_end = _digest_end(data, start)
+            if start < digest_end:
+                continue
+        if not data[start:end].strip(_HEX) or (end - start == _UUID and _is_uuid(data[start:end])):
+            if before in STARTS_VALUE:
+                hexadecimal.append(run)
+            elif before == _DOT:
+                likely.append(run)
+        else:
+            likely.append(run)
+    return likely, hexadecimal
+
+
+def _is_uuid(run: bytes) -> bool:
+    return run[8::5][:4] == b"----" and not run.replace(b"-", b"").strip(_HEX)
+
+
+def _digest_end(data: bytes, start: int) -> int:
+    """Return where the digest of a file ends that this run is a part of; 0 if it is of none."""
+    before = data[start - 1]
+    if data[start] == _S:
+        name = data[start : start + 7]
+        return start + len(name) + _DIGESTS[name] if name in _DIGESTS else 0
+    if before in b"+/":
+        for name in _DIGEST_NAMES:
+            at = data.rfind(name, max(0, start - _LONGEST_DIGEST), start)
+            if at >= 0:
+                return at + len(name) + _DIGESTS[name]
+        return 0
+    size = _DIGESTS.get(data[start - 7 : start]) or _DIGESTS.get(data[start - 3 : start])
+    return start + size if size else 0
+
+
+def _with_neighbours(runs: list[Run], data: bytes) -> bytes:
+    """Return the runs with what stands beside them; the whole text where it is not much more."""
+    if len(runs) * (_BEFORE + _BEHIND + SHORTEST_RUN) >= len(data) / 2:
+        return data
+    return b"\n".join([data[max(0, start - _BEFORE) : end + _BEHIND] for start, end in runs])
 
 
 def runs_in(text: bytes) -> tuple[list[Run], list[Run]]:

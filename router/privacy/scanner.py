@@ -67,6 +67,7 @@ class PrivacyScanner:
 
     `files`: files with secrets; a `.env` that does not exist (yet) is none. `patterns`:
     PRIVATE_PATTERNS. `keys`: the router's own by their names, for they need not come from a file.
+    `id_key`: the key of the findings' ids; unset, it is drawn, and differs from process to process.
     """
 
     def __init__(
@@ -78,7 +79,7 @@ class PrivacyScanner:
         id_key: bytes | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`id_key`: with that of an earlier scanner, the same finding has the same id."""
+        """Store the rules. `id_key`: that of an earlier scanner gives a finding the same id."""
         self._words = Words(patterns)
         self._own = OwnSecrets()
         self._files = [SecretFile(Path(file).expanduser(), self._own) for file in files]

@@ -1,4 +1,4 @@
-"""The user's own secrets, out of `.env`, JSON and YAML files."""
+"""Reads the user's secrets from `.env`, JSON and YAML files."""
 
 import codecs
 import os
@@ -15,7 +15,7 @@ from router.privacy.randomness import looks_like_password
 
 SHORTEST_SECRET: Final = 16
 SHORTEST_PASSWORD: Final = 8
-"""For values of characters of three kinds: those are no words."""
+"""Least length of a value with characters of three kinds, which is no word."""
 
 _NAMED_AS_SECRET: Final = re.compile(
     r"(?:key|token|secret|pass|passw(?:or)?d|passphrase|pwd|credentials?|dsn|auth|pat)(?:_?\d{1,2})?\Z"
@@ -74,7 +74,7 @@ def secrets_of(values: dict[str, list[str]]) -> Iterator[tuple[str, str]]:
 
 
 def is_secret(value: str) -> bool:
-    """Return whether a value of a variable that is named as a secret is one, and no placeholder."""
+    """Return whether the value of a variable named as a secret is one, and no placeholder."""
     if len(value) < SHORTEST_SECRET and not (
         len(value) >= SHORTEST_PASSWORD and looks_like_password(value)
     ):
@@ -86,7 +86,7 @@ def is_secret(value: str) -> bool:
 
 
 def is_filler(value: str) -> bool:
-    """Return whether a value tells what to put there: `your-key-goes-here`, `change_me`."""
+    """Return whether a value is a placeholder in words: `your-key-goes-here`, `change_me`."""
     if not value.isascii() or any(character.isdigit() for character in value):
         return False
     return _FILLERS.issuperset(re.findall("[a-z]+", value.lower()))

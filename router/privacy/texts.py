@@ -1,8 +1,8 @@
-"""All the text in a JSON value, with what is attached to it in an encoding decoded.
+"""Collects all text of a JSON value, with attached files decoded.
 
-A file travels as a data URI (in base64 or percent-encoded) or as bare base64, and clouds are sent
-its text. Which field it is in depends on the dialect, so every string is looked at. Decoding
-makes a text shorter, so the size of a request bounds what is decoded.
+Files come as data URIs (in base64 or percent-encoded) or as bare base64. The field depends on the
+dialect, so every string is checked. Decoding makes a text shorter, so the work is bounded by the
+size of the request.
 """
 
 import base64
@@ -12,23 +12,23 @@ from typing import Any, Final
 from urllib.parse import unquote_to_bytes
 
 _SHORTEST: Final = 24
-"""Characters from which on a string may be a file in base64."""
+"""Shorter strings, in characters, are no files."""
 _DEEPEST: Final = 3
-"""A file within a file within a file."""
+"""Most levels of files within files."""
 _DATA_URI: Final = re.compile(r"\s*data:[^,]{0,200},", re.IGNORECASE)
 _BASE64: Final = re.compile(r"\s*[A-Za-z0-9+/_-]{24,}(?:\r?\n[A-Za-z0-9+/_-]+)*={0,2}\s*")
 _NO_TEXT: Final = (
     *(b"%PDF-", b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"PK\x03\x04", b"\x1f\x8b", b"OggS"),
     *(b"ID3", b"fLaC", b"\xff\xfb", b"\xff\xf3", b"\xff\xf1", b"\xff\xf9", b"\x00\x00\x00", b"BZh"),
 )
-"""How PDF files, pictures, audio and archives begin."""
+"""First bytes of PDF files, pictures, audio and archives."""
 _STANDARD: Final = str.maketrans("-_", "+/")
 _UNREADABLE: Final = bytes(byte for byte in range(256) if not (9 <= byte < 14 or 32 <= byte < 127))
 _CONTAINERS: Final = (b"WEBP", b"WAVE", b"AIFF", b"AIFC")
 
 
 def text_in(value: Any) -> str:
-    """Return the texts of a JSON value one after the other; names stand before their values."""
+    """Return the texts of a JSON value, one a line; names stand before their values."""
     texts: list[str] = []
     _gather(value, texts)
     return "\n".join(texts)
@@ -55,15 +55,20 @@ def _gather(value: Any, texts: list[str]) -> None:
 
 
 def _decode(text: str, texts: list[str], deepest: int) -> None:
-    """Add what a text says if it is an encoded file."""
+    """Add the decoded text if this text is an encoded file."""
     if deepest == 0 or len(text) < _SHORTEST:
         return
     data = _decoded(text)
-    if data is None or data.startswith(_NO_TEXT) or data[8:12] in _CONTAINERS:
+    if data is None:
         return
     try:
-        decoded = data.decode()
-    except UnicodeDecodeError:  # what is readable in it
+        decoded = (
+            data.decode()
+        )  # whatever it begins with: `GIF8...` can be the first word of a text
+    except UnicodeDecodeError:
+        if data.startswith(_NO_TEXT) or data[8:12] in _CONTAINERS:
+            return
+        # What is readable in it.
         decoded = data.translate(None, _UNREADABLE).decode("ascii")
     texts.append(decoded)
     _decode(decoded, texts, deepest - 1)

@@ -1,10 +1,10 @@
-"""What programs ask for by themselves: titles, tags, follow-ups, commit messages, quota probes.
+"""Recognises background requests of programs: titles, tags, commit messages, quota probes.
 
-Nobody reads these while they are made and any model is good enough, so they stay local, behind
-what people asked for. They are known by their wording: a few words at the beginning of the system
-prompt or of the last user message, which the program always sends and a person hardly writes.
-Not among them, for a person waits for the result and it has to be good: compacting a conversation
-(Claude Code, Codex), merging several answers (Open WebUI), and what sub-agents do.
+No person waits for them and any model is good enough, so they stay local, behind requests of
+people. They are recognised by a few words at the beginning of the system prompt or of the last user
+message, which the program always sends and a person hardly writes. Requests whose result must be
+good, and for which a person waits, do not count: compacting a conversation (Claude Code, Codex),
+merging several answers (Open WebUI), and the work of sub-agents.
 """
 
 from collections.abc import Iterator
@@ -15,12 +15,12 @@ from typing import Any, Final, Literal
 from router.request import ChatRequest
 
 MOST_CHARS: Final = 4000
-"""Of a text, looked at for `besides`."""
+"""Characters of a text in which `besides` is looked for."""
 MOST_SYSTEM_CHARS: Final = 1200
-"""Of a system prompt, looked at for a paragraph that begins like one of ours."""
+"""Characters of a system prompt in which `start` is looked for."""
 MOST_PARTS: Final = 8
 MOST_MESSAGES: Final = 4
-"""Messages of a request that is not about the conversation it is in."""
+"""A background request outside its conversation has at most this many messages."""
 
 CAPTURED: Final = "captured 2026-11-22"
 SOURCE: Final = "published source, 2026-11"
@@ -28,19 +28,20 @@ SOURCE: Final = "published source, 2026-11"
 
 @dataclass(frozen=True, slots=True)
 class Fingerprint:
-    """How a client words one of its own requests. It brings no tools, but where that is said."""
+    """The words by which a client's background request is recognised."""
 
     kind: str
     client: str
     seen: str
-    """How and when we know: captured from the running client, or read in its published source."""
+    """How and when it was found: captured from the running client, or in its published source."""
     where: Literal["system", "user"]
-    """The text that `start` begins: a paragraph of the system prompt, or the last user message."""
+    """Where `start` is: at the beginning of a paragraph of the system prompt, or of the last user
+    message."""
     start: str
     besides: str = ""
     """Further text that must follow."""
     in_conversation: bool = False
-    """It is asked at the end of the conversation itself, with its tools."""
+    """The request is the conversation itself with one more message, and has its tools."""
 
 
 FINGERPRINTS: Final = (
@@ -259,9 +260,9 @@ _USER_STARTS: Final = tuple(f.start for f in _USER)
 
 
 def background_kind(request: ChatRequest) -> str | None:
-    """What a program wants for itself ("title", "tags", "commit"...); None: a person asks.
+    """Return the kind of a background request ("title", "tags", "commit"…); None for others.
 
-    "auxiliary": the client says that it wants it for itself, and not what it is.
+    "auxiliary": the client declares it as background work, without a kind.
     """
     if request.purpose == "background" and not _is_safety_check(request):
         return "auxiliary"
@@ -294,14 +295,14 @@ def _fits(print_: Fingerprint, text: str, request: ChatRequest) -> bool:
 
 
 def _is_quota_probe(request: ChatRequest) -> bool:
-    """Claude Code 1 and 2.0 ask for one token at each start, to see how much is left."""
+    """Return whether Claude Code 1 or 2.0 asks for one token at its start to see its quota."""
     if request.max_tokens != 1 or len(request.messages) != 1:
         return False
     return next(_texts(request.messages[0]), "") in ("quota", "count")
 
 
 def _last_user_texts(messages: list[dict[str, Any]]) -> Iterator[str]:
-    """Texts of the last user message, unless it is followed by more than a note to the model."""
+    """Return the texts of the last user message; none if other than system messages follow."""
     for message in messages[: -MOST_MESSAGES - 1 : -1]:
         if message["role"] == "user":
             return _texts(message)

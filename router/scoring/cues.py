@@ -1,4 +1,4 @@
-"""Words written down by hand that tell what kind of task a text asks for, found in a text."""
+"""Finds cues in a text: words, listed by hand, that tell what kind of task it asks for."""
 
 import re
 from itertools import pairwise
@@ -8,13 +8,14 @@ from router.scoring.lexicon import STEM_KEY, Lexicon
 
 OPENING_WORDS: Final = 10
 OPENING_SIGNS: Final = 16
-"""Where a cue counts double: a request mostly says first what it wants."""
+"""A cue in the first OPENING_WORDS words or OPENING_SIGNS characters counts double: most requests
+begin with the task."""
 MOST_SIGNS: Final = 600
-"""Characters without spaces that are read."""
+"""Most characters of text without spaces that are read."""
 GREETS: Final = 2.0
-"""Strength of the easy cues that are greetings and thanks."""
+"""Strength of those easy cues that are greetings and thanks."""
 EASY_TASKS: Final = frozenset({"easy", "rewrite", "digest"})
-"""Counts whose cues name a task that is easy whatever text it is done to."""
+"""Counts whose cues name a task that is easy for any text."""
 
 # Letters of all scripts with the marks that belong to them (Python's \w leaves Hindi's out).
 _LETTER: Final = (
@@ -32,18 +33,18 @@ class Found(NamedTuple):
     facet: str
     strength: float
     early: bool
-    """Is it in the opening, where it counts double?"""
+    """It is in the opening, where it counts double."""
 
     @property
     def is_easy_task(self) -> bool:
-        """Does it name an easy task? Greetings and thanks do not."""
+        """Return whether it names an easy task; greetings and thanks do not."""
         return self.facet in EASY_TASKS and (self.facet != "easy" or self.strength < GREETS)
 
 
 def cues_in(
     words: list[str], distinct: set[str], usual: set[str] | None, runs: list[str], lexicon: Lexicon
 ) -> list[Found]:
-    """Return every cue in a text once. `usual`: its words that are English, where it is."""
+    """Return each cue of a text once. `usual`: its known English words; None if not English."""
     opening = set(words[:OPENING_WORDS])
     found: list[Found] = []
     for word in distinct & lexicon.cues.keys():
@@ -68,7 +69,7 @@ def cues_in(
 
 
 def _sign_cues(runs: list[str], distinct: set[str], lexicon: Lexicon) -> list[Found]:
-    """Return the cues in text without spaces, each where it stands first."""
+    """Return the cues in text without spaces, at their first place."""
     at: dict[str, int] = {}
     passed = 0
     by_pair = lexicon.sign_cues

@@ -1,10 +1,9 @@
-"""What a turn owes to the conversation before it.
+"""Computes the points that a turn inherits from the turns before it.
 
-"Continue", "yes, do it" and "why?" say nothing of their own: they ask for as much as what they
-refer to. "Thanks!" asks for nothing, whatever came before. A short turn that says something ("and
-for odd n?", "run the tests") inherits a part of the need, the shorter the more; most such turns are
-smaller than what they follow. The need fades from turn to turn. A turn that is hard in itself
-inherits nothing: going up is free.
+The need of a conversation is a score of 0 to 100. "Continue", "yes, do it" and "why?" only refer to
+earlier turns, so they inherit all of the need. "Thanks!" needs nothing. A short turn with content
+of its own ("and for odd n?", "run the tests") inherits a part: the shorter, the more. The need
+fades from turn to turn. A turn that scores higher than the need inherits nothing.
 """
 
 from typing import Final, NamedTuple
@@ -13,37 +12,37 @@ from router.scoring.cues import WORD
 from router.scoring.lexicon import Lexicon
 
 FADE: Final = 0.93
-"""What each human turn that only goes on leaves of the conversation's need."""
+"""Factor on the conversation's need for each turn that only refers to earlier ones."""
 SHORT: Final = 3
-"""A turn of up to this many words inherits the most of those that say something of their own."""
+"""Among turns with content of their own, those of up to this many words inherit the most."""
 LONG: Final = 20
-"""A turn of this many words or more stands on its own."""
+"""A turn of this many words or more inherits nothing."""
 CLOSING_CAP: Final = 20.0
-"""The score that "thanks!" and its like cannot exceed."""
+"""Highest score of a turn such as "thanks!"."""
 CLOSING_CHARS: Final = 120
 SPACELESS_CLOSING_CHARS: Final = 16
-"""Longer than this, thanks are only the beginning of a turn."""
+"""Longer turns are more than thanks, in scripts with spaces and without."""
 EASY_SHARE: Final = 0.3
-"""How much of its share a short turn inherits that asks for something easy ("in Italian")."""
+"""Factor on the share of a short turn that asks for something easy ("in Italian")."""
 OWN_SHARE: Final = 0.4
-"""The most that a turn inherits that says something of its own."""
+"""The largest share that a turn with content of its own inherits."""
 
 
 class FollowUp(NamedTuple):
-    """A turn, as far as it matters to what it inherits."""
+    """The facts of a turn that decide how much it inherits."""
 
     text: str
     own: float
-    """The sum of its own signals."""
+    """The sum of the turn's own signals."""
     n_words: int
     refers: bool
-    """Does it say nothing of its own?"""
+    """The turn only refers to earlier ones."""
     easy: bool
-    """Does it ask for something easy?"""
+    """The turn asks for something easy."""
 
 
 def is_closing(text: str, lexicon: Lexicon) -> bool:
-    """Is this turn nothing but thanks, praise or goodbye?"""
+    """Return whether this turn is only thanks, praise or goodbye."""
     if len(text) > CLOSING_CHARS or "?" in text or "\uff1f" in text:
         return False
     words = set(WORD.findall(text.lower()))
@@ -62,7 +61,7 @@ def inherited_share(n_words: int, *, refers: bool, easy: bool) -> float:
 
 
 def points(turn: FollowUp, need: float, lexicon: Lexicon) -> float:
-    """Return what the conversation adds to a turn's own sum; below 0 only for a closing."""
+    """Return the points that a turn inherits; negative only for thanks and goodbyes."""
     if is_closing(turn.text, lexicon):
         return min(0.0, CLOSING_CAP - turn.own)
     share = inherited_share(turn.n_words, refers=turn.refers, easy=turn.easy)
@@ -70,7 +69,7 @@ def points(turn: FollowUp, need: float, lexicon: Lexicon) -> float:
 
 
 def need_after(turn: FollowUp, total: float, need: float, lexicon: Lexicon) -> float:
-    """Return the need that a turn leaves behind: its own, unless it only goes on."""
+    """Return the conversation's need after a turn: the turn's own, unless it only refers back."""
     if turn.refers or turn.n_words <= SHORT or is_closing(turn.text, lexicon):
         return total if total > need else FADE * need
     return total

@@ -1,4 +1,4 @@
-"""The instruction of a turn, apart from the code, logs, tables and documents pasted with it."""
+"""Separates the instruction of a turn from the code, logs, tables and documents pasted with it."""
 
 import re
 from typing import Final
@@ -9,15 +9,15 @@ from router.scoring.lexicon import Lexicon
 HEAD: Final = 2_000
 TAIL: Final = 1_000
 LONG: Final = 2_500
-"""Characters from which a text is taken for an instruction with a document."""
+"""Longer texts, in characters, count as an instruction with a document."""
 ASK: Final = 700
-"""Characters of the longest paragraph that is taken for an instruction."""
+"""Longer paragraphs, in characters, are no instruction."""
 DOCUMENT: Final = 500
-"""Characters from which a text is a document already if something easy is asked about it."""
+"""If the task is easy, a text of this many characters counts as a document."""
 CLEARLY: Final = 1.5
-"""Strength of a cue that tells an easy task from the text it is about, however short that is."""
+"""A cue of this strength marks an easy task, even with a short text."""
 TASK: Final = 120
-"""How many characters into a text the colon of "translate this into French:" may stand."""
+"""Characters in which the colon of "translate this into French:" is looked for."""
 
 FENCE: Final = "```"
 
@@ -25,7 +25,7 @@ _COLON: Final = re.compile(r":\s|:$|\n|\uff1a")
 _STOP: Final = re.compile(r"[.!?]\s|\u3002")
 _BLANK: Final = re.compile(r"\n[ \t]{0,8}\n")
 
-# Lines that were pasted: code, logs, tables, quoted mail. Indented by four, unless it is a list.
+# Pasted lines: code, logs, tables, quoted mail; lines indented by four, except lists.
 _PASTED: Final = re.compile(
     r"^(?:[ \t]{0,40}[>|{}\[\]<][^\n]{0,2000}"
     r"|(?: {4}|\t)[ \t]{0,60}[^-*\u2022\d \t\n][^\n]{0,2000}"
@@ -52,14 +52,14 @@ _QUOTED_BLOCK: Final = re.compile(
 
 
 def split(text: str, lexicon: Lexicon) -> tuple[str, str | None]:
-    """Return a turn's instruction, and the text whose forms count where that is another one.
+    """Return a turn's instruction, and the text whose forms are counted (None: the instruction).
 
-    Code, logs, tables and quoted mail are about what is asked: of their words none counts, of
-    their forms all. Of a text that something easy is asked about nothing counts but its size.
+    Of pasted code, logs, tables and quoted mail, the forms count but not the words. Of a document
+    with an easy task, only the size counts.
     """
     if found := _COLON.search(text, 0, TASK):
         easy, _ = _asks_for(text[: found.start()], lexicon)
-        # After a colon comes a text; after a line break there may also be a second request.
+        # A text follows a colon. After a line break there may be a second request.
         if easy >= CLEARLY and (found[0] != "\n" or not _asks_for(text[:ASK], lexicon)[1]):
             return text[: found.end()], None
     if (stop := _STOP.search(text, 0, TASK)) and len(text) > 2 * TASK:
@@ -99,13 +99,13 @@ def _prose(text: str, lexicon: Lexicon) -> str:
 
 
 def _is_label(label: str, lexicon: Lexicon) -> bool:
-    """Is this what stands before a text that is given: "Text", "Hotel description"?"""
+    """Return whether this is a heading of a pasted text: "Text", "Hotel description"."""
     last = label.lower().split()[-1]
     return last in lexicon.given or last[-2:] in lexicon.given
 
 
 def _width(text: str) -> int:
-    """Return how many letters a text would have in a script with spaces."""
+    """Return the number of letters that a text would have in a script with spaces."""
     if text.isascii() or len(text) >= DOCUMENT:
         return len(text)
     return len(text) + 2 * sum(map(len, NO_SPACES.findall(text)))
@@ -116,7 +116,7 @@ def _ends(head: str, tail: str) -> str:
 
 
 def _asks_for(ask: str, lexicon: Lexicon) -> tuple[float, bool]:
-    """How clearly something easy is asked for (0: it is not), and whether something hard is."""
+    """Return the strength of the easy task asked for (0: none), and whether a hard one is."""
     low = ask.lower()
     words = WORD.findall(low)
     runs = [] if low.isascii() else NO_SPACES.findall(low)

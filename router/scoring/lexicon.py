@@ -1,7 +1,7 @@
 """The scorer's weights: words, cues and the points of each count, read from `lexicon.json`.
 
-The file is data, made by `tools/train_lexicon.py`; nothing in it is code. A user can train one on
-prompts of their own and put it in its place.
+The file is written by `tools/train_lexicon.py` and has no code. Users can train one on their own
+prompts and replace it.
 """
 
 import json
@@ -20,14 +20,14 @@ from zlib import crc32
 FILE: Final = Path(__file__).with_name("lexicon.json")
 VERSION: Final = 2
 BUCKETS: Final = 1 << 14
-"""Numbers that stand for groups of letters; several groups share one."""
+"""Number of buckets into which groups of letters are hashed; several groups share one."""
 MOST_LETTERS: Final = 16
-"""Letters of a word that are read."""
+"""Most letters of a word that are read."""
 STEM_KEY: Final = 4
-"""Letters of the shortest stem; stems are looked up by their first letters, this many."""
+"""Length of the shortest stem. Stems are looked up by so many first letters."""
 
 SPACELESS_FROM: Final = "\u0e00"
-"""The first character of scripts without spaces; a few that have them stand between."""
+"""The first character of scripts without spaces. A few later scripts do have spaces."""
 
 Cue = tuple[str, float]
 """The count that a cue belongs to, and its strength there."""
@@ -35,12 +35,12 @@ Cue = tuple[str, float]
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Points of one count: `points[i]` from `edges[i - 1]` on; `points` is one longer."""
+    """Points of one count: `points[i]` for counts from `edges[i - 1]` to below `edges[i]`."""
 
     edges: tuple[float, ...]
     points: tuple[float, ...]
     for_none: float = field(init=False)
-    """Points of a count of 0, which most are."""
+    """Points of a count of 0, the most frequent one."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "for_none", self.at(0.0))
@@ -51,46 +51,46 @@ class Table:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Lexicon:
-    """Everything learned or written down about words, and what each count is worth."""
+    """All learned and hand-made data about words, and the points of each count."""
 
     weights: Mapping[str, float]
-    """English word to tendency: above 0 where small models fall short, below 0 where they do well;
-    a word that is not in it is rare."""
+    """Tendency of English words: above 0 if small models fail on prompts with the word, below 0 if
+    they do well. Words that are not listed are rare."""
     learned: Mapping[str, float]
-    """The same for the other words that the data have: rare ones, and those of other languages."""
+    """The same for other words of the training data: rare ones, and other languages."""
     base: float
     """Points that every request starts with."""
     pivot: float
-    """The joint tendency of a prompt's words from which they count as hard."""
+    """A prompt's words count as hard if their joint tendency is above it."""
     letters: Sequence[float]
     """Tendency of each group of letters, by bucket, for words that are not in `weights`."""
     scripts: frozenset[int]
-    """Blocks of 128 characters that the letters' tendencies were learned from."""
+    """Unicode blocks of 128 characters for which letters' tendencies were learned."""
     common: frozenset[str]
-    """The commonest English words."""
+    """The most common English words."""
     cues: Mapping[str, tuple[Cue, ...]]
-    """Words written down by hand."""
+    """Words that were listed by hand."""
     sign_cues: Mapping[str, tuple[str, ...]]
-    """Those of text without spaces, by their first two signs."""
+    """Cues in scripts without spaces, by their first two characters."""
     pairs: Mapping[tuple[str, str], tuple[Cue, ...]]
-    """Two words next to each other."""
+    """Cues of two words in a row."""
     stems: Mapping[str, tuple[tuple[str, tuple[Cue, ...]], ...]]
-    """Beginnings of words, for languages that inflect, by their first letters; longest first."""
+    """Cues that are beginnings of words, by their first letters; the longest first."""
     tables: Mapping[str, Table]
     english: frozenset[str]
-    """The commonest words of English that no other language here has."""
+    """The most common English words that are in no other language here."""
     foreign: frozenset[str]
-    """The commonest words of other languages that English has not."""
+    """The most common words of other languages that are not English."""
     function: frozenset[str]
-    """Words of many languages that say nothing by themselves: "the", "avec", "если"."""
+    """Words without meaning of their own, in many languages: "the", "avec", "если"."""
     given: frozenset[str]
-    """What stands with a colon before a text that is given: "Text", "Passage"."""
+    """Words that, with a colon, introduce a pasted text: "Text", "Passage"."""
     small_steps: frozenset[str]
-    """Steps of an agent that take little, whatever they follow: "commit", "run"."""
+    """Easy steps of an agent, whatever came before: "commit", "run"."""
     closing: frozenset[str]
     """Thanks, praise and goodbyes."""
     polite: frozenset[str]
-    """Words that may stand around those without making them a request."""
+    """Polite words that do not turn those into a request."""
     closing_signs: frozenset[str]
     """Thanks in languages without spaces."""
 
@@ -105,7 +105,7 @@ class Lexicon:
         return self.learned.get(word) if known is None else known
 
     def spelled(self, word: str) -> float | None:
-        """Return the tendency that a word's letters tell; None in a script without data."""
+        """Return a word's tendency by its letters; None in a script without data."""
         if ord(word[0]) >> 7 not in self.scripts:
             return None
         buckets = letter_buckets(word)
@@ -114,9 +114,9 @@ class Lexicon:
 
 
 def letter_buckets(word: str) -> list[int]:
-    """Return the buckets of a word's groups of three and four letters, its ends marked.
+    """Return the buckets of a word's groups of three and four letters, with marks at its ends.
 
-    A pair of signs, as text without spaces is cut into, is one group.
+    A pair of characters from text without spaces is one group.
     """
     if len(word) == 2 and word[0] >= SPACELESS_FROM:
         return [crc32(word.encode("utf-16-le", "surrogatepass")) % BUCKETS]
@@ -131,7 +131,7 @@ def letter_buckets(word: str) -> list[int]:
 
 @cache
 def load(path: Path = FILE) -> Lexicon:
-    """Read a lexicon file; raises ValueError when it was made for another version."""
+    """Return the lexicon of a file. Raises ValueError if it has another version."""
     data: dict[str, Any] = json.loads(path.read_bytes())
     if data.get("version") != VERSION:
         raise ValueError(f"{path.name} has version {data.get('version')}, not {VERSION}: train it")
@@ -139,9 +139,9 @@ def load(path: Path = FILE) -> Lexicon:
 
 
 def from_data(data: Mapping[str, Any]) -> Lexicon:
-    """Return the lexicon in the form that the scorer looks things up in."""
+    """Return the lexicon, prepared for the scorer's lookups."""
     words = [intern(word) for word in data["words"].split()]
-    # 20,000 words share a few hundred numbers: half a megabyte less.
+    # 20,000 words share a few hundred number objects, which saves half a megabyte.
     tendency = {value: value * data["step"] for value in set(data["weights"])}
     weights = [tendency[value] for value in data["weights"]]
     usual = data["vocabulary"]

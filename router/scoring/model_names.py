@@ -1,9 +1,8 @@
-"""What a model's name says: family, size, quantization, and whether others have retrained it.
+"""Reads a model's name: family, size, quantization, and whether others have retrained it.
 
-People name models by repository, file, tag or API id: `qwen3:30b-a3b-instruct-2507-q4_K_M`,
-`lmstudio-community/Qwen2.5-32B-Instruct-GGUF`, `claude-3-5-sonnet@20240620`. A name is put in
-order first, then the families of `models.toml` are looked for in it. Pure; a name is read once
-and remembered.
+Names are repositories, files, tags or API ids: `qwen3:30b-a3b-instruct-2507-q4_K_M`,
+`lmstudio-community/Qwen2.5-32B-Instruct-GGUF`, `claude-3-5-sonnet@20240620`. A name is normalised
+first, then the families of `models.toml` are looked for in it. Results are cached.
 """
 
 import re
@@ -17,11 +16,11 @@ from typing import Any, Final
 TABLE: Final = Path(__file__).with_name("models.toml")
 LONGEST_NAME: Final = 200
 SAME_SIZE: Final = 1.3
-"""A size in a name and one in the table that differ by no more than this factor are the same."""
+"""A size in a name and one in the table count as equal up to this factor."""
 MANY_SIZES: Final = 3.2
-"""A family whose largest model has so many times the parameters of its smallest needs a size."""
+"""A name of a family with larger differences in size than this factor must tell the size."""
 EXPERTS_SHARE: Final = 0.83
-"""Experts have layers in common: 8x7B is 47B."""
+"""Factor on experts x size, because experts share layers: 8x7B is 47B."""
 
 _QUANTIZATION: Final = re.compile(
     r"(?<![a-z0-9])(?:"
@@ -54,14 +53,14 @@ class Row:
 
     family: str
     index: int
-    """Which of its family's models it is."""
+    """Its place among the models of its family."""
     b: float
     active_b: float
     word: str
-    """In a name, it tells this one from others of the same size."""
+    """A word in names that distinguishes it from others of the same size."""
     released: str
     of: str
-    """The family that it really belongs to, where that is another one."""
+    """The family that it really belongs to, if that is another one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,10 +69,10 @@ class Family:
 
     key: str
     name: str
-    """As it is shown; empty: as it was written."""
+    """The name to show; empty: show it as it was written."""
     made_for: str
     tune: bool
-    """Trained further, distilled or merged by others than its base's makers."""
+    """Others than the makers of its base trained, distilled or merged it."""
     cloud: bool
     rows: tuple[Row, ...]
     default: Row
@@ -81,11 +80,11 @@ class Family:
 
 @dataclass(frozen=True, slots=True)
 class ModelName:
-    """What a name says. Sizes in billions of parameters; None where nothing tells them."""
+    """The parts of a name. Sizes in billions of parameters; None if unknown."""
 
     family: Family | None
     row: Row | None
-    """The very model of the table; None where its family has none of this size or make."""
+    """The model in the table; None if its family has none that matches."""
     shown: str
     """The family's name."""
     parameters_b: float | None
@@ -94,23 +93,23 @@ class ModelName:
     bits: int | None
     made_for: str
     tune: bool
-    """Retrained or merged by others, so that the family's own figures do not hold."""
+    """Others have retrained or merged it, so the family's figures do not apply."""
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """The table in the form that names are looked up in."""
+    """The table, prepared for looking names up."""
 
     families: tuple[tuple[re.Pattern[str], Family], ...]
     plain_words: frozenset[str]
-    """Words that do not say that others have trained the model further."""
+    """Words in names that are no sign of further training by others."""
     made_for: Mapping[str, str]
-    """What a word says that the model was made for."""
+    """By word in a name: the purpose that the model was made for."""
 
 
 @cache
 def table() -> Table:
-    """Read the table; once, when the first name is looked up."""
+    """Return the table, which is read when the first name is looked up."""
     data = tomllib.loads(TABLE.read_text("utf-8"))
     found = []
     for entry in data["family"]:
@@ -127,7 +126,7 @@ def table() -> Table:
             marked[0] if marked else rows[-1],
         )
         written = "|".join(name.replace(".", r"\.") for name in entry["names"])
-        # Those who retrain models number their own versions.
+        # Retrained models have version numbers of their own.
         version = r"(?:\d+(?:\.\d+)*)?" if family.tune else ""
         pattern = rf"(?<![a-z0-9])(?P<name>{written}){version}(?![a-z0-9]|\.\d)"
         found.append((re.compile(pattern), family))
@@ -150,7 +149,7 @@ def _row(family: str, index: int, entry: Mapping[str, Any], model: Mapping[str, 
 
 @lru_cache(maxsize=1_000)
 def parse(name: str) -> ModelName:
-    """Return what a name says; of one that says nothing, an empty ModelName."""
+    """Return the parts of a name; an empty ModelName if none are found."""
     lower = name[:LONGEST_NAME].lower().replace("\\", "/").replace("--", "/")
     parts = [part for part in lower.split("/") if part]
     for part in reversed(parts):

@@ -1,15 +1,15 @@
-"""What the loaded local model makes of a request, next to the cloud that would answer: in points.
+"""Computes how many points the loaded local model adds to a score, compared with the cloud.
 
 Each model has an ability in each skill, from published figures or estimated from its size (see
-`tools/abilities.py`). A request's kind says which skills it takes, its score how much. The cloud's
-gain is P(cloud solves it) - P(local solves it); scores are made for one pair of models, so the
-row is how much more the cloud gains than it would there:
+`tools/abilities.py`). The kind of a request tells which skills it needs, its score how much of
+them. The cloud's gain is P(cloud solves it) - P(local solves it). Scores are made for a reference
+pair of models, so the points are the difference to the gain of that pair:
 
     points = POINTS_PER_GAIN x (gain of this pair - gain of the reference pair)
 
-Bounded: a gain under LITTLE pushes no request to the cloud, one over PLENTY keeps none here. With
-the reference pair the row is 0 for every request. Pure: weights come from `reach.json`, which
-`tools/train_reach.py` makes; nothing is asked.
+A gain below LITTLE moves no request to the cloud, and one above PLENTY keeps none local. With the
+reference pair the points are always 0. The weights come from `reach.json`, which
+`tools/train_reach.py` writes.
 """
 
 import json
@@ -26,7 +26,7 @@ from router.scoring.reading import Reading
 FILE: Final = Path(__file__).with_name("reach.json")
 SKILLS: Final = ("knowledge", "mathematics", "code", "tools", "languages", "writing")
 Kind = Literal["knowledge", "mathematics", "code", "tools", "languages", "writing"]
-"""What a request takes; named after the skill that counts most in it."""
+"""The kind of a request, named after its main skill."""
 Source = Literal["measured", "table", "server", "name"]
 """Where a model's abilities come from: the user's own prompts, published figures, or its size and
 family as the server or its name tells them."""
@@ -43,11 +43,11 @@ BASE_SCORE: Final = 50.0
 SCORE_UNIT: Final = 25.0
 """A prompt's need grows by `Curve.steep` logits with each 25 points of its score."""
 FEW_BITS: Final = {1: -1.2, 2: -0.5, 3: -0.15}
-"""What a model loses, in logits, when its weights have so few bits. An estimate."""
+"""By bits of a weight: how much ability a quantized model loses, in logits. An estimate."""
 LABELS_FOR_HALF: Final = 10
-"""So many labels of a kind count as much as what was known before."""
+"""This many labels of a kind weigh as much as the ability that was known before."""
 MOST_MEASURED: Final = 1.5
-"""Logits by which labels can move an ability at most."""
+"""Most logits by which labels can change an ability."""
 
 ASKS: Final = frozenset({"what", "who", "whose", "when", "where", "which", "why"})
 CODE_WORDS: Final = frozenset(
@@ -67,7 +67,7 @@ MATHS_WORDS: Final = frozenset(
         "product", "perimeter", "diameter", "remainder", "digits", "positive", "numbers",
     }
 )  # fmt: skip
-"""Two of these make a request one for code, or for mathematics."""
+"""Two of these words make a request one of the kind code, or mathematics."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,24 +89,25 @@ class Curve:
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """What `reach.json` says. Abilities are logits, one a skill."""
+    """The content of `reach.json`. Abilities are logits, one for each skill."""
 
     abilities: Mapping[str, tuple[tuple[float, ...], ...]]
-    """Of each family's models, in the order of the table."""
+    """By family the abilities of its models, in the order of models.toml."""
     published: Mapping[str, tuple[bool, ...]]
-    """Which of them have figures of their own."""
+    """By family, for each model, whether it has published figures of its own."""
     size: Mapping[str, tuple[float, ...]]
-    """`at_8b`: of a model of 8 billion parameters of which no more is known; `per_log_size`."""
+    """`at_8b`: abilities of a model of 8 billion parameters; `per_log_size`: their change with the
+    log of the size. For models of unknown family."""
     made_for: Mapping[str, tuple[float, ...]]
-    """What a model gains and loses by what it was made for."""
+    """By purpose ("code", …): how much that changes the abilities."""
     curves: Mapping[str, Curve]
     reference: tuple[tuple[float, ...], tuple[float, ...]]
-    """Abilities of the local model and the cloud that scores are made for."""
+    """Abilities of the reference pair: the local model and the cloud."""
 
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What a server says of a model; empty and None where it does not."""
+    """Details that a server reports of a model; None and "" for those that it does not."""
 
     parameters_b: float | None = None
     active_b: float | None = None
@@ -120,7 +121,7 @@ NO_FACTS: Final = Facts()
 
 @dataclass(frozen=True, slots=True)
 class Reach:
-    """A model that is known, and what it can do."""
+    """A known model and its abilities."""
 
     model: str
     family: str
@@ -133,12 +134,12 @@ class Reach:
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """Was a local model's answer to one of the user's prompts good enough?"""
+    """Whether a local model's answer to one of the user's prompts was good enough."""
 
     model: str
     kind: str
     score: float
-    """Before the row for the model was added."""
+    """The score without the points for the model."""
     good: bool
 
 
@@ -162,7 +163,7 @@ def load(path: Path = FILE) -> Weights:
 
 
 def kind_of(reading: Reading) -> Kind:
-    """Return the kind of a turn, from what was counted in it anyway."""
+    """Return the kind of a turn, by its counts and words."""
     counts, words = reading.counts, set(reading.words)
     if counts["fences"] or counts["identifiers"] >= 1.3 or len(words & CODE_WORDS) > 1:
         return "code"
@@ -176,14 +177,14 @@ def kind_of(reading: Reading) -> Kind:
 
 @lru_cache(maxsize=1_000)
 def known(model: str, facts: Facts = NO_FACTS) -> Reach | None:
-    """Return what a model can do; None where nothing about it is known."""
+    """Return a model's abilities; None if neither its family nor its size is known."""
     name = parse(model)
     if name.family is None and facts.origin:
         name = parse(facts.origin)
     told = facts.parameters_b
     row = name.row
     if row is not None and told and row.b and not 0.7 < told / row.b < 1.4:
-        row = None  # it is called like a model that it is not
+        row = None  # its size shows that it is another model
     size = told or name.parameters_b
     weights = load()
     source: Source = "server" if told else "name"
@@ -209,7 +210,7 @@ def known(model: str, facts: Facts = NO_FACTS) -> Reach | None:
 
 
 def _estimated(name: ModelName, size_b: float, weights: Weights) -> tuple[float, ...]:
-    """Estimate the abilities of a model from its family's nearest one, else from its size."""
+    """Estimate the abilities of a model from the nearest in its family, else from its size."""
     sized = [row for row in name.family.rows if row.b] if name.family is not None else []
     if name.family is not None and sized:
         near = min(sized, key=lambda row: abs(log(row.b / size_b)))
@@ -225,7 +226,7 @@ def _estimated(name: ModelName, size_b: float, weights: Weights) -> tuple[float,
 
 
 def gain(kind: Kind, score: float, local: tuple[float, ...], cloud: tuple[float, ...]) -> float:
-    """Return how much more often the cloud solves such a prompt: -1 to 1."""
+    """Return P(cloud solves such a prompt) - P(local model solves it): -1 to 1."""
     curve = load().curves[kind]
     better, alone = _ability(kind, cloud), _ability(kind, local)
     return curve.chance(better, score) - curve.chance(alone, score)
@@ -233,14 +234,14 @@ def gain(kind: Kind, score: float, local: tuple[float, ...], cloud: tuple[float,
 
 @lru_cache(maxsize=1_000)
 def _ability(kind: Kind, skills: tuple[float, ...]) -> float:
-    """Return the ability in what a kind of request takes."""
+    """Return the ability for a kind of request: the weighted mean of the skills."""
     return _mixed(skills, load().curves[kind])
 
 
 def points(kind: Kind, score: float, local: Reach | None, cloud: Reach | None) -> float:
-    """Return the row of a request with this kind and score; 0 for a local model not known.
+    """Return the points for a request of this kind and score; 0 for an unknown local model.
 
-    A cloud that is not known counts as the one that scores are made for.
+    An unknown cloud counts as that of the reference pair.
     """
     if local is None:
         return 0.0
@@ -257,7 +258,7 @@ def _share_at(score: float) -> float:
 
 
 def points_of(here: float, usual: float) -> float:
-    """Return the points for the cloud's gain over this local model, and over the reference's."""
+    """Return the points for the gain of this pair (`here`) and of the reference (`usual`)."""
     most = min(POINTS_PER_GAIN * max(here - LITTLE, 0.0), MOST_POINTS)
     least = max(POINTS_PER_GAIN * min(here - PLENTY, 0.0), -MOST_POINTS)
     return min(max(POINTS_PER_GAIN * (here - usual), least), most)
@@ -268,9 +269,9 @@ def _mixed(skills: tuple[float, ...], curve: Curve) -> float:
 
 
 def with_labels(reach: Reach, labels: Iterable[Label], cloud: Reach | None) -> Reach:
-    """Return the model with its abilities moved by how good its answers were, kind by kind.
+    """Return the model with its abilities corrected by labels of its answers, kind by kind.
 
-    A few labels move them a little: they are shrunk towards what was known before.
+    Few labels change little: see LABELS_FOR_HALF.
     """
     reference_cloud = load().reference[1]
     against = cloud.skills if cloud is not None else reference_cloud
@@ -284,7 +285,7 @@ def with_labels(reach: Reach, labels: Iterable[Label], cloud: Reach | None) -> R
         ability = _mixed(reach.skills, curve)
         better = [curve.chance(_mixed(against, curve), one.score) for one in seen]
         alone = [curve.chance(ability, one.score) for one in seen]
-        # A good answer is one that the cloud would not have bettered.
+        # An answer is good if the cloud's would not have been better.
         expected = sum([1 - max(b - a, 0) for b, a in zip(better, alone, strict=True)])
         per_logit = sum([curve.slope * a * (1 - a) for a in alone]) or 1.0
         trust = len(seen) / (len(seen) + LABELS_FOR_HALF)

@@ -1,11 +1,10 @@
-"""Reading one human turn: which words, cues and forms are in it, counted for the scorer.
+"""Counts the words, cues and forms of one human turn for the scorer.
 
-A pasted document is told apart from the instruction about it: the instruction is counted in full,
-the document by its size alone. What is quoted ("what does 'implement' mean") is text, not a
-request, and its words do not count.
+The instruction is counted in full, a pasted document only by its size. Quoted words ("what does
+'implement' mean") are no request and do not count.
 
-Everything is bounded and linear: at most `HEAD` + `TAIL` characters are looked at, no pattern has
-a nested quantifier or an open `.*`, and words are looked up in tables, never searched for.
+The work is bounded and linear: at most `HEAD` + `TAIL` characters are read, no pattern has a nested
+quantifier or an open `.*`, and words are looked up in tables.
 """
 
 import re
@@ -19,13 +18,13 @@ from router.scoring.instruction import split
 from router.scoring.lexicon import SPACELESS_FROM, Lexicon
 
 PLAIN: Final = 30
-"""Words under which numbers, with no other form around them, are values to copy: "radius 5"."""
+"""In a shorter text without other forms, numbers do not count: they are values ("radius 5")."""
 GOING_ON: Final = frozenset({"step", "why"})
-"""Counts whose cues only refer to what came before."""
+"""Counts whose cues only refer to earlier turns."""
 MOST_REFERRING: Final = 8
-"""Words of the longest turn that says nothing of its own."""
+"""Longer turns, in words, have content of their own."""
 MOST_UNKNOWN: Final = 120
-"""Words that are not in the lexicon and are read by their letters."""
+"""Most words outside the lexicon that are judged by their letters."""
 
 FACETS: Final = {
     "fact": -1, "rewrite": -1, "digest": -1, "chat": -1, "home": -1, "brainstorm": -1,
@@ -34,8 +33,8 @@ FACETS: Final = {
     "science": 1, "legal": 1, "medical": 1, "finance": 1, "my_case": 1, "rare": 1, "analysis": 1,
     "reason": 1, "code_word": 1, "school_maths": 1, "role": 1,
 }  # fmt: skip
-"""Kinds of tasks that cues tell, and whether one speaks for a hard request (1), an easy one (-1) or
-either (0). `tools/cues/` has their words."""
+"""Kinds of tasks that cues show. 1: a sign of a hard request, -1: of an easy one, 0: of neither.
+The words are in `tools/cues/`."""
 
 COUNTS: Final = {
     "length": 1, "sentence": 1, "payload": 1, "asked_size": 1,
@@ -47,13 +46,12 @@ COUNTS: Final = {
     "condition": 1, "logic": 1, "constraint": 1, "comparison": 1, "why": 1, "quantity": 1,
     "sequence": 1, "rigor": 1,
 } | FACETS  # fmt: skip
-"""What is counted, and whether more of it speaks for a hard prompt (1), an easy one (-1) or
-either (0)."""
+"""All counts. 1: more of it is a sign of a hard prompt, -1: of an easy one, 0: of neither."""
 
 _NUMBER: Final = re.compile(r"\d[\d.,]*")
 _MATHS: Final = re.compile(
     "[=+*/^<>%|~\u00b1\u00b2\u00b3\u00d7\u00f7\u2070-\u209f\u2190-\u22ff]"
-    # A Greek letter by itself; omicron and eta are words in Greek prose.
+    # A Greek letter by itself, except omicron and eta, which are Greek words.
     "|(?<![\u0370-\u03ff\u1f00-\u1fff])[\u03b1-\u03b6\u03b8-\u03be\u03c0-\u03c9]"
     "(?![\u0370-\u03ff\u1f00-\u1fff])"
 )
@@ -81,41 +79,41 @@ _QUOTED: Final = re.compile(
     "|\u2018[^\u2019\n]{1,400}\u2019|\u00ab[^\u00bb\n]{1,400}\u00bb|\u300c[^\u300d\n]{1,400}\u300d"
 )
 
-# Where most words are not in the lexicon (other languages), being rare or long says nothing.
+# Values for other languages, where rare and long words cannot be counted.
 _TYPICAL: Final = {"long_words": 0.08, "rare_words": 0.06, "uncommon_words": 0.4}
 
 
 @dataclass(slots=True)
 class Reading:
-    """What was found in one turn."""
+    """The counts of one turn."""
 
     counts: dict[str, float]
     words: set[str]
-    """Distinct words of the instruction that can have a tendency, lower-case; in text without
-    spaces, pairs of signs. Function words have none."""
+    """Distinct words of the instruction, lower-case and without function words. For text without
+    spaces, pairs of characters."""
     cues: list[Found]
     known: dict[str, float]
-    """The words that have a tendency of their own, and which."""
+    """The words that have a tendency in the lexicon, with its value."""
     n_spelled: int
-    """The other words, as far as their letters tell a tendency."""
+    """Number of the other words whose letters give a tendency."""
     unread: float
     """The share of the words in scripts without data, 0 to 1."""
     is_english: bool
     refers: bool
-    """Does it say nothing of its own: "continue", "yes, do it", "why?"?"""
+    """The turn only refers to earlier ones: "continue", "yes, do it", "why?"."""
     n_words: int
     forms: float
-    """How much structure there is: the sum of the log counts."""
+    """The amount of structure: the sum of the log counts of forms."""
 
     @property
     def asks_easy(self) -> bool:
-        """Does it ask for something easy, and for nothing hard? Greetings and thanks do not ask."""
+        """Return whether it asks for something easy and nothing hard; greetings do not count."""
         easy = sum([one.strength for one in self.cues if one.is_easy_task])
         return easy >= 1 and self.counts["hard"] + self.counts["expert"] < easy
 
 
 def read(text: str, lexicon: Lexicon) -> Reading:
-    """Count everything that the signals are made of."""
+    """Return all counts of a turn."""
     ask, shown = split(text, lexicon)
     pasted = len(text) - len(ask)
     ask, options = _options_apart(ask)
@@ -156,7 +154,7 @@ def read(text: str, lexicon: Lexicon) -> Reading:
             counts["rare_words"] = 1 - len(usual) / len(distinct)
             counts["uncommon_words"] = 1 - common / len(distinct)
             names = {name.lower() for name in _NAME.findall(bare)} - lexicon.common
-            # A word that tells a kind of task ("Python") is no name that few people know.
+            # A word that is a cue ("Python") is no rare name.
             counts["names"] = sum([name not in lexicon.cues for name in names]) / n_words
         else:
             counts.update(_TYPICAL)
@@ -167,7 +165,7 @@ def read(text: str, lexicon: Lexicon) -> Reading:
         unknown = sorted(pieces.difference(known))[:MOST_UNKNOWN]
         spelled = [w for word in unknown if (w := lexicon.spelled(word)) is not None]
         unread = (1 - len(spelled) / len(unknown)) * (1 - len(known) / len(pieces))
-    # fsum: the words of a set come in another order in each process.
+    # fsum, because a set has another order in each process.
     tendency = fsum(known.values()) + fsum(spelled)
     above = tendency / sqrt(len(pieces) or 1) - lexicon.pivot
     counts["hard_words" if above > 0 else "easy_words"] = abs(above)
@@ -187,7 +185,7 @@ def read(text: str, lexicon: Lexicon) -> Reading:
 
 
 def _pieces(distinct: set[str], runs: list[str]) -> set[str]:
-    """Return the words, and the pairs of signs of text without spaces."""
+    """Return the words, and for text without spaces the pairs of characters."""
     pieces = {word for word in distinct if not NO_SPACES.match(word)}
     left = MOST_SIGNS
     for run in runs:
@@ -200,7 +198,7 @@ def _pieces(distinct: set[str], runs: list[str]) -> set[str]:
 
 
 def _is_english(distinct: set[str], n_usual: int, n_common: int, lexicon: Lexicon) -> bool:
-    """Are most words English, and do its commonest outnumber those of other languages?"""
+    """Return whether most words are English, its commonest ones outnumbering foreign ones."""
     if 2 * n_usual < len(distinct) or 3 * n_common < len(distinct) or not distinct:
         return False
     foreign = len(distinct & lexicon.foreign)
@@ -208,24 +206,24 @@ def _is_english(distinct: set[str], n_usual: int, n_common: int, lexicon: Lexico
 
 
 def _refers(pieces: set[str], cues: list[Found], lexicon: Lexicon) -> bool:
-    """Is every word one that goes on, asks why, or is only polite?"""
+    """Return whether every word only continues, asks why, or is polite."""
     going_on = {part for one in cues if one.facet in GOING_ON for part in one.word.split()}
     rest = pieces - going_on - lexicon.polite - lexicon.closing
     if rest:
-        # Without spaces, pieces lie across words: they are made of signs that say nothing.
+        # Without spaces, a piece may lie across two words. Its characters are checked instead.
         signs = {sign for word in going_on if word[0] >= SPACELESS_FROM for sign in word}
         rest = {piece for piece in rest if not signs.union(lexicon.function).issuperset(piece)}
     return not rest and pieces.isdisjoint(lexicon.small_steps)
 
 
 def _asked_size(low: str) -> float:
-    """Return the log of the size that is asked for: "2,500 words", "10 files"."""
+    """Return the log of the size that is asked for ("2,500 words", "10 files"), 0 for none."""
     sizes = [found[1].replace(",", "").replace(".", "") for found in _SIZE.finditer(low)]
     return log(1 + max([float(size[:6]) for size in sizes if size], default=0.0))
 
 
 def _options_apart(ask: str) -> tuple[str, list[str]]:
-    """A question, and the answers that are offered with it: those are given, not asked for."""
+    """Return a question without its multiple-choice answers, and those answers."""
     if "\n" in ask and len(options := _OPTION.findall(ask)) > 1:
         question = _OPTION.sub("", ask).strip()
         if question and options[0].lstrip(" \t(")[0] == "A":
@@ -234,7 +232,7 @@ def _options_apart(ask: str) -> tuple[str, list[str]]:
 
 
 def _structure(text: str, options: list[str], n_words: int, counts: dict[str, float]) -> float:
-    """Count the forms in a text: log counts, so that the tenth bracket adds little."""
+    """Add the log counts of the forms in a text to `counts`; return their sum."""
     before = sum(counts.values())
     counts["questions"] = log(1 + text.count("?") + text.count("\uff1f"))
     if options:

@@ -1,15 +1,14 @@
-"""What the human said: a conversation's human turns, without what programs wrapped around them.
+"""Finds the human's turns of a conversation, without the text that programs add to them.
 
 Only user messages count. System and developer text, tool definitions, tool calls and their
 results are never read. Agents put text of their own into user messages too: reminders, the state
 of the editor, tool output, project rules. `DROPPED`, `UNWRAPPED`, `HEADED`, `PROSE` and `TRAILERS`
-list the forms we know, each with the client it was seen in; those with a minor version were
-captured from the running client in November 2026, the others are known from its published source.
-A message with nothing human in it (only envelopes, only a picture) is no turn: the turn before it
-still stands.
+list the known forms, each with the client that writes it. Those with a minor version were captured
+from the running client in November 2026, the others are known from its published source. A message
+without text of the human (only envelopes, only a picture) is no turn.
 
-Bounded: a text is sliced to `WINDOW` characters at both ends before any pattern sees it, and an
-envelope's end is looked for with `str.find`, once a name where it is missing.
+The work is bounded: patterns only read the first and last `WINDOW` characters of a text, and the
+end of an envelope is searched with `str.find`, at most once for each name that has none.
 """
 
 import re
@@ -20,13 +19,13 @@ from typing import Any, Final, NamedTuple
 from router.request import TEXT_PARTS, estimate_tokens, text_of
 
 MAX_TURNS: Final = 6
-"""Human turns that are read, the last one included."""
+"""Most human turns that are read, including the last one."""
 MAX_LOOKED_AT: Final = 40
-"""User messages that are opened while looking for them."""
+"""Most user messages that are read to find them."""
 WINDOW: Final = 12_000
-"""Characters at either end of a text, and after an envelope, that are searched for envelopes."""
+"""Envelopes are searched in so many characters at either end of a text and after an envelope."""
 MAX_ENVELOPES: Final = 64
-"""Steps of that search."""
+"""Most envelopes that are searched for in one text."""
 
 
 class Envelope(NamedTuple):
@@ -79,7 +78,7 @@ DROPPED: Final = (
     Envelope("session_context", "Gemini CLI 0.2x"),
     Envelope("relevant-memories", "OpenClaw, memory plug-in"),
 )
-"""XML-like blocks that hold nothing of the human's."""
+"""XML-like blocks without text of the human."""
 
 UNWRAPPED: Final = (
     Envelope("task", "Cline 3, Roo Code 3, Kilo Code 4"),
@@ -90,13 +89,13 @@ UNWRAPPED: Final = (
     Envelope("userRequest", "GitHub Copilot Chat"),
     Envelope("command-args", "Claude Code 2.1, slash commands"),
 )
-"""XML-like blocks around the human's own words: what is in the last one is the turn."""
+"""XML-like blocks around the human's own words; the last one holds the turn."""
 
 HEADED: Final = (
     Envelope("(untrusted metadata)", "OpenClaw 2026"),
     Envelope("(untrusted, for context)", "OpenClaw 2026"),
 )
-"""A line ending in this and a colon, followed by a fenced block, is metadata with its heading."""
+"""A line that ends in this and a colon is the heading of metadata in a fenced block."""
 
 PROSE: Final = (
     Envelope("[Request interrupted by user", "Claude Code 2.1"),
@@ -122,16 +121,16 @@ PROSE: Final = (
     Envelope("A new session was started via", "OpenClaw 2026"),
     Envelope("Read HEARTBEAT.md if it exists", "OpenClaw 2026"),
 )
-"""A text that begins so was written by the program as a whole."""
+"""A text with this beginning was written by the program as a whole."""
 
 TRAILERS: Final = (
     Envelope("\n\n# *SEARCH/REPLACE block* Rules:", "aider 0.86, edit format diff"),
     Envelope("\n\nTo suggest changes to a file you MUST return", "aider 0.86, edit format whole"),
 )
-"""From here on a text is the program's, glued to the human's words."""
+"""Begins the part of a text that the program added to the human's words."""
 
 RESTARTS: Final = ("I switched to a new code base.",)
-"""A user message that begins so: what came before it belongs to no conversation of the human's."""
+"""Beginnings of a user message before which all messages are examples of the program."""
 
 _CLOSES: Final = {e.name: f"</{e.name.split()[0]}" for e in (*DROPPED, *UNWRAPPED)}
 _ANSWERS: Final = frozenset({"assistant", "tool", "function"})
@@ -145,9 +144,9 @@ _HEADED: Final = re.compile(
     r"^[^\n]{0,120}(?:" + "|".join(re.escape(e.name) for e in HEADED) + r"):?[ \t]*\n```",
     re.MULTILINE,
 )
-# Cline and its kin report a tool's result in a user message: "[read_file for 'a.py'] Result:".
+# Cline and its forks report a tool's result in a user message: "[read_file for 'a.py'] Result:".
 _TOOL_REPORT: Final = re.compile(r"\[[a-z_]{2,40}(?: for '[^'\n]{0,300}')?\] Result:")
-# OpenClaw stamps each message: "[Wed 2026-02-11 09:12 UTC] ", chat bridges put more in front.
+# OpenClaw stamps each message: "[Wed 2026-02-11 09:12 UTC] "; chat bridges add more.
 _STAMP: Final = re.compile(
     r"\[(?:[A-Z][\w ]{0,60} )?(?:[A-Z][a-z]{2} )?\d{4}-\d\d-\d\d[^\]\n]{0,60}\] ?"
 )
@@ -156,21 +155,21 @@ _MESSAGE_ID: Final = re.compile(r"\n?\[message_id: [^\]\n]{0,80}\]\s*$")
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """One human turn: their words, and what they pasted with them."""
+    """One human turn: the words and what was pasted with them."""
 
     text: str
 
     @property
     def tokens(self) -> int:
-        """Estimated size, in tokens."""
+        """Return the estimated size, in tokens."""
         return estimate_tokens(self.text) if self.text else 0
 
 
 def human_turns(messages: Sequence[Mapping[str, Any]], most: int = MAX_TURNS) -> list[Turn]:
-    """The last human turns, oldest first; empty when no human has spoken.
+    """Return the last human turns, oldest first; an empty list if there are none.
 
-    Consecutive user messages without an answer in between are one turn: clients send context and
-    request apart.
+    User messages without an answer between them are one turn: some clients send context and
+    request in separate messages.
     """
     turns: list[list[str]] = []
     looked_at = 0
@@ -201,15 +200,15 @@ def human_turns(messages: Sequence[Mapping[str, Any]], most: int = MAX_TURNS) ->
 
 
 def _is_prose(content: Any) -> bool:
-    """Did a program write this message as running text, as it would speak between two turns?"""
+    """Return whether a program wrote this message as plain sentences."""
     return text_of(content).lstrip().startswith(_SPOKEN)
 
 
 def human_text(content: Any) -> str:
-    """The human's words in one message's content, whichever of its shapes it has.
+    """Return the human's words in a message's content: a string or a list of parts.
 
-    Parts may be messages that a client or another dialect's door joined into one: what a program
-    says between them ends the words before it.
+    The parts may be several messages that were joined into one. Words before a text of a program
+    are left out.
     """
     if isinstance(content, str):
         return stripped(content)
@@ -229,14 +228,14 @@ def human_text(content: Any) -> str:
 
 
 def stripped(text: str) -> str:
-    """A text without the envelopes of known clients; empty when nothing else is in it."""
+    """Return a text without the envelopes of known clients; empty if nothing else is in it."""
     text = text.strip()
     if text.startswith(_PROSE):
         return ""
     for trailer in TRAILERS:
         if (cut := text.find(trailer.name, max(0, len(text) - WINDOW))) >= 0:
             text = text[:cut]
-    # opencode passes words on with the quotation marks that its shell wrapper put around them.
+    # opencode keeps the quotation marks that its shell wrapper puts around the words.
     if text[:1] == '"' and text.find('"', 1) == len(text) - 1 > 0:
         text = text[1:-1].strip()
     if "<" in text:
@@ -247,7 +246,7 @@ def stripped(text: str) -> str:
 
 
 def _without_blocks(text: str) -> str:
-    """Drop and unwrap XML-like envelopes, in the first and the last WINDOW characters."""
+    """Remove and unwrap XML-like envelopes in the first and the last WINDOW characters."""
     kept: list[str] = []
     unwrapped = ""
     unclosed: set[str] = set()
@@ -280,7 +279,7 @@ def _without_blocks(text: str) -> str:
 
 
 def _without_metadata(text: str) -> str:
-    """Drop OpenClaw's headed fences and stamps, Cline's tool reports."""
+    """Remove OpenClaw's headed fences and stamps, and Cline's tool reports."""
     if _TOOL_REPORT.match(text):
         return ""
     for _ in range(8):

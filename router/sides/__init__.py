@@ -1,1 +1,1 @@
-"""The run-time state of each backend: availability, queue, loading, conversations."""
+"""The run-time state of backends and conversations."""

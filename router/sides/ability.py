@@ -1,4 +1,4 @@
-"""The score's row for the models at hand: the local one that would answer, and the cloud."""
+"""Adds to a score the points for the models at hand: the local one and the cloud's."""
 
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
@@ -12,7 +12,7 @@ Setting = Literal["auto"] | float
 
 
 class Ability:
-    """Knows what the models at hand can do, and adds the row for them to a score.
+    """Compares what the local model and the cloud's model can do, and adjusts scores by that.
 
     `labels` say how good the local models' answers to the user's own prompts were.
     """
@@ -23,23 +23,23 @@ class Ability:
         self._pair: _Pair | None = None
 
     def learn(self, labels: Sequence[Label]) -> None:
-        """Take these labels in place of the earlier ones."""
+        """Replace the labels."""
         self._labels = labels
         self._pair = None
 
     def reach(self, local: Model | None, cloud: Model | None) -> Reach | None:
-        """Return what the local model can do; None where that is not known."""
+        """Return what the local model can do; None if that is unknown."""
         return self._known(local, cloud).local_reach
 
     def size_b(self, model: Model) -> float | None:
-        """Return a model's size in billions of parameters; None where nothing tells it."""
+        """Return a model's size in billions of parameters; None if it is unknown."""
         found = _reach(model)
         return model.parameters_b or (found.parameters_b if found is not None else None)
 
     def applied(
         self, score: Score, local: Model | None, cloud: Model | None, *, has_tools: bool
     ) -> Score:
-        """Return the score with the row for these models."""
+        """Return the score with the points for these models."""
         kind: Kind = "tools" if has_tools else score.kind
         if self._setting != "auto":
             return score.with_local_model(kind, self._setting)
@@ -50,7 +50,7 @@ class Ability:
     def _known(self, local: Model | None, cloud: Model | None) -> "_Pair":
         pair = self._pair
         if pair is None or pair.local is not local or pair.cloud is not cloud:
-            # The same pair is asked for again and again, until a server is looked at anew.
+            # Most requests have the same pair, until a server is probed again.
             local_reach, cloud_reach = _reach(local), _reach(cloud)
             own = [one for one in self._labels if local is not None and one.model == local.id]
             if local_reach is not None and own:

@@ -1,4 +1,4 @@
-"""Who is up: what was last seen of a backend, and whether to leave it alone for a while."""
+"""The last status of a backend, and a circuit breaker that gives a failing one a pause."""
 
 import asyncio
 import logging
@@ -15,20 +15,21 @@ Clock = Callable[[], float]
 FIRST_PAUSE_S: Final = 1.0
 LONGEST_PAUSE_S: Final = 60.0
 LONGEST_RETRY_AFTER_S: Final = 600.0
-"""A Retry-After beyond it is cut: a backend must not switch itself off for a day."""
+"""A longer Retry-After is cut to this: a backend must not switch itself off for a day."""
 NOT_BLAMED: Final = (BackendRejected, BackendUnfit, NoUsableAnswer)
-"""Failures that say something of the request or of the model, not of the backend."""
+"""Failures caused by the request or by the model; they do not open the breaker."""
 OLD_TTLS: Final = 3
-"""A look this many times its lifetime old is worth waiting for a new one."""
+"""A status older than this many lifetimes is worth waiting for a new one."""
 
 log = logging.getLogger("router")
 
 
 class Breaker:
-    """Leaves a failing backend alone for a growing, bounded, jittered while.
+    """A circuit breaker: keeps requests from a failing backend for a pause.
 
-    When the pause is over, one request is let through as a trial: its success closes the breaker,
-    its failure doubles the pause. `now` is in seconds of any steady clock.
+    The pause is random within bounds. When it is over, one request is let through as a trial: its
+    success closes the breaker, its failure doubles the pause. `now` is in seconds of any steady
+    clock.
     """
 
     def __init__(self, random_: Callable[[], float] = random.random) -> None:
@@ -38,34 +39,42 @@ class Breaker:
         self._trial_until = 0.0
 
     def blocks(self, now: float) -> bool:
-        """Would a request that starts now be kept away? Does not start the trial."""
+        """Return whether a request that starts now must not be sent. Does not start the trial."""
         return self._failures > 0 and (now < self._until or now < self._trial_until)
 
     def enter(self, now: float, longest_s: float) -> None:
-        """A request goes to the backend now. After a pause it is the trial: for as long as it
-        may take, at most `longest_s`, nobody else is let through."""
+        """Note that a request is sent now. After a pause it is the trial: no other request is let
+        through until it ends, for at most `longest_s`."""
         if self._failures:
             self._trial_until = now + longest_s
 
     def success(self) -> None:
+        """Close the breaker."""
         self._failures = 0
         self._trial_until = 0.0
 
     def released(self) -> None:
-        """The request ended without saying anything of the backend."""
+        """Note that the request ended without showing whether the backend works."""
         self._trial_until = 0.0
 
     def failure(self, now: float, retry_after_s: float | None = None) -> None:
+        """Begin a pause, at least as long as the backend asked for; the next one is longer."""
         self._trial_until = 0.0
-        if now >= self._until:  # else one of a burst that was under way, which counts once
+        if now >= self._until:  # a burst of failures counts once
             self._failures += 1
             pause = min(FIRST_PAUSE_S * 2 ** min(self._failures - 1, 16), LONGEST_PAUSE_S)
             self._until = now + pause * (0.5 + self._random())
         if retry_after_s is not None:
             self._until = max(self._until, now + min(retry_after_s, LONGEST_RETRY_AFTER_S))
 
+    def failed_elsewhere(self, now: float, pause_s: float) -> None:
+        """Leave the backend alone as long as another router does."""
+        if pause_s > 0:
+            self._failures = max(self._failures, 1)
+            self._until = max(self._until, now + min(pause_s, LONGEST_RETRY_AFTER_S))
+
     def state(self, now: float) -> str:
-        """ "closed", "open" or "half-open", for people and metrics."""
+        """Return "closed", "open" or "half-open"."""
         if not self._failures:
             return "closed"
         return "open" if now < self._until else "half-open"
@@ -75,9 +84,9 @@ class Breaker:
 
 
 class Watch:
-    """What was last seen of one backend: a TTL cache with one probe at a time.
+    """The status of one backend: a cache with a lifetime, renewed by one probe at a time.
 
-    A side that is down is probed again in the background until it is back, so nobody waits for it.
+    A backend that is down is probed in the background until it is back, so no request waits.
     """
 
     def __init__(
@@ -91,6 +100,8 @@ class Watch:
     ) -> None:
         self.backend = backend
         self.breaker = Breaker()
+        self.on_breaker: Callable[[float], None] | None = None
+        """Is called with the seconds of a new pause, and with 0 when the breaker closes."""
         self._ttl_s = ttl_s
         self._clock = clock
         self._patience_s = patience_s
@@ -102,7 +113,7 @@ class Watch:
 
     @property
     def last(self) -> Status | None:
-        """The last look, however old."""
+        """Return the last status, however old; None before the first probe has ended."""
         return self._status
 
     @property
@@ -115,17 +126,19 @@ class Watch:
 
     @property
     def age_s(self) -> float | None:
-        """Seconds since the last look."""
+        """Return the seconds since the last probe; None before the first."""
         return None if self._status is None else self._clock() - self._seen_at
 
     @property
     def fresh(self) -> Status | None:
-        """The last look, if it is not old."""
+        """Return the last status; None if it is older than its lifetime."""
         return self._status if self._clock() - self._seen_at <= self._ttl_s else None
 
     async def status(self) -> Status:
-        """What was seen last. The first caller waits for it. An old look is renewed in the
-        background; the first request after a long silence waits `patience_s` for that.
+        """Return the last status; wait for the first one.
+
+        An old status is renewed in the background. The first request after a long silence waits
+        up to `patience_s` for that.
         """
         if self._status is None:
             return await self.look()
@@ -136,25 +149,35 @@ class Watch:
         return self._status
 
     async def look(self) -> Status:
-        """Probe now, or join the probe that is under way."""
+        """Return a new status: probe now, or join the probe that is under way."""
         return await asyncio.shield(self._begin())
 
     def failed(self, error: BackendError) -> None:
-        """A request failed there."""
+        """Note that a request failed; if the backend caused it, begin a pause and probe it."""
         if isinstance(error, NOT_BLAMED):
             self.breaker.released()
             return
-        self.breaker.failure(self._clock(), error.retry_after_s)
+        now = self._clock()
+        self.breaker.failure(now, error.retry_after_s)
+        if self.on_breaker is not None:
+            self.on_breaker(self.breaker.retry_in_s(now))
         self._begin()
+
+    def failed_elsewhere(self, pause_s: float) -> None:
+        """Another router leaves the backend alone for so long."""
+        self.breaker.failed_elsewhere(self._clock(), pause_s)
 
     def entered(self, longest_s: float) -> None:
         self.breaker.enter(self._clock(), longest_s)
 
     def answered(self) -> None:
+        """A request was answered, or the backend is back: no need to wait out a pause."""
+        if self.on_breaker is not None and self.breaker_state != "closed":
+            self.on_breaker(0)
         self.breaker.success()
 
     def left(self) -> None:
-        """The caller left before the backend had said anything."""
+        """Note that the caller left before the backend had answered."""
         self.breaker.released()
 
     async def aclose(self) -> None:
@@ -176,7 +199,7 @@ class Watch:
             level = logging.INFO if status.up and status.model else logging.WARNING
             log.log(level, "%s: %s", self.backend.name, status.in_words(before))
         if before is not None and before.state != "ready" == status.state:
-            self.breaker.success()  # it is back: no need to wait out the pause
+            self.answered()
         if status.state == "down" and self._again and (self._vigil is None or self._vigil.done()):
             self._vigil = asyncio.create_task(self._until_back())
         return status

@@ -15,8 +15,8 @@ def smallest_that_suffices(
 ) -> Model | None:
     """Choose among loaded models; the largest where none suffices.
 
-    `last` answered the conversation's last turn and has it in its cache: it goes on while it
-    suffices. Models whose size is not known are left out. None where fewer than two are left.
+    `last` is the model of the conversation's last turn, which it has in its cache: it goes on while
+    it suffices. Models of unknown size are left out. Returns None where fewer than two are left.
     """
     sized = [(size, model) for model in models if (size := size_b(model)) is not None]
     if len(sized) < 2:

@@ -1,13 +1,13 @@
-"""What is remembered of conversations: where the last answer came from.
+"""Remembers for each conversation which side gave the last answer.
 
-The history that a caller sends is the conversation; nothing else identifies it. A request is
-recognised when its messages begin with those of an earlier one, or contain some of them
-(`marks_of`). Everything stays correct, only less sticky, when this memory is lost.
+Only the messages identify a conversation. A request belongs to a known one if its messages begin
+with those of an earlier request, or contain some of them (`marks_of`). If this memory is lost,
+answers stay correct, but a conversation may change sides.
 """
 
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from hashlib import blake2b
 from itertools import zip_longest
@@ -20,12 +20,12 @@ from router.scoring.turns import human_text
 CACHE_LIVES_S: Final = 300
 """How long a prompt cache is expected to stay warm (Claude's and Gemini's default)."""
 MOST_MESSAGES: Final = 400
-"""Messages of a long conversation that are read, from its beginning and from its end."""
+"""Messages of a long conversation that are read at its beginning, and as many at its end."""
 GIST_CHARS: Final = 400
 LEAST_LOOP_MESSAGES: Final = 2
-"""The model's calls and a result: what a tool loop takes at least."""
+"""A tool loop has at least the model's calls and one result."""
 DISTINCT_BYTES: Final = 24
-"""A shorter message (`yes`) is part of many conversations: the one before it counts too."""
+"""Shorter messages (`yes`) occur in many conversations, so they count with the one before."""
 
 _SYSTEM: Final = ("system", "developer")
 
@@ -55,29 +55,44 @@ class Conversations:
                 return memory
         return None
 
-    def remember(self, prefixes: Sequence[bytes], memory: Memory) -> None:
-        """Keep the last answer; that the local model has failed before is never forgotten."""
+    def learn(self, prefix: bytes, memory: Memory) -> None:
+        """Keep what another router remembers, unless this one has answered later."""
+        before = self._memories.get(prefix)
+        if before is None or before.at < memory.at:
+            self._keep(prefix, memory)
+
+    def remember(self, prefixes: Sequence[bytes], memory: Memory) -> Memory:
+        """Store the last answer. An earlier failure of the local model stays recorded.
+
+        Returns what is stored.
+        """
         if not prefixes:
-            return
-        before = self.recall(prefixes)  # others may be under way in the same conversation
+            return memory
+        before = self.recall(prefixes)  # another request may have ended
         if before is not None and before.escalated:
             memory = replace(memory, escalated=True)
-        self._memories[prefixes[-1]] = memory
-        self._memories.move_to_end(prefixes[-1])
-        while len(self._memories) > self._limit:
-            self._memories.popitem(last=False)
+        self._keep(prefixes[-1], memory)
+        return memory
 
-    def memory(self, target: Target, *, escalated: bool, model: str = "") -> Memory:
-        """Return a memory of an answer that has just been given."""
-        return Memory(target, self._clock(), escalated, model)
+    def memory(
+        self, target: Target, *, escalated: bool, model: str = "", age_s: float = 0
+    ) -> Memory:
+        """Return a memory of an answer that was given so long ago."""
+        return Memory(target, self._clock() - age_s, escalated, model)
 
     def is_warm(self, memory: Memory) -> bool:
         """Return whether the cache of that answer is likely to be there still."""
         return self._clock() - memory.at < CACHE_LIVES_S
 
+    def _keep(self, prefix: bytes, memory: Memory) -> None:
+        self._memories[prefix] = memory
+        self._memories.move_to_end(prefix)
+        while len(self._memories) > self._limit:
+            self._memories.popitem(last=False)
+
 
 def prefixes_of(request: ChatRequest) -> list[bytes]:
-    """Return a digest of the conversation up to each message that is not the model's, in order.
+    """Return a digest of the conversation up to each message that the model did not write.
 
     System text is left out: agents put the time and the weather there.
     """
@@ -94,41 +109,82 @@ def prefixes_of(request: ChatRequest) -> list[bytes]:
 
 
 class Marks(NamedTuple):
-    """Digests of messages, by which a conversation is known when only some of them are left."""
+    """Digests of messages. They identify a conversation even if some messages are removed."""
 
     all: list[bytes]
-    """One for each message; of a short one together with the message before it."""
+    """One for each message; a short message is hashed together with the one before it."""
     own: list[bytes]
-    """Without what a client puts in front of every conversation: a message of the user's that
-    another one follows."""
+    """The same without user messages that another user message follows: clients put those in front
+    of every conversation."""
 
 
 def marks_of(request: ChatRequest) -> Marks:
-    """Return the marks of a conversation; of a very long one, of its beginning and its end."""
+    """Return the marks of a conversation; of a very long one only those of its two ends."""
     messages = request.messages
     if len(messages) > 2 * MOST_MESSAGES:
         messages = [*messages[:MOST_MESSAGES], *messages[-MOST_MESSAGES:]]
-    said = list(_said(messages))
+    return _marks(_read(messages))
+
+
+def prefixes_and_marks_of(request: ChatRequest) -> tuple[list[bytes], Marks]:
+    """Return both; each message is read once."""
+    if len(request.messages) > MOST_MESSAGES:
+        return prefixes_of(request), marks_of(request)
+    said = _read(request.messages)
+    return _prefixes(said), _marks(said)
+
+
+def answered_before(request: ChatRequest) -> bytes | None:
+    """Return the digest, as of `prefixes_of`, with which the request before this one ended.
+
+    None in the first turn, and where the conversation is too long to know.
+    """
+    if len(request.messages) > MOST_MESSAGES:
+        return None
+    said = _read(request.messages)
+    answers = [at for at, (role, _, _) in enumerate(said) if role == "assistant"]
+    prefixes = _prefixes(said[: answers[-1]]) if answers else []
+    return prefixes[-1] if prefixes else None
+
+
+_Said = tuple[str, list[bytes], bytes]
+"""Role, parts and digest of a message."""
+
+
+def _read(messages: Iterable[dict[str, Any]]) -> list[_Said]:
+    """Return what is known of each message, the system's left out."""
+    said = []
+    for message in messages:
+        if message["role"] not in _SYSTEM:
+            parts = _parts(message)
+            said.append((message["role"], parts, _digest(parts)))
+    return said
+
+
+def _prefixes(said: Iterable[_Said]) -> list[bytes]:
+    """Return what `prefixes_of` does, which most requests need alone, and sooner."""
+    running = blake2b(digest_size=16)
+    ends = []
+    for role, _, digest in said:
+        running.update(digest)
+        ends.append(b"" if role == "assistant" else running.digest())
+    return [end for end in ends if end]
+
+
+def _marks(said: Sequence[_Said]) -> Marks:
     marks, before = Marks([], []), b""
-    for message, following in zip_longest(said, said[1:]):
-        parts = _parts(message)
-        digest = _digest(parts)
+    for (role, parts, digest), following in zip_longest(said, said[1:]):
         is_distinct = sum(map(len, parts[1:])) >= DISTINCT_BYTES or any(parts[2:])
         mark = digest if is_distinct else _digest([before, digest])
         marks.all.append(mark)
-        if following is None or not message["role"] == following["role"] == "user":
+        if following is None or not role == following[0] == "user":
             marks.own.append(mark)
         before = digest
     return marks
 
 
-def _said(messages: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    """Return the messages without the system's."""
-    return (message for message in messages if message["role"] not in _SYSTEM)
-
-
 def _parts(message: dict[str, Any]) -> list[bytes]:
-    """Return what a message is recognised by: role, content, ids of tool calls."""
+    """Return what identifies a message: role, content, ids of tool calls."""
     parts = [
         message["role"].encode(),
         _gist(message.get("content")),
@@ -144,7 +200,7 @@ def _digest(parts: list[bytes]) -> bytes:
 
 
 def in_tool_loop(request: ChatRequest) -> bool:
-    """Return whether the model goes on with a turn that it has begun, given its tools' results."""
+    """Return whether the model continues a turn with the results of its tool calls."""
     if len(request.messages) < LEAST_LOOP_MESSAGES:
         return False
     for message in reversed(request.messages):
@@ -164,7 +220,7 @@ def _gist(content: Any) -> bytes:
 
 
 def _attached(part: dict[str, Any]) -> bytes:
-    """Return what a part without text is: its kind, and the longest text in it, its data."""
+    """Return what identifies a part without text: its type, and its longest string (its data)."""
     values = [*part.values()]
     values += [inner for value in values if isinstance(value, dict) for inner in value.values()]
     texts = [value for value in values if isinstance(value, str)]
@@ -172,7 +228,7 @@ def _attached(part: dict[str, Any]) -> bytes:
 
 
 def _ends(text: object) -> bytes:
-    """Return a short text, or length and both ends of a long one; nothing of what is no text."""
+    """Return a short text; of a long one its length and both ends; b"" if it is no string."""
     if not isinstance(text, str):
         return b""
     text = text.strip()

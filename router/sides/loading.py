@@ -1,4 +1,4 @@
-"""Loading the local model: begun when a request finds it cold, once for all who wait for it."""
+"""Loads a local model that is not loaded yet, once for all requests that wait for it."""
 
 import asyncio
 from collections.abc import Callable
@@ -8,13 +8,13 @@ from router.backend import LocalServer
 from router.sides.availability import Watch
 
 AGAIN_S: Final = 60.0
-"""How long a model that could not be loaded is left alone."""
+"""Seconds after a failed load in which it is not tried again."""
 
 
 class Loader:
-    """Has the local server load its model.
+    """Makes the local server load its model.
 
-    One load at a time: servers load a model twice when two requests ask for it together.
+    It runs one load at a time: some servers load a model twice when two requests ask for it.
     """
 
     def __init__(self, backend: LocalServer, watch: Watch, clock: Callable[[], float]) -> None:
@@ -25,19 +25,19 @@ class Loader:
         self._again_at = 0.0
 
     def must_load(self, model: str) -> bool:
-        """Is this the model that the local server would answer with, and is it cold?"""
+        """Return whether the local server would answer with this model and has not loaded it."""
         status = self._watch.last
         if status is None or status.model is None:
             return False
         return status.state == "cold" and status.model.id == model
 
     def begin(self) -> None:
-        """Load it in the background, unless that is under way or has just failed."""
+        """Load the model in the background, unless a load is under way or has just failed."""
         if self._loading is None or (self._loading.done() and self._clock() >= self._again_at):
             self._loading = asyncio.create_task(self._load())
 
     async def loaded(self) -> None:
-        """Load it, or join the load that is under way; returns as well when it failed."""
+        """Load the model and wait for it; return without an error if loading fails."""
         self.begin()
         assert self._loading is not None
         await asyncio.shield(self._loading)

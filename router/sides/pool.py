@@ -1,13 +1,13 @@
-"""Several local servers: which of them should answer a request.
+"""Chooses among several local servers.
 
-A server must be able to answer: it is up, the request fits its model, and a private request goes
-only to servers that are marked private. Among those, a server whose prompt cache holds the
-beginning of the request is preferred while its queue is not much longer than the shortest one.
-Otherwise the server with the shortest expected wait until its first word is taken.
+A server must be up, the request must fit its model, and a private request goes only to servers
+that are marked private. Among those, a server whose prompt cache holds the beginning of the request
+is preferred while its queue is not much longer than the shortest one. Otherwise the server with
+the shortest expected wait until its first word is taken.
 
-Prompt caches cannot be asked for their content. Each prompt is cut into blocks; the digest of a
-block covers all that comes before it, so equal digests mean equal beginnings. The balancer
-remembers which blocks it sent to which server, and forgets those that were not used for longest.
+Servers do not tell what is in their prompt cache. So each prompt is cut into blocks. The digest of
+a block covers all that comes before it: equal digests mean equal beginnings. The balancer remembers
+which blocks it sent to which server, and forgets those that were unused for longest.
 """
 
 import time
@@ -25,7 +25,7 @@ from router.request import CHARS_PER_TOKEN, ChatRequest
 BLOCK_BYTES: Final = 1024
 BLOCK_TOKENS: Final = int(BLOCK_BYTES / CHARS_PER_TOKEN)
 MOST_BLOCKS: Final = 128
-"""Blocks of a prompt that are looked at. Longer prompts are told apart by their beginning."""
+"""Blocks of a prompt that are compared. Of longer prompts only the beginning counts."""
 UNKNOWN_CACHE_TOKENS: Final = 65_536
 """Size of the prompt cache of a server that does not say with which context it runs."""
 MOST_CACHE_BLOCKS: Final = 4096
@@ -40,11 +40,11 @@ SPARES: Final = 2
 FIRST_GUESS_S: Final = 0.001
 """Seconds to read a token of a prompt, until a server was measured."""
 FIRST_GUESS_TOKENS: Final = 500
-"""How many measured tokens that guess weighs as much as."""
+"""Weight of that guess, in measured tokens."""
 FORGETTING: Final = 0.9
-"""What an older measurement weighs, compared with the one after it."""
+"""Factor on the weight of a measurement for each later one."""
 WRITING: Final = 30
-"""How many times as long writing a token takes as reading one, where both were measured as one."""
+"""Time to write a token divided by the time to read one; assumed where only their sum is known."""
 FIRST_HOLD_S: Final = 5.0
 """Seconds from the first word to the end of an answer, until a server was measured."""
 
@@ -82,11 +82,14 @@ def blocks_of(request: ChatRequest) -> tuple[bytes, ...]:
 
 
 class Server:
-    """What the balancer knows of one server: its queue, its speed and its prompt cache."""
+    """One server as the balancer sees it: its queue, its speed and its prompt cache."""
 
     def __init__(self, name: str, number: int, *, private: bool, limit: int | None) -> None:
-        """`number`: its place in the balancer. `limit`: requests it gets at a time, None for what
-        the server reports."""
+        """Begin with an empty queue and cache.
+
+        `number`: its index in the balancer. `limit`: requests that it gets at a time; None for the
+        number that the server reports.
+        """
         self.name = name
         self.private = private
         self.running = 0
@@ -114,11 +117,11 @@ class Server:
 
     @property
     def queue(self) -> int:
-        """Requests that run or wait there."""
+        """Return the number of requests that run or wait there."""
         return self.running + self.waiting
 
     def see(self, side: Side) -> bool:
-        """Take over a new snapshot. Returns whether the prompt cache is gone."""
+        """Store a new snapshot; return whether the prompt cache is lost."""
         self.side = side
         model = side.status.model
         if not side.up or model is None:
@@ -156,7 +159,8 @@ class Server:
     def opened(self, tokens: int, done: int, started_at: float, now: float) -> None:
         """Learn from a first word how long reading takes.
 
-        XX
+        `tokens` were not in the cache; `done` is what the time is divided by: those tokens, and
+        for an answer in one piece also the written ones, in units of read ones (WRITING).
         """
         took_s = now - max(started_at, self._last_opened_at)
         self._last_opened_at = now
@@ -167,13 +171,13 @@ class Server:
         self._expect()
 
     def ended(self, held_s: float) -> None:
-        """Count an answer that has ended, so many seconds after its first word."""
+        """Note that an answer has ended, `held_s` seconds after its first word."""
         self.running -= 1
         self._hold_s = FORGETTING * self._hold_s + (1 - FORGETTING) * held_s
         self._expect()
 
     def gave_up(self, tokens: int, *, is_running: bool) -> None:
-        """Uncount a request that ended before its first word."""
+        """Remove a request that ended before its first word."""
         if is_running:
             self.running -= 1
         else:
@@ -190,7 +194,7 @@ class Server:
 
 
 class Visit:
-    """Follows one request at one backend, from its choice to its end; this one does nothing."""
+    """Follows one request at one backend from its choice to its end; this class does nothing."""
 
     __slots__ = ()
 
@@ -198,17 +202,17 @@ class Visit:
         """Note that the request was sent to the server."""
 
     def opened(self, written_tokens: int = 0) -> None:
-        """Note that the answer has begun; `written_tokens` of one that came as a whole."""
+        """Note that the answer has begun; `written_tokens`: its length if it came in one piece."""
 
     def ended(self) -> None:
-        """Note that the request is over, in whatever way; doing so again does nothing."""
+        """Note that the request is over, answered or not; the second call does nothing."""
 
 
 NO_VISIT: Final = Visit()
 
 
 class _ServerVisit(Visit):
-    """Follows a request at a server that the balancer knows."""
+    """Follows a request at one of several servers."""
 
     __slots__ = ("_balancer", "_opened_at", "_server", "_started_at", "_state", "_tokens")
 
@@ -247,8 +251,10 @@ class Balancer:
         self.clock = clock
         self.servers: list[Server] = []
         self._by_name: dict[str, Server] = {}
+        self.placed: Callable[[str, str, list[bytes]], None] | None = None
+        """Is called with a server, its model and the blocks that are new in its prompt cache."""
         self._holders: dict[bytes, int] = {}
-        """The servers that hold a block, as bits."""
+        """For each block the servers that hold it, as a bit set of `Server.bit`."""
 
     @property
     def private(self) -> list[bool]:
@@ -264,10 +270,9 @@ class Balancer:
     def ranked(self, ask: Ask, sides: Sequence[Side], too_weak: Collection[str] = ()) -> list[int]:
         """Return the numbers of the best server and of its spares.
 
-        Servers with one of the models that are `too_weak` come after the others.
-
-        The first one is the best there is, able or not; a spare can take the request. Empty where
-        no server may see a private request.
+        Servers with a model of `too_weak` come after the others. The first number is the best
+        server, even if it cannot answer now; the spares can. The list is empty if the request is
+        private and no server may get it.
         """
         costs = self._costs(ask, sides, too_weak)
         depth, holders = self._credit(ask, costs)
@@ -299,8 +304,34 @@ class Balancer:
     def begin(self, name: str, ask: Ask) -> Visit:
         """Note that a request goes to this server; its prompt is in the cache from now on."""
         server, unread = self._by_name[name], self.unread_tokens(name, ask)
+        if self.placed is not None:
+            new = [block for block in ask.blocks if block not in server.blocks]
+            self.placed(name, server.model, new)
+        self._hold(server, ask.blocks)
+        return _ServerVisit(self, server, unread)
+
+    def unknown(self, blocks: Sequence[bytes]) -> Sequence[bytes]:
+        """Return the blocks that no server is known to hold."""
+        return [block for block in blocks if block not in self._holders]
+
+    def learn(self, name: str, model: str, blocks: Sequence[bytes]) -> None:
+        """Note that another router has sent these blocks to a server, if its model is the same.
+
+        A server that was not looked at yet has no model here.
+        """
+        server = self._by_name.get(name)
+        if server is not None and server.model in ("", model):
+            self._hold(server, blocks)
+
+    def forget(self, server: Server) -> None:
+        """Forget the prompt cache of a server that was restarted or has another model."""
+        for block in server.blocks:
+            self._drop(block, server.bit)
+        server.blocks.clear()
+
+    def _hold(self, server: Server, blocks: Sequence[bytes]) -> None:
         held, holders, bit = server.blocks, self._holders, server.bit
-        for block in ask.blocks:
+        for block in blocks:
             if block in held:
                 held.move_to_end(block)
             else:
@@ -309,13 +340,6 @@ class Balancer:
         while len(held) > server.most_blocks:
             block, _ = held.popitem(last=False)
             self._drop(block, bit)
-        return _ServerVisit(self, server, unread)
-
-    def forget(self, server: Server) -> None:
-        """Take its prompt cache as empty: it was restarted, or has another model."""
-        for block in server.blocks:
-            self._drop(block, server.bit)
-        server.blocks.clear()
 
     def _drop(self, block: bytes, bit: int) -> None:
         left = self._holders[block] & ~bit
@@ -343,7 +367,10 @@ class Balancer:
         return costs
 
     def _credit(self, ask: Ask, costs: list[float]) -> tuple[int, int]:
-        """Take what a cache spares off the costs; return the longest match and who has it."""
+        """Subtract from `costs` the reading time that caches save.
+
+        Returns the length of the longest match in blocks, and the servers that have it as bits.
+        """
         holders, depth, deepest = -1, 0, 0
         for block in ask.blocks:
             having = holders & self._holders.get(block, 0)
@@ -365,7 +392,7 @@ class Balancer:
             bits ^= 1 << number
 
     def _warm(self, best: int, holders: int, costs: list[float]) -> int:
-        """Return a server with a warm cache, if waiting for it pays."""
+        """Return the best server with a warm cache, or `best` if waiting for it does not pay."""
         warm = -1
         while holders:
             number = holders.bit_length() - 1

@@ -1,11 +1,11 @@
-"""What keeps a request here: what it holds, or what its conversation has held before."""
+"""Finds private content in a request or in the earlier messages of its conversation."""
 
 import logging
 from dataclasses import replace
 
 from router.privacy.scanner import Finding, PrivacyScanner
 from router.request import ChatRequest, outgoing
-from router.sides.conversations import marks_of
+from router.sides.conversations import Marks, marks_of
 from router.state.private_marks import PrivateMarks
 
 log = logging.getLogger("router")
@@ -16,25 +16,28 @@ class PrivateConversations:
 
     def __init__(self, scanner: PrivacyScanner, marks: PrivateMarks) -> None:
         self._scanner = scanner
-        self._marks = marks
+        self.marks = marks
 
     def start(self) -> None:
-        """Read the files with secrets, and which conversations are private."""
+        """Read the files with secrets and the marks of private conversations."""
         self._scanner.start()
-        self._marks.load()
+        self.marks.load()
 
     def close(self) -> None:
-        """Write what is left to write."""
-        self._marks.close()
+        """Write the remaining marks."""
+        self.marks.close()
 
-    def check(self, request: ChatRequest) -> Finding | None:
-        """Return what makes a request private: a finding in it, or an earlier one in its
-        conversation. Its messages are marked, so that the rest of it stays here too."""
+    def check(self, request: ChatRequest, messages: Marks | None = None) -> Finding | None:
+        """Return the finding that makes a request private: one in it, or an earlier one in its
+        conversation. Its messages are marked, so that later requests stay here too.
+
+        `messages`: its marks, where they were made before.
+        """
         findings = list(self._scanner.findings(outgoing(request)))
-        marks = self._marks
+        marks = self.marks
         if not findings and marks.is_empty:
             return None
-        messages = marks_of(request)
+        messages = messages or marks_of(request)
         allowed, earlier = marks.allowed(messages.all), marks.alarms(messages.all)
         if allowed:
             marks.keep_allowed(messages.own, allowed)
@@ -58,6 +61,10 @@ class PrivateConversations:
         """Return whether the request itself holds something private; remembers nothing."""
         return any(True for _ in self._scanner.findings(outgoing(request)))
 
+    def is_marked(self, request: ChatRequest) -> bool:
+        """Return whether something private was found in the conversation, and was not allowed."""
+        return not self.marks.is_empty and bool(self.marks.alarms(marks_of(request).all))
+
     def allow(self, alarm: str) -> bool:
-        """Allow what this alarm was raised for, in its conversation; False if there is none."""
-        return self._marks.allow(alarm)
+        """Allow the finding of this alarm in its conversation; return False if there is none."""
+        return self.marks.allow(alarm)

@@ -13,7 +13,7 @@ from router.sides.slots import Slots
 from router.sides.speed import Speed, Turn
 
 PATIENCE_S: Final = 0.25
-"""How long a request waits for a fresh status of a local server after a silence."""
+"""Seconds that the first request after a silence waits for a new status of a local server."""
 
 
 class Seat:
@@ -36,8 +36,11 @@ class Seat:
         follows_server: bool = False,
         balancer: Balancer | None = None,
     ) -> None:
-        """`follows_server`: the limit of `slots` is what the server reports. `balancer`: knows the
-        server, where there are several."""
+        """Take the parts of a backend.
+
+        `follows_server`: the limit of `slots` is what the server reports. `balancer`: None if there
+        is only one local server.
+        """
         self.backend = backend
         self.target = target
         self.watch = watch
@@ -105,7 +108,7 @@ class Seat:
 
     @property
     def name(self) -> str:
-        """The backend's name."""
+        """Return the backend's name."""
         return self.backend.name
 
     async def side(self) -> Side:
@@ -121,7 +124,7 @@ class Seat:
         return None if status is None else self._snapshot(status)
 
     def turn(self, model: str, ask: Ask) -> Turn | None:
-        """Begin a request for this model; None for a cloud, whose turns are not followed."""
+        """Return a new turn for this model; None for a cloud, whose speed is not measured."""
         if self.speed is None:
             return None
         if self._balancer is None:
@@ -131,7 +134,7 @@ class Seat:
         return self.speed.turn(model, unread, ask.size_tokens, visit)
 
     def must_load(self, model: str) -> bool:
-        """True if a request for this model has to load it first."""
+        """Return whether a request for this model has to load it first."""
         return self.loader is not None and self.loader.must_load(model)
 
     async def aclose(self) -> None:
@@ -153,7 +156,7 @@ class Seat:
             or side.blocked != blocked
             or side.full != full
         ):
-            # It seldom changes, so most requests share one snapshot.
+            # The snapshot seldom changes, so most requests share one.
             enlarge = self.server.enlarge_command if self.server else Side.enlarge
             side = Side(self.target, self.name, status, blocked, full, enlarge)
             self._side = side

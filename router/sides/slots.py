@@ -10,7 +10,7 @@ class QueueFull(Exception):
 
 
 class Slot:
-    """The right to have one request answered; give it back once, in whatever way it ended."""
+    """The right to send one request. Release it when the request has ended."""
 
     __slots__ = ("_slots",)
 
@@ -18,7 +18,7 @@ class Slot:
         self._slots: Slots | None = slots
 
     def release(self) -> None:
-        """Give it back; doing so again does nothing."""
+        """Give the slot back; the second call does nothing."""
         if self._slots is not None:
             slots, self._slots = self._slots, None
             slots._give_back()
@@ -36,11 +36,10 @@ class Slot:
 
 
 class Slots:
-    """At most `limit` requests at a time (None: any number); at most `queue` more may wait, and
-    those that have nowhere else to go.
+    """Limits a server to `limit` requests at a time (None: any number), and `queue` that wait.
 
-    Requests are served in order of arrival, those of people ahead of those that programs make on
-    their own. A person who finds the queue full takes the place of the program that came last.
+    Requests are served in order of arrival, those of people before background requests of
+    programs. When the queue is full, a person's request replaces the last background request.
 
         with await slots.acquire():
             ...
@@ -59,28 +58,28 @@ class Slots:
 
     @limit.setter
     def limit(self, limit: int | None) -> None:
-        """A lower limit does not touch what runs; a higher one lets waiting ones in."""
+        """Set the limit. Running requests go on; a higher limit starts waiting ones."""
         self._limit = limit
         self._let_in()
 
     @property
     def busy(self) -> int:
-        """Requests that have a slot."""
+        """Return the number of requests that have a slot."""
         return self._busy
 
     @property
     def free(self) -> int | None:
-        """Slots that are left; None where there is no limit."""
+        """Return the number of slots that are left; None where there is no limit."""
         return None if self._limit is None else max(0, self._limit - self._busy)
 
     @property
     def waiting(self) -> int:
-        """Requests in the queue."""
+        """Return the number of requests in the queue."""
         return len(self._people) + len(self._programs)
 
     @property
     def full(self) -> bool:
-        """Would a person's request be turned away now?"""
+        """Return whether `acquire` would now raise QueueFull for a person's request."""
         return (
             self._limit is not None
             and self._busy >= self._limit
@@ -90,7 +89,7 @@ class Slots:
     async def acquire(self, *, background: bool = False, patient: bool = False) -> Slot:
         """Wait for a slot. Raises QueueFull; cancelling gives up the place in the queue.
 
-        `patient`: there is nobody else to ask, so it waits behind a full queue too.
+        `patient`: no other backend is left to ask, so the request waits behind a full queue too.
         """
         if self._limit is None or self._busy < self._limit:
             self._busy += 1
@@ -106,7 +105,7 @@ class Slots:
             if turn in line:
                 line.remove(turn)
             elif not turn.cancelled() and turn.exception() is None:
-                # The slot came in the same moment in which the caller left.
+                # The slot was given in the moment in which the caller left.
                 self._give_back()
             raise
         return Slot(self)

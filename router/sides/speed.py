@@ -1,9 +1,10 @@
-"""How long a local server takes to its first word: learned from the answers that it has given.
+"""Estimates how long a local server takes to its first word, from the answers it has given.
 
-Seconds to read a prompt = overhead + seconds a token x tokens that are not in its cache. Both are
-fitted anew with every streamed answer, older ones counting less, relative errors counting alike.
-Who waits for a slot waits for those before it to read and to write. Token counts are estimates
-(`request.size_tokens`), here as there, so that their error cancels out.
+Seconds to read a prompt = overhead + seconds per token x tokens that are not in its cache. Overhead
+and seconds per token are fitted anew with every streamed answer; older answers count less, and
+errors count relative to the time taken. A request that waits for a slot waits until those before
+it are read and answered. Token counts are estimates (`request.size_tokens`) in learning and in
+predicting, so their error cancels out.
 """
 
 import heapq
@@ -19,28 +20,29 @@ from router.sides.pool import NO_VISIT, Visit
 
 USUAL_OVERHEAD_S: Final = 0.2
 USUAL_S_PER_TOKEN: Final = 0.001
-"""What is assumed before anything is known; the first answers outweigh it."""
+"""Assumed before the first answer; the first answers outweigh it."""
 ASSUMED_WORTH: Final = 0.05
-"""How many answers the assumption is worth."""
+"""Weight of that assumption, in answers."""
 KEEPS: Final = 0.97
-"""What an answer's weight becomes with each further one."""
+"""Factor on the weight of an answer for each later one."""
 LEAST_S: Final = 0.05
-"""Times under it are as good as equal."""
+"""Times below it count as equal."""
 MOST_WRITING: Final = 30
-"""Answers by which the time of writing one is judged."""
+"""Answers whose writing times are kept; their median is the estimate."""
 CACHE_KEEPS: Final = 0.8
 MISSED_TIMES: Final = 2.0
 LEAST_WHOLE: Final = 3
-"""A prompt that should be in the cache, and takes MISSED_TIMES as long as expected and nearer to
-the time of a whole one, was not there; known once so many were read as a whole."""
+"""A prompt that should be in the cache was not there if it takes MISSED_TIMES as long as expected,
+and its time is nearer to that of a whole prompt. That is known once LEAST_WHOLE prompts were read
+as a whole."""
 LEAST_LEFT: Final = 0.1
-"""Share of its expected time that a running answer takes at least, however late it is."""
+"""The least that a running answer is expected to still take, as a share of its expected time."""
 MOST_MODELS: Final = 50
 
 
 @dataclass(frozen=True, slots=True)
 class Past:
-    """A streamed answer of the past. `new_tokens`: what was not in the server's cache."""
+    """A streamed answer of the past. `new_tokens`: tokens that were not in the server's cache."""
 
     model: str
     new_tokens: int
@@ -49,7 +51,7 @@ class Past:
 
 
 class Speed:
-    """How fast one local server reads and writes, and who is being answered or waits.
+    """The speed of one local server, and the requests that it answers or that wait for it.
 
     `clock` is in seconds of any steady clock.
     """
@@ -58,14 +60,15 @@ class Speed:
         self._clock = clock
         self._rates: dict[str, Rates] = {}
         self._turns: dict[Turn, None] = {}
-        """Under way, in order of arrival."""
+        """The requests under way, in order of arrival."""
 
     def first_word_s(
         self, model: str, new_tokens: int, all_tokens: int, limit: int | None = None
     ) -> float | None:
         """Estimate the seconds to the first word of a request that came now.
 
-        `limit`: requests that the server works on at a time. None while nothing is known.
+        `limit`: requests that the server works on at a time. Returns None while no answer of this
+        model was measured.
         """
         rates = self._rates.get(model)
         if rates is None:
@@ -73,9 +76,9 @@ class Speed:
         return self._wait_s(limit) + rates.reading_s(new_tokens, all_tokens)
 
     def turn(self, model: str, new_tokens: int, all_tokens: int, visit: Visit = NO_VISIT) -> "Turn":
-        """Begin a request; it waits until `Turn.started`, and must be ended.
+        """Return a new turn, which waits until `Turn.started`. The caller must call `Turn.ended`.
 
-        `visit` hears the same for the balancer, where there are several servers.
+        `visit` passes the same steps on to the balancer, if there are several servers.
         """
         rates = self._rates.get(model)
         expected = rates.whole_s(new_tokens, all_tokens) if rates is not None else None
@@ -91,15 +94,15 @@ class Speed:
             rates.wrote(answer.writing_s)
 
     def now(self) -> float:
-        """Return the clock's time."""
+        """Return the time of the clock, in seconds."""
         return self._clock()
 
     def forget(self, turn: "Turn") -> None:
-        """Take a turn that is over off the list."""
+        """Remove a turn that is over."""
         self._turns.pop(turn, None)
 
     def rates(self, model: str) -> "Rates":
-        """Return what is known of a model, or begin to learn."""
+        """Return the measured rates of a model; new ones if it has none yet."""
         rates = self._rates.get(model)
         if rates is None:
             if len(self._rates) >= MOST_MODELS:
@@ -134,9 +137,9 @@ class Turn:
         visit: Visit,
     ) -> None:
         self.started_at: float | None = None
-        """When it got its slot."""
+        """When the request got its slot, on the clock of `speed`; None while it waits."""
         self.expected_s = expected_s
-        """From its slot to its end."""
+        """Expected seconds from its slot to its end."""
         self._speed = speed
         self._model = model
         self._new_tokens = new_tokens
@@ -145,12 +148,12 @@ class Turn:
         self._visit = visit
 
     def started(self) -> None:
-        """Note that it has its slot now."""
+        """Note that the request has its slot now."""
         self.started_at = self._speed.now()
         self._visit.started()
 
     def first_word(self) -> None:
-        """Note that a streamed answer has begun; what that took is learned."""
+        """Note that a streamed answer has begun, and learn from the time it took."""
         assert self.started_at is not None
         self._first_at = self._speed.now()
         self._visit.opened()
@@ -158,18 +161,18 @@ class Turn:
         rates.read(self._new_tokens, self._all_tokens, self._first_at - self.started_at)
 
     def whole(self, written_tokens: int) -> None:
-        """Note that an answer came as a whole."""
+        """Note that an answer came in one piece."""
         self._visit.opened(written_tokens)
 
     def ended(self) -> None:
-        """Note that it is over, in whatever way."""
+        """Note that the request is over, answered or not."""
         self._visit.ended()
         self._speed.forget(self)
         if self._first_at is not None:
             self._speed.rates(self._model).wrote(self._speed.now() - self._first_at)
 
     def left_s(self, now: float) -> float:
-        """Return how long it will still take."""
+        """Return the expected seconds until its end."""
         if self.started_at is None or self.expected_s is None:
             return self.expected_s or 0.0
         done = now - self.started_at
@@ -177,31 +180,31 @@ class Turn:
 
 
 class Rates:
-    """What was learned of one model on one server."""
+    """The measured speed of one model on one server."""
 
     def __init__(self) -> None:
         self._overhead_s = USUAL_OVERHEAD_S
         self._s_per_token = USUAL_S_PER_TOKEN
         self._sums = [0.0] * 5
-        """Of the weights, and of x, y, xx and xy with them."""
+        """Weighted sums of 1, x, y, x*x and x*y, where x is tokens and y is seconds."""
         self._whole = 0
-        """Prompts that were read as a whole."""
+        """Number of prompts that were read as a whole."""
         self._hits = 1.0
-        """Share of the prompts that were found in the cache, of those that should be there."""
+        """Share of the prompts that should be in the cache and were found there."""
         self._writing: deque[float] = deque(maxlen=MOST_WRITING)
 
     def reading_s(self, new_tokens: int, all_tokens: int) -> float:
-        """Estimate the time to the first word from the moment a slot is free."""
+        """Estimate the seconds from the slot to the first word."""
         tokens = new_tokens if self._hits >= 0.5 else all_tokens
         return self._overhead_s + self._s_per_token * tokens
 
     def whole_s(self, new_tokens: int, all_tokens: int) -> float:
-        """Estimate the time to the last word."""
+        """Estimate the seconds from the slot to the last word."""
         writing = median(self._writing) if self._writing else 0.0
         return self.reading_s(new_tokens, all_tokens) + writing
 
     def read(self, new_tokens: int, all_tokens: int, took_s: float) -> None:
-        """Learn from the time that a prompt took."""
+        """Learn from the time from a prompt's slot to its first word."""
         tokens = new_tokens
         if new_tokens >= all_tokens / 2:
             self._whole += 1
@@ -216,19 +219,19 @@ class Rates:
         self._fit()
 
     def _misses_cache(self, new_tokens: int, all_tokens: int, took_s: float) -> bool:
-        """Return whether a server read the whole prompt that it should have had most of."""
+        """Return whether a server read the whole prompt, most of which should have been cached."""
         part = self._overhead_s + self._s_per_token * new_tokens
         whole = self._overhead_s + self._s_per_token * all_tokens
         return took_s > MISSED_TIMES * part and took_s * took_s > part * whole
 
     def wrote(self, took_s: float) -> None:
-        """Learn from the time that writing an answer took."""
+        """Learn from the time from the first to the last word of an answer."""
         self._writing.append(took_s)
 
     def _fit(self) -> None:
-        """Solve for overhead and seconds a token, drawn a little towards what is usual."""
+        """Solve for overhead and seconds per token, with the usual values as weak assumptions."""
         w, wx, wy, wxx, wxy = self._sums
-        # Each assumption weighs as much as it does in the answers themselves, times a little.
+        # An assumption weighs ASSUMED_WORTH times as much as the answers so far.
         one, other = ASSUMED_WORTH * w, ASSUMED_WORTH * max(wxx, 1e-9) * 0.01
         left = (w + one, wx, wxx + other)
         right = (wy + one * USUAL_OVERHEAD_S, wxy + other * USUAL_S_PER_TOKEN)
@@ -243,8 +246,7 @@ class Rates:
 
 
 def new_tokens(request: ChatRequest) -> int:
-    """Count the tokens after the model's last answer: what a server with the rest in its cache
-    has to read."""
+    """Estimate the tokens after the model's last answer: the part that is not cached yet."""
     total = 0
     for message in reversed(request.messages):
         if message["role"] == "assistant":

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 log = logging.getLogger("router")
 
@@ -35,10 +35,27 @@ class Alarm:
     rule: str
 
 
+class Listener(Protocol):
+    """Is called with each change that was made here; `learn` and `know` are not such changes."""
+
+    def marked(self, digests: Iterable[bytes], alarm: str) -> None:
+        """Take messages that were marked."""
+        ...
+
+    def raised(self, alarm: Alarm) -> None:
+        """Take a new alarm."""
+        ...
+
+    def allowed(self, alarm: Alarm) -> None:
+        """Take an alarm whose finding the user has allowed."""
+        ...
+
+
 class PrivateMarks:
     """The marks of all conversations. Disk is touched in a thread of its own."""
 
     def __init__(self, path: Path | None = None, limit: int = MOST_MARKS) -> None:
+        self.listener: Listener | None = None
         self._path = path
         self._limit = limit
         self._marks: OrderedDict[bytes, frozenset[str]] = OrderedDict()
@@ -94,20 +111,46 @@ class PrivateMarks:
         alarm = next((a for a in known if a is not None and a.finding == finding), None)
         if alarm is None:
             alarm = Alarm(secrets.token_hex(_ALARM_BYTES), finding, rule)
-            self._alarms[alarm.id] = alarm
-            while len(self._alarms) > MOST_ALARMS:
-                self._alarms.popitem(last=False)
+            self.know(alarm)
+            if self.listener is not None:
+                self.listener.raised(alarm)
         self.mark(digests, alarm.id)
         return alarm
 
     def mark(self, digests: Iterable[bytes], alarm: str) -> None:
         """Add messages to a conversation that an alarm was raised in."""
+        fresh = self.learn(digests, alarm)
+        if fresh and self.listener is not None:
+            self.listener.marked(fresh, alarm)
+
+    def learn(self, digests: Iterable[bytes], alarm: str) -> list[bytes]:
+        """Keep marks that were made elsewhere; return the messages that were not marked so."""
         fresh = [digest for digest in digests if self._put(digest, alarm)]
         if fresh:
             tail = bytes.fromhex(alarm)
             self._in_file += len(fresh)
             self._submit(b"".join(digest + tail for digest in fresh), os.O_APPEND)
             self._keep_short()
+        return fresh
+
+    def know(self, alarm: Alarm) -> None:
+        """Keep what an alarm was raised for."""
+        self._alarms[alarm.id] = alarm
+        while len(self._alarms) > MOST_ALARMS:
+            self._alarms.popitem(last=False)
+
+    def alarm(self, id: str) -> Alarm | None:
+        """Return an alarm; None if it is from before a restart."""
+        return self._alarms.get(id)
+
+    def by_alarm(self) -> dict[str, list[bytes]]:
+        """Return all marked messages by their alarms."""
+        self.load()
+        found: dict[str, list[bytes]] = {}
+        for digest, alarms in self._marks.items():
+            for alarm in alarms:
+                found.setdefault(alarm, []).append(digest)
+        return found
 
     def rule(self, alarm: str) -> str:
         """Return the rule of an alarm; one from before a restart is not known any more."""
@@ -116,6 +159,14 @@ class PrivateMarks:
 
     def allow(self, alarm: str) -> bool:
         """Allow what an alarm was raised for, in its conversation; False if there is none such."""
+        is_known = self.forget(alarm)
+        known = self._alarms.get(alarm)
+        if is_known and known is not None and self.listener is not None:
+            self.listener.allowed(known)
+        return is_known
+
+    def forget(self, alarm: str) -> bool:
+        """Take an alarm off its conversation, which may hold its finding from now on."""
         self.load()
         digests = [digest for digest, alarms in self._marks.items() if alarm in alarms]
         if not digests:

@@ -1,1 +1,1 @@
-"""What became of requests: ledger, journal, figures, metrics and prices."""
+"""Records of requests: ledger, journal, figures, metrics and prices."""

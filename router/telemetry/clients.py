@@ -1,4 +1,4 @@
-"""What the last day cost and saved, by client: the program named by a request's User-Agent."""
+"""Costs and savings of the last day by client: the program named by a request's User-Agent."""
 
 from typing import Any, Final
 

@@ -38,7 +38,7 @@ TIDY_S: Final = 3600.0
 MEMORY: Final = 500
 """Records kept in memory."""
 BACKLOG: Final = 5_000
-"""Records that wait while the store fails; then the oldest are dropped."""
+"""Most records that wait while the store fails; beyond it the oldest are dropped."""
 REPEAT_S: Final = 600.0
 """The same question asked of the cloud within this time counts as a bad local answer."""
 PROMPT_CHARS: Final = 20_000
@@ -241,7 +241,10 @@ class Journal:
                 self._thread.start()
 
     def _write(self) -> None:
-        """Gather records, commit them, and delete old ones now and then. Runs in the thread."""
+        """Commit records, and delete old ones every hour, until the journal closes.
+
+        Runs in the thread.
+        """
         backlog: deque[Record | Verdict] = deque()
         self._look()
         now = came_at = looked = tidy_at = time.monotonic()

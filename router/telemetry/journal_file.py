@@ -207,7 +207,7 @@ class JournalFile:
         self._lock = threading.Lock()
 
     def write(self, records: Iterable[Record], verdicts: Iterable[Verdict] = ()) -> None:
-        """Commit the records, then the verdicts, all or nothing.
+        """Write records and verdicts in one transaction.
 
         A verdict's request is found by its time, which is indexed.
         """

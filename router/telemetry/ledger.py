@@ -40,7 +40,7 @@ class Entry:
     def __init__(
         self, id: str, dialect: Dialect = "chat", *, user_agent: str = "", caller: str = ""
     ) -> None:
-        """`caller`: the name of the key that was sent, where a team has keys."""
+        """Begin a record now. `caller`: the name of the key, if a team has keys."""
         self.id = id
         agent = user_agent[:200]
         self.record = Record(id, time.time(), dialect, user_agent=agent, caller=caller)
@@ -87,7 +87,7 @@ class Entry:
         self.record.status = 499
 
     def failed(self, error: RouterError) -> None:
-        """Note the failure that the caller is told; its message must be redacted already."""
+        """Note the failure that the caller gets; its message must be redacted already."""
         self.record.outcome = "failed"
         self.record.status = error.status
         self.record.error = type(error).__name__
@@ -117,7 +117,9 @@ class Ledger:
         shadow_threshold: float | None = None,
         log_decisions: bool,
         redact: Callable[[str], str],
+        spend: Callable[[Record], None] | None = None,
     ) -> None:
+        """`spend`: adds up what requests cost, where several routers do so together."""
         self.prices = prices
         self.on_record: Callable[[Record], None] | None = None
         """Called with each record once it is in the journal; on the event loop."""
@@ -131,6 +133,7 @@ class Ledger:
         self._shadow_threshold = shadow_threshold
         self._log_decisions = log_decisions
         self._redact = redact
+        self._spend = spend
 
     @property
     def journal(self) -> Journal:
@@ -196,6 +199,8 @@ class Ledger:
         self.prices.price(record)
         self._journal.add(record)
         self._metrics.observe(record)
+        if self._spend is not None:
+            self._spend(record)
         if self.tracing is not None and entry.span is not None:
             model = entry.answering_model
             self.tracing.end(entry.span, entry.operation, record, request, model)
@@ -241,7 +246,7 @@ class Ledger:
         record.model = candidate.model
 
     def _may_quote(self, decision: Decision) -> bool:
-        """True if a message may repeat some of the request."""
+        """Return whether a stored message may repeat some of the request."""
         return self._journal.prompts and decision.private is None
 
     def _attempt(self, failed: FailedAttempt, request: ChatRequest, *, quotable: bool) -> Attempt:

@@ -1,6 +1,6 @@
-"""What the journal teaches at start: how fast the local servers are, and how good their answers.
+"""Reads from the journal, at start, how fast the local servers are and how good their answers.
 
-Reads the store and files: call it in a thread. What cannot be read teaches nothing.
+It reads the store and files, so call it in a thread. What cannot be read is skipped.
 """
 
 import json
@@ -15,11 +15,11 @@ from router.sides.speed import Past
 from router.telemetry.journal_store import JournalStore, StoreError
 
 COMPARED: Final = "compare.jsonl"
-"""Where `tune.py compare` keeps its results, beside the journal's usual place."""
+"""File of the results of `tune.py compare`, beside the journal's default place."""
 MOST_ANSWERS: Final = 300
 MOST_LABELS: Final = 2_000
 ESTIMATED_PER_TOKEN: Final = 1.15
-"""Our estimates are higher than the tokens that servers count, by about so much."""
+"""The router's estimates of tokens divided by the tokens that servers count."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class _Answer:
 def answers(store: JournalStore) -> dict[str, list[Past]]:
     """Read the latest streamed local answers by backend, oldest first.
 
-    Answers that others were given at the same time are left out: they waited for each other.
+    Answers that overlap another one are left out: they waited for each other.
     """
     found: dict[str, list[Past]] = {}
     last: dict[tuple[str, str], _Answer] = {}
@@ -58,7 +58,7 @@ def answers(store: JournalStore) -> dict[str, list[Past]]:
 
 
 def _unread(one: _Answer, before: _Answer | None) -> int:
-    """Return what of the prompt was not in the server's cache, in tokens."""
+    """Return the tokens of the prompt that were not in the server's cache."""
     if one.cached_tokens:
         return one.prompt_tokens - one.cached_tokens
     if before is None or one.time - before.time > CACHE_LIVES_S or not one.conversation:

@@ -10,7 +10,7 @@ Paint = Callable[[str, Colour], str]
 """Colours a text for a terminal."""
 
 MOST_COLUMNS: Final = 92
-"""Of a line; the time and the level before it take the rest of 120."""
+"""Most columns of a line; the time and the level before it take the rest of 120."""
 DETAIL_COLUMNS: Final = 38
 CLIENT_COLUMNS: Final = 12
 UNNAMED: Final = ("", "local", "embedded")

@@ -199,7 +199,7 @@ class Metrics:
             return GaugeMetricFamily(PREFIX + name, text, labels=labels)
 
         up = gauge("side_up", "1: it answers.", "side")
-        breaker = gauge("breaker_open", "1: left alone after failures.", "side")
+        breaker = gauge("breaker_open", "1: not asked for a while, after failures.", "side")
         queue = gauge("queue", "Requests at a side, running or waiting.", "side", "state")
         for state in self.sides():
             up.add_metric((state.side,), state.up)

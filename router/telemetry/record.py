@@ -1,4 +1,4 @@
-"""One request as the journal keeps it: what was asked, what answered, why, and at what cost."""
+"""One request as the journal stores it: the request, the answer, the reason and the cost."""
 
 from dataclasses import dataclass, field
 from typing import Literal
@@ -21,7 +21,7 @@ class Attempt:
     error: str
     """The class of the failure: "BackendTimeout"…"""
     message: str = ""
-    """Empty where the backend's message quotes a prompt that must not be kept."""
+    """Empty if the backend's message quotes a prompt that must not be stored."""
     ms: float = 0
 
 
@@ -67,9 +67,9 @@ class Record:
     shadow_target: str = ""
     """The side that would have answered then."""
     kind: str = ""
-    """What the request takes of a model: "code", "mathematics"…"""
+    """The kind of the request: "code", "mathematics"…"""
     expected_ms: float | None = None
-    """When the local model was expected to begin its answer; None when that was not known."""
+    """Expected time until the local model began to answer; None if it was unknown."""
     first_byte_ms: float | None = None
     total_ms: float | None = None
     usage: Usage | None = None
@@ -80,13 +80,13 @@ class Record:
     outcome: Outcome = "done"
     status: int = 200
     error: str = ""
-    """The class of the failure that the caller was told."""
+    """The class of the failure that the caller got."""
     message: str = ""
-    """What it was told, short and free of keys; empty where that quotes a prompt that is not to be
-    kept."""
+    """The message that the caller got, short and without keys; empty if it quotes a prompt that
+    must not be stored."""
 
     answer: dict[str, float] = field(default_factory=dict)
-    """What a local model's probabilities say of its answer: answers/trust.py."""
+    """Figures on how sure the local model was of its answer: answers/trust.py."""
 
     conversation: str = ""
     question: str = ""
@@ -102,7 +102,7 @@ class Record:
 
     @property
     def tokens_per_s(self) -> float | None:
-        """Return the speed of the answer once it had begun, None when unknown."""
+        """Return the tokens per second once the answer had begun; None if unknown."""
         if self.usage is None or self.total_ms is None or self.first_byte_ms is None:
             return None
         took_s = (self.total_ms - self.first_byte_ms) / 1000

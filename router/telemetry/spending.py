@@ -1,4 +1,4 @@
-"""What the cloud has cost today: in all, and for each member of a team."""
+"""Counts what the cloud has cost today: in all, and for each member of a team."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
@@ -12,13 +12,13 @@ class _Seen(NamedTuple):
     until: float
     """The midnight that ends the day."""
     usd: Mapping[str, float]
-    """In the store, by every process; by caller."""
+    """USD in the journal's store, of all processes, by caller."""
     written: Mapping[str, float]
-    """The share of `Spending._added` that `usd` includes; by caller."""
+    """The part of `Spending._added` that `usd` includes, by caller."""
 
 
 class Spending:
-    """Adds what this process spends to what the journal's store says.
+    """Adds the spending of this process to that in the journal's store.
 
     `add` and `today_usd` are for the event loop, `written` and `seen` for the journal's thread.
     """
@@ -48,7 +48,7 @@ class Spending:
             self._written[record.caller] += record.cost_usd or 0.0
 
     def seen(self, rows: Iterable[tuple[str, float]], now: float) -> None:
-        """Take over what the store says of today: the rows of Queries.spent."""
+        """Store the journal's figures of today: the rows of Queries.spent."""
         self._seen = _Seen(day_of(now)[1], dict(rows), dict(self._written))
 
     def _turn_day(self, now: float) -> None:

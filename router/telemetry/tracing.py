@@ -44,10 +44,12 @@ _propagator: Final = TraceContextTextMapPropagator()
 
 
 class Tracing:
-    """Makes the spans, and sends them from a thread of its own."""
+    """Makes spans, and sends them from its own thread."""
 
     def __init__(self, endpoint: str, addresses: Mapping[str, str]) -> None:
-        """`endpoint`: the collector's base address (OTLP over HTTP). `addresses`: each backend's.
+        """Set up the export of spans.
+
+        `endpoint`: the collector's base address (OTLP over HTTP). `addresses`: each backend's.
 
         Further OTEL_ variables of the environment (headers, sampler, service name…) are read by
         the SDK.

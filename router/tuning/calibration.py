@@ -1,8 +1,8 @@
-"""What a comparison says of the local model's confidence in its answers.
+"""Calibrates the local model's confidence in its answers by the results of a comparison.
 
-The labels are the judge's: as good as the cloud's answer, or not. From LEAST_LABELS on a curve is
-fitted for each signal; that it works here is only said from SURE_LABELS on, and only if it ranks
-the answers better than the prompt score does.
+A label of the judge tells whether an answer was as good as the cloud's. With LEAST_LABELS labels a
+curve is fitted for each signal. A signal counts as working with SURE_LABELS labels, and only if it
+ranks the answers better than the prompt score does.
 """
 
 import random
@@ -23,12 +23,13 @@ FOLDS: Final = 5
 BINS: Final = 10
 
 Points = Sequence[tuple[float, float]]
-"""(value, 1 for an answer that was as good or 0)"""
+"""Pairs of a value and a label: 1.0 for an answer that was as good, else 0.0."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ranking:
-    """How often a good answer stands above a bad one (AUROC), and its 95 % interval."""
+    """The chance that a good answer has a higher value than a bad one (AUROC), and its 95 %
+    interval."""
 
     value: float
     low: float
@@ -37,25 +38,25 @@ class Ranking:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What one signal is worth on the compared prompts."""
+    """The quality of one signal on the compared prompts."""
 
     calibration: Calibration
     by_signal: Ranking
     by_score: Ranking
     error: float
-    """Mean distance between the probability and what was so, on labels that were left out."""
+    """Expected calibration error, on labels that the curve was not fitted to."""
     stays_by_signal: float
-    """Share, 0 to 1, that may stay local while the wanted share of it is as good."""
+    """Share of the prompts, 0 to 1, that may stay local while enough of the answers are as good."""
     stays_by_score: float
 
     @property
     def labels(self) -> int:
-        """Labels that it rests on."""
+        """Return the number of labels."""
         return self.calibration.curve.labels
 
     @property
     def works(self) -> bool:
-        """Return whether it surely ranks the answers better than the prompt score."""
+        """Return whether it ranks the answers better than the prompt score, beyond chance."""
         return self.labels >= SURE_LABELS and self.by_signal.low > max(self.by_score.value, CHANCE)
 
 

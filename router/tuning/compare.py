@@ -27,12 +27,12 @@ from router.tuning.judge import Compared, Verdict, judge_prompt, key_of, verdict
 from router.wire.chat import completions
 
 ANSWER_TOKENS: Final = 500
-"""Assumed length of an answer, for the estimate of the cost."""
+"""Assumed tokens of an answer, for the estimate of the cost."""
 JUDGE_TOKENS: Final = 250
-"""Length of the judge's instructions."""
+"""Tokens of the judge's instructions."""
 VERDICT_TOKENS: Final = 80
 CLOUD_CALLS: Final = 3
-"""Cloud calls for each prompt: an answer, and a verdict in either order."""
+"""Cloud calls for each prompt: an answer, and a verdict in both orders."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,14 +80,16 @@ def estimate(prompts: Iterable[Prompt]) -> Usage:
 async def compare(
     router: Router, key: str, prompt: Prompt, models: tuple[str, str], prices: Prices
 ) -> Compared:
-    """Have both sides answer and the cloud judge twice. `models`: the local one, the cloud's.
+    """Let both sides answer a prompt and the cloud judge twice; return the result.
+
+    `models`: the local one, then the cloud's.
 
     Raises NoVerdict, and RouterError when a side cannot answer.
     """
     local, cloud = await asyncio.gather(
         _answer(router, "local", prompt.text), _answer(router, "cloud", prompt.text)
     )
-    # A server that gives no probabilities gives none of a yes either.
+    # A server without log-probabilities gives none for a yes either.
     rates = local.words is not None
     check = await _self_check(router, prompt.text, local.text) if rates else None
     one, two = await asyncio.gather(

@@ -1,6 +1,6 @@
-"""Judges which of two answers is better, and sums up many such verdicts.
+"""Judges which of two answers is better, and sums up such verdicts.
 
-The judge sees the answers without names and in both orders, since judges favour one place. An
+The judge gets the answers without names and in both orders, because judges favour one place. An
 answer is worse only if the other one was preferred both times.
 """
 
@@ -30,11 +30,11 @@ class Compared:
     local_model: str = ""
     kind: str = ""
     own_score: float = 0.0
-    """The score without the row for the local model."""
+    """The score without the points for the local model."""
     words: float | None = None
-    """How sure the local model was of its answer, by its tokens' probabilities. In log-odds."""
+    """The signal `words` of answers/confidence.py, in log-odds."""
     check: float | None = None
-    """The same, by its self-check."""
+    """The signal `check`, in log-odds."""
 
     @property
     def as_good(self) -> bool:

@@ -1,13 +1,13 @@
 """Find the threshold that suits your traffic.
 
-    tune.py                          what each threshold would have done with your requests
-    tune.py --local-share 70         the one that keeps 70 % of them local
-    tune.py --max-cost 5/day         the one that keeps the cloud under 5 USD a day
-    tune.py --local-share 70 --write and write it to .env
-    tune.py compare --sample 50      how often your local model is as good as the cloud
+    tune.py                          show the effect of each threshold on your requests
+    tune.py --local-share 70         find the threshold that keeps 70 % of them local
+    tune.py --max-cost 5/day         find the one that keeps the cloud under 5 USD a day
+    tune.py --local-share 70 --write find it and write it to .env
+    tune.py compare --sample 50      measure how often your local model is as good as the cloud
 
-The first ones read the journal and ask no model. Exit status: 0, 1 when there is nothing to go by
-or no threshold will do, 2 for unusable settings or arguments.
+The first four read the journal and ask no model. Exit status: 0; 1 without requests or a fitting
+threshold; 2 for unusable settings or arguments.
 """
 
 import argparse
@@ -106,7 +106,7 @@ def parser(prog: str = "tune.py") -> argparse.ArgumentParser:
 def show_replay(
     options: argparse.Namespace, settings: Settings, console: Console, now: float
 ) -> int:
-    """Print what each threshold would have done, and the one that meets the wishes."""
+    """Print the effect of each threshold, and the one that meets the wishes."""
     store = journal_store(settings)
     if not store.place:
         console.print("JOURNAL_PATH is off: there are no requests to go by.")
@@ -188,7 +188,7 @@ def write_and_say(threshold: float, settings: Settings, console: Console) -> Non
 
 
 def show_comparison(options: argparse.Namespace, settings: Settings, console: Console) -> int:
-    """Have both sides answer prompts and print how often the local one is as good."""
+    """Let both sides answer prompts, and print how often the local one is as good."""
     try:
         if options.prompts is not None:
             pool = compare.prompts_in(options.prompts)
@@ -216,9 +216,9 @@ def show_comparison(options: argparse.Namespace, settings: Settings, console: Co
 async def compare_sides(
     options: argparse.Namespace, settings: Settings, console: Console, pool: list[Prompt]
 ) -> int:
-    """Compare the sides on a sample of the prompts; what was compared before is not repeated."""
-    # The local model's probabilities are wanted of every answer; both sides are forced.
-    parts = assemble(settings.model_copy(update={"local_confidence": "on"}))
+    """Run the comparison on a sample of the prompts; stored results are not repeated."""
+    # Every local answer needs log-probabilities. Both sides are forced, so none is refused.
+    parts = assemble(settings.model_copy(update={"local_confidence": "on", "state_url": None}))
     prices = parts.ledger.prices
     try:
         await parts.start()
@@ -258,7 +258,7 @@ def _agreed(
     models: tuple[str, str],
     prices: Prices,
 ) -> bool:
-    """Say what it will cost, and ask."""
+    """Print the estimated cost; return whether the user agrees."""
     usage = compare.estimate(todo)
     cost = prices.cost_usd(models[1], usage)
     before = f", {done} are done" if done else ""
@@ -288,13 +288,13 @@ def _show_verdicts(
     models: tuple[str, str],
 ) -> int:
     if not results:
-        console.print("Nothing could be compared.")
+        console.print("No prompt could be compared.")
         return 1
     console.print(f"How often {models[0]} is as good as {models[1]}:", markup=False)
     console.print(report.verdicts(results, console))
     _show_confidence(options, settings, console, results, models[0])
     cost = compare.cost_of(results)
-    console.print(f"In the cloud this took {'an unknown amount' if cost is None else usd(cost)}.")
+    console.print(f"The cloud calls cost {'an unknown amount' if cost is None else usd(cost)}.")
     best = judge.threshold_for(results, options.quality)
     if best is None:
         console.print(f"No threshold keeps {options.quality:.0%} of what stays local as good.")
@@ -317,7 +317,7 @@ def _show_confidence(
     results: list[Compared],
     model: str,
 ) -> None:
-    """Print what the model's own probabilities are worth, and keep the calibrations."""
+    """Print how well the model's own probabilities work, and store the calibrations."""
     found = calibration.findings(results, model, options.quality)
     for line in report.confidence(found, results, options.quality):
         console.print(line, markup=False)

@@ -1,7 +1,7 @@
 """Replays the journal at another threshold. No model is asked.
 
-Only decisions by score move with the threshold. What was forced, private, too long, or answered by
-the only available side stays where it went. Times and prices of requests that change sides are
+Only requests that were decided by score change sides with the threshold; those that were forced,
+private, too long, or had only one side stay. Times and prices of requests that change sides are
 estimates: the other side's median speed, and the ledger's estimate of the cloud's price.
 """
 
@@ -19,16 +19,17 @@ from router.telemetry.journal import DAY_S
 from router.telemetry.journal_store import JournalStore
 
 BY_SCORE: Final = frozenset({"simple", "complex", "inherited", "no_signal"})
+"""Reasons of requests whose side depends on the threshold."""
 THRESHOLDS: Final = range(101)
 
 
 @dataclass(frozen=True, slots=True)
 class Past:
-    """One answered request, and its time and cost on either side."""
+    """One answered request, with its time and cost on both sides."""
 
     target: Target
     local_from: float
-    """The lowest threshold at which it stays local: -inf always, inf never."""
+    """The lowest threshold at which it stays local; -inf: always, inf: never."""
     cloud_usd: float | None
     local_ms: float | None
     cloud_ms: float | None
@@ -44,7 +45,7 @@ class Outcome:
     """0 to 1."""
     usd_per_day: float
     mean_ms: float | None
-    """Mean time until the whole answer was there."""
+    """Mean time to the end of the answer."""
     bad_avoided: int
     """Local answers rated bad that the cloud would have given."""
     good_moved: int
@@ -129,7 +130,7 @@ class _Row:
 
 @dataclass(frozen=True, slots=True)
 class _Speed:
-    """Median speed of a side; None where it has answered nothing."""
+    """Median speed of a side; None if it has no answers."""
 
     first_byte_ms: float | None
     ms_per_token: float | None

@@ -1,4 +1,4 @@
-"""What the tuner prints: a row for each threshold, and how good the local model was."""
+"""Prints the tuner's results: a row for each threshold, and how good the local model was."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final

@@ -72,7 +72,7 @@ def arguments(value: Any) -> dict[str, Any]:
     try:
         parsed = orjson.loads(_without_halves(value))
         if value.count("{") + value.count("[") > _SURE_DEPTH:
-            orjson.dumps([[[[[[[[parsed]]]]]]]])  # as deep as it will be in a request
+            orjson.dumps([[[[[[[[parsed]]]]]]]])  # nested as deep as in a request
     except (orjson.JSONDecodeError, TypeError):
         parsed = None
     return parsed if isinstance(parsed, dict) else {"_raw": value}

@@ -58,7 +58,7 @@ class Cutter:
 
 
 async def blocks(chunks: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
-    """Regroup chunks as `Cutter` does.
+    """Yield the chunks regrouped as `Cutter` does.
 
     An event that was cut off, with no blank line after it, comes last and unchanged.
     """

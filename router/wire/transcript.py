@@ -12,7 +12,7 @@ Part = dict[str, Any]
 Message = dict[str, Any]
 
 REMINDER: Final = "<system-reminder>\n%s\n</system-reminder>"
-"""Form of an instruction in mid-conversation: part of the user's turn, marked as not theirs."""
+"""Form of an instruction in mid-conversation: a marked part of the user's turn."""
 
 
 class Transcript:

@@ -58,7 +58,7 @@ def test_a_few_labels_hardly_move_the_slope() -> None:
 WORDS = Calibration("m", "words", Curve(0.1, 0.5, 60), 0.7)
 
 
-def test_what_is_kept_is_read_again(tmp_path: Path) -> None:
+def test_a_stored_calibration_is_loaded_again(tmp_path: Path) -> None:
     path = tmp_path / "new" / "calibrations.json"
     assert not Calibrations.load(path).knows("m")
     Calibrations().keep(path, WORDS)

@@ -1,4 +1,4 @@
-"""What token probabilities and self-checks say, in log-odds."""
+"""The signals of token probabilities and self-checks, in log-odds."""
 
 import math
 

@@ -48,7 +48,7 @@ def test_lists_tables_and_verses_are_no_loops(text: str) -> None:
     assert not ends_in_a_loop(text)
 
 
-def test_what_the_caller_asked_for_is_no_loop() -> None:
+def test_a_repetition_that_the_caller_asked_for_is_no_loop() -> None:
     assert not ends_in_a_loop("I will be on time. " * 100, "Write it 100 times: i will be on time")
     assert ends_in_a_loop("I will be on time. " * 100, "Write a letter about being late.")
 

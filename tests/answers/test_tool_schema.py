@@ -54,7 +54,7 @@ def test_a_thousand_different_objects_are_not_compared_with_each_other() -> None
         (None, []),
     ],
 )
-def test_an_argument_is_made_up_where_all_are_declared(schema: Any, names: list[str]) -> None:
+def test_an_undeclared_argument_is_found_if_all_are_declared(schema: Any, names: list[str]) -> None:
     assert undeclared(schema, {"path": "a", "depth": 2}) == names
     assert undeclared(schema, {"path": "a"}) == []
     assert undeclared(schema, ["path"]) == []

@@ -303,7 +303,7 @@ async def test_a_made_up_argument_and_a_call_made_twice_are_faults(
         (("[1, 2]",), False),
     ],
 )
-async def test_json_is_a_call_where_it_names_a_tool(
+async def test_json_that_names_a_tool_is_a_call(
     form: str, pieces: tuple[str, ...], is_call: bool
 ) -> None:
     found = await outcome(form, texts(*pieces), "stop")
@@ -343,7 +343,7 @@ CUT_OFF: list[tuple[str, list[dict[str, Any]], list[bytes], type[Exception]]] = 
 
 
 @pytest.mark.parametrize(("form", "content", "kept", "error"), CUT_OFF)
-async def test_a_stream_that_just_ends_is_judged_by_what_it_said(
+async def test_a_stream_without_a_last_event_is_judged_by_its_content(
     form: str, content: list[dict[str, Any]], kept: list[bytes], error: type[Exception]
 ) -> None:
     events = await read(answer(form, content))
@@ -370,7 +370,7 @@ async def test_words_that_stand_elsewhere_are_not_the_answers(
         await verify(Relayed(each(chunks), "m"), request("chat stream", n=n), "local", 60)
 
 
-async def test_a_call_whose_arguments_are_no_text_is_not_taken_for_words() -> None:
+async def test_a_call_with_arguments_that_are_no_text_is_still_checked() -> None:
     function = {"name": "look", "arguments": {"content": "Hello"}}
     delta = {"tool_calls": [{"index": 0, "id": "call_0001", "function": function}]}
     ends = {"choices": [{"delta": {}, "finish_reason": "tool_calls"}]}
@@ -391,7 +391,7 @@ async def test_a_call_whose_arguments_are_no_text_is_not_taken_for_words() -> No
         ({"type": "allowed_tools", "allowed_tools": {"mode": "required", "tools": []}}, False),
     ],
 )
-async def test_words_are_no_answer_to_who_insists_on_a_call(
+async def test_words_are_no_answer_if_the_caller_requires_a_call(
     form: str, choice: Any, verified: bool
 ) -> None:
     asked = request(form, [TOOL], tool_choice=choice)
@@ -404,7 +404,7 @@ async def test_words_are_no_answer_to_who_insists_on_a_call(
 
 
 @forms
-async def test_a_call_in_words_is_an_answer_where_there_are_no_tools(form: str) -> None:
+async def test_a_call_written_as_text_is_an_answer_if_there_are_no_tools(form: str) -> None:
     content = texts("<tool_call> is how such a call begins.")
     reply = answer(form, content)
     await verify(reply, request(form), "local", 60)
@@ -493,7 +493,7 @@ def with_schema(schema: Any) -> dict[str, Any]:
     return {"type": "function", "function": {"name": "look", "parameters": schema}}
 
 
-async def test_a_whole_answer_in_claudes_format_says_what_its_stream_says() -> None:
+async def test_a_whole_answer_in_claudes_format_is_judged_like_its_stream() -> None:
     content = [THOUGHT, TEXT, call()]
     (document,) = native(content, "tool_calls", stream=False)
     events: list[Event] = messages_relay.decode_complete(orjson.loads(document))

@@ -74,7 +74,7 @@ def test_a_signal_by_chance_gains_nothing(
     assert low < 0 < high
 
 
-def test_where_the_cloud_is_no_better_there_is_no_gap(
+def test_there_is_no_gap_if_the_cloud_is_no_better(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     rows = [row | {"s": row["w"]} for row in labelled(200, telling=True)]

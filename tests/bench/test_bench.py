@@ -27,6 +27,9 @@ async def test_callers_see_whole_answers_and_every_token(tmp_path: Path) -> None
         assert 0.01 < figures.cpu_ms[0] < 100
         costs = await deciding.costs(mock.port)
         assert costs.keys() == {"chat", "agent", "scan"}
+        stages = await deciding.stages(mock.port)
+        assert tuple(stages) == deciding.STAGES
+        assert all(us > 0 for us in stages.values())
     finally:
         router.stop()
         mock.stop()

@@ -1,4 +1,4 @@
-"""What `make bench-routing` prints is what it says."""
+"""The figures of `make bench-routing` are correct."""
 
 import gzip
 import json
@@ -38,7 +38,7 @@ def test_auroc_counts_pairs() -> None:
     assert routing.auroc(score, positive, twice)[0] == pytest.approx(5.5 / 6)
 
 
-def test_what_may_stay_local_is_read_off_the_curve() -> None:
+def test_the_share_that_may_stay_local_is_read_off_the_curve() -> None:
     calls, gains = np.array([[0, 0.5, 1.0]]), np.array([[0, 0.8, 1.0]])
     for recovered, local in ((0.8, 0.5), (0.4, 0.75), (0.9, 0.25), (1.0, 0.0)):
         found = routing.stays_local(calls, gains, np.array([recovered]))
@@ -53,7 +53,7 @@ def test_our_own_prompts_are_measured(capsys: pytest.CaptureFixture[str]) -> Non
     assert "RouteLLM" in said
 
 
-def test_files_with_measured_quality_say_what_may_stay_local(
+def test_for_measured_quality_the_share_that_may_stay_local_is_printed(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     rows = [{"p": "prove it " * (i % 9), "w": [0, i % 2], "s": 1} for i in range(60)]

@@ -51,7 +51,7 @@ def test_prompts_are_read_one_after_the_other() -> None:
     assert other.first_word == pytest.approx(2 * one.first_word)
 
 
-def test_a_dying_server_refuses_what_has_not_begun_and_loses_its_cache() -> None:
+def test_a_dying_server_refuses_waiting_requests_and_loses_its_cache() -> None:
     clock, listener = Clock(), Listener()
     server = SimulatedServer(KINDS[0], clock)
     early, late = request("a"), request("b", answer_tokens=10_000)

@@ -20,8 +20,8 @@ async def test_mixed_traffic_with_faults_leaves_nothing_unexplained(tmp_path: Pa
     run, before, after = await soak(SECONDS, tmp_path)
     assert run.unexplained == []
     assert run.outcomes["answered"] > run.outcomes.total() / 3
-    assert run.outcomes["error told by the status"]
-    assert run.outcomes["error told in the stream"]
+    assert run.outcomes["error reported by the status"]
+    assert run.outcomes["error reported in the stream"]
     assert run.outcomes["left"]
     assert after.sockets <= before.sockets
     assert after.memory_mb < before.memory_mb + MOST_GROWN_MB

@@ -142,7 +142,7 @@ RELAYED = {
 
 
 @pytest.mark.parametrize("name", RELAYED)
-async def test_well_formed_json_reaches_the_local_server_as_it_is(name: str) -> None:
+async def test_well_formed_json_reaches_the_local_server_unchanged(name: str) -> None:
     async with running_server(LOCAL, LOCAL.well, CLAUDE.well) as here:
         answer = await post(here, CHAT.path, RELAYED[name], **{"X-Force-Route": "local"})
         assert answer.status_code == 200

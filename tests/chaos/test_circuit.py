@@ -75,7 +75,7 @@ async def test_failures_at_the_same_time_count_once(kind: Kind) -> None:
 async def test_one_trial_reopens_a_side_and_a_burst_sends_no_second(kind: Kind) -> None:
     async with faulty(kind, saying(kind, 500)) as here:
         await ask(here.http, stream=False)
-        await settled(lambda: not watch_of(here).blocked, "it was left alone for ever")
+        await settled(lambda: not watch_of(here).blocked, "its breaker stayed open")
         tried = len(here.faulty.requests)
         back = asyncio.Event()
 

@@ -16,7 +16,7 @@ from tests.support.chaos.sides import CLAUDE, KINDS, LOCAL, Kind
 from tests.support.scripted import Connection, Request
 
 SOON_S = 0.1
-"""How soon a backend's connection must be closed; a few milliseconds were measured."""
+"""Time until a backend's connection must be closed; a few milliseconds were measured."""
 PATIENCE_S = 1.0
 """The limit in tests, for a busy machine."""
 kinds = pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)

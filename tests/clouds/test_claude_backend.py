@@ -359,7 +359,7 @@ def kinds_of(error: type[Exception]) -> set[type[Exception]]:
     return {error}.union(*map(kinds_of, error.__subclasses__()))
 
 
-def test_no_error_of_the_sdk_or_beneath_it_is_left_as_it_is() -> None:
+def test_every_error_of_the_sdk_and_its_libraries_is_translated() -> None:
     """Each class is one that `_translating_errors` catches."""
     caught: tuple[type[Exception], ...] = (anthropic.AnthropicError, *connection_errors())
     public = {
@@ -654,7 +654,7 @@ def messages_request(stream: bool = True, **fields: Any) -> ChatRequest:
     return ChatRequest(chat, "messages", original, headers)
 
 
-async def test_a_messages_request_passes_as_it_is() -> None:
+async def test_a_messages_request_passes_unchanged() -> None:
     async with (
         claude_server(streaming(recorded("cached"))) as server,
         backend_of(server) as backend,
@@ -690,7 +690,7 @@ async def test_relayed_bytes_are_the_same_however_they_arrive(name: str, size: i
     assert reply.usage == finish.usage
 
 
-async def test_a_whole_message_passes_as_it_is() -> None:
+async def test_a_whole_message_passes_unchanged() -> None:
     body = b'{"type": "message",  "usage": {"input_tokens": 3, "output_tokens": 4}, "new": 1}'
     async with claude_server(document(body)) as server, backend_of(server) as backend:
         reply = await backend.open(messages_request(stream=False), MODEL)

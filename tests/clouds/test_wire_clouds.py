@@ -192,7 +192,7 @@ def test_a_part_is_sent_on_or_makes_the_cloud_unfit(kind: str, cloud: str) -> No
 
 # Recorded requests of real clients, at each route
 
-DOORS: dict[str, Any] = {
+PARSERS: dict[str, Any] = {
     "/v1/chat/completions": completions,
     "/v1/messages": messages,
     "/v1/responses": responses,
@@ -200,10 +200,10 @@ DOORS: dict[str, Any] = {
 
 
 @pytest.mark.parametrize(
-    ("path", "name"), [(path, name) for path in DOORS for name in recorded_for(path)]
+    ("path", "name"), [(path, name) for path in PARSERS for name in recorded_for(path)]
 )
 def test_recorded_requests_of_real_clients_reach_both_clouds(path: str, name: str) -> None:
-    request = DOORS[path].parse(orjson.dumps(recorded(name)["body"]), {})
+    request = PARSERS[path].parse(orjson.dumps(recorded(name)["body"]), {})
     for can in ABILITIES.values():
         to_claude(request, can)
     for model in GEMINIS:

@@ -15,7 +15,7 @@ from openai import OpenAI
 from tests.support.processes import free_port, llama, server, wait_until
 
 WITHIN_S = 5.0
-"""How soon a side that starts or stops is noticed."""
+"""Time until a side that starts or stops is noticed."""
 
 
 def nowhere() -> str:

@@ -184,7 +184,7 @@ async def test_no_stream_breaks_and_no_request_fails_when_a_router_stops(
 
 
 @pytest.mark.parametrize("front", FRONTS)
-async def test_the_other_router_answers_what_a_killed_one_has_not_begun(
+async def test_the_other_router_answers_requests_that_a_killed_one_had_not_begun(
     front: str, checkout: Path, tmp_path: Path
 ) -> None:
     async with (

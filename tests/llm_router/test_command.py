@@ -100,7 +100,7 @@ def test_the_servers_options_win_over_settings_and_are_checked_like_them() -> No
 @pytest.mark.parametrize(
     "words", [[], ["fly"], ["--fly"], ["classify", "--fly"], ["doctor", "now"], ["serve", "--fly"]]
 )
-def test_what_the_command_does_not_know_ends_with_status_2(words: list[str]) -> None:
+def test_unknown_words_end_with_status_2(words: list[str]) -> None:
     done = run(*words)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("usage: llm-router")

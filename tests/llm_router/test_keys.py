@@ -50,7 +50,7 @@ def test_add_prints_the_key_alone_and_list_shows_everything_else(
         (("add", "a b"), "name must be"),
     ],
 )
-def test_what_cannot_be_done_is_one_line_and_status_1(
+def test_a_refused_action_prints_one_line_and_ends_with_status_1(
     capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], says: str
 ) -> None:
     status, out, error = run(capsys, *arguments)
@@ -71,7 +71,7 @@ def test_a_wrong_command_line_ends_with_status_2(
     assert "usage: llm-router keys" in capsys.readouterr().err
 
 
-def test_another_file_is_named_so_that_the_server_can_be_told(
+def test_another_file_is_named_with_its_setting(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     other = tmp_path / "other.json"

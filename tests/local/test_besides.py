@@ -115,7 +115,7 @@ def messages_body(text: str) -> dict[str, Any]:
     ],
 )
 async def test_a_question_has_the_same_score_at_each_route(text: str) -> None:
-    doors = {
+    routes = {
         "/v1/chat/completions": chat_body(text),
         "/v1/responses": responses_body(text),
         "/v1/messages": messages_body(text),
@@ -124,7 +124,7 @@ async def test_a_question_has_the_same_score_at_each_route(text: str) -> None:
         bare = await http.post("/classify", json={"prompt": text})
         scores = {
             path: (await http.post(path, json=body | {"model": "auto"})).headers["x-router-score"]
-            for path, body in doors.items()
+            for path, body in routes.items()
         }
     assert set(scores.values()) == {f"{bare.json()['score']:.0f}"}
 

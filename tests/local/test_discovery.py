@@ -306,7 +306,7 @@ async def test_an_ollama_model_that_only_embeds_by_its_own_account_does_not_chat
     assert status.model.id == "qwen2.5:32b"
 
 
-async def test_a_vllm_model_with_a_name_of_its_own_tells_what_it_was_loaded_from() -> None:
+async def test_the_origin_of_a_vllm_model_with_another_name_is_known() -> None:
     server = Server("vllm")
     body = server.json("GET /v1/models")
     body["data"][0]["id"] = "assistant"
@@ -497,7 +497,7 @@ async def test_odd_values_in_an_answer_are_reported_not_raised(recording: str) -
         server.answers[asked] = (code, raw)
 
 
-async def test_a_base_url_without_v1_is_used_as_it_is() -> None:
+async def test_a_base_url_without_v1_is_used_unchanged() -> None:
     asked = []
 
     async def get(url: str) -> tuple[int, bytes]:
@@ -692,7 +692,7 @@ async def test_a_server_without_models_is_down_and_says_how_it_answered(
         ([], "", None, "The server has no chat model: download one there, and set the model of "),
     ],
 )
-async def test_a_listed_server_is_named_in_what_is_wrong_with_it(
+async def test_a_fault_of_a_listed_server_names_it(
     ids: list[str], wanted: str, model: str | None, detail: str
 ) -> None:
     async def get(url: str) -> tuple[int, bytes]:

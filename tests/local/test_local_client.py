@@ -92,7 +92,7 @@ async def test_usage_is_held_back_from_a_burst_and_nothing_else_is(newline: byte
         await local.aclose()
 
 
-async def test_usage_in_the_last_choice_stays_where_it_is() -> None:
+async def test_usage_in_the_last_choice_stays_in_place() -> None:
     last = chunk(finish="stop", usage={"prompt_tokens": 1, "completion_tokens": 1})
     assert await ask(answering(HELLO, last, DONE), stream=True) == HELLO + last + DONE
 

@@ -52,7 +52,7 @@ def body(**fields: Any) -> dict[str, Any]:
 
 
 def asked(mode: ConfidenceMode, server: str, **fields: Any) -> dict[str, Any]:
-    """What is added to the body of a request."""
+    """Return what is added to the body of a request."""
     sent: dict[str, Any] = body(**fields)
     LogprobsWish(mode).add_to(sent, ChatRequest(body(**fields)), "m", server)
     return {name: value for name, value in sent.items() if name not in body(**fields)}
@@ -77,7 +77,7 @@ def asked(mode: ConfidenceMode, server: str, **fields: Any) -> dict[str, Any]:
         ("on", "", {}, {}),
     ],
 )
-def test_they_are_asked_for_where_they_come_and_cost_the_caller_nothing(
+def test_logprobs_are_asked_of_servers_that_send_them_and_hidden_from_the_caller(
     mode: ConfidenceMode, server: str, fields: dict[str, Any], added: dict[str, Any]
 ) -> None:
     assert asked(mode, server, **fields) == added
@@ -94,7 +94,7 @@ def test_a_model_that_gives_none_is_not_asked_again() -> None:
     assert wish.add_to(body(), request, "another", "llama.cpp") is not None
 
 
-def test_shadow_looks_at_the_first_answers_and_then_at_one_in_so_many() -> None:
+def test_shadow_mode_reads_the_first_answers_and_then_one_in_shadow_every() -> None:
     wish = LogprobsWish("shadow")
     request = ChatRequest(body())
     found = [wish.add_to(body(), request, "m", "vllm") is not None for _ in range(3 * SHADOW_EVERY)]
@@ -103,7 +103,7 @@ def test_shadow_looks_at_the_first_answers_and_then_at_one_in_so_many() -> None:
 
 
 @pytest.mark.parametrize("size", [1, 2, 7])
-def test_a_stream_is_what_it_would_have_been_without_them(size: int) -> None:
+def test_a_stream_has_the_same_bytes_as_without_logprobs(size: int) -> None:
     logprobs = Logprobs(b"")
     events = stream(rate=True)
     blocks = [b"".join(events[at : at + size]) for at in range(0, len(events), size)]
@@ -122,14 +122,14 @@ def test_events_in_several_spellings_are_cut_each_in_its_own() -> None:
 
 
 @pytest.mark.parametrize("null", [b"", b',"logprobs":null'])
-def test_a_whole_answer_is_what_it_would_have_been_without_them(null: bytes) -> None:
+def test_a_whole_answer_has_the_same_bytes_as_without_logprobs(null: bytes) -> None:
     logprobs = Logprobs(null)
     assert logprobs.cut(whole(rate=True)) == whole(rate=False, null=null)
     assert [token for token, _ in logprobs.tokens()] == [*WORDS]
     assert Logprobs(null).cut(whole(rate=False, null=null)) == whole(rate=False, null=null)
 
 
-def test_what_the_caller_asked_for_stays() -> None:
+def test_logprobs_that_the_caller_asked_for_stay() -> None:
     logprobs = Logprobs(None)
     assert [*map(logprobs.cut, stream(rate=True))] == stream(rate=True)
     assert len(logprobs.tokens()) == len(WORDS)

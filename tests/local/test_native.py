@@ -271,7 +271,7 @@ THOUGHT = block(0, "thinking", "Hm.")
 SAID = block(1, "text", "Hi")
 
 
-async def test_thoughts_pass_where_they_were_asked_for() -> None:
+async def test_thoughts_pass_if_the_caller_asked_for_them() -> None:
     stream = START + THOUGHT + SAID + END
     asked = await ask(HI | THINKS | {"stream": True}, answering(stream))
     assert asked.raw == stream

@@ -26,7 +26,7 @@ def sent(server: str, **fields: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("server", SERVERS)
-def test_a_named_tool_is_the_only_one_where_it_cannot_be_named(server: str) -> None:
+def test_a_forced_tool_is_sent_alone_to_servers_that_cannot_force_by_name(server: str) -> None:
     body = sent(server, tools=[A, B], tool_choice=NAMED_B)
     if server in ("lmstudio", "llama.cpp", "ollama"):
         assert (body["tools"], body["tool_choice"]) == ([B], "required")
@@ -50,7 +50,7 @@ def test_any_other_choice_is_the_servers_business(server: str, choice: Any) -> N
 
 
 @pytest.mark.parametrize("server", SERVERS)
-def test_a_json_object_is_asked_for_by_a_schema_where_the_word_has_no_effect(server: str) -> None:
+def test_a_schema_replaces_json_object_for_servers_that_ignore_it(server: str) -> None:
     wanted = sent(server, response_format={"type": "json_object"})["response_format"]
     if server in ("lmstudio", "llama.cpp"):
         assert wanted["type"] == "json_schema"
@@ -84,7 +84,7 @@ def test_instructions_in_front_become_one_system_message() -> None:
     ]
 
 
-def test_a_single_instruction_stays_as_it_is() -> None:
+def test_a_single_system_message_stays_unchanged() -> None:
     system = {"role": "system", "content": [{"type": "text", "text": "Be kind."}]}
     hi = {"role": "user", "content": "Hi"}
     assert sent("", messages=[system, hi])["messages"] == [system, hi]
@@ -94,7 +94,7 @@ def test_a_single_instruction_stays_as_it_is() -> None:
     ("server", "model", "kept"),
     [("ollama", "qwen3", False), ("ollama", "gpt-oss:20b", True), ("lmstudio", "qwen3", True)],
 )
-def test_ollama_is_asked_for_effort_only_where_the_model_knows_it(
+def test_ollama_gets_reasoning_effort_only_for_models_that_accept_it(
     server: str, model: str, kept: bool
 ) -> None:
     body = adapted(request(reasoning_effort="high"), model, server)

@@ -233,7 +233,7 @@ def calling(name: str, stream: bool) -> Script:
 @pytest.mark.parametrize(
     ("called", "target"), [("lookup", "local"), ("docs.lookup", "local"), ("search", "cloud")]
 )
-async def test_the_last_part_of_a_tools_name_is_enough_where_it_is_unique(
+async def test_a_unique_last_part_of_a_tools_name_is_completed(
     called: str, target: str, stream: bool
 ) -> None:
     async with running_app(local=calling(called, stream)) as app:

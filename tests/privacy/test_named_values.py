@@ -14,6 +14,12 @@ HEX = made_up(LOWER_HEX, 40, "hex")
 SAFE = made_up(URL_SAFE, 40, "safe")
 BASE64 = made_up(ALNUM + "+/", 43, "base64") + "="
 PASSWORD = "h7#Kq!2v"
+
+
+def _base64(text: str) -> str:
+    return base64.b64encode(text.encode()).decode()
+
+
 UUID = "0f8fad5b-d9cb-469f-a165-70867728950e"
 PEM_TEXT = "-----BEGIN RSA PRIVATE KEY-----\nMIIEpAIBAAKCAQEA" + made_up(ALNUM, 80, "pem")
 
@@ -49,6 +55,20 @@ def found(text: str) -> set[str]:
         f"- name: DB_PASSWORD\n  value: {MIXED}",
         f"algolia_key = '{HEX}'",
         "SECRET_KEY = 'k#9v!x2@q8z$w4^m7&r1*t5(p3'",
+        f"ONFLEET_TOKEN={MIXED}",
+        f"const someServiceKey = '{MIXED}'",
+        f"bitbucket_client_id: {HEX}",
+        f"Our Adafruit API key is {HEX}, is it still valid?",
+        f"the token was {MIXED} until yesterday",
+        f'System.setProperty("ACME_TOKEN", "{MIXED}")',
+        f'req.Header.Set("X-Acme-Api-Key", "{HEX}")',
+        f"ACME_TOKEN ?= {MIXED}",
+        f'acme_token := "{MIXED}"',
+        f'"acmeToken" => "{MIXED}"',
+        f"<acmeToken>\n    {MIXED}\n</acmeToken>",
+        f"acme_token: |\n  {MIXED}",
+        f'<add key="ClearTextPassword" value="{PASSWORD}" />',
+        f"app_token: {MIXED[:16]}.{MIXED[16:]}.{SAFE}",
     ],
 )
 def test_a_value_that_is_named_as_a_secret_is_found(text: str) -> None:
@@ -78,6 +98,14 @@ def test_a_value_that_is_named_as_a_secret_is_found(text: str) -> None:
         (
             f"client-key-data: {base64.b64encode(PEM_TEXT.encode()).decode()}",
             "private key",
+        ),
+        (
+            f"kind: Secret\nmetadata:\n  name: db\ndata:\n  password: {_base64(MIXED)}\n",
+            "Kubernetes secret",
+        ),
+        (
+            f"data:\n  user: {_base64('me')}\n  pw: {_base64(PASSWORD + '1')}\nkind: Secret\n",
+            "Kubernetes secret",
         ),
         (f"Private-Lines: 14\n{made_up(ALNUM, 64, 'putty')}", "private key"),
     ],
@@ -122,9 +150,25 @@ def test_a_secret_with_a_telling_place_is_found(text: str, rule: str) -> None:
         "login with your password and then continue",
         "arn:aws:secretsmanager:us-west-2:123456789012:secret:MyTestDatabaseSecret-a1b2c3",
         '"AWS::SecretsManager::Secret": "c85175a4ebcce361"',
+        f'"LockToken": "{UUID}"',
+        f'"key": "documents/{UUID}"',
+        f'"siteKey": "{MIXED}"',
+        f"bucketKey: '{MIXED}'",
+        "password: Passw0rd!",
+        "password = SomeKindOfPassword123!@#",
+        "passphrase: AB1C2defGHijkLMNo3PqQRstUvwxyzaBCDEfgh",
+        "private_key: a123b45c6d78e9f012a34cd5e6a7890b12c3d45e6f78",
+        f"password: '{_base64('not my real password')}'",
+        "private_key: PKCS7PrivateKeyTypes2",
+        "private_key: keys/private_key_admin1.pem",
+        "e.Minipass=t.isWritable=t.isReadable=t.isStream2",
+        "public_key: MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAE1Olb3zMAFFxXKHiIkQO5cJ3Yhl",
+        "names = ['some_krb5_key', 'some_krb5_rfc1964_keydata2', 'x']",
+        f"kind: Secret\ndata:\n  user: {_base64('admin')}\n",
+        "the key is in the second drawer, under version_2_of_the_map",
     ],
 )
-def test_what_is_no_secret_is_let_through(text: str) -> None:
+def test_a_value_that_is_no_secret_is_let_through(text: str) -> None:
     assert found(text) == set()
 
 

@@ -48,7 +48,7 @@ def test_each_spelling_becomes_plain(written: str, plain: str) -> None:
         "see [1] ^ and caret ^[x]",
     ],
 )
-def test_text_without_other_spellings_is_left_as_it_is(text: str) -> None:
+def test_text_without_other_spellings_stays_unchanged(text: str) -> None:
     assert normalize(text) is text or normalize(text) == text
 
 

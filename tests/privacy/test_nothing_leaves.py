@@ -34,7 +34,7 @@ class Setup(NamedTuple):
     journal: Path
 
     async def cloud_asked(self, path: str, body: dict[str, Any], **headers: str) -> list[bytes]:
-        """What reaches the cloud of a request."""
+        """Send a request; return what reaches the cloud."""
         self.server.cloud.requests.clear()
         answer = await self.server.http.post(path, json=body, headers=headers)
         assert answer.status_code < 500 or answer.status_code == 503, answer.text
@@ -157,7 +157,7 @@ async def test_short_keys_of_the_users_own_stay_here(settings: dict[str, Any], s
     await router.aclose()
 
 
-def test_a_key_that_is_too_short_to_be_looked_for_is_told_at_the_start(
+def test_a_key_too_short_to_look_for_is_reported_at_the_start(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     scanner = PrivacyScanner(keys={"ROUTER_API_KEY": "abc"})
@@ -168,7 +168,7 @@ def test_a_key_that_is_too_short_to_be_looked_for_is_told_at_the_start(
     ]
 
 
-async def test_what_a_private_request_asks_of_the_local_server_is_unchanged(setup: Setup) -> None:
+async def test_a_private_request_reaches_the_local_server_unchanged(setup: Setup) -> None:
     await setup.cloud_asked("/v1/chat/completions", chat(f"Why is {KNOWN} refused?"))
     (asked,) = setup.server.local.requests
     assert KNOWN in orjson.loads(asked.body)["messages"][0]["content"]

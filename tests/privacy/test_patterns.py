@@ -120,7 +120,7 @@ def test_a_pattern_is_exact(pattern: str, text: str) -> None:
         ("", "it is empty"),
     ],
 )
-def test_what_could_take_long_or_means_nothing_is_refused(pattern: str, why: str) -> None:
+def test_a_slow_or_meaningless_pattern_is_refused(pattern: str, why: str) -> None:
     with pytest.raises(ValueError, match=f"^PRIVATE_PATTERNS: entry 2: .*{why}") as failure:
         Words(["fine", pattern])
     assert "\n" not in str(failure.value)
@@ -141,7 +141,7 @@ def test_what_could_take_long_or_means_nothing_is_refused(pattern: str, why: str
     ],
 )
 @pytest.mark.parametrize("filler", ["a", "acme", "a@", "ab", "abcc", "a1", "acme plan "])
-def test_what_is_accepted_runs_in_linear_time(pattern: str, filler: str) -> None:
+def test_every_accepted_pattern_runs_in_linear_time(pattern: str, filler: str) -> None:
     words = Words([pattern])
 
     def seconds(size: int) -> float:

@@ -1,4 +1,4 @@
-"""What has held something private once stays on this machine, unless the user allows it."""
+"""A conversation with private content stays on this machine, unless the user allows it."""
 
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -61,7 +61,7 @@ async def router() -> AsyncIterator[Router]:
     ],
     ids=["cleared", "trimmed", "trimmed further", "the last question", "the first question"],
 )
-async def test_what_is_left_of_a_private_conversation_stays_here(
+async def test_a_shortened_private_conversation_stays_local(
     router: Router, rest: list[Json]
 ) -> None:
     assert private(router, *rest) is None
@@ -70,7 +70,7 @@ async def test_what_is_left_of_a_private_conversation_stays_here(
     assert private(router, *rest) == alarm
 
 
-async def test_what_follows_in_a_private_conversation_is_part_of_it(router: Router) -> None:
+async def test_later_messages_of_a_private_conversation_are_private(router: Router) -> None:
     private(router, ASK, CALL, SECRET)
     private(router, ASK, CALL, CLEARED, ANSWER, THANKS)
     assert private(router, ANSWER, THANKS, NEW)
@@ -136,7 +136,7 @@ def test_a_damaged_file_of_marks_does_no_harm(tmp_path: Path, content: bytes) ->
     again.close()
 
 
-def test_marks_that_cannot_be_written_are_told_once(
+def test_marks_that_cannot_be_written_cause_one_warning(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "file").write_text("")
@@ -191,7 +191,7 @@ async def test_an_allowed_finding_lets_its_conversation_go_on(h: RunningApp) -> 
     assert await target_of(h, CALL, SECRET, ANSWER, NEW) == "cloud"
 
 
-async def test_what_is_allowed_is_one_finding_in_one_conversation(h: RunningApp) -> None:
+async def test_an_alarm_is_allowed_for_one_finding_in_one_conversation(h: RunningApp) -> None:
     messages = [ASK, CALL, SECRET, ANSWER, THANKS]
     finding = await alarm_of(h, *messages)
     await h.http.post("/privacy/allow", json={"id": finding["id"]})

@@ -41,7 +41,7 @@ def test_well_known_keys_are_taken_out_wherever_they_stand(key: str, text: str) 
         ("http://me:hunter2@proxy:3128/", "http://me:[redacted]@proxy:3128/"),
     ],
 )
-def test_what_is_named_as_a_key_is_taken_out(text: str, clean: str) -> None:
+def test_a_value_named_as_a_key_is_removed(text: str, clean: str) -> None:
     assert redact(text) == clean
 
 
@@ -60,7 +60,7 @@ def test_what_is_named_as_a_key_is_taken_out(text: str, clean: str) -> None:
         "request 0f8fad5b-d9cb-469f-a165-70867728950e took 3 s",
     ],
 )
-def test_ordinary_text_stays_as_it_is(text: str) -> None:
+def test_ordinary_text_stays_unchanged(text: str) -> None:
     assert redact(text) == text
 
 

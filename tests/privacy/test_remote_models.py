@@ -102,7 +102,7 @@ async def test_a_private_request_reaches_no_model_that_runs_elsewhere() -> None:
         assert "does not run on this machine" in health["detail"]
 
 
-async def test_what_is_relayed_without_a_scan_goes_to_no_model_that_runs_elsewhere() -> None:
+async def test_requests_without_a_scan_go_only_to_models_on_this_machine() -> None:
     local = LocalBackend("http://localhost:1/v1", "big:cloud", limits=TimeLimits())
     for model in ("auto", "gpt-oss:20b-cloud"):
         with pytest.raises(InvalidRequest, match="does not run on this machine"):
@@ -122,5 +122,5 @@ async def test_what_is_relayed_without_a_scan_goes_to_no_model_that_runs_elsewhe
         ("http://no-such-name.invalid/v1", False),
     ],
 )
-def test_a_local_server_on_the_public_internet_is_told_apart(url: str, elsewhere: bool) -> None:
+def test_a_local_server_on_the_public_internet_is_recognised(url: str, elsewhere: bool) -> None:
     assert is_elsewhere(url) == elsewhere

@@ -16,7 +16,7 @@ from detect_secrets.core.scan import scan_line
 from detect_secrets.settings import transient_settings
 
 from router.privacy.key_shapes import SHAPES
-from router.privacy.named_values import AWS_SECRET, PRIVATE_KEY
+from router.privacy.named_values import AWS_SECRET, NAMED, PRIVATE_KEY
 from router.privacy.scanner import LOOK_AGAIN_S, MOST_FINDINGS, Finding, PrivacyScanner
 from router.request import ChatRequest, outgoing
 from tests.support.keys import ALNUM, CANARIES, URL_SAFE, made_up
@@ -67,7 +67,7 @@ def test_an_own_secret_is_found_wherever_it_stands(env: Path, text: str) -> None
     assert PrivacyScanner([env]).scan(asking(text)) == "value of SERVICE_TOKEN in .env"
 
 
-async def test_the_routers_own_keys_stay_here_also_where_no_file_has_them() -> None:
+async def test_the_routers_own_keys_are_found_even_if_no_file_has_them() -> None:
     async with running_app(router_api_key=TOKEN) as h:
         headers = {"authorization": f"Bearer {TOKEN}", "x-force-route": "cloud"}
         refused = await h.ask(f"Why does {TOKEN} not open the door?", headers=headers)
@@ -124,7 +124,7 @@ def test_escaped_slashes_and_letters_hide_nothing() -> None:
         PASSPHRASE.replace("horse", "house"),
     ],
 )
-def test_what_is_no_secret_or_not_all_of_it_is_let_through(env: Path, text: str) -> None:
+def test_part_of_a_secret_and_other_text_are_let_through(env: Path, text: str) -> None:
     assert PrivacyScanner([env]).scan(asking(f"about {text} and more")) is None
 
 
@@ -222,7 +222,7 @@ def test_secrets_are_not_kept_in_memory(env: Path) -> None:
 )
 def test_well_known_keys_are_found_wherever_a_word_begins(key: str, text: str) -> None:
     rule = PrivacyScanner().scan(asking(text.format(key)))
-    assert rule in {*(shape.name for shape in SHAPES), AWS_SECRET}
+    assert rule in {*(shape.name for shape in SHAPES), AWS_SECRET, NAMED}
     assert key not in rule
 
 
@@ -274,7 +274,7 @@ def test_a_private_key_is_found_in_each_of_its_armours() -> None:
         "dyt0CoTl4WoVjAHI9Q_CwSKhl6d_9rhM3NrXuJttkao",
     ],
 )
-def test_what_only_resembles_a_key_is_let_through(text: str) -> None:
+def test_text_that_only_resembles_a_key_is_let_through(text: str) -> None:
     assert PrivacyScanner().scan(asking(text)) is None
 
 
@@ -364,7 +364,7 @@ def rules(scanner: PrivacyScanner, *contents: Any) -> list[str]:
     ]
 
 
-def test_what_was_clean_is_searched_again_once_the_rules_have_changed(tmp_path: Path) -> None:
+def test_clean_text_is_searched_again_after_the_rules_change(tmp_path: Path) -> None:
     env, now = tmp_path / ".env", [0.0]
     scanner = PrivacyScanner([env], clock=lambda: now[0])
     assert rules(scanner, f"my word is {TOKEN}", "hello") == []
@@ -423,7 +423,7 @@ def test_the_same_value_has_the_same_id_wherever_it_stands() -> None:
     assert found[0].id == found[1].id != found[2].id
 
 
-def test_more_findings_than_are_told_apart_cannot_be_allowed_one_by_one() -> None:
+def test_findings_beyond_the_limit_have_no_id() -> None:
     keys = " ".join("ghp_" + made_up(ALNUM, 36, str(i)) for i in range(MOST_FINDINGS + 5))
     messages = [{"role": "user", "content": keys}]
     found = list(PrivacyScanner().findings(outgoing(ChatRequest({"messages": messages}))))

@@ -105,7 +105,7 @@ def test_a_request_that_comes_while_the_files_are_read_waits_for_them(
     starting.join()
 
 
-def test_a_wrong_path_is_told_at_the_start(
+def test_a_wrong_path_is_reported_at_the_start(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     PrivacyScanner([tmp_path / "wrok.env"]).start()
@@ -122,7 +122,7 @@ def test_a_wrong_path_is_told_at_the_start(
         ("work.yaml", "- just\n- a list\n", "it has no value of a variable"),
     ],
 )
-def test_a_file_without_secrets_is_told_at_the_start(
+def test_a_file_without_secrets_is_reported_at_the_start(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, name: str, content: str, complaint: str
 ) -> None:
     (tmp_path / name).write_text(content)

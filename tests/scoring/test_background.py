@@ -14,7 +14,7 @@ from router.wire.chat import completions
 from router.wire.responses import responses
 from tests.support.clients import RECORDINGS, recorded
 
-DOORS: dict[str, Callable[[bytes], ChatRequest]] = {
+PARSERS: dict[str, Callable[[bytes], ChatRequest]] = {
     "/v1/chat/completions": completions.parse,
     "/v1/responses": responses.parse,
     "/v1/messages": messages.parse,
@@ -36,12 +36,12 @@ TOOL = {"type": "function", "function": {"name": "read", "parameters": {"type": 
 
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in RECORDINGS.glob("*.json")))
-def test_what_real_clients_sent_is_told_apart(name: str) -> None:
+def test_recorded_background_requests_are_recognised(name: str) -> None:
     recording = recorded(name)
     path = recording["path"].partition("?")[0]
-    if path not in DOORS:
-        pytest.skip("not a door of its own")
-    request = DOORS[path](orjson.dumps(recording["body"]))
+    if path not in PARSERS:
+        pytest.skip("a path without a parser of its own")
+    request = PARSERS[path](orjson.dumps(recording["body"]))
     expected = None if name in COMPACTIONS else recording["background"]
     assert background_kind(request) == expected
 

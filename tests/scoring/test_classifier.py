@@ -160,7 +160,7 @@ def test_part_of_a_word_is_not_the_word() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "qwrtz", "Blorf.", "Хм.", "...", "\U0001f600"])
-def test_where_there_is_nothing_to_go_by_the_score_is_unsure(text: str) -> None:
+def test_without_evidence_the_score_is_unsure(text: str) -> None:
     assert score_messages([user(text)]).unsure
 
 
@@ -343,7 +343,7 @@ def test_in_any_language_the_easy_scores_below_the_hard(language: str) -> None:
     assert mean(sides["cloud"]) > max(50, mean(sides["local"]) + 15)
 
 
-def test_scores_are_what_they_were() -> None:
+def test_scores_have_not_changed() -> None:
     golden = json.loads(GOLDEN.read_text("utf-8"))
     assert scored() == golden, "trained anew? then: python -m tests.scoring.test_classifier"
 

@@ -1,4 +1,4 @@
-"""What a turn owes to the turns before it."""
+"""Points that a turn inherits from the turns before it."""
 
 from typing import Any
 
@@ -33,7 +33,7 @@ GOING_ON = [
 
 
 @pytest.mark.parametrize("short", GOING_ON)
-def test_a_short_follow_up_asks_for_as_much_as_what_it_refers_to(short: str) -> None:
+def test_a_referring_follow_up_inherits_the_whole_need(short: str) -> None:
     assert total(HARD, short) == pytest.approx(total(HARD), abs=1)
     assert total(EASY, short) < 50
 

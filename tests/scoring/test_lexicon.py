@@ -145,7 +145,7 @@ def test_cues_of_several_files_add_up(tmp_path: Path) -> None:
     assert read_cues(tmp_path) == ([["hard", 1.0, "prove beweise"]], {"polite": "please"})
 
 
-def test_what_is_no_labelled_prompt_is_named_by_its_line(
+def test_a_row_that_is_no_labelled_prompt_is_named_by_its_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "broken.jsonl"

@@ -378,7 +378,9 @@ def test_the_size_in_an_unknown_name_is_read() -> None:
         ("qwen3:8b", "", None),
     ],
 )
-def test_the_quantization_is_told(name: str, quantization: str, bits: int | None) -> None:
+def test_the_quantization_is_read_from_the_name(
+    name: str, quantization: str, bits: int | None
+) -> None:
     found = parse(name)
     assert (found.quantization, found.bits) == (quantization, bits)
 
@@ -393,7 +395,7 @@ def test_the_quantization_is_told(name: str, quantization: str, bits: int | None
         "Qwen2.5-14B-Instruct-Math",
     ],
 )
-def test_what_others_made_of_a_model_is_not_taken_for_the_model(name: str) -> None:
+def test_a_retrained_model_is_not_taken_for_the_original(name: str) -> None:
     base = parse("Qwen2.5-14B-Instruct")
     assert base.row is not None
     assert parse(name).row != base.row
@@ -405,7 +407,7 @@ def test_an_instance_of_a_mixture_of_experts_tells_its_active_parameters() -> No
     assert parse("acme/Foo-40B-A4B").active_b == 4
 
 
-def test_the_table_has_sizes_and_sources_for_what_it_says() -> None:
+def test_families_have_distinct_names_and_their_models_sizes() -> None:
     families = [family for _, family in table().families]
     assert len({family.key for family in families}) == len(families)
     rows = [row for family in families if not family.cloud for row in family.rows]

@@ -99,7 +99,7 @@ def test_points_stay_in_their_range_and_rise_with_what_the_cloud_gains(
         ("acme-13b", Facts(), "name", 13),
     ],
 )
-def test_what_is_known_of_a_model_says_where_from(
+def test_the_source_of_a_models_abilities_is_named(
     name: str, facts: Facts, source: str, billions: float
 ) -> None:
     found = known(name, facts)
@@ -125,7 +125,7 @@ def test_very_few_bits_cost_ability() -> None:
         ("法国的首都是哪里?", "languages"),
     ],
 )
-def test_the_kind_of_a_request_is_told_by_what_is_in_it(text: str, kind: str) -> None:
+def test_the_kind_of_a_request_follows_from_its_content(text: str, kind: str) -> None:
     assert kind_of(read(text, load_lexicon())) == kind
 
 

@@ -27,7 +27,7 @@ SETS: Final = {code.IN, code.LITERAL, code.NOT_LITERAL, code.ANY, code.CATEGORY,
 
 
 def hazards(pattern: re.Pattern[str]) -> Iterator[str]:
-    """What could make a search take more than linear time."""
+    """Yield the parts of a pattern that could make a search take more than linear time."""
     yield from hazards_in(list(parser.parse(pattern.pattern, pattern.flags)), [], is_last=True)
 
 
@@ -194,7 +194,7 @@ def asked(text: str) -> str:
         ("总结\uff1a" + LETTER, "总结\uff1a"),
     ],
 )
-def test_the_instruction_is_told_from_the_document(text: str, instruction: str) -> None:
+def test_the_instruction_is_separated_from_the_document(text: str, instruction: str) -> None:
     assert asked(text).startswith(instruction)
     assert len(asked(text)) < 100
 
@@ -258,7 +258,7 @@ PASTED: Final = {
 
 
 @pytest.mark.parametrize("pasted", PASTED.values(), ids=PASTED)
-def test_words_of_what_was_pasted_ask_for_nothing(pasted: str) -> None:
+def test_words_of_a_pasted_text_do_not_count(pasted: str) -> None:
     request = "Why is this slow on my old laptop?"
     found, alone = read(f"{request}\n\n{pasted}", load()), read(request, load())
     assert (found.words, set(found.cues)) == (alone.words, set(alone.cues))
@@ -311,7 +311,7 @@ def test_answers_that_are_offered_are_not_asked_for(letter: str) -> None:
         "1. prove the lemma\n2. derive the bound",
     ],
 )
-def test_what_are_no_answers_is_asked_for(text: str) -> None:
+def test_a_list_that_is_no_multiple_choice_counts_as_instruction(text: str) -> None:
     assert "prove" in {cue.word for cue in read(text, load()).cues}
 
 
@@ -346,7 +346,7 @@ def test_identifiers_count_once_each(text: str, many: int) -> None:
     ],
     ids=["names", "everyday", "quoted", "nouns have capitals in German"],
 )
-def test_names_are_what_is_known_by_few(text: str, names: float) -> None:
+def test_only_rare_names_count(text: str, names: float) -> None:
     assert read(text, load()).counts["names"] == pytest.approx(names)
 
 
@@ -390,7 +390,7 @@ def test_a_text_in_another_language_is_not_rare_by_its_words(text: str) -> None:
 @pytest.mark.parametrize(
     "text", ["frobnicator widgetise", "переразмагнитить сверхпутаница", "Schraubenschlüsselkasten"]
 )
-def test_a_word_that_nobody_wrote_down_is_read_by_its_letters(text: str) -> None:
+def test_an_unlisted_word_is_judged_by_its_letters(text: str) -> None:
     found = read(text, load())
     assert not found.known
     assert found.n_spelled == len(found.words) > 0
@@ -423,5 +423,5 @@ def test_greek_prose_is_no_formula() -> None:
     assert angles.counts["maths"] == pytest.approx(log(3))
 
 
-def test_an_english_sentence_is_told_from_other_languages() -> None:
+def test_english_is_distinguished_from_other_languages() -> None:
     assert read("What would be a good way to clean the kitchen floor?", load()).is_english

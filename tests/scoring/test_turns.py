@@ -40,7 +40,7 @@ def recorded() -> list[Any]:
 
 
 @pytest.mark.parametrize("call", recorded())
-def test_what_the_human_typed_into_a_real_client_is_the_last_turn(call: dict[str, Any]) -> None:
+def test_the_text_typed_into_a_real_client_is_the_last_turn(call: dict[str, Any]) -> None:
     parse = PARSERS[call["path"].split("?")[0]]
     request = parse(json.dumps(call["body"]).encode(), call["headers"])
     assert texts(request.messages)[-1] == call["human"].strip('"')
@@ -57,7 +57,7 @@ def test_an_envelope_is_dropped_wherever_it_stands(envelope: Any) -> None:
 
 
 @pytest.mark.parametrize("envelope", UNWRAPPED, ids=lambda e: e.name)
-def test_a_wrapper_gives_up_what_is_in_it(envelope: Any) -> None:
+def test_a_wrapper_around_the_humans_words_is_removed(envelope: Any) -> None:
     wrapped = f"<{envelope.name}>\nfix the typo\n</{envelope.name}>"
     assert stripped(wrapped) == "fix the typo"
     rest = "<environment_details>\n# Visible files\na.py\n</environment_details>"
@@ -142,7 +142,7 @@ def test_system_text_is_never_read_wherever_it_stands() -> None:
     assert texts(messages) == ["one", "two"]
 
 
-def test_what_a_client_sends_in_two_messages_is_one_turn() -> None:
+def test_two_user_messages_in_a_row_are_one_turn() -> None:
     assert texts([user("here is the file"), user("rename it")]) == ["here is the file\n\nrename it"]
 
 
@@ -162,7 +162,7 @@ def test_a_summary_ends_the_turn_before_it(summary: str) -> None:
     assert texts([user("old words"), user(summary), user("new words")])[-1] == "new words"
 
 
-def test_what_came_before_a_switch_to_another_code_base_is_not_read() -> None:
+def test_messages_before_a_switch_to_another_code_base_are_not_read() -> None:
     example = [user("Refactor hello() into its own file."), answer()]
     switch = [user("I switched to a new code base. Please don't consider the above."), answer()]
     assert texts([*example, *switch, user("fix the typo")]) == ["fix the typo"]
@@ -195,7 +195,7 @@ def test_hostile_text_takes_no_longer_than_other_text(text: str) -> None:
     assert time.thread_time() - started < 0.03
 
 
-def test_a_body_the_door_would_refuse_never_gets_here() -> None:
+def test_content_must_be_text_a_list_or_null() -> None:
     with pytest.raises(InvalidRequest):
         checked({"messages": [{"role": "user", "content": 5}]})
     assert ChatRequest(checked({"messages": [user(None)]})).messages[0]["content"] is None

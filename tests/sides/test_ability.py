@@ -24,7 +24,7 @@ def test_the_usual_and_the_unknown_model_add_nothing(local: Model | None) -> Non
 
 
 @pytest.mark.parametrize(("setting", "added"), [(0.0, 0), (12.5, 12.5), (-20.0, -20)])
-def test_a_setting_stands_in_for_what_is_known(setting: float, added: float) -> None:
+def test_a_setting_replaces_the_known_abilities(setting: float, added: float) -> None:
     score = Ability(setting).applied(SCORE, SMALL, CLOUD, has_tools=False)
     assert score.signals["local_model"] == added
     assert score.total == pytest.approx(max(0, SCORE.total + added))
@@ -36,7 +36,7 @@ def test_tools_are_a_kind_of_their_own() -> None:
     assert ability.applied(SCORE, SMALL, CLOUD, has_tools=False).kind == "knowledge"
 
 
-def test_what_the_user_found_good_counts_more_than_the_table() -> None:
+def test_the_users_ratings_count_more_than_the_table() -> None:
     ability = Ability()
     before = ability.applied(SCORE, SMALL, CLOUD, has_tools=False)
     ability.learn([Label(SMALL.id, "knowledge", 40, good=True)] * 60)

@@ -1,4 +1,4 @@
-"""The breaker and the watch: who is left alone, and who is back."""
+"""The breaker and the watch: when a failing backend is asked again."""
 
 import asyncio
 import logging
@@ -103,7 +103,7 @@ def test_a_failed_trial_lets_the_next_one_come_after_a_longer_pause() -> None:
     assert not b.blocks(5.1)
 
 
-def test_a_burst_that_is_told_when_to_come_back_counts_once_too() -> None:
+def test_a_burst_of_failures_with_retry_after_counts_once() -> None:
     b = breaker()
     for _ in range(50):
         b.failure(now=0, retry_after_s=2)
@@ -247,7 +247,7 @@ async def test_but_not_for_long() -> None:
     await watch.aclose()
 
 
-async def test_what_has_changed_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_change_of_status_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "router")
     gone = Status("down", detail="Nothing answers.")
     model = Model("qwen", loaded=True, context_tokens=4096)

@@ -30,5 +30,5 @@ def test_the_smallest_that_suffices_answers(
 
 
 @pytest.mark.parametrize("models", [[], [LARGE], [LARGE, Model("mystery")]])
-def test_where_there_is_nothing_to_choose_from_none_is_chosen(models: list[Model]) -> None:
+def test_nothing_is_chosen_from_fewer_than_two_models(models: list[Model]) -> None:
     assert smallest_that_suffices(models, SIZES.get, lambda model: True) is None

@@ -110,7 +110,7 @@ LONG = "x" * 3 * GIST_CHARS
         *("an answer in between", "text of a part", "kind of a part", "tool calls"),
     ],
 )
-def test_conversations_that_differ_are_told_apart(
+def test_different_conversations_have_different_memories(
     one: list[dict[str, Any]], other: list[dict[str, Any]]
 ) -> None:
     assert prefixes(*one)[-1] != prefixes(*other)[-1]
@@ -136,7 +136,7 @@ def test_the_latest_of_several_memories_is_found() -> None:
     assert conversations.recall(prefixes(*history, ANSWER, user("why?"))) == second
 
 
-def test_a_full_memory_forgets_what_was_remembered_longest_ago() -> None:
+def test_a_full_memory_forgets_the_oldest_conversation() -> None:
     conversations = store(limit=2)
     memory = conversations.memory("local", escalated=False)
     for text in ("0", "1", "0", "2"):
@@ -145,7 +145,7 @@ def test_a_full_memory_forgets_what_was_remembered_longest_ago() -> None:
     assert found == [memory, None, memory]
 
 
-def test_a_memory_holds_what_was_found_out() -> None:
+def test_a_memory_holds_the_side_the_time_and_the_failure() -> None:
     memory = store().memory("cloud", escalated=True)
     assert memory == Memory("cloud", 0, escalated=True)
 
@@ -210,7 +210,7 @@ def test_a_tool_result_that_was_cleared_does_not_hide_the_conversation() -> None
     assert marks(TASK, CALL, RESULT) & known_by(CALL, cleared)
 
 
-def test_short_messages_and_what_a_client_always_sends_are_not_enough() -> None:
+def test_short_and_repeated_messages_do_not_identify_a_conversation() -> None:
     preface = {
         "role": "user",
         "content": "<environment>the same in every conversation</environment>",

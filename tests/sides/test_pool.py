@@ -73,7 +73,7 @@ def test_a_server_that_cannot_answer_is_no_spare(unable: Side) -> None:
     assert of("a", "b").ranked(request, [side("a"), side("b")]) == [0, 1]
 
 
-def test_a_server_that_cannot_answer_is_named_where_there_is_no_other() -> None:
+def test_the_first_server_is_ranked_if_none_can_answer() -> None:
     assert of("a", "b").ranked(ask(), [side("a", "down"), side("b", "down")]) == [0]
 
 
@@ -228,7 +228,7 @@ def test_a_second_loaded_model_does_not_empty_the_cache() -> None:
     assert balancer.ranked(request, [side("a"), other])[0] == 1
 
 
-def test_what_was_not_used_for_longest_is_forgotten() -> None:
+def test_the_blocks_unused_for_longest_are_forgotten() -> None:
     balancer, number = of("a", "b"), count()
     small = side("a", context_tokens=10 * BLOCK_TOKENS)
     sides = [small, side("b")]

@@ -16,7 +16,7 @@ async def queued(awaitable: Awaitable[Slot], slots: Slots) -> "asyncio.Future[Sl
     return task
 
 
-async def test_without_a_limit_nobody_waits() -> None:
+async def test_without_a_limit_no_request_waits() -> None:
     slots = Slots(None, queue=0)
     held = [await slots.acquire() for _ in range(1000)]
     assert (slots.busy, slots.free, slots.waiting, slots.full) == (1000, None, 0, False)
@@ -25,7 +25,7 @@ async def test_without_a_limit_nobody_waits() -> None:
     assert slots.busy == 0
 
 
-async def test_who_comes_when_all_slots_are_taken_waits_for_one() -> None:
+async def test_a_request_waits_while_all_slots_are_taken() -> None:
     slots = Slots(1, queue=1)
     first = await slots.acquire()
     second = await queued(slots.acquire(), slots)
@@ -166,7 +166,7 @@ async def test_a_program_that_leaves_while_it_loses_its_place_is_no_trouble() ->
     assert (slots.busy, slots.waiting) == (0, 0)
 
 
-async def test_a_higher_limit_lets_in_who_waits() -> None:
+async def test_a_higher_limit_starts_waiting_requests() -> None:
     slots = Slots(1, queue=5)
     await slots.acquire()
     waiting = [await queued(slots.acquire(), slots) for _ in range(3)]
@@ -178,7 +178,7 @@ async def test_a_higher_limit_lets_in_who_waits() -> None:
     assert (slots.busy, slots.waiting, slots.free) == (4, 0, None)
 
 
-async def test_a_lower_limit_waits_for_what_runs() -> None:
+async def test_a_lower_limit_lets_running_requests_end() -> None:
     slots = Slots(3, queue=5)
     held = [await slots.acquire() for _ in range(3)]
     slots.limit = 1

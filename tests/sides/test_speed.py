@@ -161,7 +161,7 @@ def test_a_request_that_is_given_up_leaves_the_queue() -> None:
     assert speed.first_word_s(MODEL, 1_000, 1_000, 1) == pytest.approx(alone)
 
 
-def test_what_is_new_is_what_came_after_the_last_answer() -> None:
+def test_new_tokens_are_those_after_the_last_answer() -> None:
     said = [
         {"role": "system", "content": "x" * 7_000},
         {"role": "user", "content": "Read the file."},

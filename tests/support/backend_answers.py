@@ -84,7 +84,7 @@ def gemini_answer(request: Request, calls: bool) -> tuple[bytes, str]:
 
 
 async def models(connection: Connection, request: Request, owner: str = "") -> None:
-    """What a backend says of its models: a list to a local server's caller, else the one asked."""
+    """Return a backend's answer about models: a list for a local server, else the one asked for."""
     if request.path == "/v1/models":
         model = {"id": "local-model", "owned_by": owner}
         await connection.answer(orjson.dumps({"data": [model]}))

@@ -1,4 +1,4 @@
-"""What Claude's Messages API refuses, beyond the types of its fields."""
+"""Rules of Claude's Messages API, beyond the types of its fields."""
 
 import re
 from typing import Any

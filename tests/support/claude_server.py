@@ -33,7 +33,7 @@ class ClaudeServer:
     url: str = ""
     answers: list[Answer] = field(default_factory=list)
     models: dict[str, tuple[int, Any]] = field(default_factory=dict)
-    """What GET answers, by path."""
+    """Answers to GET, by path."""
     received: list[Received] = field(default_factory=list)
     connections: int = 0
     answering: asyncio.Event = field(default_factory=asyncio.Event)

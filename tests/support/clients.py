@@ -64,12 +64,12 @@ PARSERS = {
 
 
 def recorded(name: str) -> dict[str, Any]:
-    """What a real client sent: `path`, `headers`, `body`, and the `human` words in it."""
+    """Return a client's recorded request: `path`, `headers`, `body` and the `human` words in it."""
     recording: dict[str, Any] = json.loads((RECORDINGS / f"{name}.json").read_bytes())
     return recording
 
 
 def recorded_for(path: str) -> list[str]:
-    """Names of the recorded requests to a path."""
+    """Return the names of the recorded requests to a path."""
     names = sorted(file.stem for file in RECORDINGS.glob("*.json"))
     return [name for name in names if recorded(name)["path"].split("?")[0] == path]

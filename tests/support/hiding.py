@@ -49,6 +49,10 @@ SPELLINGS: dict[str, Callable[[str], str]] = {
     "colours with carets": lambda key: colour_amid(key, "^[[32m", "^[[0m"),
     "colours written out": lambda key: colour_amid(key, "\\x1b[32m", "\\033[0m"),
     "colours for echo": lambda key: colour_amid(key, "\\e[1;32m", "\\e[0m"),
+    "in HTML by numbers": lambda key: "".join(f"&#{ord(c)}" for c in key),
+    "in HTML by padded numbers": lambda key: "".join(f"&#{ord(c):07};" for c in key),
+    "in Markdown": lambda key: key.replace("_", "\\_"),
+    "eight digits an escape": lambda key: "".join(f"\\U{ord(c):08x}" for c in key),
     "UTF-16": lambda key: "\0".join(key),
     "a diff": lambda key: f"@@ -1 +1 @@\n-{key}\n+nothing",
     "a diff's other side": lambda key: f"@@ -1 +1 @@\n-nothing\n+{key}",
@@ -148,6 +152,9 @@ URIS: dict[str, Callable[[str], str]] = {
     "text in base64": lambda text: f"data:text/plain;base64,{_base64(text)}",
     "JSON in base64": lambda text: f"data:application/json;base64,{_base64(json.dumps([text]))}",
     "a script in base64": lambda text: f"data:text/x-python;charset=utf-8;base64,{_base64(text)}",
+    "text that begins like a picture": lambda text: (
+        f"data:text/plain;base64,{_base64('GIF8 is a format.' + text)}"
+    ),
     "text with percents": lambda text: f"data:text/plain,{quote(text, safe='')}",
     "text with a byte that is none": lambda text: (
         "data:text/plain;base64," + base64.b64encode(text.encode() + b" \xff").decode()

@@ -1,4 +1,4 @@
-"""Does a value have one of the SDK's parameter types, down to the last field?
+"""Checks that a value has one of the SDK's parameter types, in all of its fields.
 
 pydantic lets unknown keys of a TypedDict pass; here they are misfits, as they are to the API.
 """

@@ -124,7 +124,7 @@ def test_of_a_very_long_prompt_the_beginning_is_kept() -> None:
     journal.close()
 
 
-def test_recent_is_newest_first_and_spans_restarts_and_what_is_not_yet_written(
+def test_recent_is_newest_first_and_includes_earlier_runs_and_unwritten_records(
     opened: Opened,
 ) -> None:
     before = Journal(opened())
@@ -204,7 +204,9 @@ def test_hashes_tell_questions_apart_and_differ_between_processes() -> None:
 # ---- money
 
 
-def test_spent_today_counts_what_is_written_what_is_not_and_other_processes(opened: Opened) -> None:
+def test_spent_today_counts_written_and_unwritten_records_and_other_processes(
+    opened: Opened,
+) -> None:
     now = NOON
     journal = Journal(opened(), clock=lambda: now)
     journal.add(record("a", target="cloud", cost_usd=1.5))
@@ -237,7 +239,7 @@ def test_without_a_file_the_days_spending_is_counted_in_memory() -> None:
 # ---- bounds
 
 
-def test_what_is_older_than_journal_days_is_forgotten(opened: Opened) -> None:
+def test_rows_older_than_journal_days_are_deleted(opened: Opened) -> None:
     filled = Journal(opened())
     filled.store.write([record(f"r{i}", time=NOON - i * DAY_S) for i in range(3)])
     filled.store.write([record(f"o{i}", time=NOON - 31 * DAY_S - i) for i in range(4_100)])

@@ -67,7 +67,7 @@ async def test_a_failed_candidate_is_recorded_with_its_reason() -> None:
 
 @pytest.mark.parametrize("says", [f"cannot parse {FOX!r}", f"input: …{FOX[12:44]}…"])
 @pytest.mark.parametrize("kept", [False, True])
-async def test_a_failure_that_quotes_the_prompt_keeps_it_only_where_prompts_are_kept(
+async def test_a_message_that_quotes_the_prompt_is_stored_only_with_journal_prompts(
     says: str, kept: bool
 ) -> None:
     async with running_app(
@@ -79,7 +79,7 @@ async def test_a_failure_that_quotes_the_prompt_keeps_it_only_where_prompts_are_
     assert attempt.error == "BackendBroken"
 
 
-async def test_a_prompt_that_is_kept_is_what_the_human_said() -> None:
+async def test_the_stored_prompt_is_the_humans_text() -> None:
     async with running_app(journal_prompts=True) as h:
         await h.ask("<system-reminder>Today is Monday.</system-reminder>\n\nWhat is 2 + 2?")
         assert h.last.prompt == "What is 2 + 2?"
@@ -282,4 +282,4 @@ async def test_a_budget_that_cannot_be_kept_is_a_warning_at_the_start(
 ) -> None:
     async with running_app(cloud_budget_usd_per_day=1, anthropic_model=model) as h:
         await h.assembly.start()
-    assert ("CLOUD_BUDGET_USD_PER_DAY cannot be kept" in caplog.text) is not kept
+    assert ("CLOUD_BUDGET_USD_PER_DAY cannot be enforced" in caplog.text) is not kept

@@ -43,7 +43,7 @@ def answer(at: float, prompt_tokens: int, first_ms: float = 2_000, **fields: Any
     return record
 
 
-def test_a_later_turn_of_a_conversation_has_read_only_what_is_new(store: JournalStore) -> None:
+def test_a_later_turn_counts_only_its_new_tokens(store: JournalStore) -> None:
     store.write([answer(1_000, 1_000), answer(1_100, 1_500)])
     first, second = lessons.answers(store)["local"]
     assert first == Past("qwen", 1_150, 2.0, 5.0)
@@ -73,7 +73,7 @@ def test_answers_that_waited_for_each_other_are_left_out(store: JournalStore) ->
     assert [past.new_tokens for past in lessons.answers(store)["local"]] == [920, 805]
 
 
-def test_what_the_server_says_of_its_cache_counts(store: JournalStore) -> None:
+def test_cached_tokens_that_the_server_reports_count(store: JournalStore) -> None:
     store.write([answer(1_000, 1_000, usage=Usage(1_000, 100, cached_tokens=900))])
     assert [past.new_tokens for past in lessons.answers(store)["local"]] == [115]
 

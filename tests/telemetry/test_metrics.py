@@ -93,7 +93,7 @@ def test_two_routers_in_one_process_do_not_share_figures() -> None:
     assert ("requests_total", "done", "simple", "local") not in samples(other)
 
 
-def test_the_content_type_is_what_prometheus_expects() -> None:
+def test_the_content_type_is_that_of_prometheus() -> None:
     assert Metrics().text()[1].startswith("text/plain")
 
 

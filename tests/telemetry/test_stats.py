@@ -81,7 +81,7 @@ def test_failed_requests_are_in_no_sides_share(journal: Journal) -> None:
         assert sum(point[name] for point in stats["over_time"]) == count
 
 
-def test_what_was_asked_again_is_told_apart_from_what_was_rated_bad(journal: Journal) -> None:
+def test_repeats_are_counted_apart_from_bad_ratings(journal: Journal) -> None:
     filled(
         journal,
         record("a", feedback="bad", feedback_source="repeat"),
@@ -95,7 +95,7 @@ def test_what_was_asked_again_is_told_apart_from_what_was_rated_bad(journal: Jou
     assert (stats["totals"]["bad"], stats["totals"]["good"], stats["repeated"]) == (2, 1, 2)
 
 
-def test_money_and_what_is_unknown_of_it(journal: Journal) -> None:
+def test_known_costs_are_summed_and_unknown_ones_counted(journal: Journal) -> None:
     filled(
         journal,
         record("a", cost_usd=0.0, saved_usd=0.25, usage=Usage(100, 10, 50)),

@@ -1,4 +1,4 @@
-"""What a comparison says of the local model's confidence."""
+"""Calibration of the local model's confidence by a comparison."""
 
 import argparse
 import io
@@ -41,7 +41,7 @@ def test_a_telling_signal_works_from_enough_labels_on() -> None:
     assert 0 < many.calibration.least < 1
 
 
-def test_what_is_kept_is_as_good_as_was_wanted() -> None:
+def test_the_share_that_stays_local_has_the_wanted_quality() -> None:
     results = labelled(400)
     (found,) = findings(results, "m", 0.9)
     curve, least = found.calibration.curve, found.calibration.least

@@ -59,7 +59,7 @@ def replayed(journal: Journal, *records: Record, unsure: str = "local") -> repla
 # ---- the replay
 
 
-def test_at_the_threshold_that_was_set_the_replay_is_what_happened(journal: Journal) -> None:
+def test_a_replay_at_the_set_threshold_equals_the_journal(journal: Journal) -> None:
     past = replayed(journal, record(10), record(30), record(49), record(50, "cloud"))
     now = past.at(50)
     assert now.local_share == 0.75
@@ -143,7 +143,7 @@ def test_unknown_prices_and_speeds_stay_unknown(journal: Journal) -> None:
     assert past.at(0).mean_ms is None, "the cloud has answered nothing yet"
 
 
-def test_the_summary_counts_what_the_score_decided(journal: Journal) -> None:
+def test_the_summary_counts_requests_decided_by_score(journal: Journal) -> None:
     past = replayed(journal, record(10), record(20, reason="forced"), record(30, saved_usd=None))
     assert report.summary(past) == (
         "3 requests in 1 day, 2 decided by the score. Times and prices of requests that would"
@@ -270,7 +270,7 @@ def test_a_threshold_is_written_only_with_the_option_write(
     assert "A running server uses it after" in text
 
 
-def test_says_so_when_the_environment_would_win(
+def test_a_setting_in_the_environment_that_wins_is_reported(
     journal: Journal, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     replayed(journal, record(10))
@@ -288,7 +288,7 @@ def test_without_a_fitting_threshold_nothing_is_written(
     assert not (tmp_path / ".env").exists()
 
 
-def test_without_requests_it_says_what_to_do(settings: Settings, tmp_path: Path) -> None:
+def test_without_requests_the_output_says_what_to_do(settings: Settings, tmp_path: Path) -> None:
     missing = settings.model_copy(update={"journal_path": str(tmp_path / "none.db")})
     off = settings.model_copy(update={"journal_path": "off", "journal_url": None})
     for case in (missing, off):
@@ -476,7 +476,7 @@ async def test_compares_both_sides_and_recommends_a_threshold(
     assert "COMPLEXITY_THRESHOLD=80" in text
     assert len(sides.local) == 4
     assert len(sides.cloud) == 12
-    assert "In the cloud this took $0.0054" in text  # 12 * (100 * 3 + 10 * 15) / 1e6
+    assert "The cloud calls cost $0.0054" in text  # 12 * (100 * 3 + 10 * 15) / 1e6
 
 
 async def test_a_comparison_that_was_stopped_goes_on_where_it_ended(

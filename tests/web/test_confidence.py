@@ -142,7 +142,7 @@ async def test_the_conversation_goes_on_locally_after_an_unsure_answer(tmp_path:
     ],
     ids=["shadow", "off", "easy", "not calibrated", "forced", "private", "no cloud"],
 )
-async def test_where_it_may_not_be_judged_an_unsure_answer_is_sent(
+async def test_an_unsure_answer_is_sent_if_it_may_not_be_judged(
     tmp_path: Path,
     signals: tuple[Signal, ...],
     settings: dict[str, Any],

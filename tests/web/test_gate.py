@@ -1,4 +1,4 @@
-"""Who may use the server, and by which path."""
+"""The gate: hosts, origins, keys and paths."""
 
 from typing import Any
 
@@ -188,7 +188,7 @@ async def test_blanks_around_the_key_do_not_count(sent: str) -> None:
             assert (await http.get("/stats", headers=headers)).status_code == 200
 
 
-async def test_a_missing_and_a_wrong_key_are_told_apart() -> None:
+async def test_a_missing_and_a_wrong_key_have_different_errors() -> None:
     async with client(api_key=KEY) as http:
         missing = (await http.get("/stats")).json()["error"]["message"]
         wrong = (await http.get("/stats", headers={"x-api-key": "guess"})).json()["error"][

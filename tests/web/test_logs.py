@@ -89,7 +89,7 @@ def test_the_columns_of_all_lines_are_aligned() -> None:
         ("left", ["499", "hung up"]),
     ],
 )
-def test_a_line_says_what_became_of_a_request(name: str, words: list[str]) -> None:
+def test_a_line_shows_the_outcome_of_a_request(name: str, words: list[str]) -> None:
     line = request_line(RECORDS[name])
     assert all(word in line for word in words), line
 

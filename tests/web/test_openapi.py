@@ -85,7 +85,7 @@ def test_a_route_answers_as_documented(path: str, document: Any) -> None:
 
 
 @pytest.mark.parametrize("path", WITH_INPUT)
-def test_a_route_refuses_what_is_not_documented(path: str, document: Any) -> None:
+def test_a_route_refuses_undocumented_input(path: str, document: Any) -> None:
     (operation,) = document[path].values()
     wrong = operation.as_strategy(generation_mode=GenerationMode.NEGATIVE)
     relayed = EXAMPLES[path]["group"] not in describe.OWN_GROUPS

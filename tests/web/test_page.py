@@ -433,7 +433,7 @@ async def test_a_row_of_another_day_has_its_date_and_time(
     ("level", "shown_in", "hidden"),
     [("ok", "#tagline", True), ("warning", "#trouble", False), ("error", "#trouble.error", False)],
 )
-async def test_the_headline_stands_where_its_level_belongs(
+async def test_the_headline_is_shown_at_the_place_of_its_level(
     level: str, shown_in: str, hidden: bool, serve: Callable[..., Any], tab: Tab
 ) -> None:
     said = "Neither side can answer: prompts fail."

@@ -1,4 +1,4 @@
-"""What a load balancer sees of a server that starts, runs and stops."""
+"""Readiness for a load balancer while a server starts, runs and stops."""
 
 import asyncio
 import signal

@@ -44,7 +44,7 @@ def refusing(status: int, error: Any) -> Script:
         (400, {"message": "no", "code": "model_not_found"}),
     ],
 )
-async def test_a_model_that_the_server_lacks_is_a_404_that_lists_what_there_is(
+async def test_an_unknown_model_is_a_404_that_lists_the_models(
     path: str, status: int, error: Any
 ) -> None:
     async with running_app(refusing(status, error), local_models=two_models) as app:

@@ -1,4 +1,4 @@
-"""What a caller must not learn or do: ids of others' responses, framed pages, guessed types."""
+"""Security: guessable ids of responses, framed pages, guessed content types."""
 
 import logging
 from collections.abc import AsyncIterator

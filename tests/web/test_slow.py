@@ -14,7 +14,7 @@ def teach(h: RunningApp, tokens_per_s: float) -> None:
     speed.seed([Past("local-model", n, n / tokens_per_s, 2.0) for n in (500, 2_000, 4_000)])
 
 
-async def test_the_cloud_answers_where_the_first_word_would_take_too_long() -> None:
+async def test_the_cloud_answers_if_the_first_word_would_take_too_long() -> None:
     async with running_app() as h:
         teach(h, tokens_per_s=50)
         answer = await h.ask(
@@ -45,7 +45,7 @@ async def test_no_patience_set_means_any_time() -> None:
         assert (await h.ask("What is a tomato?")).headers["x-router-reason"] == "simple"
 
 
-async def test_estimates_are_checked_against_what_happened() -> None:
+async def test_estimates_are_compared_with_measured_times() -> None:
     async with running_app() as h:
         assert (await h.http.get("/stats")).json()["first_word"] == {
             "answers": 0,

@@ -102,7 +102,7 @@ async def test_a_key_for_one_side_never_reaches_the_other(tmp_path: Path) -> Non
         assert relayed.status_code == 403
 
 
-async def test_a_spent_budget_is_a_429_that_says_so_and_local_answers_go_on(
+async def test_a_spent_budget_is_a_429_while_local_answers_go_on(
     tmp_path: Path,
 ) -> None:
     async with office(tmp_path, {"ana": 0.5}, ana=team.SIDES, ben=team.SIDES) as o:
@@ -118,7 +118,7 @@ async def test_a_spent_budget_is_a_429_that_says_so_and_local_answers_go_on(
         assert (await o.ask("ben", "cloud")).status_code == 200
 
 
-async def test_usage_is_told_by_name(tmp_path: Path) -> None:
+async def test_usage_is_listed_by_name(tmp_path: Path) -> None:
     async with office(tmp_path, ana=team.SIDES, ben=team.SIDES) as o:
         for name, target in (("ana", "local"), ("ana", "cloud"), ("ben", "local")):
             await o.ask(name, target)

@@ -29,7 +29,7 @@ async def count_4711(connection: Connection, request: Request) -> None:
         ({"model": MODEL, "system": f"My key is {CANARIES['Anthropic']}."}, False),
     ],
 )
-async def test_claude_counts_what_would_go_to_claude(
+async def test_claude_counts_requests_that_would_go_to_claude(
     fields: dict[str, Any], by_claude: bool
 ) -> None:
     async with running_app(cloud=count_4711, anthropic_model=MODEL) as app:

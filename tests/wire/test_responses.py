@@ -801,7 +801,7 @@ async def answered(door: StoredResponses, id: str, text: str, **body: Any) -> Ch
     return request
 
 
-async def test_a_conversation_goes_on_where_a_response_left_it() -> None:
+async def test_a_conversation_continues_after_a_stored_response() -> None:
     door = StoredResponses()
     await answered(door, "resp_a", "Ulm.", input="Which city?", instructions="Be brief.")
     await answered(

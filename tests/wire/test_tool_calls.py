@@ -24,9 +24,7 @@ from router.wire.tool_names import full_names
         ([], {}),
     ],
 )  # fmt: skip
-def test_a_last_part_leads_to_the_full_name_where_it_is_unique(
-    names: list[str], full: dict[str, str]
-) -> None:
+def test_a_unique_last_part_gives_the_full_name(names: list[str], full: dict[str, str]) -> None:
     assert full_names(names) == full
 
 

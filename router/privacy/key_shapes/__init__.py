@@ -14,7 +14,7 @@ from router.privacy.key_shapes.code import CODE
 from router.privacy.key_shapes.services import SERVICES
 from router.privacy.key_shapes.shape import KeyShape
 from router.privacy.randomness import is_placeholder, looks_like_key
-from router.privacy.runs import Text
+from router.privacy.runs import SHORTEST_RUN, Text
 
 __all__ = ["SHAPES", "Found", "KeyShape", "keys_in", "places"]
 
@@ -45,6 +45,8 @@ class _Search(NamedTuple):
 
 _Table = dict[bytes, list[_Search]]
 _LEAD: Final = re.compile(r":?")
+_BEHIND_MARK: Final = 10
+_MARK_IN_RUN: Final = re.compile(r"[_-][A-Za-z0-9]*\Z")
 _ALONE: Final = frozenset({"_mmk", "-us", "_gitlab_session=", "1//0", "hf_", "api_org_"})
 """Anchors that are looked for by themselves, since no run begins or ends with them."""
 _ANYWHERE: Final = frozenset({b"hf_", b"api_org_", b"hook"})
@@ -60,11 +62,12 @@ def _way(shape: KeyShape) -> str:
     begins. dot: by what stands before its last dot, where a run follows. other: as it is.
     """
     anchor = shape.anchor
-    if anchor in _ALONE or shape.is_broken:
+    if anchor in _ALONE or shape.is_broken or shape.run < SHORTEST_RUN:
         return "other"
-    if len(_to_mark(shape)) > 2 and not shape.before:
-        return "mark"
-    if re.fullmatch(r"[A-Za-z0-9]+", _in_run(shape)):
+    if len(_to_mark(shape)) > 2 and not shape.before and _MARK_IN_RUN.search(anchor):
+        return "mark" if shape.run - len(anchor) >= _BEHIND_MARK else "other"
+    begins_run = not shape.before or not anchor[0].isalnum()
+    if begins_run and re.fullmatch(r"[A-Za-z0-9]+", _in_run(shape)):
         return "start"
     return "dot" if re.fullmatch(r".*\.[A-Za-z]*", anchor) else "other"
 
@@ -106,8 +109,7 @@ _GATED: Final = {
     for gate in (*_GATES, *(a for a in _BY_ANCHOR if not any(gate in a for gate in _GATES)))
 }
 _SHORT: Final = frozenset(start[0] for start in _BY_START if len(start) < 3)
-_INSIDE: Final = re.compile(rb"[_-](?=[A-Za-z0-9_-]{12})")
-_UUID: Final = re.compile(rb"[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
+_INSIDE: Final = re.compile(rb"[_-](?=[A-Za-z0-9_-]{%d})" % _BEHIND_MARK)
 _DIGEST: Final = re.compile(rb"sha(?:256|384|512)[=-][A-Za-z0-9+/_-]{0,90}\Z")
 """Of a file; lists of files have thousands of them, in which anything may stand."""
 _DOT: Final = ord(".")
@@ -133,11 +135,10 @@ class _Finder:
             if text[start : start + 3] in _BY_START or text[start] in _SHORT:
                 yield from self._starting(start)
             if start and text[start - 1] == _DOT:
-                for search in _BY_DOT.get(text[max(0, start - 3) : start], ()):
-                    yield from self._at(start - search.to_dot, search)
-            if find_mark(b"-", start, end) >= 0 and not (
-                end - start == 36 and _UUID.fullmatch(text, start, end)
-            ):
+                for size in (3, 2):
+                    for search in _BY_DOT.get(text[max(0, start - size) : start], ()):
+                        yield from self._at(start - search.to_dot, search)
+            if find_mark(b"-", start, end) >= 0:
                 yield from self._inside(start, end)
         for gate, anchors in _GATED.items():
             if gate in (text if gate in _ANYWHERE else where.near):
@@ -153,7 +154,7 @@ class _Finder:
             at = mark.end()
             for search in _BY_MARK.get(text[at - 3 : at], ()):
                 yield from self._at(at - search.to_mark, search)
-            for begin in (at, at + 1):
+            for begin in (at, at + 1) if at == start + 1 else (at,):
                 if text[begin : begin + 3] in _BY_START or text[begin] in _SHORT:
                     yield from self._starting(begin)
 

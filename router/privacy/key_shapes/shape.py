@@ -1,8 +1,8 @@
 """A row of the tables of key formats.
 
 Its template is literal text with random parts in braces: `{alphabet:length}`, where a length is
-a number, a range (`8-10`) or a least number (`24+`). A template gives the pattern that finds a
-key, and makes up keys to try it with, so that no key stands in the source.
+a number, a range (`8-10`) or a least number (`24+`). The pattern that finds a key is made from the
+template, and so are the keys for tests: the source has no keys.
 """
 
 import random
@@ -29,17 +29,19 @@ ALPHABETS: Final = {
 characters, hexadecimal in lower and in any case, letters only."""
 UUID: Final = "{X:8}-{X:4}-{X:4}-{X:4}-{X:12}"
 OPEN: Final = 100
-"""How much longer than its least length an open part is read; that keeps a search linear."""
+"""Most characters of an open part beyond its least length; this keeps a search linear."""
 
 _PART: Final = re.compile(r"\{([a-zA-Z]):(\d+)(?:(\+)|-(\d+))?\}")
 _LETTERS: Final = frozenset("alzuwps")
 _NAMES: Final = frozenset("uwps")
-"""Alphabets in which words, and in which names can be written: a key must look like none."""
+"""Alphabets in which words (_LETTERS) or names (_NAMES) can be written. A key must not look like
+one."""
 _BREAKING: Final = frozenset("bps")
 _DISTINCT: Final = 4
 _RARE: Final = 8
 _WORDS: Final = frozenset({"live_", "test_", "secret_", "key-", "key_", "api-", "sdk-", "web_"})
 """Anchors that end many names."""
+_RUN_AT_END: Final = re.compile(r"[^A-Za-z0-9_-].*", re.DOTALL)
 _NO_MORE: Final = "(?![A-Za-z0-9])"
 
 
@@ -61,17 +63,19 @@ class KeyShape:
     template: str
     source: str
     anchor: str = field(init=False)
-    """The literal by which it is looked for: its beginning, unless a later one is much rarer."""
+    """The literal that is searched for: the first one, unless a later one is much rarer."""
     pattern: str = field(init=False)
-    """What a key is from its anchor on."""
+    """The pattern of a key from its anchor on."""
     before: str = field(init=False)
-    """What it is before its anchor; mostly nothing."""
+    """The pattern before its anchor; mostly empty."""
     inside: bool = field(init=False)
-    """Is the anchor so unlike words that it is also found behind a letter, as in `nameKEY`?"""
+    """The anchor is unlike any word, so it is also found after a letter, as in `nameKEY`."""
     reach_back: int = field(init=False)
     """How many characters before its anchor a key may begin."""
+    run: int = field(init=False)
+    """How many letters, digits, `_` and `-` a key has at least around the end of its anchor."""
     is_broken: bool = field(init=False)
-    """May a character follow soon that no run has, as in base64?"""
+    """Characters that end a run may follow the anchor, as in base64."""
     may_be_word: bool = field(init=False)
     may_be_name: bool = field(init=False)
 
@@ -92,6 +96,7 @@ class KeyShape:
             "before": "".join(map(_written, before)),
             "inside": distinct and not before,
             "reach_back": sum(part.high or len(part.text) for part in before),
+            "run": _run_at_end(anchor, parts[at + 1 :]),
             "is_broken": parts[at + 1].alphabet in _BREAKING if at + 1 < len(parts) else False,
             "may_be_word": any(part.alphabet in _LETTERS for part in parts if part.alphabet),
             "may_be_name": any(part.alphabet in _NAMES for part in parts if part.alphabet),
@@ -103,6 +108,19 @@ class KeyShape:
         """Make up a key of this kind; the same for the same seed."""
         dice = random.Random(f"{seed} {self.template}")
         return "".join(part.text or _made_up(part, dice) for part in _parts(self.template))
+
+
+def _run_at_end(anchor: str, behind: list[_Part]) -> int:
+    size = len(_RUN_AT_END.sub("", anchor[::-1]))
+    for part in behind:
+        if part.text:
+            run = _RUN_AT_END.sub("", part.text)
+            size += len(run)
+            if run != part.text:
+                break
+        else:
+            size += part.low
+    return size
 
 
 def _parts(template: str) -> list[_Part]:

@@ -11,7 +11,7 @@ COMMON_EFFORTS: Final = ("low", "medium", "high")
 
 @dataclass(frozen=True, slots=True)
 class Abilities:
-    """What a model accepts; None means unknown."""
+    """The features that a model accepts; None means unknown."""
 
     max_tokens: int | None = None
     max_input_tokens: int | None = None
@@ -23,9 +23,9 @@ class Abilities:
     """Effort levels; while they are unknown, no effort is sent."""
     adaptive_thinking: bool | None = None
     thinking_off: bool | None = None
-    """Whether thinking may be switched off. If not, a forced tool choice is refused too."""
+    """Thinking can be switched off. If not, the model refuses a forced tool choice too."""
     between_tools: bool | None = None
-    """Whether thoughts may be limited to what the model says between its tool calls."""
+    """Thoughts can be limited to those between tool calls."""
     forced_choice: bool | None = None
 
     @property

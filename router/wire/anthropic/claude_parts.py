@@ -56,7 +56,7 @@ def _blocks_of(part: dict[str, Any], where: str, abilities: Abilities) -> list[B
         case {"type": "input_file"}:
             return [_file(part, where, abilities)]
         case {"type": "input_audio"}:
-            raise unfit("Claude cannot hear audio.", where)
+            raise unfit("Claude takes no audio.", where)
         case {"type": kind}:
             raise unfit(f"Claude cannot read a content part of type {kind!r} in this form.", where)
     raise unfit("Claude cannot read this content part.", where)

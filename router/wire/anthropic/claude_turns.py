@@ -67,7 +67,7 @@ class ClaudeTurns:
         self._turns: list[Turn] = []
         self._ids = UniqueIds()
         self._after_text: list[Block] = []
-        """Blocks of the last turn, an assistant's, that later texts must precede."""
+        """Blocks that end an assistant's turn, such as tool calls; later texts go before them."""
         self._calls: list[str] = []
         """Ids of the tool calls in the last turn."""
         self._open = OpenCalls()
@@ -137,7 +137,7 @@ class ClaudeTurns:
 
     def _add_assistant(self, message: dict[str, Any], where: str) -> None:
         if message.get("audio") and not message.get("content"):
-            raise unfit("Claude cannot read what was only spoken.", f"{where}.audio")
+            raise unfit("Claude takes earlier answers as text, not as audio.", f"{where}.audio")
         text = blocks(message.get("content"), where, self._abilities)
         if any(block["type"] != "text" for block in text):
             raise unfit("Claude takes only text in an assistant message.", where)

@@ -130,7 +130,8 @@ class MessagesReader:
         return self._other(block, where)
 
     def _other(self, block: dict[str, Any], where: str) -> list[Part]:
-        """Return a block of another type in words; what has none is left out and reported."""
+        """Return the readable text of a block of another type; without any it is left out and
+        reported."""
         kind = need(block.get("type"), str, f"{where}.type")
         if words := texts_in(block):
             return [text_part("\n".join(words))]

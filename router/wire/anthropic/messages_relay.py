@@ -30,7 +30,7 @@ class MessagesTally:
     """Collects what the router must know of a local server's stream that passes through it."""
 
     def __init__(self, full_names: Mapping[str, str] | None = None) -> None:
-        """`full_names`: the caller's name for each short name that a model may use for a tool."""
+        """Begin a stream. `full_names`: the caller's name by short name that a model may use."""
         self.error: ReportedError | None = None
         """The error that ended the stream."""
         self.is_over = False

@@ -34,7 +34,7 @@ class GeminiTurns:
     """Collects messages; `finished()` returns the contents."""
 
     def __init__(self, fetched: Fetched, recall: Recall, *, signed: bool) -> None:
-        """`signed`: the model expects a thought signature with the first call of each step."""
+        """Begin a request. `signed`: the first call of each step needs a thought signature."""
         self.system: list[str] = []
         self._fetched = fetched
         self._recall = recall
@@ -97,7 +97,7 @@ class GeminiTurns:
 
     def _add_answer(self, message: Mapping[str, Any], where: str) -> None:
         if message.get("audio") and not message.get("content"):
-            raise unfit("Gemini cannot hear an earlier answer.", f"{where}.audio")
+            raise unfit("Gemini takes earlier answers as text, not as audio.", f"{where}.audio")
         said = self._parts(message, where)
         if isinstance(refusal := message.get("refusal"), str):
             said += text_part(refusal)

@@ -73,7 +73,7 @@ async def decode(
             for event in answer.read(block):
                 yield event
     except Exception:
-        if not answer.has_finished:  # after the finish reason a broken connection costs nothing
+        if not answer.has_finished:  # a broken connection does not matter after the finish reason
             raise
     for event in answer.end():
         yield event

@@ -34,7 +34,7 @@ def item_of(summary: str, id: str) -> dict[str, Any]:
 
 
 def summary_in(item: Mapping[str, Any]) -> str:
-    """Return the summary of an item of ours, in words for a model; "" for any other item."""
+    """Return the summary of an item that the router made, in words; "" for any other item."""
     text = item.get("encrypted_content")
     if item.get("type") != ITEM or not isinstance(text, str) or not text.startswith(_MARK):
         return ""

@@ -3,7 +3,7 @@
 Source: OpenAI API reference, "Responses" and "Streaming events".
 """
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any, Final
 
 from router.errors import BackendBroken, RouterError
@@ -30,7 +30,7 @@ async def stream(
     answer_id: str,
     created: int,
     *,
-    keep: Callable[[Json], None] | None = None,
+    keep: Callable[[Json], Awaitable[None]] | None = None,
 ) -> AsyncGenerator[bytes, None]:
     """Yield the answer as SSE: created, in_progress, the items in order, and the last event.
 
@@ -47,7 +47,7 @@ async def stream(
                     yield piece
                 response = answer.ended(event)
                 if keep:
-                    keep(response)
+                    await keep(response)
                 yield answer.event(response["status"], response=response)
                 return
             for piece in answer.add(event):

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any, Final
 
-from router.errors import InvalidRequest
+from router.errors import UnknownResponse
 from router.request import checked
 from router.wire.fields import have, invalid, need, objects
 from router.wire.responses.compaction import asks_for_summary
@@ -113,12 +113,7 @@ def _read(body: dict[str, Any], recall: Recall) -> ItemsReader:
     if previous := have(body.get("previous_response_id"), str, "previous_response_id"):
         earlier = recall(previous)
         if earlier is None:
-            raise InvalidRequest(
-                f"The response `{previous}` of `previous_response_id` is not kept here, or no"
-                " longer: send the whole conversation in `input`.",
-                param="previous_response_id",
-                code="previous_response_not_found",
-            )
+            raise UnknownResponse(previous)
         for i, item in enumerate(earlier):
             reader.add(item, f"previous_response_id.input[{i}]")
     for item, where in items_of(body):

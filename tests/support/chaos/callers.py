@@ -34,7 +34,7 @@ class Heard:
 
 @dataclass(frozen=True)
 class Dialect:
-    """How to ask one endpoint, and how to read its answer."""
+    """An endpoint: its requests, and the reading of its answers."""
 
     name: str
     path: str

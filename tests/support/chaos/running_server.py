@@ -27,7 +27,7 @@ for slow in ("anthropic", "google.genai"):
 HASTY: dict[str, Any] = {"first_byte_timeout_s": 0.5, "idle_timeout_s": 0.5}
 """Short time limits, for tests that run into one."""
 SETTLED_S = 2.0
-"""How long the cleanup after a request may take on a busy machine."""
+"""Time limit of the cleanup after a request, on a busy machine."""
 
 
 @dataclass

@@ -222,7 +222,7 @@ def test_stop(stop: Any, wanted: Any, left_out: tuple[str, ...]) -> None:
 
 
 @pytest.mark.parametrize("field", ["user", "safety_identifier"])
-def test_whose_request_it_is(field: str) -> None:
+def test_the_user_of_a_request_is_passed_on(field: str) -> None:
     assert encoded(request(**{field: "user-17_a"}))["metadata"] == {"user_id": "user-17_a"}
 
 
@@ -265,7 +265,7 @@ def test_effort_that_a_model_does_not_have_is_reported_as_left_out(can: Abilitie
     assert claude.encode(asked, MODEL, max_tokens=9, abilities=can).dropped == ("reasoning_effort",)
 
 
-def test_tuning_knobs_are_left_out_and_named() -> None:
+def test_tuning_parameters_are_left_out_and_named() -> None:
     knobs = {
         "temperature": 0.2,
         "top_p": 0.9,

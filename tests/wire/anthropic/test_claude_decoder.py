@@ -166,7 +166,7 @@ async def test_no_usage_is_none() -> None:
 @pytest.mark.parametrize(
     ("reason", "wanted"), [("tool_use", "tool_calls"), (None, "tool_calls"), ("end_turn", "stop")]
 )
-async def test_the_reason_is_claudes_own_where_it_gives_one(reason: Any, wanted: str) -> None:
+async def test_the_finish_reason_is_claudes_own_if_it_gives_one(reason: Any, wanted: str) -> None:
     call = {"type": "tool_use", "id": "t", "name": "x", "input": {}}
     start = {"type": "content_block_start", "index": 0, "content_block": call}
     *_, finish = await decoded(message(start, {"type": "content_block_stop"}, reason=reason))

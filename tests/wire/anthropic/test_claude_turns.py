@@ -309,7 +309,7 @@ def test_tools_of_the_history_are_defined_even_if_none_may_be_called() -> None:
 # Thoughts
 
 
-def test_thoughts_come_back_where_they_were() -> None:
+def test_thoughts_return_to_their_places() -> None:
     kept = {
         "a": {"before": [THOUGHT, *text("I look. "), HIDDEN]},
         "b": {"before": [THOUGHT | {"signature": "t"}]},

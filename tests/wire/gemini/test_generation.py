@@ -108,7 +108,7 @@ KNOBS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 
 
 @pytest.mark.parametrize("name", KNOBS)
-def test_knobs_become_generation_config(name: str) -> None:
+def test_parameters_become_generation_config(name: str) -> None:
     fields, expected = KNOBS[name]
     body = body_of(model="gemini-2.0-flash", **fields)
     assert body.get("generationConfig", {}) == expected
@@ -342,7 +342,7 @@ def test_the_strict_form_has_only_fields_that_every_model_accepts() -> None:
 
 
 @given(st.recursive(st.just({"type": "string"}), lambda s: st.builds(lambda a: {"items": a}, s)))
-def test_deep_things_are_fine(schema: Any) -> None:
+def test_deep_schemas_are_accepted(schema: Any) -> None:
     body_of(tools=[function("f", parameters={"properties": {"a": schema}})])
 
 

@@ -111,7 +111,7 @@ async def test_recorded_answers_become_events_however_they_are_cut(name: str, si
 
 @pytest.mark.parametrize("size", SPLITS)
 @pytest.mark.parametrize("name", FAILURES)
-async def test_recorded_failures_are_raised_where_they_happen(name: str, size: int) -> None:
+async def test_recorded_failures_are_raised_at_their_place(name: str, size: int) -> None:
     before, kind, message = FAILURES[name]
     answer = decode(recorded(name, size))
     assert [await anext(answer) for _ in before] == before

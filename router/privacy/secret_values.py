@@ -1,0 +1,69 @@
+"""Telling secrets from what else can stand behind the name of one."""
+
+import base64
+import binascii
+import re
+from typing import Final
+
+from router.privacy.randomness import (
+    is_in_order,
+    is_name,
+    is_placeholder,
+    jumps,
+    looks_like_password,
+)
+from router.privacy.secret_names import Names
+
+_LEAST: Final = {Names.MAYBE: 24, Names.SECRET: 18, Names.PASSWORD: 14}
+"""Characters of a random value, by what its name says."""
+_LEAST_PASSWORD: Final = 24
+"""Characters of a value that looks like a password, but is not named as one."""
+_NO_SECRETS: Final = ("arn:", "MFkwEwYHKoZI", "MCowBQYDK2V", "MIIBIjANBgkq", "ssh-", "AAAAB3Nza")
+"""How names of AWS and public keys begin."""
+_ID: Final = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}|[a-z]{4}/")
+"""A UUID, or the path of a file."""
+_FILE: Final = re.compile(r"/.*\.[a-z]{2,4}\Z")
+_DIGIT: Final = re.compile(rb"[0-9]")
+
+
+def is_named_secret(value: bytes, sure: Names) -> bool:
+    """Return whether the value of a name that says so is a secret."""
+    text = value.decode("latin-1")
+    if is_placeholder(text) or text.startswith(_NO_SECRETS) or "://" in text or _FILE.search(text):
+        return False
+    text = text.rstrip(".,")
+    if is_in_order(text) or is_name(text) or (sure is Names.MAYBE and _ID.search(text)):
+        return False
+    if login_in_base64(value) is False:
+        return False
+    if len(text) >= _LEAST[sure] and is_random(value):
+        return True
+    is_long = sure is Names.PASSWORD or len(text) >= _LEAST_PASSWORD
+    return is_long and looks_like_password(text)
+
+
+def is_random(value: bytes) -> bool:
+    """Return whether a value is no word; names of classes have capitals, but no digits."""
+    found = jumps(value)
+    return _DIGIT.search(value) is not None and found >= 4 and found * 6 >= len(value)
+
+
+def is_login(password: str) -> bool:
+    """Return whether a password is none of those that manuals print."""
+    has_digit = any(character.isdigit() for character in password)
+    return len(password) >= 6 and has_digit and looks_like_password(password, kinds=2)
+
+
+def login_in_base64(value: bytes) -> bool | None:
+    """Return whether the login or password that a value holds in base64 is one.
+
+    None where it holds no text.
+    """
+    try:
+        text = base64.b64decode(value, validate=True).decode("ascii")
+    except (binascii.Error, ValueError):
+        return None
+    if not text.isprintable():
+        return None
+    _, colon, password = text.partition(":")
+    return is_login(password if colon else text)

@@ -1,0 +1,110 @@
+"""Settings to what several routers share: their store, and what of this router it joins."""
+
+from dataclasses import dataclass
+from functools import partial
+from hashlib import blake2b
+
+from config import Settings, SettingsError, is_this_machine
+from router.parts import Parts
+from router.router import Router
+from router.sides.availability import Watch
+from router.sides.conversations import Conversations
+from router.sides.pool import Balancer
+from router.sides.private_conversations import PrivateConversations
+from router.sides.replicas import KnownRequests, Replicas
+from router.sides.shared_breakers import SharedBreakers
+from router.state.sealed import SealedStore
+from router.state.shared import SharedStore
+from router.state.shared_marks import SharedMarks
+from router.telemetry.shared_spending import SharedSpending
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Shared:
+    """The store of STATE_URL. It outlives a reading of the settings that does not change that."""
+
+    store: SharedStore
+    sealed: SealedStore
+    """The same, for contents."""
+    spending: SharedSpending
+
+
+def shared(settings: Settings, parts: Parts) -> Shared | None:
+    """Return what several routers share, None without STATE_URL.
+
+    Raises SettingsError if STATE_URL cannot be used.
+    """
+    url = settings.state_url
+    if url is None:
+        return None
+    return parts.get("shared", url, partial(_opened, url.get_secret_value()))
+
+
+def _opened(url: str) -> Shared:
+    try:
+        store = SharedStore(url)
+        return Shared(store, SealedStore(store), SharedSpending(store))
+    except ImportError:
+        raise SettingsError(
+            "STATE_URL needs two packages: pip install 'valkey[libvalkey]' cryptography"
+        ) from None
+    except (TypeError, ValueError):
+        raise SettingsError("STATE_URL has options that the client does not know.") from None
+
+
+def id_key(settings: Settings) -> bytes | None:
+    """Return what makes findings have the same ids in all routers that share a store."""
+    if settings.state_url is None:
+        return None
+    return blake2b(settings.state_password.encode(), digest_size=32).digest()
+
+
+def replicas(
+    shared: Shared | None,
+    conversations: Conversations,
+    privacy: PrivateConversations | None,
+    balancer: Balancer | None,
+    parts: Parts,
+) -> Replicas | None:
+    """Return what knows the conversations of other routers; None where there are none.
+
+    Marks and a balancer that earlier settings have joined to a store are joined to this one.
+    """
+    marks = privacy.marks if privacy is not None else None
+    if shared is None:
+        if marks is not None:
+            marks.listener = None
+        if balancer is not None:
+            balancer.placed = None
+        return None
+    shared_marks = None
+    if marks is not None:
+        make = partial(SharedMarks, shared.store, marks)
+        shared_marks = parts.get("shared marks", (shared, marks), make)
+    known = parts.get("known requests", shared, KnownRequests)
+    return Replicas(shared.store, conversations, shared_marks, balancer, known)
+
+
+def share_breakers(settings: Settings, shared: Shared | None, router: Router) -> None:
+    """Tell the other routers when a backend fails that they reach too."""
+    for seat in router.seats.values():
+        seat.watch.on_breaker = None
+    if shared is not None:
+        SharedBreakers(shared.store, _shared_watches(settings, router))
+
+
+def _shared_watches(settings: Settings, router: Router) -> dict[bytes, Watch]:
+    """Return the watches of the backends that other routers reach too, by what they have in common.
+
+    A server on this machine is another one than that of the same address elsewhere.
+    """
+    reached = {
+        server.url: seat.watch
+        for seat, server in zip(router.locals, settings.servers, strict=True)
+        if not is_this_machine(server.url)
+    }
+    for provider, seat in zip(settings.clouds, router.clouds, strict=True):
+        key = settings.key_of(provider)
+        assert key is not None
+        reached[f"{provider} {settings.url_of(provider)} {key.get_secret_value()}"] = seat.watch
+    return {blake2b(what.encode(), digest_size=16).digest(): reached[what] for what in reached}

@@ -1,0 +1,48 @@
+"""Breakers of several routers: what fails for one of them, the others leave alone too."""
+
+import time
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Final
+
+from router.sides.availability import Watch
+from router.state.shared import Store
+
+BREAKER: Final = b"breaker:"
+SHORTEST_S: Final = 1
+"""The store counts in seconds."""
+
+
+class SharedBreakers:
+    """Tells the store when a backend begins to fail, and looks what others have told."""
+
+    def __init__(
+        self,
+        store: Store,
+        watches: Mapping[bytes, Watch],
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """`watches`: of the backends that are the same for all routers, by a digest of each.
+
+        `clock`: seconds that all routers count alike.
+        """
+        self._store = store
+        self._watches = watches
+        self._clock = clock
+        for digest, watch in watches.items():
+            watch.on_breaker = partial(self._tell, digest)
+        store.every_look("breakers", self._follow)
+
+    def _tell(self, digest: bytes, pause_s: float) -> None:
+        """Tell that a backend is left alone for so long, or no longer."""
+        if pause_s > 0:
+            until = repr(self._clock() + pause_s).encode()
+            self._store.put(BREAKER + digest, until, max(SHORTEST_S, round(pause_s)))
+        else:
+            self._store.drop(BREAKER + digest)
+
+    async def _follow(self) -> None:
+        values = await self._store.ask([BREAKER + digest for digest in self._watches])
+        for watch, until in zip(self._watches.values(), values or (), strict=False):
+            if until is not None:
+                watch.failed_elsewhere(float(until) - self._clock())

@@ -1,0 +1,62 @@
+"""What several routers share and must not be read in the store: it is sealed with its own id.
+
+Ids of responses and tool calls cannot be guessed, and are known to their caller alone. The store
+has a digest of the id as key, and a value that is encrypted with another digest of it. So who reads
+the store learns sizes and times; who sends the id, to any of the routers, gets the content.
+"""
+
+import os
+from collections.abc import Sequence
+from hashlib import blake2b
+from typing import Final
+
+from router.state.shared import Store
+
+NONCE_BYTES: Final = 12
+
+
+class SealedStore:
+    """Keeps contents by kind and id."""
+
+    def __init__(self, store: Store) -> None:
+        """Raises ImportError without the package cryptography."""
+        from cryptography.exceptions import InvalidTag
+        from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+        self._store = store
+        self._cipher = AESGCM
+        self._foreign = InvalidTag
+
+    def put(self, kind: bytes, id: str, content: bytes, ttl_s: int) -> None:
+        """Keep a content soon."""
+        nonce = os.urandom(NONCE_BYTES)
+        sealed = self._cipher(_digest(id, b"seal", 32)).encrypt(nonce, content, kind)
+        self._store.put(_place(kind, id), nonce + sealed, ttl_s)
+
+    async def written(self) -> None:
+        """Wait a moment until what was kept so far is there."""
+        await self._store.written()
+
+    async def get(self, kind: bytes, ids: Sequence[str]) -> list[bytes | None]:
+        """Return the contents of these ids; None for each that is not there or cannot be read."""
+        places = [_place(kind, id) for id in ids]
+        values = await self._store.read(places) or [None] * len(ids)
+        return [
+            self._opened(kind, id, value) if value else None
+            for id, value in zip(ids, values, strict=True)
+        ]
+
+    def _opened(self, kind: bytes, id: str, value: bytes) -> bytes | None:
+        cipher = self._cipher(_digest(id, b"seal", 32))
+        try:
+            return cipher.decrypt(value[:NONCE_BYTES], value[NONCE_BYTES:], kind)
+        except (self._foreign, ValueError):
+            return None
+
+
+def _place(kind: bytes, id: str) -> bytes:
+    return kind + _digest(id, b"place", 16)
+
+
+def _digest(id: str, use: bytes, size: int) -> bytes:
+    return blake2b(id.encode("utf-8", "surrogatepass"), digest_size=size, person=use).digest()

@@ -1,0 +1,71 @@
+"""STATE_URL at the start: what is needed for it, what the doctor says, and what it costs unset."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from config import SettingsError, load_settings
+from llm_router import doctor
+from router.build import assemble
+from tests.support.paths import ROOT
+from tests.support.store import StoreServer
+
+
+async def findings(monkeypatch: pytest.MonkeyPatch, store: StoreServer) -> list[doctor.Finding]:
+    values = {"STATE_URL": store.url, "JOURNAL_PATH": "off", "EMBEDDED_MODEL": "off"}
+    values["LOCAL_BASE_URL"] = "http://127.0.0.1:9/v1"
+    for name, value in values.items():
+        monkeypatch.setenv(name, value)
+    return [one for one in await doctor.examine() if one.name == "store"]
+
+
+async def test_the_doctor_names_the_store_without_its_password(
+    monkeypatch: pytest.MonkeyPatch, store: StoreServer
+) -> None:
+    (found,) = await findings(monkeypatch, store)
+    assert found.level == "ok"
+    assert f"valkey://127.0.0.1:{store.port}/0" in found.text
+    store.kill()
+    (found,) = await findings(monkeypatch, store)
+    assert found.level == "WRONG"
+    assert "cannot be used" in found.text
+    assert "opensesame" not in found.text
+
+
+async def test_a_wrong_password_is_said_to_be_wrong_and_not_shown(
+    monkeypatch: pytest.MonkeyPatch, store: StoreServer
+) -> None:
+    wrong = store.url.replace("opensesame", "guessed")
+    monkeypatch.setattr(StoreServer, "url", wrong)
+    (found,) = await findings(monkeypatch, store)
+    assert found.level == "WRONG"
+    assert "password" in found.text
+    assert "guessed" not in found.text
+
+
+def test_without_the_client_the_error_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "valkey.asyncio", None)
+    with pytest.raises(SettingsError, match=r"pip install 'valkey\[libvalkey\]'"):
+        assemble(load_settings(env=None, journal_path="off", state_url="valkey://localhost"))
+
+
+def test_an_unknown_option_in_the_address_is_an_error(store: StoreServer) -> None:
+    url = f"{store.url}?socket_timeout=soon"
+    with pytest.raises(SettingsError, match="STATE_URL"):
+        assemble(load_settings(env=None, journal_path="off", state_url=url))
+
+
+def test_nothing_of_it_is_imported_while_it_is_unset(tmp_path: Path) -> None:
+    code = (
+        "import sys; from config import load_settings; from web.app import create_app;"
+        f"create_app(load_settings(env=None, journal_path={str(tmp_path / 'j.db')!r}));"
+        "print([name for name in sys.modules if name.startswith(('valkey', 'libvalkey'))])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "[]"
