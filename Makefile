@@ -29,7 +29,7 @@ help:
 	@echo "make format          format the code and mend what can be mended"
 	@echo "make bench           measure the server"
 	@echo "make bench-routing   measure where prompts go (DATA=folder: on your own)"
-	@echo "make docs            write docs/settings.md and .env.example from config.py"
+	@echo "make docs            write docs/settings.md and .env.example from settings_fields.py"
 	@echo "make lock            write requirements*.txt and the lock files from pyproject.toml"
 	@echo "make mutate          run the tests against small faults (ARGS=router/privacy: some)"
 	@echo "make clean           remove $(VENV) and caches"

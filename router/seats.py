@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
-from config import Provider, Settings, SettingsError
+from config import Settings, SettingsError
 from local_servers import LocalServerSettings
 from router import nearby
 from router.backend import Backend, LocalServer, TimeLimits
@@ -19,6 +19,7 @@ from router.parts import Parts
 from router.sides.pool import Balancer
 from router.sides.seat import Seat
 from router.telemetry.journal import journal_path
+from settings_fields import Provider
 
 CLOUD_CONNECT_FACTOR: Final = 5
 """A cloud is farther away than a local server."""

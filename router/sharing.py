@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from functools import partial
 from hashlib import blake2b
 
-from config import Settings, SettingsError, is_this_machine
+from addresses import is_this_machine
+from config import Settings, SettingsError
 from router.parts import Parts
 from router.router import Router
 from router.sides.availability import Watch

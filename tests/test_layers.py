@@ -22,7 +22,7 @@ LAYERS = (
     ("router.wire", "router.scoring", "router.backend", "router.http"),
     ("router.request", "router.events", "router.errors", "router.deadlines", "router.privacy",
      "router.parts", "router.trace_context",
-     "config", "env_file", "local_servers", "launch"),
+     "config", "settings_fields", "addresses", "env_file", "local_servers", "launch"),
 )  # fmt: skip
 """From the top. A package may import what stands below it."""
 
@@ -39,6 +39,10 @@ WITHIN_A_LAYER = {
     ("router.request", "router.errors"),
     ("config", "env_file"),
     ("config", "local_servers"),
+    ("config", "settings_fields"),
+    ("config", "addresses"),
+    ("settings_fields", "local_servers"),
+    ("settings_fields", "addresses"),
 }
 """Imports between neighbours, one way only."""
 

@@ -17,7 +17,7 @@ from tools import requirements
 
 ROOT = Path(__file__).parent.parent
 RUN_TIME = (
-    *("config.py", "env_file.py"),
+    *("config.py", "settings_fields.py", "addresses.py", "env_file.py"),
     *("router/**/*.py", "web/**/*.py", "chat/**/*.py", "llm_router/**/*.py"),
 )
 SCRIPT = ("test_router.py", "tests/support/live.py")

@@ -1,4 +1,4 @@
-"""Write docs/settings.md and .env.example from config.py: python -m tools.settings_docs
+"""Write docs/settings.md and .env.example from settings_fields.py: python -m tools.settings_docs
 
 The class `Settings` is read as text: a comment starts a group, the text below a field is its
 meaning. A field without one is an error.
@@ -18,7 +18,7 @@ ROOT: Final = Path(__file__).parent.parent
 COLUMNS: Final = 100
 HEAD: Final = """# Settings
 
-<!-- Written by `make docs` from config.py: change it there. -->
+<!-- Written by `make docs` from settings_fields.py: change it there. -->
 
 Settings come from the environment, else from a `.env` file, else from the defaults below. The
 first of these files that sets one of them is read:
@@ -48,7 +48,7 @@ For one start, options win over the settings (`llm-router serve --help` lists th
 EXAMPLE_HEAD: Final = """\
 # Copy to .env, keep it to yourself (chmod 600 .env), and remove the # before what you change.
 # The environment wins over this file. An empty value counts as unset. The values shown are the
-# defaults. Written by `make docs` from config.py.
+# defaults. Written by `make docs` from settings_fields.py.
 """
 
 
@@ -64,13 +64,13 @@ class Setting:
 
 
 def settings() -> Iterator[Setting]:
-    """Yield every setting in the order of config.py. Raises ValueError without a meaning."""
-    source = (ROOT / "config.py").read_text("utf-8")
+    """Yield every setting in the order of the file. Raises ValueError without a meaning."""
+    source = (ROOT / "settings_fields.py").read_text("utf-8")
     lines = source.splitlines()
     tree = next(
         node
         for node in ast.parse(source).body
-        if isinstance(node, ast.ClassDef) and node.name == "Settings"
+        if isinstance(node, ast.ClassDef) and node.name == "SettingsFields"
     )
     group = ""
     for field, text in zip(tree.body, [*tree.body[1:], None], strict=True):
@@ -82,7 +82,9 @@ def settings() -> Iterator[Setting]:
         comment = re.fullmatch(r" {4}# (.+)", lines[field.lineno - 2])
         group = comment[1] if comment else group
         if not isinstance(text, ast.Expr) or not isinstance(text.value, ast.Constant):
-            raise ValueError(f"config.py: {name} has no text below it that says what it means")
+            raise ValueError(
+                f"settings_fields.py: {name} has no text below it that says what it means"
+            )
         info = Settings.model_fields[name]
         example = str(info.examples[0]) if info.examples and info.default is None else ""
         meaning = " ".join(str(text.value.value).split())
