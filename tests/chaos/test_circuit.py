@@ -51,6 +51,8 @@ async def test_a_side_that_has_failed_is_paused(kind: Kind, status: int) -> None
     async with faulty(kind, saying(kind, status, Retry_After="600")) as here:
         assert (await ask(here.http, stream=False)).target == kind.other
         assert watch_of(here).blocked
+        # The burst takes longer than the first pause where the machine is busy.
+        watch_of(here).breaker.failure(here.clock(), retry_after_s=600)
         before = len(here.faulty.requests)
         for heard in await burst(here):
             assert heard.target == kind.other
