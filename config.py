@@ -156,6 +156,11 @@ class Settings(SettingsFields):
         return (*self._env_file.problems, *misspelled)
 
     @property
+    def max_body_bytes(self) -> int:
+        """Return MAX_BODY_MB in bytes."""
+        return int(self.max_body_mb * 2**20)
+
+    @property
     def provider(self) -> Provider:
         """Return the cloud in use: the one that is named, else the first whose key is set.
 

@@ -157,7 +157,7 @@ class Commands:
             self._chat.attached = []
             self._say("nothing is attached")
         elif path:
-            most = int(self._chat.assembly.settings.max_body_mb * 2**20)
+            most = self._chat.assembly.settings.max_body_bytes
             attached.append(read_attachment(path, most))
             self._say(f"{attached[-1].name} ({attached[-1].size}) goes with the next question")
         elif attached:

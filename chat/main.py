@@ -39,7 +39,7 @@ def main(arguments: Sequence[str] | None = None, prog: str = "chat.py") -> int:
         assembly = assemble(settings)
     question = valid(" ".join(options.question))
     if not sys.stdin.isatty():
-        most = int(settings.max_body_mb * 2**20)
+        most = settings.max_body_bytes
         piped = sys.stdin.buffer.read(most + 1)
         if len(piped) > most:
             print(

@@ -1,7 +1,7 @@
 """The server as an ASGI app: a gate before the endpoints of the dialects and all other routes."""
 
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
@@ -11,19 +11,50 @@ from router.build import Assembly, assemble
 from router.request import Dialect
 from router.wire.anthropic import messages
 from router.wire.chat import completions
-from web import describe
+from web import describe, routes
 from web.application import Application, Generation
 from web.asgi import CALLER_PAUSE_S
+from web.context import Context
 from web.endpoint import Endpoint
 from web.events import Feed
 from web.exchange import Service, nobody_has
-from web.failures import exception_handlers
+from web.failures import EXCEPTION_HANDLERS
 from web.gate import Gate
 from web.keys import Keys
 from web.readiness import Readiness
 from web.reload import Reread, Source
 from web.responses_store import CompactedResponses, ResponsesStore, StoredResponses
-from web.routes import Routes
+
+ROUTES: Final = (
+    ("POST", "/v1/messages/count_tokens", routes.count_tokens),
+    ("POST", "/v1/completions", routes.text_completions),
+    ("POST", "/v1/embeddings", routes.embeddings),
+    ("GET", "/v1/models", routes.list_models),
+    ("GET", "/v1/models/{model_id:path}", routes.get_model),
+    ("POST", "/classify", routes.classify),
+    ("POST", "/privacy/allow", routes.allow_private),
+    ("POST", "/settings/reload", routes.reload_settings),
+    ("GET", "/health", routes.health),
+    ("GET", "/ready", routes.ready),
+    ("GET", "/info", routes.info),
+    ("GET", "/identity", routes.identity),
+    ("GET", "/", routes.page),
+    ("GET", "/docs", routes.docs),
+    ("GET", "/stats", routes.stats),
+    ("GET", "/decisions", routes.decisions),
+    ("GET", "/decisions/{request_id}", routes.decision),
+    ("GET", "/confidence", routes.confidence),
+    ("GET", "/events", routes.events),
+    ("POST", "/feedback", routes.feedback),
+    ("GET", "/metrics", routes.metrics),
+)
+DIALECT_PATHS: Final = (
+    "/v1/chat/completions",
+    "/v1/responses",
+    "/v1/responses/compact",
+    "/v1/messages",
+)
+"""Paths of the callers' dialects, which the gate hands to their endpoints."""
 
 
 def create_app(
@@ -42,21 +73,42 @@ def create_app(
     state = readiness or Readiness()
     if source is None:
         source = Source(None, {name: getattr(settings, name) for name in settings.model_fields_set})
-    build = partial(_generation, ResponsesStore(), state, source, caller_pause_s)
-    return Application(build, assembly or assemble(settings), state, source)
+    feed = Feed(state)
+    build = partial(_generation, _api(), ResponsesStore(), state, source, feed, caller_pause_s)
+    return Application(build, assembly or assemble(settings), state, source, feed)
+
+
+def _api() -> FastAPI:
+    """Return the app of the routes that are not a dialect's.
+
+    There is one for all settings: each request brings its `Context`.
+    """
+    api: FastAPI = FastAPIOffline(
+        title="llm-router",
+        description="Sends easy prompts to your local model and hard ones to the cloud.",
+        version=VERSION,
+        docs_url=None,
+        redoc_url=None,
+        exception_handlers=EXCEPTION_HANDLERS,
+    )
+    for method, path, handler in ROUTES:
+        api.add_api_route(path, handler, methods=[method], **describe.route(path))
+    describe.add_operations(api, DIALECT_PATHS)
+    return api
 
 
 def _generation(
+    api: FastAPI,
     store: ResponsesStore,
     readiness: Readiness,
     source: Source,
+    feed: Feed,
     caller_pause_s: float,
     parts: Assembly,
     reread: Reread,
 ) -> Generation:
-    """Return the gate and the routes for one reading of the settings."""
+    """Return the gate and the endpoints for one reading of the settings."""
     settings = parts.settings
-    max_body_bytes = int(settings.max_body_mb * 2**20)
     shared = parts.shared.sealed if parts.shared is not None else None
 
     def endpoint(wire: Any, dialect: Dialect) -> Endpoint:
@@ -67,7 +119,7 @@ def _generation(
                 parts.router,
                 parts.ledger,
                 parts.redact,
-                max_body_bytes=max_body_bytes,
+                max_body_bytes=settings.max_body_bytes,
                 caller_pause_s=caller_pause_s,
                 keepalive_after_s=settings.keepalive_after_s,
                 idle_timeout_s=settings.idle_timeout_s,
@@ -76,63 +128,20 @@ def _generation(
         )
 
     # The gate hands requests to these directly, without the work that FastAPI does for a route.
-    endpoints = {
-        "/v1/chat/completions": endpoint(completions, "chat"),
-        "/v1/responses": endpoint(StoredResponses(store, parts.shared_for), "responses"),
-        "/v1/responses/compact": endpoint(CompactedResponses(store), "responses"),
-        "/v1/messages": endpoint(messages, "messages"),
-    }
-    feed = Feed(parts.router, parts.ledger, readiness)
-    routes = Routes(
-        parts,
-        readiness,
-        source,
-        reread,
-        max_body_bytes=max_body_bytes,
-        caller_pause_s=caller_pause_s,
+    dialects = (
+        endpoint(completions, "chat"),
+        endpoint(StoredResponses(store, parts.shared_for), "responses"),
+        endpoint(CompactedResponses(store), "responses"),
+        endpoint(messages, "messages"),
     )
-    table = (
-        ("POST", "/v1/messages/count_tokens", routes.count_tokens),
-        ("POST", "/v1/completions", routes.text_completions),
-        ("POST", "/v1/embeddings", routes.embeddings),
-        ("GET", "/v1/models", routes.list_models),
-        ("GET", "/v1/models/{model_id:path}", routes.get_model),
-        ("POST", "/classify", routes.classify),
-        ("POST", "/privacy/allow", routes.allow_private),
-        ("POST", "/settings/reload", routes.reload_settings),
-        ("GET", "/health", routes.health),
-        ("GET", "/ready", routes.ready),
-        ("GET", "/info", routes.info),
-        ("GET", "/identity", routes.identity),
-        ("GET", "/", routes.page),
-        ("GET", "/docs", routes.docs),
-        ("GET", "/stats", routes.stats),
-        ("GET", "/decisions", routes.decisions),
-        ("GET", "/decisions/{request_id}", routes.decision),
-        ("GET", "/confidence", routes.confidence),
-        ("GET", "/events", feed.stream),
-        ("POST", "/feedback", routes.feedback),
-        ("GET", "/metrics", routes.metrics),
-    )
-
-    api: FastAPI = FastAPIOffline(
-        title="llm-router",
-        description="Sends easy prompts to your local model and hard ones to the cloud.",
-        version=VERSION,
-        docs_url=None,
-        redoc_url=None,
-        exception_handlers=exception_handlers(parts.redact),
-    )
-    for method, path, handler in table:
-        api.add_api_route(path, handler, methods=[method], **describe.route(path))
-    describe.add_operations(api, endpoints)
-
+    endpoints = dict(zip(DIALECT_PATHS, dialects, strict=True))
     key = settings.router_api_key
     gate = Gate(
-        api,
+        Context(parts, readiness, source, reread, feed, caller_pause_s).given_to(api),
         endpoints,
         keys=Keys(key.get_secret_value() if key else None, parts.team),
         allowed_hosts=[*settings.allowed_hosts, settings.server_host],
         cors_origins=settings.cors_origins,
     )
-    return Generation(parts, gate, endpoints.values(), feed)
+    feed.follow(parts)
+    return Generation(parts, gate, endpoints.values())

@@ -18,24 +18,22 @@ _Task = asyncio.Task[None] | None
 class Generation:
     """The routes for one reading of the settings, and the requests that are on their way there."""
 
-    def __init__(
-        self, parts: Assembly, gate: App, endpoints: Collection[Endpoint], feed: Feed
-    ) -> None:
+    def __init__(self, parts: Assembly, gate: App, endpoints: Collection[Endpoint]) -> None:
         self.parts = parts
-        self.feed = feed
-        self._gate = gate
+        self.gate = gate
         self._endpoints = endpoints
         self._running = 0
         self._ended: asyncio.Event | None = None
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def enter(self) -> None:
+        """Note that a request has begun."""
         self._running += 1
-        try:
-            await self._gate(scope, receive, send)
-        finally:
-            self._running -= 1
-            if self._ended is not None and not self._running:
-                self._ended.set()
+
+    def leave(self) -> None:
+        """Note that a request has ended."""
+        self._running -= 1
+        if self._ended is not None and not self._running:
+            self._ended.set()
 
     async def ended(self) -> None:
         """Wait until the last request has ended; no new one may come any more."""
@@ -62,6 +60,7 @@ class Application:
         parts: Assembly,
         readiness: Readiness,
         source: Source,
+        feed: Feed,
     ) -> None:
         self._build = build
         self._now = build(parts, self.reread)
@@ -69,6 +68,7 @@ class Application:
         """Generations whose last requests are still on their way."""
         self._readiness = readiness
         self._source = source
+        self._feed = feed
         self._reading = asyncio.Lock()
         self._starting: _Task = None
         """Does for the settings of now what could wait."""
@@ -79,8 +79,13 @@ class Application:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
             await self._live(receive, send)
-        else:
-            await self._now(scope, receive, send)
+            return
+        now = self._now
+        now.enter()
+        try:
+            await now.gate(scope, receive, send)
+        finally:
+            now.leave()
 
     @property
     def parts(self) -> Assembly:
@@ -103,11 +108,10 @@ class Application:
 
     async def _retire(self, old: Generation, starting: _Task, heir: Assembly, first: _Task) -> None:
         """Close what only an earlier generation needs, once `first` has closed the one before."""
-        if first is not None:
-            await first
         if starting is not None:
             starting.cancel()  # it would connect what is closed next
-        old.feed.end()  # pages connect again, and then to the settings of now
+        if first is not None:
+            await asyncio.wait({first})
         await old.ended()
         await old.parts.aclose(heir)
         self.earlier.remove(old)
@@ -141,8 +145,8 @@ class Application:
     async def aclose(self) -> None:
         """Close everything, once the requests that were cancelled have told their callers."""
         async with self._reading:  # what is being read now would not be closed
+            self._feed.end()
             for generation in (*self.earlier, self._now):
-                generation.feed.end()
                 await generation.drain()
             for task in self._tasks:
                 task.cancel()

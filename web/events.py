@@ -15,10 +15,9 @@ from typing import Any, Final
 import orjson
 from fastapi.responses import Response
 
+from router.build import Assembly
 from router.deadlines import within
 from router.errors import RouterError
-from router.router import Router
-from router.telemetry.ledger import Ledger
 from router.telemetry.record import Record
 from router.telemetry.stats import decision_json
 from web import views
@@ -77,37 +76,45 @@ class Listener:
 class Feed:
     """Gives every listener the events. Without listeners it costs requests nothing."""
 
-    def __init__(self, router: Router, ledger: Ledger, readiness: Readiness) -> None:
-        self._router = router
-        self._ledger = ledger
+    def __init__(self, readiness: Readiness) -> None:
         self._readiness = readiness
+        self._parts: Assembly
+        """Their sides are watched; `follow` sets them."""
         self._listeners: set[Listener] = set()
         self._watching: asyncio.Task[None] | None = None
         self._seen: Any = None
         """The sides as they were last published, without what changes with each look."""
 
+    def follow(self, parts: Assembly) -> None:
+        """Publish the sides and the decisions of these parts from now on.
+
+        All streams end, so that the keys of new settings are asked for. Requests that still run
+        with earlier settings are published too.
+        """
+        self._parts = parts
+        parts.ledger.on_record = self._publish_decision
+        self.end()
+
     async def stream(self) -> "EventStream":
         """Return the answer to a new listener. Raises RouterError if there are too many."""
         if self._readiness.state == "stopping":
             raise RouterError("The server is shutting down.", status=503)
+        first = _event("sides", await self._health())
         if len(self._listeners) >= MOST_LISTENERS:
             raise RouterError(f"{MOST_LISTENERS} streams of events are open already.", status=503)
-        return EventStream(self, _event("sides", await views.health(self._router)))
+        return EventStream(self, first)
 
     def join(self, listener: Listener) -> None:
         """Give a listener all further events."""
         if not self._listeners:
-            self._ledger.on_record = self._publish_decision
             self._watching = asyncio.create_task(self._watch())
         self._listeners.add(listener)
 
     def leave(self, listener: Listener) -> None:
         """Give a listener no more events."""
         self._listeners.discard(listener)
-        if not self._listeners:
-            self._ledger.on_record = None
-            if self._watching is not None:
-                self._watching.cancel()
+        if not self._listeners and self._watching is not None:
+            self._watching.cancel()
 
     def end(self) -> None:
         """End all streams."""
@@ -115,15 +122,19 @@ class Feed:
             listener.end()
 
     def _publish_decision(self, record: Record) -> None:
-        self._publish(_event("decision", decision_json(record)))
+        if self._listeners:
+            self._publish(_event("decision", decision_json(record)))
 
     def _publish(self, event: bytes) -> None:
         for listener in self._listeners:
             listener.put(event)
 
+    async def _health(self) -> views.Json:
+        return await views.health(self._parts.router, self._parts.store)
+
     async def _watch(self) -> None:
         while self._readiness.state != "stopping":
-            health = await views.health(self._router)
+            health = await self._health()
             seen = _lasting(health)
             if self._seen is not None and seen != self._seen:
                 self._publish(_event("sides", health))

@@ -1,7 +1,7 @@
 """Failures of the routes that FastAPI serves, as answers in the caller's dialect."""
 
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, Final
 
 import orjson
 from fastapi import Request
@@ -11,24 +11,15 @@ from starlette.exceptions import HTTPException
 
 from router.errors import InvalidRequest, MethodNotAllowed, RouterError, UnknownRoute
 from web.asgi import CallerLeft, error_headers
+from web.context import context_in
 from web.dialect import error_body
 
 Handler = Callable[[Request, Any], Awaitable[Response]]
 
 
-def exception_handlers(redact: Callable[[str], str]) -> dict[type[Exception], Handler]:
-    """Return FastAPI's exception handlers; messages of backends are redacted."""
-
-    async def router_error(request: Request, error: RouterError) -> Response:
-        error.message = redact(error.message)
-        return _answer(error, request)
-
-    return {
-        RouterError: router_error,
-        RequestValidationError: _invalid,
-        HTTPException: _http_error,
-        CallerLeft: _left,
-    }
+async def _router_error(request: Request, error: RouterError) -> Response:
+    error.message = context_in(request.scope).parts.redact(error.message)
+    return _answer(error, request)
 
 
 async def _invalid(request: Request, error: RequestValidationError) -> Response:
@@ -58,3 +49,12 @@ def _answer(error: RouterError, request: Request) -> Response:
     headers = {name.decode(): value.decode() for name, value in error_headers(error)}
     body = orjson.dumps(error_body(error, request.scope))
     return Response(body, status_code=error.status, headers=headers)
+
+
+EXCEPTION_HANDLERS: Final[dict[type[Exception], Handler]] = {
+    RouterError: _router_error,
+    RequestValidationError: _invalid,
+    HTTPException: _http_error,
+    CallerLeft: _left,
+}
+"""FastAPI's exception handlers; messages of backends are redacted."""

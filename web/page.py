@@ -7,6 +7,7 @@ also loads Swagger UI from this server.
 
 import re
 from base64 import b64encode
+from functools import cache
 from hashlib import sha256
 from pathlib import Path
 from typing import Final
@@ -21,6 +22,7 @@ SCRIPTS: Final = (
 """The status page's script, in the order in which its parts run."""
 
 
+@cache
 def load_page() -> tuple[bytes, dict[str, str]]:
     """Return the status page, in one piece, and its headers."""
     text = _text("page.html").replace("<style></style>", f"<style>\n{_text('page.css')}</style>")
@@ -30,6 +32,7 @@ def load_page() -> tuple[bytes, dict[str, str]]:
     return text.encode(), _headers(policy | {"img-src": "data:"})
 
 
+@cache
 def load_docs() -> tuple[bytes, dict[str, str]]:
     """Return the page of the routes and its headers. Swagger UI sets styles of its own."""
     text = _text("docs.html")

@@ -4,17 +4,16 @@ No decision is made for them, but each one is recorded like any other request.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from typing import Any
 
 from fastapi import Request
 from fastapi.responses import StreamingResponse
 
-from router.backend import LocalServer
 from router.errors import Forbidden, RouterError
 from router.telemetry.ledger import Entry, Ledger
 from web.asgi import CallerLeft, Receive, Scope, Send, header, unless_left
+from web.context import Context
 from web.ids import new_id
 from web.keys import member_of, name_of
 
@@ -27,18 +26,12 @@ class ClosingStream(StreamingResponse):
             await super().__call__(scope, receive, send)
 
 
-async def relayed(
-    path: str,
-    request: Request,
-    read_json: Callable[[Request], Awaitable[dict[str, Any]]],
-    choose: Callable[[str], Awaitable[LocalServer]],
-    ledger: Ledger,
-) -> ClosingStream:
+async def relayed(path: str, request: Request, here: Context) -> ClosingStream:
     """Send the body to a path of a local server; return its answer, and record the request.
 
-    `choose` returns the server for a model.
     Raises RouterError and CallerLeft, after recording them.
     """
+    ledger = here.ledger
     entry = Entry(
         f"req_{new_id()}",
         user_agent=header(request.scope, b"user-agent"),
@@ -49,12 +42,12 @@ async def relayed(
     record = entry.record
     record.target = "local"
     try:
-        body = await read_json(request)
+        body = await here.json_body(request)
         record.stream = body.get("stream") is True
         record.asked_model = str(body.get("model") or "")[:200]
         if (member := member_of(request.scope)) is not None and "local" not in member.sides:
             raise Forbidden(f"The key of {member.name} is not for the local side.")
-        server = await choose(record.asked_model)
+        server = await here.router.server_for(record.asked_model)
         record.backend = server.name
         record.model = record.asked_model or server.model
         content_type, chunks = await unless_left(request.receive, server.relay(path, body))

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
@@ -12,9 +12,11 @@ import pytest
 
 from router.backend import Status
 from router.telemetry.record import Record
+from router.telemetry.stats import decision_json
 from tests.support.chaos.running_server import settled
-from tests.support.running_app import RunningApp, on_a_socket, running_app
-from web import describe, events
+from tests.support.running_app import RunningApp, local_side, on_a_socket, running_app
+from tests.support.scripted import Connection, Request
+from web import describe, events, views
 from web.app import create_app
 from web.events import HEARTBEAT, MISSED, Feed, Listener
 from web.readiness import Readiness
@@ -54,7 +56,9 @@ async def next_of(heard: AsyncIterator[Event], name: str) -> Any:
 
 
 def feed_of(h: RunningApp, readiness: Readiness | None = None) -> Feed:
-    return Feed(h.assembly.router, h.assembly.ledger, readiness or Readiness())
+    feed = Feed(readiness or Readiness())
+    feed.follow(h.assembly)
+    return feed
 
 
 async def test_it_begins_with_the_sides_and_goes_on_with_decisions() -> None:
@@ -192,7 +196,6 @@ async def test_a_listener_that_reads_nothing_is_cut_off(monkeypatch: pytest.Monk
         async with asyncio.timeout(10):
             await (await feed.stream())(scope, silent, stuck)
         assert closed == [True]
-        assert h.assembly.ledger.on_record is None
 
 
 async def test_only_so_many_may_listen(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -205,13 +208,24 @@ async def test_only_so_many_may_listen(monkeypatch: pytest.MonkeyPatch) -> None:
         assert "1 streams" in answer.json()["error"]["message"]
 
 
-async def test_nothing_is_done_for_a_request_while_nobody_listens() -> None:
-    async with running_app() as h, on_a_socket(h.app) as url:
-        assert h.assembly.ledger.on_record is None
-        async with listening(url) as heard:
-            await anext(heard)
-            assert h.assembly.ledger.on_record is not None
-        await settled(lambda: h.assembly.ledger.on_record is None, "the listener has not left")
+async def test_nothing_is_done_for_a_request_while_nobody_listens(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made: list[Record] = []
+
+    def noted(record: Record) -> dict[str, Any]:
+        made.append(record)
+        return decision_json(record)
+
+    monkeypatch.setattr(events, "decision_json", noted)
+    async with running_app() as h:
+        feed = feed_of(h)
+        listener = Listener()
+        for step in (lambda _: None, feed.join, feed.leave):
+            step(listener)
+            await h.ask("hi")
+            assert h.last  # written by now
+    assert len(made) == 1
 
 
 async def test_the_streams_end_when_the_server_begins_to_stop(
@@ -229,6 +243,57 @@ async def test_the_streams_end_when_the_server_begins_to_stop(
                     assert [event async for event in heard] == []
             async with httpx2.AsyncClient(base_url=url, trust_env=False) as http:
                 assert (await http.get("/events")).status_code == 503
+
+
+async def test_five_listeners_at_once_do_not_pass_a_limit_of_two(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(events, "MOST_LISTENERS", 2)
+    looked = asyncio.Event()
+    health: Callable[..., Awaitable[dict[str, Any]]] = views.health
+
+    async def slow_health(*parts: Any) -> dict[str, Any]:
+        await looked.wait()
+        return await health(*parts)
+
+    monkeypatch.setattr(views, "health", slow_health)
+    async with (
+        running_app() as h,
+        on_a_socket(h.app) as url,
+        httpx2.AsyncClient(base_url=url, timeout=10, trust_env=False) as http,
+    ):
+        requests = [http.build_request("GET", "/events") for _ in range(5)]
+        sending = [asyncio.create_task(http.send(one, stream=True)) for one in requests]
+        await asyncio.sleep(0.1)
+        looked.set()
+        answers = await asyncio.gather(*sending)
+        statuses = sorted(answer.status_code for answer in answers)
+        for answer in answers:
+            await answer.aclose()
+    assert statuses == [200, 200, 503, 503, 503]
+
+
+async def test_a_request_that_outlives_its_settings_reaches_the_listeners_of_the_next() -> None:
+    go_on = asyncio.Event()
+
+    async def slow(connection: Connection, request: Request) -> None:
+        await go_on.wait()
+        await local_side(connection, request)
+
+    async with running_app(slow) as h, on_a_socket(h.app) as url:
+        async with listening(url) as early:
+            await anext(early)
+            asked = asyncio.create_task(h.ask("hi"))
+            old = h.assembly.router
+            await settled(lambda: bool(old.local.slots and old.local.slots.busy), "not asked")
+            assert (await h.http.post("/settings/reload")).status_code == 200
+            async with asyncio.timeout(5):
+                assert [event async for event in early] == []
+        async with listening(url) as late:
+            await anext(late)
+            go_on.set()
+            decision = await next_of(late, "decision")
+        assert decision["id"] == (await asked).headers["x-request-id"]
 
 
 async def test_a_record_reaches_every_listener() -> None:

@@ -1,7 +1,9 @@
 """Settings that are read again while requests are on their way."""
 
 import asyncio
+import gc
 import logging
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,7 @@ import httpx2
 import pytest
 
 from tests.support.backend_answers import models
+from tests.support.chaos.running_server import settled
 from tests.support.journals import Opened
 from tests.support.keys import CANARIES
 from tests.support.running_app import RunningApp, local_side, running_app
@@ -254,6 +257,19 @@ async def test_only_the_user_on_this_machine_may_ask_for_it(
         async with httpx2.AsyncClient(transport=transport, base_url="http://localhost") as http:
             assert (await http.post(RELOAD, headers=headers)).status_code == 403
         assert app.assembly.settings.complexity_threshold == 50
+
+
+async def test_earlier_routers_are_not_kept_in_memory() -> None:
+    async with running_app() as app:
+        first = weakref.ref(app.assembly.router)
+        await app.http.get("/stats")
+        await reload(app, complexity_threshold=20)
+
+        def is_gone() -> bool:
+            gc.collect()
+            return first() is None
+
+        await settled(is_gone, "the first router is still in memory")
 
 
 async def test_new_keys_are_hidden_from_the_log() -> None:
