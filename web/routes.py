@@ -50,7 +50,10 @@ Word = Annotated[str | None, Query(max_length=200)]
 async def count_tokens(request: Request, here: Here) -> Response:
     """Count the tokens of a Messages request; an estimate, unless Claude is asked for."""
     chat = messages.counting_request(await here.json_body(request), request.headers)
-    return JSONResponse({"input_tokens": await token_counts.count_tokens(here.router, chat)})
+    member = member_of(request.scope)
+    return JSONResponse(
+        {"input_tokens": await token_counts.count_tokens(here.router, chat, member)}
+    )
 
 
 async def text_completions(request: Request, here: Here) -> Response:

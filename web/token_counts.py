@@ -4,19 +4,21 @@ from router.backend import CountsTokens
 from router.errors import RouterError
 from router.request import ChatRequest, size_tokens
 from router.router import Router
+from router.team import Member
 
 
-async def count_tokens(router: Router, request: ChatRequest) -> int:
-    """Return the tokens of the prompt.
+async def count_tokens(router: Router, request: ChatRequest, member: Member | None) -> int:
+    """Return the tokens of the prompt. `member`: the owner of the key, if a team has keys.
 
     Claude counts only requests whose model name sends them to Claude: a prompt that is private,
-    or that the router may answer on this machine, does not leave it to be counted.
+    that the router may answer on this machine, or whose sender may not use the cloud, does not
+    leave this machine to be counted.
     """
     backend = router.cloud.backend if router.cloud is not None else None
     if not isinstance(backend, CountsTokens):
         return size_tokens(request)
     try:
-        decision = await router.decide(request)
+        decision = await router.decide(request, None, member)
         if decision.forced and decision.first.backend == backend.name:
             return await backend.count_tokens(request, decision.first.model)
     except RouterError:

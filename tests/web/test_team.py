@@ -11,7 +11,8 @@ import pytest
 
 from router import team
 from router.backend import Target
-from tests.support.running_app import RunningApp, running_app
+from tests.support.running_app import RunningApp, cloud_side, running_app
+from tests.support.scripted import Connection, Request, Script
 
 EASY = "Is a tomato a fruit?"
 ADMIN = "the-admin-s-key"
@@ -38,7 +39,10 @@ class Office:
 
 @asynccontextmanager
 async def office(
-    tmp_path: Path, budgets: dict[str, float] | None = None, **sides: tuple[Target, ...]
+    tmp_path: Path,
+    budgets: dict[str, float] | None = None,
+    cloud_script: Script = cloud_side,
+    **sides: tuple[Target, ...],
 ) -> AsyncIterator[Office]:
     file = tmp_path / "keys.json"
     keys = {
@@ -46,7 +50,12 @@ async def office(
         for name, allowed in sides.items()
     }
     prices = {"claude-sonnet-4-6": {"input": 1e5, "output": 1e5}}
-    async with running_app(router_keys_file=str(file), router_api_key=ADMIN, prices=prices) as app:
+    options: dict[str, Any] = {
+        "router_keys_file": str(file),
+        "router_api_key": ADMIN,
+        "prices": prices,
+    }
+    async with running_app(cloud=cloud_script, **options) as app:
         yield Office(app, file, keys)
 
 
@@ -131,3 +140,26 @@ async def test_usage_is_listed_by_name(tmp_path: Path) -> None:
         lines = (await o.get(ADMIN, "/metrics")).text.splitlines()
         assert 'llm_router_caller_requests_total{caller="ana",target="cloud"} 1.0' in lines
         assert 'llm_router_caller_requests_total{caller="ben",target="local"} 1.0' in lines
+
+
+@pytest.mark.parametrize(
+    ("name", "counts"), [("ann", 1), ("local-only", 0), ("spent", 0)], ids=lambda value: str(value)
+)
+async def test_claude_counts_tokens_only_for_members_who_may_use_it(
+    name: str, counts: int, tmp_path: Path
+) -> None:
+    both: tuple[Target, ...] = ("local", "cloud")
+    sides: dict[str, tuple[Target, ...]] = {"ann": both, "local-only": ("local",), "spent": both}
+    body = {"model": "cloud", "messages": [{"role": "user", "content": EASY}]}
+    asked: list[str] = []
+
+    async def counting(connection: Connection, request: Request) -> None:
+        asked.append(request.path)
+        await connection.answer(b'{"input_tokens": 4711}')
+
+    async with office(tmp_path, {"spent": 0}, cloud_script=counting, **sides) as there:
+        headers = {"authorization": f"Bearer {there.keys[name]}"}
+        path = "/v1/messages/count_tokens"
+        answer = await there.app.http.post(path, headers=headers, json=body)
+    assert answer.status_code == 200
+    assert asked == [path] * counts
