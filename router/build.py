@@ -97,6 +97,7 @@ class Assembly:
             # Read the journal now, not while a request waits for it.
             await asyncio.to_thread(self.ledger.journal.spent_today_usd)
         await self.router.sides()
+        await asyncio.to_thread(self.start_tracing)
 
     async def announce(self, before: "Assembly | None" = None) -> None:
         """Say what was found, and do what can wait.
@@ -105,8 +106,6 @@ class Assembly:
         """
         router = self.router
         self._warn()
-        if before is None:
-            await asyncio.to_thread(self.start_tracing)
         local, cloud = await router.sides()
         for side in (local, *(await router.cloud_sides() or [cloud])):
             name, status = side.backend or side.target, side.status
@@ -143,6 +142,8 @@ class Assembly:
 
     def start_tracing(self) -> None:
         """Begin to send spans, if that is set. Importing the SDK takes half a second."""
+        if self.ledger.tracing is not None:
+            return  # that of earlier settings goes on
         endpoint = self.settings.trace_endpoint
         if endpoint is None:
             if self.settings.otel_exporter_otlp_endpoint:
@@ -210,8 +211,9 @@ class Assembly:
             await self.store.aclose()
         if heir is None:
             await asyncio.to_thread(journal.close)
-            if (tracing := self.ledger.tracing) is not None:
-                await asyncio.to_thread(tracing.close)
+        tracing = self.ledger.tracing
+        if tracing is not None and (heir is None or heir.ledger.tracing is not tracing):
+            await asyncio.to_thread(tracing.close)
 
 
 def assemble(settings: Settings, before: Assembly | None = None) -> Assembly:
@@ -250,7 +252,7 @@ def assemble(settings: Settings, before: Assembly | None = None) -> Assembly:
         redact=partial(redact, secrets=settings.secrets),
         spend=shared.spending.add if shared is not None else None,
     )
-    if before is not None:
+    if before is not None and _traced(settings) == _traced(before.settings):
         ledger.tracing = before.ledger.tracing
     parts.settle()
     return Assembly(settings, router, ledger, team, shared, parts)
@@ -415,6 +417,11 @@ def marks_path(settings: Settings) -> Path | None:
     """Return the file of private conversations, beside the journal; None without a journal."""
     journal = journal_path(settings.journal_path)
     return None if journal is None else journal.with_name("private-marks.bin")
+
+
+def _traced(settings: Settings) -> tuple[str | None, dict[str, str]]:
+    """Return what spans depend on: where they are sent, and the addresses in them."""
+    return settings.trace_endpoint, _addresses(settings)
 
 
 def _addresses(settings: Settings) -> dict[str, str]:

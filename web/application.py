@@ -137,13 +137,20 @@ class Application:
         await send({"type": "lifespan.shutdown.complete"})
 
     async def _start(self, parts: Assembly) -> None:
-        """Look at store and sides, which makes the server ready, then do what can wait."""
-        await asyncio.gather(parts.router.sides(), parts.connect())
-        self._readiness.ready()
-        await parts.start()
+        """Look at store and sides, which makes the server ready, then do what can wait.
+
+        Settings are not read again before the server is ready: that would cancel this.
+        """
+        async with self._reading:
+            await asyncio.gather(parts.router.sides(), parts.connect())
+            self._readiness.ready()
+            await parts.prepare()
+        await parts.announce()
 
     async def aclose(self) -> None:
         """Close everything, once the requests that were cancelled have told their callers."""
+        if self._starting is not None:
+            self._starting.cancel()  # the start holds the lock while it waits for the sides
         async with self._reading:  # what is being read now would not be closed
             self._feed.end()
             for generation in (*self.earlier, self._now):

@@ -38,6 +38,8 @@ PARAMETERS: Final = {
     "top_p": ("top_p", float),
 }
 """Numbers of a request, with their attribute `gen_ai.request.…` and its type."""
+MOST_INT: Final = 2**63 - 1
+"""Attributes hold no larger number."""
 PORTS: Final = {"http": 80, "https": 443}
 
 _propagator: Final = TraceContextTextMapPropagator()
@@ -146,7 +148,9 @@ def _of_request(body: Mapping[str, Any]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, (attribute, kind) in PARAMETERS.items():
         value = body.get(name)
-        if isinstance(value, int | float) and not isinstance(value, bool):
+        if not isinstance(value, int | float) or isinstance(value, bool):
+            continue
+        if abs(value) <= MOST_INT:
             found[f"gen_ai.request.{attribute}"] = kind(value)
     if type(choices := body.get("n")) is int and choices != 1:
         found["gen_ai.request.choice.count"] = choices

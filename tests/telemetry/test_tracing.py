@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from tests.support.backend_answers import models
+from tests.support.chaos.running_server import settled
 from tests.support.keys import CANARIES
 from tests.support.running_app import (
     RunningApp,
@@ -16,7 +18,7 @@ from tests.support.running_app import (
     refusing,
     running_app,
 )
-from tests.support.scripted import Request, Script
+from tests.support.scripted import Request, Script, scripted
 from tests.support.traces import CALLERS, PARENT, TRACE, keeping, sent, trace_of
 
 pytest.importorskip("opentelemetry.sdk", reason="needs the extra otel")
@@ -181,3 +183,45 @@ async def test_a_collector_that_is_gone_costs_no_request_and_little_time() -> No
         assert (await h.ask("hi")).status_code == 200
         async with asyncio.timeout(10):
             await h.assembly.aclose()
+
+
+async def reload(h: RunningApp, **changes: Any) -> None:
+    h.source.overrides = {**h.source.overrides, **changes}
+    assert (await h.http.post("/settings/reload")).status_code == 200
+
+
+async def test_offline_that_is_switched_on_while_it_runs_ends_the_spans(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with traced() as (h, collector):
+        before = h.assembly
+        await h.ask("hi")
+        monkeypatch.setattr("config.is_this_machine", lambda url: url != collector.url)
+        await reload(h, offline=True)
+        await h.ask("hi")
+        assert h.assembly.ledger.tracing is None
+        await settled(lambda: not h.app.earlier, "the earlier settings are not closed")
+        assert len(collector.spans) == 1
+        await reload(h, offline=False)
+        await h.ask("hi")
+        assert len(await spans_of(h, collector)) == 2
+    assert before.ledger.tracing is not h.assembly.ledger.tracing
+
+
+async def test_spans_name_the_address_of_a_server_that_has_moved() -> None:
+    async with traced() as (h, collector), scripted(local_side, models) as other:
+        await reload(h, local_base_url=f"{other.url}/v1")
+        await h.ask("hi")
+        (seen,) = await spans_of(h, collector)
+    assert seen.attributes["server.port"] == other.port
+
+
+@pytest.mark.parametrize("number", [2**63, 10**30, -(2**70)])
+async def test_a_number_that_no_attribute_can_hold_is_left_out(
+    number: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with traced() as (h, collector):
+        assert (await h.ask("hi", body={"seed": number})).status_code == 200
+        (seen,) = await spans_of(h, collector)
+    assert "gen_ai.request.seed" not in seen.attributes
+    assert "Failed to encode" not in caplog.text

@@ -16,6 +16,8 @@ from tests.support.journals import Opened
 from tests.support.keys import CANARIES
 from tests.support.running_app import RunningApp, local_side, running_app
 from tests.support.scripted import Connection, Request, scripted
+from web.app import create_app
+from web.readiness import Readiness
 
 EASY = "What is 2 + 2?"
 RELOAD = "/settings/reload"
@@ -270,6 +272,31 @@ async def test_earlier_routers_are_not_kept_in_memory() -> None:
             return first() is None
 
         await settled(is_gone, "the first router is still in memory")
+
+
+async def test_a_reload_before_the_first_look_has_ended_does_not_keep_the_server_unready() -> None:
+    go_on = asyncio.Event()
+
+    async def slow_models(connection: Connection, request: Request) -> None:
+        await go_on.wait()
+        await models(connection, request)
+
+    state = Readiness()
+    async with running_app(local_models=slow_models) as running, scripted(local_side, models) as o:
+        app = create_app(running.assembly.settings, readiness=state, source=running.source)
+        heard: asyncio.Queue[Any] = asyncio.Queue()
+        said: asyncio.Queue[Any] = asyncio.Queue()
+        await said.put({"type": "lifespan.startup"})
+        living = asyncio.ensure_future(app({"type": "lifespan"}, said.get, heard.put))
+        assert (await heard.get())["type"] == "lifespan.startup.complete"
+        running.source.overrides = {**running.source.overrides, "local_base_url": f"{o.url}/v1"}
+        reading = asyncio.ensure_future(app.reread())
+        await asyncio.sleep(0.05)
+        go_on.set()
+        assert (await reading).changed == ("LOCAL_BASE_URL",)
+        await said.put({"type": "lifespan.shutdown"})
+        await living
+    assert state.state == "ready"
 
 
 async def test_new_keys_are_hidden_from_the_log() -> None:
