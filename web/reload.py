@@ -61,6 +61,7 @@ class Source:
         """
         old = running.settings
         try:
+            _check_file(old)
             wanted = load_settings(self.env, **self.overrides)
             fixed = {name: getattr(old, name) for name in AT_START}
             settings = load_settings(self.env, **{**self.overrides, **fixed})
@@ -78,6 +79,15 @@ class Source:
         if later:
             log.warning("These count at the next start of the server: %s", ", ".join(later))
         return assembly
+
+
+def _check_file(settings: Settings) -> None:
+    """Raise SettingsError if the file of these settings is gone: all keys would go with it."""
+    file = settings.env_file
+    if file is not None and (not file.path.exists() or file.path.is_dir()):
+        raise SettingsError(
+            f"{file.path} is gone. Put it back, or start the server anew to go on without it."
+        )
 
 
 def _differing(old: Settings, new: Settings) -> tuple[str, ...]:

@@ -101,6 +101,25 @@ async def test_a_bad_file_changes_nothing_and_is_named_with_its_line(
         assert f"{file}, line 3" in said
 
 
+@pytest.mark.parametrize("folder", [False, True], ids=["gone", "a folder now"])
+async def test_a_file_that_is_gone_does_not_take_the_settings_with_it(
+    folder: bool, tmp_path: Path
+) -> None:
+    file = tmp_path / ".env"
+    file.write_text("ROUTER_API_KEY=open-sesame\n")
+    async with running_app(env=file) as app:
+        app.http.headers["authorization"] = "Bearer open-sesame"
+        file.unlink()
+        if folder:
+            file.mkdir()
+        app.source.env = "find"
+        answer = await reload(app)
+        assert answer.status_code == 400
+        assert f"{file} is gone" in answer.json()["error"]["message"]
+        del app.http.headers["authorization"]
+        assert (await app.ask(EASY)).status_code == 401
+
+
 async def test_a_file_that_is_good_again_clears_the_error(tmp_path: Path) -> None:
     file = tmp_path / ".env"
     file.write_text("MAX_LOCAL_TOKENS=none\n")
