@@ -1,9 +1,14 @@
 """Response headers that report a decision."""
 
+from typing import Final
+
 from router.backend import Relayed, Reply
 from router.request import ChatRequest
 from router.telemetry.flow import AnswerFlow
 from web.asgi import Headers
+
+MOST_DROPPED_CHARS: Final = 2000
+"""Clients and proxies refuse an answer whose headers are longer than a few kilobytes."""
 
 
 def decision_headers(flow: AnswerFlow, reply: Reply | None = None) -> Headers:
@@ -22,8 +27,14 @@ def decision_headers(flow: AnswerFlow, reply: Reply | None = None) -> Headers:
         (b"x-router-reason", call.reason.encode()),
     ]
     if reply is not None and (dropped := _dropped(reply, call.request)):
-        headers.append((b"x-router-dropped", _latin_1(", ".join(dropped))))
+        headers.append((b"x-router-dropped", _latin_1(_listed(dropped))))
     return headers
+
+
+def _listed(names: tuple[str, ...]) -> str:
+    """Return names in one line; callers choose them, so it ends with "..." where it is too long."""
+    line = ", ".join(names)
+    return line if len(line) <= MOST_DROPPED_CHARS else f"{line[:MOST_DROPPED_CHARS]}..."
 
 
 def _dropped(reply: Reply, request: ChatRequest) -> tuple[str, ...]:

@@ -442,6 +442,19 @@ async def test_tools_that_no_side_can_run_are_named(
     assert answer.headers.get("x-router-dropped") == dropped
 
 
+async def test_a_long_list_of_dropped_fields_is_cut() -> None:
+    body = {"input": "Hi"} | {f"field_{number}": 1 for number in range(10_000)}
+    async with (
+        running_backend("claude") as (transport, _),
+        httpx2.AsyncClient(transport=transport) as http,
+    ):
+        answer = await http.post("http://localhost/v1/responses", json=body)
+    dropped = answer.headers["x-router-dropped"]
+    assert dropped.startswith("field_0, field_1, ")
+    assert dropped.endswith("...")
+    assert len(dropped) < 2100
+
+
 @both_ways
 async def test_a_response_can_be_followed_up_by_its_id(stream: bool) -> None:
     async with (
