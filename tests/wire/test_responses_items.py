@@ -149,10 +149,10 @@ async def test_an_empty_summary_is_a_failure(events: list[Event]) -> None:
 
 async def test_compact_returns_the_users_messages_and_the_summary() -> None:
     answer = {"role": "assistant", "content": "With what?"}
-    door = CompactedResponses()
+    dialect = CompactedResponses()
     body = {"model": "auto", "input": [ASKED, answer], "tools": [FUNCTION]}
-    request = door.parse(orjson.dumps(body))
-    response = await door.complete(said(SUMMARY), request, "m", "resp_1", 17)
+    request = dialect.parse(orjson.dumps(body))
+    response = await dialect.complete(said(SUMMARY), request, "m", "resp_1", 17)
     said_before, summary = response["output"]
     compacted = CompactedResponse.model_validate(response | {"output": [summary]})
     assert compacted.usage.output_tokens == 9
@@ -167,14 +167,25 @@ async def test_compact_returns_the_users_messages_and_the_summary() -> None:
     assert summary["type"] == "compaction"
 
 
+@pytest.mark.parametrize(
+    "item", [{"type": "note"}, {"type": "note", "content": 5}, {"type": "note_call", "content": []}]
+)
+async def test_compact_returns_no_item_that_is_no_message(item: Any) -> None:
+    dialect = CompactedResponses()
+    request = dialect.parse(orjson.dumps({"input": [{"role": "user", **item}, ASKED]}))
+    response = await dialect.complete(said(SUMMARY), request, "m", "resp_1", 17)
+    kept, _ = response["output"]
+    assert kept["content"] == [{"type": "input_text", "text": "Build a kite."}]
+
+
 async def test_compact_knows_a_conversation_by_its_last_response() -> None:
     store = ResponsesStore()
     first = StoredResponses(store)
     request = first.parse(orjson.dumps({"input": [ASKED]}))
     await first.complete(said(SUMMARY), request, "m", "resp_1", 17)
-    door = CompactedResponses(store)
-    again = door.parse(orjson.dumps({"previous_response_id": "resp_1"}))
+    dialect = CompactedResponses(store)
+    again = dialect.parse(orjson.dumps({"previous_response_id": "resp_1"}))
     assert again.messages[0] == {"role": "user", "content": "Build a kite."}
     assert again.purpose == "compaction"
     with pytest.raises(InvalidRequest, match="`input`"):
-        door.parse(b"{}")
+        dialect.parse(b"{}")

@@ -64,12 +64,16 @@ def summary_request(raw: bytes, recall: Recall | None = None) -> ChatRequest:
 def compacted(response: dict[str, Any], request: ChatRequest) -> dict[str, Any]:
     """Return the answer of `/responses/compact`: the user's messages, then the summary."""
     key = response["id"].removeprefix(ID_PREFIX)
-    items = [item for item, _ in items_of(request.original or {}) if item.get("role") == "user"]
+    items = [item for item, _ in items_of(request.original or {}) if _is_of_user(item)]
     said = [_whole_message(item, f"msg_{key}_{i}") for i, item in enumerate(items)]
     named = ("id", "created_at", "usage")
     kept: dict[str, Any] = {name: response[name] for name in named if name in response}
     output = [*said, *response["output"]]
     return {**kept, "object": "response.compaction", "output": output}
+
+
+def _is_of_user(item: dict[str, Any]) -> bool:
+    return item.get("role") == "user" and item.get("type") in (None, "message")
 
 
 def _whole_message(item: dict[str, Any], id: str) -> dict[str, Any]:
