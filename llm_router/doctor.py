@@ -21,14 +21,14 @@ import httpx2
 import env_file
 from chat.text import tolerate_any_text, visible
 from config import VERSION, Settings, SettingsError, load_settings
-from router import nearby
 from router.backend import Model
 from router.build import Assembly, assemble, journal_store
 from router.cloud_client import ClaudeBackend, GeminiBackend, OpenAIBackend
 from router.decision import Side
 from router.embedded.server import EmbeddedServer
 from router.local.servers import fix_command
-from router.nearby import Found
+from router.sides import nearby
+from router.sides.nearby import Found
 from router.state.shared import SharedStore
 from router.telemetry.journal_store import StoreError
 

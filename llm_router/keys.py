@@ -16,8 +16,8 @@ from typing import Final
 
 import env_file
 from config import settings_or_exit
-from router import team
 from router.backend import Target
+from router.state import team
 
 FILE_NAME: Final = "keys.json"
 

@@ -12,7 +12,6 @@ from urllib.parse import urlsplit
 
 import env_file
 from config import Settings, SettingsError
-from router import sharing
 from router.answers.calibration import Calibrations
 from router.answers.trust import Truster
 from router.backend import Target, TimeLimits
@@ -21,13 +20,14 @@ from router.clouds.pictures import is_public
 from router.clouds.thought_signatures import Vault
 from router.decision import Policy
 from router.embedded.backend import EmbeddedBackend
-from router.parts import Parts
+from router.parts import sharing
+from router.parts.parts import Parts
+from router.parts.seats import cloud_seats, embedded_seat, local_seats
+from router.parts.sharing import Shared
 from router.privacy.redact import redact
 from router.privacy.scanner import PrivacyScanner
 from router.request import ChatRequest
 from router.router import Router
-from router.seats import cloud_seats, embedded_seat, local_seats
-from router.sharing import Shared
 from router.sides.ability import Ability
 from router.sides.conversations import Conversations
 from router.sides.private_conversations import PrivateConversations
@@ -35,7 +35,7 @@ from router.sides.seat import Seat
 from router.state.private_marks import PrivateMarks
 from router.state.sealed import SealedStore
 from router.state.shared import SharedStore
-from router.team import BadKeysFile, Team
+from router.state.team import BadKeysFile, Team
 from router.telemetry import lessons
 from router.telemetry.journal import Journal, journal_path
 from router.telemetry.journal_file import JournalFile

@@ -26,7 +26,7 @@ from router.sides.private_conversations import PrivateConversations
 from router.sides.replicas import Past, Replicas
 from router.sides.seat import Seat
 from router.sides.speed import new_tokens
-from router.team import Member
+from router.state.team import Member
 
 UNCONFIGURED: Final = Status(
     "unconfigured",

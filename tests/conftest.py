@@ -5,7 +5,7 @@ import gc
 import pytest
 from hypothesis import HealthCheck, settings
 
-from router import nearby
+from router.sides import nearby
 from tests.support.journals import opened
 from tests.support.postgres import database, postgres
 

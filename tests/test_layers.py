@@ -12,27 +12,24 @@ from tests.support.paths import ROOT
 LAYERS = (
     ("server", "chat.py", "tune", "llm_router", "test_router", "bench", "tools"),
     ("web", "chat", "router.tuning"),
-    ("router.build", "router.seats", "router.sharing"),
+    ("router.build", "router.parts"),
     ("router.telemetry",),
     ("router.router", "router.call"),
-    ("router.sides", "router.embedded", "router.compatible", "router.local_client", "router.nearby",
+    ("router.sides", "router.embedded", "router.compatible", "router.local_client",
      "router.cloud_client", "router.decision"),
-    ("router.answers", "router.local", "router.clouds", "router.classifier", "router.state",
-     "router.team"),
+    ("router.answers", "router.local", "router.clouds", "router.classifier", "router.state"),
     ("router.wire", "router.scoring", "router.backend", "router.http"),
     ("router.request", "router.events", "router.errors", "router.deadlines", "router.privacy",
-     "router.parts", "router.trace_context",
      "config", "settings_fields", "addresses", "env_file", "local_servers", "launch"),
 )  # fmt: skip
 """From the top. A package may import what stands below it."""
 
 WITHIN_A_LAYER = {
-    ("router.build", "router.seats"),
-    ("router.build", "router.sharing"),
+    ("router.build", "router.parts"),
     ("router.router", "router.call"),
     ("router.embedded", "router.local_client"),
     ("router.compatible", "router.local_client"),
-    ("router.nearby", "router.local_client"),
+    ("router.sides", "router.local_client"),
     ("router.cloud_client", "router.compatible"),
     ("router.sides", "router.decision"),
     ("router.clouds", "router.state"),
@@ -64,6 +61,9 @@ ONLY_IN = {
     "requests": {"router.telemetry"},
 }
 """Libraries, and the packages that may import them. Tests and benchmarks may import all."""
+
+SHARED_WORDS = {"request", "events", "errors", "backend", "deadlines"}
+STEPS = {"classifier", "decision", "router", "call", "local_client", "cloud_client", "build"}
 
 FREE = {"tests", "bench", "tools"}
 OURS = {name.partition(".")[0] for layer in LAYERS for name in layer} | {"tests"}
@@ -121,6 +121,11 @@ def rank(package: str) -> int:
 def test_every_package_has_a_layer() -> None:
     packages = {package_of_file(path) for path in sources()} - {"router"}
     assert {package for package in packages if rank(package) == len(LAYERS)} == set()
+
+
+def test_router_has_few_files_of_its_own() -> None:
+    files = {path.stem for path in (ROOT / "router").glob("*.py")} - {"__init__"}
+    assert files == SHARED_WORDS | STEPS
 
 
 def test_imports_point_down() -> None:

@@ -4,7 +4,7 @@ import hmac
 from typing import Final
 
 from router.errors import Forbidden, Unauthorized
-from router.team import Member, Team
+from router.state.team import Member, Team
 from web.asgi import Scope, header
 
 MEMBER: Final = "router.member"

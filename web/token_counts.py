@@ -4,7 +4,7 @@ from router.backend import CountsTokens
 from router.errors import RouterError
 from router.request import ChatRequest, size_tokens
 from router.router import Router
-from router.team import Member
+from router.state.team import Member
 
 
 async def count_tokens(router: Router, request: ChatRequest, member: Member | None) -> int:

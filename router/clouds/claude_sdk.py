@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from router.backend import TimeLimits
 from router.clouds.calls import may_use_proxy, too_slow, was_stale
 from router.deadlines import within
-from router.trace_context import traceparent
+from router.http.trace_context import traceparent
 
 if TYPE_CHECKING:
     import anthropic

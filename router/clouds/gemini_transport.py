@@ -12,7 +12,7 @@ import httpx2
 from yarl import URL
 
 from router.clouds.calls import was_stale
-from router.trace_context import traceparent
+from router.http.trace_context import traceparent
 
 unread: Final[ContextVar[list[aiohttp.ClientResponse] | None]] = ContextVar("unread", default=None)
 """If set, a successful answer is put here, and the SDK gets an empty one, with nothing to parse.

@@ -17,7 +17,7 @@ from aiohappyeyeballs import start_connection
 from router.http.answer import Answer, Gone, NotConnected
 from router.http.connection import ServerConnection
 from router.http.proxy import Proxy
-from router.trace_context import traceparent
+from router.http.trace_context import traceparent
 
 KEEP_S: Final = 15.0
 """How long an unused connection is kept."""

@@ -7,7 +7,7 @@ from router.call import Call
 from router.events import Event
 from router.request import ChatRequest
 from router.router import Router
-from router.team import Member
+from router.state.team import Member
 from router.telemetry.ledger import Entry, Ledger
 from router.wire.chat import completions
 

@@ -10,6 +10,7 @@ from router.call import Call, FailedAttempt
 from router.decision import Decision
 from router.errors import RouterError
 from router.events import Event, Finish
+from router.http.trace_context import set_traceparent, valid_traceparent
 from router.request import ChatRequest, Dialect, text_of
 from router.scoring.turns import human_turns
 from router.telemetry.journal import Journal
@@ -17,7 +18,6 @@ from router.telemetry.log_line import request_line
 from router.telemetry.metrics import Metrics
 from router.telemetry.prices import Prices
 from router.telemetry.record import Attempt, Record
-from router.trace_context import set_traceparent, valid_traceparent
 
 if TYPE_CHECKING:  # the SDK is optional, and imported where it is used
     from opentelemetry.trace import Span

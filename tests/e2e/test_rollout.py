@@ -14,7 +14,7 @@ import httpx2
 import orjson
 import pytest
 
-from router import team
+from router.state import team
 from tests.support.chaos.sides import LOCAL, models
 from tests.support.paths import ROOT
 from tests.support.processes import Server, free_port, server, wait_until

@@ -11,7 +11,7 @@ import env_file
 from config import VERSION, Settings
 from llm_router import doctor
 from llm_router.doctor import Finding, examine
-from router import nearby
+from router.sides import nearby
 from router.telemetry.journal_file import JournalFile
 from tests.support.paths import RECORDINGS
 from tests.support.scripted import Connection, Request, Script, scripted

@@ -6,7 +6,7 @@ import pytest
 
 from config import Settings
 from llm_router import keys
-from router.team import Team
+from router.state.team import Team
 
 
 @pytest.fixture(autouse=True)

@@ -5,8 +5,8 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from router import team
 from router.errors import BackendBusy
+from router.state import team
 from router.state.shared import SharedStore
 from router.telemetry.record import Record
 from router.telemetry.shared_spending import SharedSpending

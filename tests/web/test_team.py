@@ -9,8 +9,8 @@ from typing import Any
 import httpx2
 import pytest
 
-from router import team
 from router.backend import Target
+from router.state import team
 from tests.support.running_app import RunningApp, cloud_side, running_app
 from tests.support.scripted import Connection, Request, Script
 

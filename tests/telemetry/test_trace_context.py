@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from router.trace_context import set_traceparent, traceparent, valid_traceparent
+from router.http.trace_context import set_traceparent, traceparent, valid_traceparent
 from tests.support.backend_answers import gemini_answer
 from tests.support.paths import ROOT
 from tests.support.running_app import cloud_side, local_side, on_a_socket, running_app

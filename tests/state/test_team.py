@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from router import team
-from router.team import BadKeysFile, Team, digest
+from router.state import team
+from router.state.team import BadKeysFile, Team, digest
 
 SHA = digest("a key")
 

@@ -7,15 +7,15 @@ from urllib.parse import urlsplit
 
 from config import Settings, SettingsError
 from local_servers import LocalServerSettings
-from router import nearby
 from router.backend import Backend, LocalServer, TimeLimits
 from router.cloud_client import ClaudeBackend, GeminiBackend, OpenAIBackend
 from router.clouds.thought_signatures import Vault
 from router.embedded.backend import EmbeddedBackend
 from router.embedded.server import EmbeddedServer
 from router.local_client import LocalBackend
-from router.nearby import UsualServers
-from router.parts import Parts
+from router.parts.parts import Parts
+from router.sides import nearby
+from router.sides.nearby import UsualServers
 from router.sides.pool import Balancer
 from router.sides.seat import Seat
 from router.telemetry.journal import journal_path

@@ -6,7 +6,7 @@ from hashlib import blake2b
 
 from addresses import is_this_machine
 from config import Settings, SettingsError
-from router.parts import Parts
+from router.parts.parts import Parts
 from router.router import Router
 from router.sides.availability import Watch
 from router.sides.conversations import Conversations

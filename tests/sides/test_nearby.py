@@ -7,11 +7,11 @@ import orjson
 import pytest
 
 from config import load_settings
-from router import nearby
 from router.backend import LocalServer, Model, Status
 from router.build import build_router
 from router.local_client import LocalBackend
-from router.nearby import LOOK_AGAIN_S, UsualServers
+from router.sides import nearby
+from router.sides.nearby import LOOK_AGAIN_S, UsualServers
 from tests.support.local_backend import QUICK
 from tests.support.running_app import local_side
 from tests.support.scripted import Connection, Request, scripted

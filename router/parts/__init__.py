@@ -1,0 +1,1 @@
+"""What build.py makes of the settings: seats, shared state, and what outlives a reading."""
