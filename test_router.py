@@ -22,8 +22,9 @@ import orjson
 import pytest
 
 from config import load_settings
-from router.build import Assembly, assemble
+from router.build import assemble
 from router.classifier import score_messages
+from router.parts.assembly import Assembly
 from tests.support.live import live
 from tests.support.scripted import Connection, Request, ScriptedServer, scripted
 from web.app import create_app

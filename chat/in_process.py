@@ -7,10 +7,10 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
 from chat.source import AGENT, Outcome, SideState, described
-from router.build import Assembly
 from router.decision import Side
 from router.errors import RouterError
 from router.events import RefusalDelta, TextDelta
+from router.parts.assembly import Assembly
 from router.request import ChatRequest
 from router.telemetry.flow import AnswerFlow
 from router.telemetry.ledger import Entry

@@ -22,8 +22,9 @@ from chat.in_process import InProcess
 from chat.session import AUTO, Chat
 from chat.text import show_plain, tolerate_any_text, valid, visible, with_document
 from config import bad_settings_exit, settings_or_exit
-from router.build import Assembly, assemble
+from router.build import assemble
 from router.errors import RouterError
+from router.parts.assembly import Assembly
 
 READER_GONE: Final = 141
 """The exit status that a shell reports for a program that a closed pipe has ended."""

@@ -10,10 +10,10 @@ from chat import saved
 from chat.attachments import Attachment, content_of
 from chat.source import Outcome, Source
 from chat.text import counted, money, visible
-from router.build import Assembly
 from router.classifier import Evidence, explain
 from router.errors import RouterError
 from router.events import Usage
+from router.parts.assembly import Assembly
 from router.request import ChatRequest, text_of
 from router.telemetry.record import Feedback, Record
 

@@ -22,11 +22,12 @@ import env_file
 from chat.text import tolerate_any_text, visible
 from config import VERSION, Settings, SettingsError, load_settings
 from router.backend import Model
-from router.build import Assembly, assemble, journal_store
+from router.build import assemble, journal_store
 from router.cloud_client import ClaudeBackend, GeminiBackend, OpenAIBackend
 from router.decision import Side
 from router.embedded.server import EmbeddedServer
 from router.local.servers import fix_command
+from router.parts.assembly import Assembly
 from router.sides import nearby
 from router.sides.nearby import Found
 from router.state.shared import SharedStore

@@ -1,42 +1,32 @@
-"""Builds the router and its backends from the settings; the only module that knows all parts."""
+"""Builds the router and what records its requests from the settings."""
 
-import asyncio
 import logging
 import secrets
 import socket
-from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import env_file
 from config import Settings, SettingsError
 from router.answers.calibration import Calibrations
 from router.answers.trust import Truster
 from router.backend import Target, TimeLimits
-from router.cloud_client import ClaudeBackend, GeminiBackend, OpenAIBackend
-from router.clouds.pictures import is_public
 from router.clouds.thought_signatures import Vault
 from router.decision import Policy
-from router.embedded.backend import EmbeddedBackend
 from router.parts import sharing
+from router.parts.assembly import Assembly, traced
 from router.parts.parts import Parts
 from router.parts.seats import cloud_seats, embedded_seat, local_seats
 from router.parts.sharing import Shared
 from router.privacy.redact import redact
 from router.privacy.scanner import PrivacyScanner
-from router.request import ChatRequest
 from router.router import Router
 from router.sides.ability import Ability
 from router.sides.conversations import Conversations
 from router.sides.private_conversations import PrivateConversations
-from router.sides.seat import Seat
 from router.state.private_marks import PrivateMarks
-from router.state.sealed import SealedStore
-from router.state.shared import SharedStore
 from router.state.team import BadKeysFile, Team
-from router.telemetry import lessons
 from router.telemetry.journal import Journal, journal_path
 from router.telemetry.journal_file import JournalFile
 from router.telemetry.journal_store import JournalStore
@@ -45,175 +35,6 @@ from router.telemetry.metrics import Metrics, SideState
 from router.telemetry.prices import Prices
 
 log = logging.getLogger("router")
-
-
-@dataclass(frozen=True, slots=True)
-class Assembly:
-    """A router and what records its requests; `start` and `aclose` it."""
-
-    settings: Settings
-    router: Router
-    ledger: Ledger
-    team: Team | None
-    shared: Shared | None
-    """What several routers share; None without STATE_URL."""
-    parts: Parts
-
-    @property
-    def redact(self) -> Callable[[str], str]:
-        """Return a function that removes the configured keys and known key formats from a text."""
-        return partial(redact, secrets=self.settings.secrets)
-
-    @property
-    def store(self) -> SharedStore | None:
-        """Return the store that several routers share."""
-        return self.shared.store if self.shared is not None else None
-
-    def shared_for(self, request: ChatRequest) -> SealedStore | None:
-        """Return where other routers find what is said in the conversation of a request.
-
-        For a private one that is None, unless the store is on this machine or the user trusts it.
-        """
-        if self.shared is None:
-            return None
-        is_trusted = self.settings.state_trusted or self.settings.has_store_here
-        return self.shared.sealed if is_trusted or not self.router.is_private(request) else None
-
-    async def connect(self) -> None:
-        """Look at the store that several routers share, and stay in touch with it."""
-        if self.shared is not None:
-            await self.shared.store.start()
-
-    async def start(self) -> None:
-        """Look at both sides, say what was found, and get ready what the first request needs."""
-        await self.prepare()
-        await self.announce()
-
-    async def prepare(self) -> None:
-        """Read what must not leave and what was spent, and look at the store and both sides."""
-        await self.connect()
-        await asyncio.to_thread(self._start_privacy)
-        if self.settings.cloud_budget_usd_per_day is not None or self.team is not None:
-            # Read the journal now, not while a request waits for it.
-            await asyncio.to_thread(self.ledger.journal.spent_today_usd)
-        await self.router.sides()
-        await asyncio.to_thread(self.start_tracing)
-
-    async def announce(self, before: "Assembly | None" = None) -> None:
-        """Say what was found, and do what can wait.
-
-        `before`: the assembly of earlier settings, whose parts need no preparation.
-        """
-        router = self.router
-        self._warn()
-        local, cloud = await router.sides()
-        for side in (local, *(await router.cloud_sides() or [cloud])):
-            name, status = side.backend or side.target, side.status
-            level = logging.INFO if status.up and not status.detail else logging.WARNING
-            log.log(level, "%s: %s", name, status.in_words())
-        if router.embedded is not None:
-            status = await router.embedded.watch.status()
-            wanted = self.settings.embedded_model != "auto"
-            if wanted and not status.up and status.detail not in local.status.detail:
-                log.warning("%s", status.detail)
-        if router.embedded is not None and local.backend == router.embedded.name:
-            await self._start_embedded(router.embedded)
-        if (cloud_seat := router.cloud) is not None and router.policy.threshold < 100:
-            # At 100 hardly any prompt goes to the cloud, and its SDK would only take memory.
-            assert isinstance(cloud_seat.backend, ClaudeBackend | GeminiBackend | OpenAIBackend)
-            await cloud_seat.backend.warm()
-            await cloud_seat.watch.look()
-        await asyncio.to_thread(self._look_up_prices)
-        await self._learn(before.router.seats.values() if before is not None else ())
-
-    def _warn(self) -> None:
-        settings = self.settings
-        for warning in settings.warnings:
-            log.warning("%s", warning)
-        if settings.claude_url != settings.anthropic_base_url:
-            log.warning(
-                "ANTHROPIC_BASE_URL is this server's own address, for clients: Claude is asked at"
-                " Anthropic."
-            )
-        if settings.openai_url != settings.openai_base_url:
-            log.warning(
-                "OPENAI_BASE_URL is this server's own address, for clients: OpenAI's own is asked."
-            )
-
-    def start_tracing(self) -> None:
-        """Begin to send spans, if that is set. Importing the SDK takes half a second."""
-        if self.ledger.tracing is not None:
-            return  # that of earlier settings goes on
-        endpoint = self.settings.trace_endpoint
-        if endpoint is None:
-            if self.settings.otel_exporter_otlp_endpoint:
-                log.warning("OFFLINE=true: no spans are sent to OTEL_EXPORTER_OTLP_ENDPOINT.")
-            return
-        try:
-            from router.telemetry.tracing import Tracing
-        except ImportError:
-            log.warning(
-                "OTEL_EXPORTER_OTLP_ENDPOINT is set, but OpenTelemetry is not installed: no spans"
-                " are sent. pip install opentelemetry-sdk opentelemetry-exporter-otlp-proto-http"
-            )
-            return
-        self.ledger.tracing = Tracing(endpoint, _addresses(self.settings))
-
-    async def _learn(self, learned: Collection[Seat]) -> None:
-        """Learn from the journal how fast the local servers are, and how good their answers.
-
-        `learned`: seats that know it already.
-        """
-        store = self.ledger.journal.store
-        usual = journal_path(None)
-        compared = usual.with_name(lessons.COMPARED) if usual is not None and store.place else None
-        self.router.ability.learn(await asyncio.to_thread(lessons.labels, store, compared))
-        for backend, past in (await asyncio.to_thread(lessons.answers, store)).items():
-            seat = self.router.seats.get(backend)
-            if seat is not None and seat.speed is not None and seat not in learned:
-                seat.speed.seed(past)
-
-    def _start_privacy(self) -> None:
-        """Read the secrets, and warn of local servers that are on the public internet."""
-        if self.router.privacy is not None:
-            self.router.privacy.start()
-        if self.settings.privacy == "off":
-            return
-        for server in self.settings.servers:
-            if server.private and is_elsewhere(server.url):
-                log.warning(
-                    "The address of the local server %s leads to the public internet, not to a"
-                    " machine of yours: private requests go there too.",
-                    server.name,
-                )
-
-    def _look_up_prices(self) -> None:
-        prices, budget = self.ledger.prices, self.settings.cloud_budget_usd_per_day
-        prices.warm()
-        if budget is not None and prices.cloud_model and not prices.rates(prices.cloud_model):
-            log.warning(
-                "CLOUD_BUDGET_USD_PER_DAY cannot be enforced: the price of %s is unknown. Set it in"
-                " PRICES.",
-                prices.cloud_model,
-            )
-
-    async def _start_embedded(self, seat: Seat) -> None:
-        assert isinstance(seat.backend, EmbeddedBackend)
-        await seat.backend.start()
-        await seat.backend.server.ready()
-        await seat.watch.look()
-
-    async def aclose(self, heir: "Assembly | None" = None) -> None:
-        """Close everything that the heir, the assembly of later settings, does not use."""
-        journal = self.ledger.journal  # now every ended request is in it
-        await self.router.aclose(heir.router if heir is not None else None)
-        if self.store is not None and (heir is None or heir.store is not self.store):
-            await self.store.aclose()
-        if heir is None:
-            await asyncio.to_thread(journal.close)
-        tracing = self.ledger.tracing
-        if tracing is not None and (heir is None or heir.ledger.tracing is not tracing):
-            await asyncio.to_thread(tracing.close)
 
 
 def assemble(settings: Settings, before: Assembly | None = None) -> Assembly:
@@ -252,7 +73,7 @@ def assemble(settings: Settings, before: Assembly | None = None) -> Assembly:
         redact=partial(redact, secrets=settings.secrets),
         spend=shared.spending.add if shared is not None else None,
     )
-    if before is not None and _traced(settings) == _traced(before.settings):
+    if before is not None and traced(settings) == traced(before.settings):
         ledger.tracing = before.ledger.tracing
     parts.settle()
     return Assembly(settings, router, ledger, team, shared, parts)
@@ -417,30 +238,6 @@ def marks_path(settings: Settings) -> Path | None:
     """Return the file of private conversations, beside the journal; None without a journal."""
     journal = journal_path(settings.journal_path)
     return None if journal is None else journal.with_name("private-marks.bin")
-
-
-def _traced(settings: Settings) -> tuple[str | None, dict[str, str]]:
-    """Return what spans depend on: where they are sent, and the addresses in them."""
-    return settings.trace_endpoint, _addresses(settings)
-
-
-def _addresses(settings: Settings) -> dict[str, str]:
-    """Return the address of each backend by its name."""
-    clouds = {
-        "claude": settings.claude_url or "https://api.anthropic.com",
-        "gemini": settings.gemini_base_url or "https://generativelanguage.googleapis.com",
-        "openai": settings.openai_url or "https://api.openai.com",
-    }
-    return clouds | {server.name: server.url for server in settings.servers}
-
-
-def is_elsewhere(url: str) -> bool:
-    """Return whether an address leads to the public internet; looks its name up."""
-    try:
-        found = socket.getaddrinfo(urlsplit(url).hostname, None, type=socket.SOCK_STREAM)
-    except (OSError, UnicodeError):
-        return False
-    return any(is_public(str(address[0])) for *_, address in found)
 
 
 def _side_states(router: Router) -> list[SideState]:

@@ -7,7 +7,8 @@ from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 
 from config import VERSION, Settings
-from router.build import Assembly, assemble
+from router.build import assemble
+from router.parts.assembly import Assembly
 from router.request import Dialect
 from router.wire.anthropic import messages
 from router.wire.chat import completions

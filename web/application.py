@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable, Collection, Coroutine
 from typing import Any
 
-from router.build import Assembly
+from router.parts.assembly import Assembly
 from web.asgi import App, Receive, Scope, Send
 from web.endpoint import Endpoint
 from web.events import Feed

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Final
 from fastapi import Depends, Request
 
 from config import Settings
-from router.build import Assembly
+from router.parts.assembly import Assembly
 from router.request import parse_json
 from router.router import Router
 from router.telemetry.ledger import Ledger

@@ -15,9 +15,9 @@ from typing import Any, Final
 import orjson
 from fastapi.responses import Response
 
-from router.build import Assembly
 from router.deadlines import within
 from router.errors import RouterError
+from router.parts.assembly import Assembly
 from router.telemetry.record import Record
 from router.telemetry.stats import decision_json
 from web import views

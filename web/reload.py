@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from config import Settings, SettingsError, load_settings
-from router.build import Assembly, assemble
+from router.build import assemble
+from router.parts.assembly import Assembly
 
 log = logging.getLogger("router")
 

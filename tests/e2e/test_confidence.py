@@ -15,8 +15,9 @@ from router.answers.calibration import Calibration, Calibrations, Curve
 from router.answers.self_check import self_check
 from router.answers.trust import p_yes_of
 from router.backend import TimeLimits
-from router.build import Assembly, assemble
+from router.build import assemble
 from router.local_client import LocalBackend
+from router.parts.assembly import Assembly
 from router.request import ChatRequest
 from web.app import create_app
 

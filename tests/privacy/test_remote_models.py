@@ -6,12 +6,12 @@ import orjson
 import pytest
 
 from router.backend import Model, Status, TimeLimits
-from router.build import is_elsewhere
 from router.classifier import Score
 from router.decision import Ask, Policy, Side, decide
 from router.errors import InvalidRequest, NoBackend
 from router.local.discovery import Discovery
 from router.local_client import LocalBackend
+from router.parts.assembly import is_elsewhere
 from tests.support.keys import CANARIES
 from tests.support.running_app import cloud_side, local_side, running_app
 from tests.support.scripted import Connection, Request

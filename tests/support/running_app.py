@@ -12,7 +12,7 @@ import orjson
 import uvicorn
 
 from config import load_settings
-from router.build import Assembly
+from router.parts.assembly import Assembly
 from router.telemetry.record import Record
 from tests.support.backend_answers import claude_answer, local_answer, models
 from tests.support.scripted import Connection, Request, Script, scripted

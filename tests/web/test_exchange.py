@@ -9,7 +9,8 @@ import orjson
 import pytest
 
 from config import load_settings
-from router.build import Assembly, assemble
+from router.build import assemble
+from router.parts.assembly import Assembly
 from router.telemetry.record import Record
 from tests.support.backend_answers import local_answer, models
 from tests.support.scripted import Connection, Request, Script, scripted

@@ -12,7 +12,8 @@ import orjson
 import pytest
 
 from config import load_settings
-from router.build import Assembly, assemble
+from router.build import assemble
+from router.parts.assembly import Assembly
 from router.wire import sse
 from test_router import EASY, HARD, cloud_side
 from tests.support.keys import CANARIES

@@ -14,7 +14,8 @@ import httpx2
 import uvicorn
 
 from config import load_settings
-from router.build import Assembly, assemble
+from router.build import assemble
+from router.parts.assembly import Assembly
 from tests.support.chaos.sides import CLAUDE, LOCAL, Kind, models
 from tests.support.scripted import Script, ScriptedServer, scripted
 from web.app import create_app
