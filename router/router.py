@@ -14,13 +14,15 @@ from router.backend import LocalServer, Model, Status, Target
 from router.call import Call
 from router.classifier import Score, score
 from router.decision import UNKNOWN_PAST, Ask, Decision, Policy, Side, decide
-from router.errors import BudgetSpent, Forbidden, InvalidRequest, NoBackend
-from router.local.servers import has_remote_name
+from router.errors import InvalidRequest, NoBackend
 from router.request import ChatRequest, has_images, linked_pictures, size_tokens
 from router.scoring.background import background_kind
 from router.sides.ability import Ability
 from router.sides.choice import smallest_that_suffices
 from router.sides.conversations import Conversations, Memory, in_tool_loop, prefixes_of
+from router.sides.members import open_to, within_budget
+from router.sides.names import Names
+from router.sides.offline import without_remote_models
 from router.sides.pool import Balancer, blocks_of
 from router.sides.private_conversations import PrivateConversations
 from router.sides.replicas import Past, Replicas
@@ -107,11 +109,8 @@ class Router:
         self.truster = truster or Truster("off", Calibrations(), policy.threshold)
         self._budget_spent = budget_spent
         self._spent_by_usd = spent_by_usd
-        self._names: dict[Target, set[str]] = {} if names is None else names
-        """The ids of each side's models when it was last up; they stay its own while it is down."""
-        self._named_by: dict[Target, list[Status]] = {"local": [], "cloud": []}
-        """The statuses that those ids were taken from."""
-        self._set_models = {seat.server.model for seat in self.locals if seat.server is not None}
+        set_models = {seat.server.model for seat in self.locals if seat.server is not None}
+        self._names = Names(set_models, embedded, names)
 
     async def decide(
         self, request: ChatRequest, force: str | None = None, member: Member | None = None
@@ -146,7 +145,7 @@ class Router:
         spares: Sequence[Side] = ()
         if self._balancer is not None and not self._is_stand_in(local):
             ask, local, spares = self._placed(self._balancer, own, ask, locals_, cloud)
-        if ask.force == "local" and self._is_embedded(ask.force_model):
+        if ask.force == "local" and self._names.is_embedded(ask.force_model):
             local = await self._embedded_side()
         if self._is_stand_in(local):
             ask = replace(ask, force_model="")  # it has only one
@@ -154,26 +153,14 @@ class Router:
         if len(self.clouds) > 1 and not ask.force_model:
             cloud, *clouds = _best_first(await self.cloud_sides())
         if member is not None:
-            local, cloud = _open_to(member, ask, local, cloud)
+            local, cloud = open_to(member, ask, local, cloud)
             spares = spares if local.up else ()
             clouds = clouds if cloud.up else ()
         broke = self._budget_spent()
         decision = decide(ask, local, cloud, self.policy, broke=broke, spares=spares, clouds=clouds)
-        return decision if member is None else self._within_budget(decision, member)
-
-    def _within_budget(self, decision: Decision, member: Member) -> Decision:
-        """Remove the cloud from the candidates if the member's budget is spent."""
-        budget = member.budget_usd_per_day
-        if budget is None or self._spent_by_usd(member.name) < budget:
+        if member is None:
             return decision
-        here = tuple([one for one in decision.candidates if one.target == "local"])
-        if decision.first.target == "cloud" or not here:
-            raise BudgetSpent(
-                f"Today's budget of {member.name} ({budget:g} USD) is spent. Until midnight only"
-                " the local model answers, and this request would go to the cloud"
-                f" ({decision.reason})."
-            )
-        return replace(decision, candidates=here)
+        return within_budget(decision, member, self._spent_by_usd)
 
     def what_if(self, request: ChatRequest, local_model: str, cloud_model: str) -> Decision:
         """Return the decision as if these models were loaded; no server is asked.
@@ -207,7 +194,7 @@ class Router:
     async def local_sides(self) -> list[Side]:
         """Return a snapshot of each local server; waits only before its first status."""
         sides = await self._all_local_sides()
-        return [_without_remote_models(side) for side in sides] if self.offline else sides
+        return [without_remote_models(side) for side in sides] if self.offline else sides
 
     async def _all_local_sides(self) -> list[Side]:
         if len(self.locals) == 1:
@@ -315,7 +302,7 @@ class Router:
 
         `own`: the score without points for the model. `local`: the server whose model gives them.
         """
-        target, model = self._forced(request, force, locals_, cloud)
+        target, model = self._names.demanded(request.model, force, locals_, cloud)
         memory = self._conversations.recall(past.prefixes)
         models = (local.status.model, cloud.status.model)
         has_tools = bool(request.tools)
@@ -430,47 +417,6 @@ class Router:
         limit = seat.slots.limit if seat.slots is not None else None
         return seat.speed.first_word_s(model.id, unread, size, limit)
 
-    def _forced(
-        self, request: ChatRequest, force: str | None, locals_: Sequence[Side], cloud: Side
-    ) -> tuple[Target | None, str]:
-        """Return the side and model that the caller demands by header, else by the model's name."""
-        by_name = self._named(request.model, locals_, cloud)
-        if force is None:
-            return by_name
-        if force not in ("local", "cloud"):
-            raise InvalidRequest("X-Force-Route must be `local` or `cloud`.", param="X-Force-Route")
-        target: Target = "local" if force == "local" else "cloud"
-        return target, by_name[1] if by_name[0] == target else ""
-
-    def _named(self, name: str, locals_: Sequence[Side], cloud: Side) -> tuple[Target | None, str]:
-        match name.strip().lower():
-            case "local" | "claude-local":
-                return "local", ""
-            case "cloud":
-                return "cloud", ""
-        if self._is_embedded(name):
-            return "local", name
-        if name and name in self._set_models:
-            return "local", ""
-        sides: tuple[tuple[Target, Sequence[Side]], ...] = (("local", locals_), ("cloud", (cloud,)))
-        for target, of_target in sides:
-            up = [side.status for side in of_target if side.up]
-            if up and up != self._named_by[target]:
-                self._named_by[target] = up
-                models = [model for status in up for model in (*status.models, status.model)]
-                self._names[target] = {model.id for model in models if model is not None}
-            if name in self._names.get(target, ()):
-                return target, name
-        return None, ""
-
-    def _is_embedded(self, name: str) -> bool:
-        if self.embedded is None or not name:
-            return False
-        last = self.embedded.watch.last
-        return name == self.embedded.name or (
-            last is not None and last.model is not None and last.model.id == name
-        )
-
     def _remember(self, call: Call) -> None:
         """Store where this conversation was answered, for its next turn."""
         # An unsure answer is no sign that later turns of the conversation will fail.
@@ -497,36 +443,6 @@ def _first_up(locals_: Sequence[Side]) -> Side:
 def _best_first(clouds: Sequence[Side]) -> list[Side]:
     """Return the clouds that can answer, in their order; without one, the first."""
     return [cloud for cloud in clouds if cloud.usable] or [clouds[0]]
-
-
-def _without_remote_models(side: Side) -> Side:
-    """Return the local side without the models that its server passes on to a cloud."""
-    status = side.status
-    models = tuple([model for model in status.models if not _runs_in_a_cloud(model)])
-    model = status.model
-    if model is not None and _runs_in_a_cloud(model):
-        detail = f"OFFLINE=true: {model.id} runs in a cloud. Set LOCAL_MODEL to one that does not."
-        status = replace(status, state="down", model=None, detail=detail)
-    elif len(models) == len(status.models):
-        return side
-    return replace(side, status=replace(status, models=models))
-
-
-def _runs_in_a_cloud(model: Model) -> bool:
-    return model.remote or has_remote_name(model.id)
-
-
-def _open_to(member: Member, ask: Ask, local: Side, cloud: Side) -> tuple[Side, Side]:
-    """Return the sides as a member sees them. Raises Forbidden for a side that is not open."""
-    if ask.force is not None and ask.force not in member.sides:
-        raise Forbidden(f"The key of {member.name} is not for the {ask.force} side.")
-    sides = []
-    for side in (local, cloud):
-        if side.target not in member.sides:
-            detail = f"The key of {member.name} is not for the {side.target} side."
-            side = Side(side.target, side.backend, Status("unconfigured", detail=detail))
-        sides.append(side)
-    return sides[0], sides[1]
 
 
 def _supposed(model: str) -> Status:

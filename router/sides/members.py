@@ -1,0 +1,43 @@
+"""What the key of a team's member opens: sides, and the cloud while its budget lasts."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from router.backend import Status
+from router.decision import Ask, Decision, Side
+from router.errors import BudgetSpent, Forbidden
+from router.state.team import Member
+
+
+def open_to(member: Member, ask: Ask, local: Side, cloud: Side) -> tuple[Side, Side]:
+    """Return the sides as a member sees them. Raises Forbidden for a side that is not open."""
+    if ask.force is not None and ask.force not in member.sides:
+        raise Forbidden(f"The key of {member.name} is not for the {ask.force} side.")
+    sides = []
+    for side in (local, cloud):
+        if side.target not in member.sides:
+            detail = f"The key of {member.name} is not for the {side.target} side."
+            side = Side(side.target, side.backend, Status("unconfigured", detail=detail))
+        sides.append(side)
+    return sides[0], sides[1]
+
+
+def within_budget(
+    decision: Decision, member: Member, spent_usd: Callable[[str], float]
+) -> Decision:
+    """Return the decision without the cloud if the member's budget is spent.
+
+    `spent_usd`: what a member has spent today, by name. Raises BudgetSpent where the cloud would
+    have answered.
+    """
+    budget = member.budget_usd_per_day
+    if budget is None or spent_usd(member.name) < budget:
+        return decision
+    here = tuple([one for one in decision.candidates if one.target == "local"])
+    if decision.first.target == "cloud" or not here:
+        raise BudgetSpent(
+            f"Today's budget of {member.name} ({budget:g} USD) is spent. Until midnight only"
+            " the local model answers, and this request would go to the cloud"
+            f" ({decision.reason})."
+        )
+    return replace(decision, candidates=here)
