@@ -19,7 +19,7 @@ from typing import Final
 from bench.fleet import KINDS, Callers, Clock, Fleet, Kind, Outcome, Request
 from router.backend import Model, Status
 from router.classifier import Score
-from router.decision import Ask, Side
+from router.deciding.facts import Ask, Side
 from router.sides.pool import MOST_BLOCKS, Balancer, Visit
 
 SIZES: Final = (2, 4, 8, 16, 32, 100)

@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
 from chat.source import AGENT, Outcome, SideState, described
-from router.decision import Side
+from router.deciding.facts import Side
 from router.errors import RouterError
 from router.events import RefusalDelta, TextDelta
 from router.parts.assembly import Assembly

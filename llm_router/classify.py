@@ -10,7 +10,7 @@ from typing import Any
 from chat.text import tolerate_any_text, valid
 from config import bad_settings_exit, settings_or_exit
 from router.build import assemble
-from router.decision import Decision
+from router.deciding.facts import Decision
 from router.errors import RouterError
 from router.request import ChatRequest
 from web.views import classified

@@ -24,7 +24,7 @@ from config import VERSION, Settings, SettingsError, load_settings
 from router.backend import Model
 from router.build import assemble, journal_store
 from router.cloud_client import ClaudeBackend, GeminiBackend, OpenAIBackend
-from router.decision import Side
+from router.deciding.facts import Side
 from router.embedded.server import EmbeddedServer
 from router.local.servers import fix_command
 from router.parts.assembly import Assembly

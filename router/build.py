@@ -13,7 +13,7 @@ from router.answers.calibration import Calibrations
 from router.answers.trust import Truster
 from router.backend import Target, TimeLimits
 from router.clouds.thought_signatures import Vault
-from router.decision import Policy
+from router.deciding.facts import Policy
 from router.parts import sharing
 from router.parts.assembly import Assembly, traced
 from router.parts.parts import Parts

@@ -9,7 +9,8 @@ from typing import Self
 from router.answers.trust import Trust, Truster
 from router.answers.verify import read_whole, verify
 from router.backend import Relayed, Reply
-from router.decision import Candidate, Decision, Reason, stays_here
+from router.deciding.facts import Candidate, Decision, Reason
+from router.decision import stays_here
 from router.errors import (
     BackendBusy,
     BackendError,

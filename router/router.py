@@ -13,7 +13,8 @@ from router.answers.trust import Truster
 from router.backend import LocalServer, Model, Status, Target
 from router.call import Call
 from router.classifier import Score, score
-from router.decision import UNKNOWN_PAST, Ask, Decision, Policy, Side, decide
+from router.deciding.facts import Ask, Decision, Policy, Side
+from router.decision import UNKNOWN_PAST, decide
 from router.errors import InvalidRequest, NoBackend
 from router.request import ChatRequest, has_images, linked_pictures, size_tokens
 from router.scoring.background import background_kind

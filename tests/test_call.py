@@ -10,7 +10,7 @@ from router.answers.trust import Truster
 from router.backend import Model, Reply, Status, Target, Translated
 from router.call import Call
 from router.classifier import Score
-from router.decision import Ask, Candidate, Decision, Reason
+from router.deciding.facts import Ask, Candidate, Decision, Reason
 from router.errors import (
     BackendBroken,
     BackendBusy,

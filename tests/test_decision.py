@@ -9,7 +9,8 @@ import pytest
 
 from router.backend import Model, Status, Target
 from router.classifier import Score
-from router.decision import REASONS, Ask, Decision, Policy, Side, decide
+from router.deciding.facts import REASONS, Ask, Decision, Policy, Side
+from router.decision import decide
 from router.errors import BackendUnfit, NoBackend, Private, RouterError
 from router.local.servers import fix_command
 

@@ -21,7 +21,7 @@ import pytest
 import yaml
 
 from router.classifier import SIGNALS
-from router.decision import REASONS
+from router.deciding.facts import REASONS
 from router.events import Event, Finish, TextDelta, Usage
 from router.request import ChatRequest
 from router.wire.chat import completions

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from router.backend import Model
-from router.decision import Side
+from router.deciding.facts import Side
 
 Json = dict[str, Any]
 

@@ -2,7 +2,7 @@
 
 from typing import Literal, NamedTuple
 
-from router.decision import Policy, Side
+from router.deciding.facts import Policy, Side
 
 Level = Literal["ok", "warning", "error"]
 

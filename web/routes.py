@@ -10,7 +10,7 @@ from fastapi import Query, Request
 from fastapi.responses import JSONResponse, Response
 
 from config import Settings
-from router.decision import Decision
+from router.deciding.facts import Decision
 from router.errors import (
     BackendUnfit,
     BudgetSpent,

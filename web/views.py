@@ -5,7 +5,8 @@ from typing import Any
 from router.backend import Model
 from router.classifier import LOCAL_MODEL, Score, explain
 from router.classifier import score as score_of
-from router.decision import ALLOW, Decision, Policy, Side
+from router.deciding.facts import Decision, Policy, Side
+from router.decision import ALLOW
 from router.errors import RouterError
 from router.privacy.scanner import Finding
 from router.request import ChatRequest

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from router.backend import Status
-from router.decision import Ask, Decision, Side
+from router.deciding.facts import Ask, Decision, Side
 from router.errors import BudgetSpent, Forbidden
 from router.state.team import Member
 

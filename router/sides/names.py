@@ -3,7 +3,7 @@
 from collections.abc import Collection, Sequence
 
 from router.backend import Status, Target
-from router.decision import Side
+from router.deciding.facts import Side
 from router.errors import InvalidRequest
 from router.sides.seat import Seat
 

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from router.backend import Model
-from router.decision import Side
+from router.deciding.facts import Side
 from router.local.servers import has_remote_name
 
 

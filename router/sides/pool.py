@@ -19,7 +19,7 @@ from typing import Final
 
 import orjson
 
-from router.decision import Ask, Side
+from router.deciding.facts import Ask, Side
 from router.request import CHARS_PER_TOKEN, ChatRequest
 
 BLOCK_BYTES: Final = 1024

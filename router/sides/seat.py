@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Final, Self
 
 from router.backend import Backend, LocalServer, Status, Target
-from router.decision import Ask, Side
+from router.deciding.facts import Ask, Side
 from router.sides.availability import Watch
 from router.sides.loading import Loader
 from router.sides.pool import Balancer

@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from typing import TYPE_CHECKING, Final
 
 from router.call import Call, FailedAttempt
-from router.decision import Decision
+from router.deciding.facts import Decision
 from router.errors import RouterError
 from router.events import Event, Finish
 from router.http.trace_context import set_traceparent, valid_traceparent

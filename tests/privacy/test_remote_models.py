@@ -7,7 +7,8 @@ import pytest
 
 from router.backend import Model, Status, TimeLimits
 from router.classifier import Score
-from router.decision import Ask, Policy, Side, decide
+from router.deciding.facts import Ask, Policy, Side
+from router.decision import decide
 from router.errors import InvalidRequest, NoBackend
 from router.local.discovery import Discovery
 from router.local_client import LocalBackend

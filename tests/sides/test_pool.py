@@ -7,7 +7,7 @@ import pytest
 
 from router.backend import Model, State, Status
 from router.classifier import Score
-from router.decision import Ask, Side
+from router.deciding.facts import Ask, Side
 from router.request import ChatRequest
 from router.sides import pool
 from router.sides.pool import BLOCK_BYTES, BLOCK_TOKENS, Balancer, blocks_of

@@ -17,7 +17,7 @@ from pydantic import BaseModel
 
 from config import Settings, SettingsError, load_settings
 from router.build import assemble
-from router.decision import Side
+from router.deciding.facts import Side
 from web.app import create_app
 
 Cloud = Literal["anthropic", "gemini"]

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from router.backend import Model, Status
-from router.decision import Side
+from router.deciding.facts import Side
 from tests.support.running_app import running_app
 from web.codex_catalogue import INSTRUCTIONS, catalogue
 

@@ -6,7 +6,7 @@ from itertools import product
 import pytest
 
 from router.backend import Model, State, Status
-from router.decision import Policy, Side
+from router.deciding.facts import Policy, Side
 from tests.support.running_app import refusing, running_app
 from web.headline import headline
 

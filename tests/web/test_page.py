@@ -14,7 +14,7 @@ from aiohttp import web
 
 from router.answers.calibration import Calibrations
 from router.answers.trust import Truster
-from router.decision import REASONS
+from router.deciding.facts import REASONS
 from router.events import Usage
 from router.telemetry.confidence_figures import confidence_json
 from router.telemetry.journal import Attempt, Journal, Record
