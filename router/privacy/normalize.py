@@ -1,20 +1,27 @@
-"""Converts a text to one plain spelling, so that each privacy rule needs to match only that.
+"""Converts a text to the readings that each privacy rule looks in: its plain spelling first.
 
-Undone are: JSON escapes at every level of nesting, percent-encoding, HTML entities, terminal
-colours (also written out, as in `^[[32m` or `\\033[32m`), NUL and zero-width characters, and
-typographic variants of characters (NFKC). A step that does not apply costs one search for the
-character that it needs.
+Undone are: JSON escapes at every level of nesting, octal escapes, percent-encoding, HTML entities,
+terminal colours (also written out, as in `^[[32m` or `\\033[32m`), letters that are struck over,
+NUL, control and invisible characters, and typographic variants of characters (NFKC). A step that
+does not apply costs one search for the character that it needs. hidden.py finds what is in base64
+and the like, or in pieces.
 """
 
 import html
 import re
 import unicodedata
+from collections.abc import Iterator
 from html.entities import html5
 from typing import Final
 from urllib.parse import unquote
 
+from router.privacy.hidden import hidden_in, unquoted
+from router.privacy.runs import Text
+
 MOST_ROUNDS: Final = 8
 """Levels of encoding that are undone: JSON within JSON within an address, and so on."""
+MOST_LAYERS: Final = 3
+"""Layers of base64 that are undone: a login within a file of Docker within a Kubernetes secret."""
 
 _MARKED: Final = {
     **{"\\\\": "\0", '\\"': '"', "\\/": "/", "\\'": "'", "\\_": "_"},
@@ -26,8 +33,10 @@ _JSON_ESCAPE: Final = re.compile(r"\\[\\\"/'nrt_]")
 _SPARSE: Final = 100
 """Characters for each escape from which on a search for escapes is faster than replacing all."""
 _HEX_ESCAPE: Final = re.compile(
-    r"\\(?:u([0-9A-Fa-f]{4})|u\{([0-9A-Fa-f]{1,6})\}|x([0-9A-Fa-f]{2})|U([0-9A-Fa-f]{8}))"
+    r"\\(?:u([0-9A-Fa-f]{4})|u\{([0-9A-Fa-f]{1,6})\}|U([0-9A-Fa-f]{8})"
+    r"|x([0-9A-Fa-f]{2})(?![0-9A-Fa-f]{26}))"  # as PostgreSQL writes bytes; hidden.py reads them
 )
+_OCTAL_ESCAPE: Final = re.compile(r"\\([0-3][0-7]{2})")
 _AFTER_ESCAPE: Final = (
     r"(?:\[[0-9:;<=>?]{0,40}[A-Za-z]|\][^\x07\x1b\\^]{0,400}(?:\x07|\x1b\\|\\a|\^G)|\(B)"
 )
@@ -35,15 +44,42 @@ _COLOUR: Final = re.compile(r"(?:\x1b|\^\[)" + _AFTER_ESCAPE)
 _COLOUR_WRITTEN_OUT: Final = re.compile(
     r"\\(?:x1[bB]|0?33|[eE]|u001[bB]|u\{1[bB]\})" + _AFTER_ESCAPE
 )
-_PERCENT: Final = re.compile(r"%[0-9A-Fa-f]{2}")
+_PERCENT: Final = re.compile(r"%(?:u[0-9A-Fa-f]{2})?[0-9A-Fa-f]{2}")
+_PERCENT_U: Final = re.compile(r"%u([0-9A-Fa-f]{4})")
 _ENTITY: Final = re.compile(
     r"&(?:#0{0,9}[0-9]{1,7};?|#[xX]0{0,9}[0-9A-Fa-f]{1,6};|[A-Za-z][A-Za-z0-9]{1,31};)"
 )
 _INVISIBLE: Final = re.compile(
     "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e"
-    "\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff\uffa0\U000e0000-\U000e0fff]"
+    "\u2060-\u206f\u2800\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff9-\ufffb\x80-\x84\x86-\x9f"
+    "\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
 )
+_TAGS: Final = re.compile("[\U000e0020-\U000e007e]+")
+"""ASCII, a second time, in characters that nothing shows."""
+_TAG_OFFSET: Final = 0xE0000
+_CONTROLS: Final = tuple(chr(code) for code in (*range(1, 9), *range(14, 27), *range(28, 32), 127))
+_STRUCK_OVER: Final = re.compile(".\b")
+_CONTROL: Final = re.compile("[\x01-\x08\x0e-\x1a\x1c-\x1f\x7f]")
 _DASH: Final = re.compile("[\u2010-\u2015\u2212\ufe58\ufe63\uff0d]")
+
+
+def readings(text: str) -> Iterator[Text]:
+    """Yield the text in its plain spelling, then what it says in other codes or in pieces."""
+    plain = normalize(text)
+    read = Text.of(as_bytes(plain))
+    yield read
+    hidden = "\n\n".join(filter(None, (unquoted(plain), hidden_in(read))))
+    for _ in range(MOST_LAYERS):
+        if not hidden:
+            return
+        read = Text.of(as_bytes(normalize(hidden)))
+        yield read
+        hidden = hidden_in(read)
+
+
+def as_bytes(text: str) -> bytes:
+    """Return the text in UTF-8; halves of a pair too, for a request may hold them."""
+    return text.encode("utf-8", "surrogatepass")
 
 
 def normalize(text: str) -> str:
@@ -59,16 +95,21 @@ def normalize(text: str) -> str:
 def _one_round(text: str) -> str:
     if "\0" in text:
         text = text.replace("\0", "")
+    if any(control in text for control in _CONTROLS):
+        text = _CONTROL.sub("", _STRUCK_OVER.sub("", text))
     if "\x1b" in text or ("^" in text and "^[" in text):
         text = _COLOUR.sub("", text)
     if "\\" in text:
         text = _unescaped(_COLOUR_WRITTEN_OUT.sub("", text))
     if "%" in text and _PERCENT.search(text):
-        text = unquote(text)
+        text = unquote(_PERCENT_U.sub(_by_number, text) if "%u" in text else text)
     if "&" in text:
         text = _ENTITY.sub(_character, text)
     if not text.isascii():
+        tags = "".join(_TAGS.findall(text))
         text = _DASH.sub("-", _INVISIBLE.sub("", text))
+        if tags:
+            text += "\n" + "".join(chr(ord(tag) - _TAG_OFFSET) for tag in tags)
         if not unicodedata.is_normalized("NFKC", text):
             text = unicodedata.normalize("NFKC", text)
     return text
@@ -85,11 +126,13 @@ def _unescaped(text: str) -> str:
         text = _HEX_ESCAPE.sub(_by_number, text)
         if not text.isascii():  # halves of a pair that were escaped one by one
             text = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    if _OCTAL_ESCAPE.search(text):
+        text = _OCTAL_ESCAPE.sub(lambda escape: chr(int(escape[1], 8)), text)
     return text.replace("\0", "\\")
 
 
 def _by_number(escape: re.Match[str]) -> str:
-    number = int(escape[1] or escape[2] or escape[3] or escape[4], 16)
+    number = int(escape[escape.lastindex or 0], 16)
     return chr(number) if 0 < number < 0x110000 else ""
 
 

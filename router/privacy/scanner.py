@@ -1,9 +1,10 @@
 """What must not leave the machine: the user's own secrets, well-known keys, the user's words.
 
-Each part of a request is scanned once: its text, with attachments decoded, as it is written and in
-its plain spelling (normalize.py). Found are the values of the user's secret files and the router's
-own keys (own_secrets.py), keys of known formats (key_shapes), values that are named as secrets
-(named_values.py), and the user's own words (patterns.py). docs/privacy.md says what is not found.
+Each part of a request is scanned once: its text, with attachments decoded, as it is written, in
+its plain spelling, and what it says in codes and in pieces (normalize.py). Found are the values of
+the user's secret files and the router's own keys (own_secrets.py), keys of known formats
+(key_shapes), values that are named as secrets (named_values.py), and the user's own words
+(patterns.py). docs/privacy.md says what is not found.
 """
 
 import hashlib
@@ -22,7 +23,7 @@ import orjson
 
 from router.privacy.key_shapes import keys_in
 from router.privacy.named_values import values_in
-from router.privacy.normalize import normalize
+from router.privacy.normalize import as_bytes, readings
 from router.privacy.own_secrets import OwnSecrets, SecretFile
 from router.privacy.patterns import Words
 from router.privacy.runs import Run, Text
@@ -153,15 +154,17 @@ class PrivacyScanner:
                 yield finding
 
     def _matches(self, text: str) -> Iterator[tuple[str, bytes]]:
-        """Find rule and value of what is private, in the text as it is and in plain spelling."""
-        plain = normalize(text)
-        read = Text.of(plain.encode("utf-8", "surrogatepass"))
-        yield from self._own_secrets(read)
-        for found in chain(keys_in(read), values_in(read)):
-            yield found.rule, read.data[found.start : found.end]
-        yield from self._own_words(read)
-        if plain is not text:
-            read = Text.of(text.encode("utf-8", "surrogatepass"))
+        """Find rule and value of what is private, in each reading of the text and as it is."""
+        plain = b""
+        for read in readings(text):
+            plain = plain or read.data
+            yield from self._own_secrets(read)
+            for found in chain(keys_in(read), values_in(read)):
+                yield found.rule, read.data[found.start : found.end]
+            yield from self._own_words(read)
+        written = as_bytes(text)
+        if written != plain:
+            read = Text.of(written)
             yield from self._own_secrets(read)
             swallowed = [run for run in read.likely if read.data[run[0] - 1] in _SWALLOWS]
             for found in keys_in(read._replace(likely=swallowed, near=b"")):

@@ -32,6 +32,12 @@ from tests.support.texts import many_kinds_of_text
         ("\uff53\uff4b\uff0d\uff11", "sk-1"),
         ("e\u0301", "é"),
         ("a\u2011b\u2013c", "a-b-c"),
+        ("\\101\\102c", "ABc"),
+        ("%u0041%u00fc%42", "AüB"),
+        ("H\bHi\b_\bi", "Hi"),
+        ("a\x01b\x7fc\x1fd", "abcd"),
+        ("a\u2800b\ufff9c", "abc"),
+        ("Hi\U000e0061\U000e0062", "Hi\nab"),
     ],
 )
 def test_each_spelling_becomes_plain(written: str, plain: str) -> None:

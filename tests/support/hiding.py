@@ -2,6 +2,7 @@
 
 import base64
 import json
+import quopri
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import quote
@@ -27,6 +28,59 @@ def colour_amid(key: str, before: str, behind: str) -> str:
     """A key of which a search has coloured the first four characters."""
     return f"{before}{key[:4]}{behind}{key[4:]}"
 
+
+def cut(key: str, joint: str, before: str = "", behind: str = "") -> str:
+    """A key in two pieces, with something between them and around both."""
+    return f"{before}{key[:12]}{joint}{key[12:]}{behind}"
+
+
+def _in_file_of_docker(key: str) -> str:
+    login = {"auths": {"registry.example": {"auth": _base64(f"me:{key}")}}}
+    return f".dockerconfigjson: {_base64(json.dumps(login))}"
+
+
+def _in_wrapped_base64(key: str) -> str:
+    text = "NAME=value\n" * 20 + f"KEY={key}\n" + "NAME=value\n" * 20
+    return f"$ base64 .env\n{base64.encodebytes(text.encode()).decode()}That was all of it."
+
+
+CODES: dict[str, Callable[[str], str]] = {
+    "data of Kubernetes": lambda key: f"kind: Other\ndata:\n  key: {_base64(key)}\n",
+    "a login for HTTP": lambda key: f"Authorization: Basic {_base64(f'me:{key}')}",
+    "a login in a file of Docker": _in_file_of_docker,
+    "base64 over many lines": _in_wrapped_base64,
+    "base64 for addresses": lambda key: (
+        "see ?state=" + base64.urlsafe_b64encode(f"to?>~ {key}".encode()).decode()
+    ),
+    "base64 of UTF-16": lambda key: (
+        "powershell -enc " + base64.b64encode(f"$k='{key}'".encode("utf-16-le")).decode()
+    ),
+    "hexadecimal": lambda key: f"$ xxd -p key\n{key.encode().hex()}\n",
+    "bytes of PostgreSQL": lambda key: f"'\\x{key.encode().hex()}'",
+    "quoted-printable": lambda key: quopri.encodestring(
+        f"Grüße, key = {key}; and so that it is long enough, more words".encode()
+    ).decode(),
+    "quoted-printable, each letter": lambda key: "".join(f"={ord(c):02X}" for c in key),
+}
+"""Texts in which a key stands in another encoding."""
+
+PIECES: dict[str, Callable[[str], str]] = {
+    "the end of a line": lambda key: cut(key, "\n", "the key is ", " as you said"),
+    "the end of a line of Windows": lambda key: cut(key, "\r\n    "),
+    "the end of a line, and a word behind": lambda key: cut(key, "\n", "see ", "\nThanks"),
+    "an answer to a mail": lambda key: cut(key, "\n> ", "> it is "),
+    "a comment": lambda key: cut(key, "\n# ", "# KEY "),
+    "a soft end of a line": lambda key: cut(key, "=\n"),
+    "an escaped end of a line": lambda key: cut(key, "\\\n", "export KEY="),
+    "three lines": lambda key: "\n".join((key[:9], key[9:24], key[24:])),
+    "two strings that are added": lambda key: cut(key, '" + "', 'k = "', '"'),
+    "two strings over two lines": lambda key: cut(key, '" +\n    "', 'k = "', '";'),
+    "two strings side by side": lambda key: cut(key, '"\n     f"', 'k = ("', '")'),
+    "two strings of PHP": lambda key: cut(key, "' . '", "$k = '", "';"),
+    "two strings of SQL": lambda key: cut(key, "' || '", "SELECT '", "'"),
+    "two strings of Visual Basic": lambda key: cut(key, '" & _\n "', 'k = "', '"'),
+}
+"""Texts in which a key stands in pieces."""
 
 SPELLINGS: dict[str, Callable[[str], str]] = {
     "as it is": lambda key: f"export KEY={key}",
@@ -60,6 +114,15 @@ SPELLINGS: dict[str, Callable[[str], str]] = {
     "behind an underscore": lambda key: f"MY_{key}",
     "an option's value": lambda key: f"mysql -p{key} db",
     "a Windows path": lambda key: f"C:\\{key}",
+    "octal escapes": lambda key: "".join(f"\\{ord(c):03o}" for c in key),
+    "escapes of JavaScript": lambda key: "".join(f"%u{ord(c):04x}" for c in key),
+    "tag characters": lambda key: "Hi" + "".join(chr(0xE0000 + ord(c)) for c in key),
+    "letters struck over": lambda key: "".join(f"{c}\b{c}" for c in key),
+    "underlined with backspaces": lambda key: "".join(f"_\b{c}" for c in key),
+    "a control character": lambda key: f"{key[:7]}\x01{key[7:]}",
+    "an empty cell of Braille": lambda key: f"{key[:7]}\u2800{key[7:]}",
+    **CODES,
+    **PIECES,
 }
 
 

@@ -1,0 +1,141 @@
+"""What a text says in base64, in hexadecimal or in quoted-printable, or in pieces.
+
+Codes and pieces are looked for at the runs of a text (runs.py), of which ordinary text has few.
+What is decoded is shorter than its code, and each place is read once, so the time is linear.
+"""
+
+import base64
+import re
+from collections.abc import Iterator
+from typing import Final
+
+from router.privacy.randomness import jumps
+from router.privacy.runs import Run, Text
+
+_B64: Final = rb"[A-Za-z0-9+/_-]"
+_BREAK: Final = rb"\r?\n[ \t>]{0,16}"
+_BASE64: Final = re.compile(
+    # The first nine bytes are ASCII, so some of their bits are never set: few other runs begin so.
+    rb"(?=(?:[A-Za-f][A-HQ-Xg-nw-z0-3][ABEFIJMNQRUVYZcdghklopstwx014589]%(c)b){3})"
+    # Programs that wrap base64 write at least 60 characters on a line.
+    rb"(?:%(c)b{56,}+%(break)b(?=%(c)b))*+%(c)b++" % {b"c": _B64, b"break": _BREAK}
+)
+_BREAKS: Final = re.compile(_BREAK)
+_BASE64_BYTES: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+_STANDARD: Final = bytes.maketrans(b"-_", b"+/")
+_UNREADABLE: Final = bytes(byte for byte in range(256) if not (9 <= byte < 14 or 32 <= byte < 127))
+_HEXADECIMAL: Final = re.compile(rb"(?:\\?x|0x)?((?:[2-7][0-9A-Fa-f]|0[9ADad]){13,})")
+_HEX_DIGITS: Final = b"0123456789abcdefABCDEF"
+_DIGESTS: Final = frozenset({32, 40, 64, 128})
+"""Digits of a digest. Lists of files have thousands of them."""
+
+_PIECE: Final = rb"[A-Za-z0-9_.+/~-]"
+_LINE_END: Final = rb"=?[ \t]{0,8}\\?\r?\n[ \t]{0,40}(?:[>|#*+-][ >]{0,3}|//[ ]?)?"
+_QUOTES: Final = rb"[\"'`][ \t\r\n\\+.&|_]{0,60}[rbuf]?[\"'`]"
+_JOINT: Final = re.compile(rb"(?:%b|%b)(?=%b)" % (_LINE_END, _QUOTES, _PIECE))
+"""What stands between two pieces: the end of a line, also escaped, or `" + "` and the like."""
+_PIECES: Final = re.compile(rb"%(p)b++((?:%(j)b%(p)b++)*+)" % {b"p": _PIECE, b"j": _JOINT.pattern})
+_PIECES_BEFORE: Final = re.compile(
+    rb"%(p)b{0,160}(?:(?:(?:[ >]{0,3}[>|#*+-]|[ ]?//)?[ \t]{0,40}\n\r?\\?[ \t]{0,8}=?"
+    rb"|[\"'`][rbuf]?[ \t\r\n\\+.&|_]{0,60}[\"'`])%(p)b{1,160}){0,2}" % {b"p": _PIECE}
+)
+"""The same with the two pieces before it, read backwards."""
+_ENDS_PIECE: Final = frozenset(b".+/~\"'`\n\t >|#*+-/")
+_REACH: Final = 280
+_MOST_PIECES: Final = 40
+"""More are a list of other things."""
+_FEW_PIECES: Final = 8
+_DIGIT: Final = re.compile(rb"[0-9]")
+
+_QUOTED_PRINTABLE: Final = re.compile(r"=(?:3D|[0-9A-F]{2}=[0-9A-F]{2})")
+_QUOTED: Final = re.compile(r"=\r?\n|((?:=[0-9A-F]{2})+)")
+
+
+def hidden_in(text: Text) -> str:
+    """Return what the text says only when it is decoded or joined; empty if there is nothing."""
+    return b"\n\n".join([*_decoded(text), *_joined(text)]).decode("utf-8", "ignore")
+
+
+def unquoted(text: str) -> str:
+    """Return the text of a mail in quoted-printable; empty if it is none."""
+    if "=" not in text or not _QUOTED_PRINTABLE.search(text):
+        return ""
+    return _QUOTED.sub(_letters, text)
+
+
+def _letters(quoted: re.Match[str]) -> str:
+    digits = (quoted[1] or "").replace("=", "")
+    return bytes.fromhex(digits).decode("utf-8", "replace")
+
+
+def _decoded(text: Text) -> Iterator[bytes]:
+    """Decode what is text in base64 or in hexadecimal."""
+    data, done = text.data, 0
+    for start, _ in _places(text):
+        if start < done:
+            continue
+        if data[start - 1 : start] in (b"+", b"/"):  # which a run does not have, but base64 has
+            before = data[max(0, start - 16) : start]
+            start -= len(before) - len(before.rstrip(_BASE64_BYTES))
+        if (code := _HEXADECIMAL.match(data, start)) is not None:
+            done = code.end()
+            yield bytes.fromhex(code[1].decode())
+        elif (code := _BASE64.match(data, start)) is not None:
+            done = code.end()
+            decoded = _from_base64(code.group())
+            if _is_text(decoded):
+                yield decoded
+
+
+def _places(text: Text) -> list[Run]:
+    return sorted([*text.runs, *text.gaps]) if text.gaps else text.runs
+
+
+def _from_base64(code: bytes) -> bytes:
+    digits = _BREAKS.sub(b"", code).translate(_STANDARD)
+    if len(digits) % 4 == 1:  # the last one belongs to something else
+        digits = digits[:-1]
+    return base64.b64decode(digits + b"=" * (-len(digits) % 4))
+
+
+def _is_text(data: bytes) -> bool:
+    """Return whether this is UTF-8, or text but for a few bytes."""
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return len(data.translate(None, _UNREADABLE)) * 10 >= len(data) * 9
+    return True
+
+
+def _joined(text: Text) -> Iterator[bytes]:
+    """Join the pieces of what is cut at the ends of lines, or in strings that are added."""
+    data, done, last_digest = text.data, 0, 0
+    for start, end in text.runs:
+        size = end - start
+        is_digest = size in _DIGESTS and not data[start:end].strip(_HEX_DIGITS)
+        is_in_list = is_digest and size == last_digest
+        last_digest = size if is_digest else 0
+        if start < done or is_in_list:
+            continue
+        if start and data[start - 1] in _ENDS_PIECE:
+            before = _PIECES_BEFORE.match(data[max(done, start - _REACH) : start][::-1])
+            start -= before.end() if before else 0
+        if (pieces := _PIECES.match(data, start)) is not None:
+            done = pieces.end()
+            if pieces[1]:
+                yield from _whole(pieces.group())
+
+
+def _whole(cut: bytes) -> Iterator[bytes]:
+    """Join the pieces; where they are a few, also without the last, which may be another word.
+
+    Words that stand at the ends of lines have no digits and few changes of case.
+    """
+    pieces = _JOINT.split(cut)
+    if len(pieces) > _MOST_PIECES:
+        return
+    kept = [len(pieces), len(pieces) - 1] if 2 < len(pieces) <= _FEW_PIECES else [len(pieces)]
+    for number in kept:
+        whole = b"".join(pieces[:number])
+        if _DIGIT.search(whole) or jumps(whole) * 6 >= len(whole):
+            yield whole
