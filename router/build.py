@@ -72,6 +72,7 @@ def assemble(settings: Settings, before: Assembly | None = None) -> Assembly:
         log_decisions=settings.log_decisions,
         redact=partial(redact, secrets=settings.secrets),
         spend=shared.spending.add if shared is not None else None,
+        is_private=router.privacy.finds_in_text if router.privacy else lambda text: False,
     )
     if before is not None and traced(settings) == traced(before.settings):
         ledger.tracing = before.ledger.tracing

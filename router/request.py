@@ -1,5 +1,6 @@
 """A chat request: the caller's JSON, unchanged, and the fields that the router reads."""
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, NamedTuple
@@ -38,6 +39,8 @@ class ChatRequest:
     dropped: tuple[str, ...] = ()
     """Names of what `original` asks for and `body` cannot express, such as built-in tools."""
     purpose: Purpose | None = None
+    is_private: bool = False
+    """Whether it has to stay on this machine; set once that is decided."""
 
     @classmethod
     def parse(cls, raw: bytes) -> "ChatRequest":
@@ -237,6 +240,10 @@ def size_tokens(request: ChatRequest) -> int:
     return total
 
 
+_ROLE: Final = re.compile("[a-z_]{1,40}")
+"""What a role or the type of an item looks like; others are not named, for they may be anything."""
+
+
 class Piece(NamedTuple):
     """A part of what a backend could be sent: one message, the headers, or all other fields."""
 
@@ -265,7 +272,9 @@ def _pieces(document: Mapping[str, Any]) -> Iterator[Piece]:
         if name in ("messages", "input") and isinstance(value, list):
             for at, item in enumerate(value):
                 role = item.get("role") or item.get("type") if isinstance(item, dict) else None
-                yield Piece(f"{name}[{at}]", role if isinstance(role, str) else "", item)
+                if not isinstance(role, str) or not _ROLE.fullmatch(role):
+                    role = ""
+                yield Piece(f"{name}[{at}]", role, item)
         else:
             rest[name] = value
     yield Piece("fields besides the messages", "", rest)

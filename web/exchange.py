@@ -220,7 +220,9 @@ class Exchange:
 
     async def _answer(self, request: ChatRequest) -> None:
         force = header(self._scope, b"x-force-route") or None
-        async with await self._flow.decide(request, force, member_of(self._scope)):
+        async with await self._flow.decide(request, force, member_of(self._scope)) as call:
+            if call.decision.private is not None:
+                request = replace(request, is_private=True)
             self.state = State.WAITING
             if request.stream:
                 keepalive = self._keepalive = KeepAlive(

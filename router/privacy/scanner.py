@@ -130,6 +130,11 @@ class PrivacyScanner:
             for finding in found:
                 yield replace(finding, where=where, role=role)
 
+    def finding(self, rule: str, value: bytes) -> Finding:
+        """Return the finding of a value, with the id that it has wherever it stands."""
+        digest = hashlib.blake2b(value, digest_size=6, key=self._id_key, person=b"finding")
+        return Finding(rule, digest.hexdigest())
+
     def scan(self, body: bytes) -> str | None:
         """Return the rule of the first finding in a JSON text, or in any other; None without."""
         self._refresh()
@@ -147,8 +152,7 @@ class PrivacyScanner:
                 # More are not told apart, so that they cannot be allowed one by one.
                 yield Finding(rule, "")
                 return
-            digest = hashlib.blake2b(value, digest_size=6, key=self._id_key, person=b"finding")
-            finding = Finding(rule, digest.hexdigest())
+            finding = self.finding(rule, value)
             if finding.id not in seen:
                 seen.add(finding.id)
                 yield finding

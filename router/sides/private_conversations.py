@@ -1,12 +1,14 @@
 """Finds private content in a request or in the earlier messages of its conversation."""
 
 import logging
+from collections.abc import Iterator
 from dataclasses import replace
 
 from router.privacy.scanner import Finding, PrivacyScanner
 from router.request import ChatRequest, outgoing
 from router.sides.conversations import Marks, marks_of
 from router.state.private_marks import PrivateMarks
+from router.wire.responses.compaction import private_summary_in
 
 log = logging.getLogger("router")
 
@@ -33,7 +35,7 @@ class PrivateConversations:
 
         `messages`: its marks, where they were made before.
         """
-        findings = list(self._scanner.findings(outgoing(request)))
+        findings = list(self._findings(request))
         marks = self.marks
         if not findings and marks.is_empty:
             return None
@@ -59,7 +61,21 @@ class PrivateConversations:
 
     def finds_in(self, request: ChatRequest) -> bool:
         """Return whether the request itself holds something private; remembers nothing."""
-        return any(True for _ in self._scanner.findings(outgoing(request)))
+        return any(True for _ in self._findings(request))
+
+    def finds_in_text(self, text: str) -> bool:
+        """Return whether a text that is to be kept or shown holds something private."""
+        return any(True for _ in self._scanner.findings([("", "", text)]))
+
+    def _findings(self, request: ChatRequest) -> Iterator[Finding]:
+        yield from self._scanner.findings(outgoing(request))
+        items = (request.original or {}).get("input")
+        for at, item in enumerate(items if isinstance(items, list) else ()):
+            if summary := private_summary_in(item):
+                finding = self._scanner.finding(
+                    "summary of a private conversation", summary.encode()
+                )
+                yield replace(finding, where=f"input[{at}]")
 
     def is_marked(self, request: ChatRequest) -> bool:
         """Return whether something private was found in the conversation, and was not allowed."""

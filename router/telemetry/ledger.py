@@ -4,6 +4,7 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from router.call import Call, FailedAttempt
@@ -117,6 +118,7 @@ class Ledger:
         shadow_threshold: float | None = None,
         log_decisions: bool,
         redact: Callable[[str], str],
+        is_private: Callable[[str], bool],
         spend: Callable[[Record], None] | None = None,
     ) -> None:
         """`spend`: adds up what requests cost, where several routers do so together."""
@@ -134,6 +136,7 @@ class Ledger:
         self._log_decisions = log_decisions
         self._redact = redact
         self._spend = spend
+        self._is_private = is_private
 
     @property
     def journal(self) -> Journal:
@@ -196,6 +199,7 @@ class Ledger:
             record.asked_model = record.user_agent = ""
         elif request is not None:
             self._identify(record, request)
+        self._take_out_private(record)
         self.prices.price(record)
         self._journal.add(record)
         self._metrics.observe(record)
@@ -244,6 +248,17 @@ class Ledger:
             record.shadow_target = candidate.target if is_same else decision.shadow
         record.backend = candidate.backend
         record.model = candidate.model
+
+    def _take_out_private(self, record: Record) -> None:
+        """Empty what callers and backends may have put something private in, unlike in a prompt."""
+        for name in ("asked_model", "model", "user_agent", "message"):
+            text = getattr(record, name)
+            if text and self._is_private(text):
+                setattr(record, name, "")
+        record.attempts = tuple(
+            replace(one, message="") if one.message and self._is_private(one.message) else one
+            for one in record.attempts
+        )
 
     def _may_quote(self, decision: Decision) -> bool:
         """Return whether a stored message may repeat some of the request."""

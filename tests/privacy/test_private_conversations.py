@@ -1,9 +1,11 @@
 """A conversation with private content stays on this machine, unless the user allows it."""
 
+import json
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
 
 from config import load_settings
@@ -201,6 +203,43 @@ async def test_an_alarm_is_allowed_for_one_finding_in_one_conversation(h: Runnin
     assert await target_of(h, elsewhere) == "local"
 
 
+WORK: Json = {"role": "user", "content": "Go on with the work that the summary is about, please."}
+TRIGGER: Json = {"type": "compaction_trigger"}
+
+
+@pytest.mark.parametrize(
+    ("path", "fields"),
+    [
+        ("/v1/responses/compact", {}),
+        ("/v1/responses", {}),
+        ("/v1/responses", {"stream": True}),
+    ],
+    ids=["its own route", "a trigger", "a trigger, streamed"],
+)
+@pytest.mark.parametrize(
+    ("said", "target"), [(f"My key is {KEY}.", "local"), ("I have no key.", "cloud")]
+)
+async def test_what_goes_on_from_the_summary_of_a_private_conversation_stays_here(
+    h: RunningApp, path: str, fields: Json, said: str, target: str
+) -> None:
+    asked = [{"role": "user", "content": said}, *([] if "compact" in path else [TRIGGER])]
+    answer = await h.http.post(path, json={"input": asked} | fields)
+    (summary,) = [item for item in items_of(answer) if item["type"] == "compaction"]
+    body = {"input": [summary, WORK]}
+    goes_on = await h.http.post("/v1/responses", json=body)
+    assert goes_on.headers["x-router-target"] == target
+    body = {"input": [NEW], "previous_response_id": goes_on.json()["id"]}
+    assert (await h.http.post("/v1/responses", json=body)).headers["x-router-target"] == target
+
+
+def items_of(answer: httpx2.Response) -> list[Json]:
+    if "stream" not in answer.headers["content-type"]:
+        items: list[Json] = answer.json()["output"]
+        return items
+    events = [json.loads(line[6:]) for line in answer.text.splitlines() if line[:7] == "data: {"]
+    return [event["item"] for event in events if event["type"] == "response.output_item.done"]
+
+
 async def test_allowing_one_of_two_findings_is_not_enough(h: RunningApp) -> None:
     both = {"role": "user", "content": f"Compare {KEY} and {OTHER}, please."}
     for target in ("local", "cloud"):
@@ -230,8 +269,6 @@ async def test_only_the_user_on_this_machine_can_allow_a_finding(
 
 @pytest.fixture
 def from_address() -> Callable[[RunningApp, str], Any]:
-    import httpx2
-
     def client(h: RunningApp, host: str) -> Any:
         transport = httpx2.ASGITransport(h.app, client=(host, 1234))
         return httpx2.AsyncClient(transport=transport, base_url="http://localhost")

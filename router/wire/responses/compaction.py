@@ -2,7 +2,8 @@
 
 A request asks for one by an item of type `compaction_trigger`; the answer is one item of type
 `compaction`, which the client sends back in place of the turns before it. OpenAI encrypts its own.
-Ours is plain text with a mark in front, so that the privacy scan and every model can read it.
+Ours is plain text with a mark in front, so that the privacy scan and every model can read it. The
+mark says whether the conversation was private: then what goes on from the summary is private too.
 """
 
 from collections.abc import Mapping
@@ -18,6 +19,7 @@ out or failed; and the next steps. Leave out what is settled and no longer neede
 summary only, and call no tool."""
 
 _MARK: Final = "llm-router summary, version 1\n"
+_PRIVATE_MARK: Final = "llm-router summary of a private conversation, version 1\n"
 _BEFORE: Final = "Summary of the conversation so far:\n\n"
 
 
@@ -28,14 +30,26 @@ def asks_for_summary(body: Mapping[str, Any]) -> bool:
     return isinstance(last, dict) and last.get("type") == TRIGGER
 
 
-def item_of(summary: str, id: str) -> dict[str, Any]:
+def item_of(summary: str, id: str, *, is_private: bool) -> dict[str, Any]:
     """Return the item that holds a summary."""
-    return {"id": id, "type": ITEM, "encrypted_content": _MARK + summary}
+    mark = _PRIVATE_MARK if is_private else _MARK
+    return {"id": id, "type": ITEM, "encrypted_content": mark + summary}
+
+
+def private_summary_in(item: Any) -> str:
+    """Return the summary of a private conversation; "" for any other item."""
+    text = item.get("encrypted_content") if isinstance(item, dict) else None
+    if not isinstance(text, str) or not text.startswith(_PRIVATE_MARK):
+        return ""
+    return text.removeprefix(_PRIVATE_MARK)
 
 
 def summary_in(item: Mapping[str, Any]) -> str:
     """Return the summary of an item that the router made, in words; "" for any other item."""
     text = item.get("encrypted_content")
-    if item.get("type") != ITEM or not isinstance(text, str) or not text.startswith(_MARK):
+    if item.get("type") != ITEM or not isinstance(text, str):
         return ""
-    return _BEFORE + text.removeprefix(_MARK)
+    summary = private_summary_in(item)
+    if not summary and text.startswith(_MARK):
+        summary = text.removeprefix(_MARK)
+    return summary and _BEFORE + summary

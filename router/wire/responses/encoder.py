@@ -241,6 +241,7 @@ class _SummaryEvents(_ResponseEvents):
         super().__init__(request, model, answer_id, created)
         self._texts: list[str] = []
         self._model = model
+        self._is_private = request.is_private
 
     def add(self, event: Event) -> Iterator[bytes]:
         """Collect the words; nothing can be sent yet."""
@@ -254,7 +255,7 @@ class _SummaryEvents(_ResponseEvents):
         if not summary:
             problem = "The model has written no summary of the conversation."
             raise BackendBroken(problem, backend=self._model)
-        item = item_of(summary, f"cmp_{self._key}")
+        item = item_of(summary, f"cmp_{self._key}", is_private=self._is_private)
         self._output.append(item)
         yield self.event("output_item.added", output_index=0, item=item)
         yield self.event("output_item.done", output_index=0, item=item)
