@@ -3,6 +3,7 @@
 import logging
 from collections.abc import AsyncIterator, Iterator
 from io import StringIO
+from itertools import count
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,7 +17,7 @@ from router.privacy.scanner import PrivacyScanner
 from router.request import ChatRequest
 from tests.support.chaos.running_server import RunningServer, running_server
 from tests.support.chaos.sides import CLAUDE, GEMINI, LOCAL, Kind
-from tests.support.hiding import FILES, SPELLINGS, TEXTS, chat, messages
+from tests.support.hiding import FILES, QUESTION, SPELLINGS, TEXTS, chat, messages
 from tests.support.keys import ALNUM, CANARIES, made_up
 from web.views import health, info
 
@@ -32,11 +33,17 @@ class Setup(NamedTuple):
 
     server: RunningServer
     journal: Path
+    numbers: Iterator[int]
 
     async def cloud_asked(self, path: str, body: dict[str, Any], **headers: str) -> list[bytes]:
-        """Send a request; return what reaches the cloud."""
+        """Send a request in a conversation of its own; return what reaches the cloud.
+
+        In a conversation that is private already, anything would stay here.
+        """
         self.server.cloud.requests.clear()
-        answer = await self.server.http.post(path, json=body, headers=headers)
+        question = f"Please look at number {next(self.numbers)}."
+        content = orjson.dumps(body).replace(QUESTION.encode(), question.encode())
+        answer = await self.server.http.post(path, content=content, headers=headers)
         assert answer.status_code < 500 or answer.status_code == 503, answer.text
         return [str(r.headers).encode() + r.body for r in self.server.cloud.requests]
 
@@ -49,7 +56,7 @@ async def setup(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
     journal = tmp_path / "journal.db"
     settings: dict[str, Any] = {"private_files": str(secrets), "journal_path": str(journal)}
     async with running_server(kind, LOCAL.well, kind.well, **settings) as here:
-        yield Setup(here, journal)
+        yield Setup(here, journal, count())
 
 
 @pytest.mark.parametrize("path", ROUTES)
