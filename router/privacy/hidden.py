@@ -30,25 +30,34 @@ _DIGESTS: Final = frozenset({32, 40, 64, 128})
 """Digits of a digest. Lists of files have thousands of them."""
 
 _PIECE: Final = rb"[A-Za-z0-9_.+/~-]"
-_LINE_END: Final = rb"=?[ \t]{0,8}\\?\r?\n[ \t]{0,40}(?:[>|#*+-][ >]{0,3}|//[ ]?)?"
+_EDGE: Final = "(?:│|┃|║|\\|)".encode()
+"""Of a box in a terminal or of a table."""
+_EDGE_BACK: Final = b"(?:" + b"|".join(e.encode()[::-1] for e in "│┃║") + b"|\\|)"
+_LINE_END: Final = (
+    rb"=?[ \t]{0,8}(?:\\|[ \t]{0,80}%(e)b)?\r?\n"
+    rb"[ \t]{0,40}(?:[>#*+-][ >]{0,3}|//[ ]?|%(e)b[ \t]{0,8})?" % {b"e": _EDGE}
+)
+_TAG: Final = rb"(?:</?(?:a|b|br|code|em|font|i|mark|span|strong|u|wbr)(?:[ /][^<>]{0,100})?>){1,4}"
 _QUOTES: Final = rb"[\"'`][ \t\r\n\\+.&|_]{0,60}[rbuf]?[\"'`]"
-_JOINT: Final = re.compile(rb"(?:%b|%b)(?=%b)" % (_LINE_END, _QUOTES, _PIECE))
-"""What stands between two pieces: the end of a line, also escaped, or `" + "` and the like."""
+_JOINT: Final = re.compile(rb"(?:%b|%b|%b)(?=%b)" % (_LINE_END, _QUOTES, _TAG, _PIECE))
+"""What stands between two pieces: the end of a line, also escaped; `" + "` and the like; a tag."""
 _PIECES: Final = re.compile(rb"%(p)b++((?:%(j)b%(p)b++)*+)" % {b"p": _PIECE, b"j": _JOINT.pattern})
 _PIECES_BEFORE: Final = re.compile(
-    rb"%(p)b{0,160}(?:(?:(?:[ >]{0,3}[>|#*+-]|[ ]?//)?[ \t]{0,40}\n\r?\\?[ \t]{0,8}=?"
-    rb"|[\"'`][rbuf]?[ \t\r\n\\+.&|_]{0,60}[\"'`])%(p)b{1,160}){0,2}" % {b"p": _PIECE}
+    rb"%(p)b{0,160}(?:(?:(?:[ >]{0,3}[>#*+-]|[ ]?//|[ \t]{0,8}%(e)b)?[ \t]{0,40}\n\r?"
+    rb"(?:\\|%(e)b[ \t]{0,80})?[ \t]{0,8}=?|[\"'`][rbuf]?[ \t\r\n\\+.&|_]{0,60}[\"'`]"
+    rb"|(?:>[^<>]{1,110}<){1,4})%(p)b{1,160}){0,2}" % {b"p": _PIECE, b"e": _EDGE_BACK}
 )
 """The same with the two pieces before it, read backwards."""
-_ENDS_PIECE: Final = frozenset(b".+/~\"'`\n\t >|#*+-/")
+_ENDS_PIECE: Final = frozenset(b".+/~\"'`\n\t >|#*+-/" + "│┃║".encode())
 _REACH: Final = 280
 _MOST_PIECES: Final = 40
 """More are a list of other things."""
 _FEW_PIECES: Final = 8
 _DIGIT: Final = re.compile(rb"[0-9]")
 
-_QUOTED_PRINTABLE: Final = re.compile(r"=(?:3D|[0-9A-F]{2}=[0-9A-F]{2})")
-_QUOTED: Final = re.compile(r"=\r?\n|((?:=[0-9A-F]{2})+)")
+# A digest such as `sha256=3D...` may begin like an escape.
+_QUOTED_PRINTABLE: Final = re.compile(r"=(?<!sha256=)(?:3D|[0-9A-F]{2}=[0-9A-F]{2})")
+_QUOTED: Final = re.compile(r"=\r?\n|((?:=(?<!sha256=)[0-9A-F]{2})+)")
 
 
 def hidden_in(text: Text) -> str:

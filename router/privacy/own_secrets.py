@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+import re
 import secrets
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ from router.privacy.secret_files import SHORTEST_SECRET, read_values, secrets_of
 log = logging.getLogger("router")
 
 _SHORT_TEXT: Final = 2_000
+_LONG_LINE: Final = 32
+_WORD_BREAK: Final = re.compile(r"\s|--")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +46,12 @@ class OwnSecrets:
         self._hash_key = secrets.token_bytes(16)
 
     def hashed(self, rule: str, value: str) -> list[OwnSecret]:
-        """Return the secret to look for, once for each spelling that `normalize` keeps apart."""
+        """Return the secret to look for, once for each spelling that `normalize` keeps apart.
+
+        Of a value of several lines, such as a private key, each long line counts by itself too.
+        """
         plain = normalize(value)
-        spellings = {value, plain, plain.replace(" ", "+")}
+        spellings = {value, plain, plain.replace(" ", "+"), *_long_lines(plain)}
         return [
             self._hashed(rule, spelling.encode("utf-8", "surrogatepass")) for spelling in spellings
         ]
@@ -128,6 +134,13 @@ class SecretFile:
         if complaint != self._complaint:
             self._complaint = complaint
             log.warning("No secrets of %s are looked for: %s.", self._path, complaint)
+
+
+def _long_lines(value: str) -> list[str]:
+    lines = [line.strip() for line in value.splitlines()]
+    if len(lines) < 2:
+        return []
+    return [line for line in lines if len(line) >= _LONG_LINE and not _WORD_BREAK.search(line)]
 
 
 def _rarity(piece: bytes) -> int:

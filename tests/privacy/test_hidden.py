@@ -78,6 +78,7 @@ def test_a_text_that_hides_nothing_is_read_once(text: str) -> None:
 
 def test_only_what_looks_like_a_mail_is_read_as_quoted_printable() -> None:
     assert unquoted("if a=10 and b==C0:\n    c =\\\n 5") == ""
+    assert unquoted("a.py,sha256=3D5FCmW-23jetQTF,120") == ""
     assert unquoted("a=3D1=\n0 =C3=BC") == "a=10 ü"
 
 
@@ -103,6 +104,10 @@ def test_codes_within_codes_are_read_a_few_times() -> None:
         "a-piece-of-text-14/",
         "d2hhdCBpcyBpbiBoZXJl/",
         "=3D=\n",
+        "a-piece-of-text-14<br>",
+        "a-piece-of-text-14<b",
+        "<b>" * 4 + "a-piece-of-text-14" + "</b>" * 4,
+        "a-piece-of-text-14 " + " " * 70 + "│\n│",
         "x2 " * 10 + "\n" * 10,
         b"some text in hexadecimal".hex(),
         *many_kinds_of_text(40_000).values(),

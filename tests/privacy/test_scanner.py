@@ -111,6 +111,18 @@ def test_escaped_slashes_and_letters_hide_nothing() -> None:
     assert PrivacyScanner().scan(b'{"content":"%s"}' % secret.encode()) == "AWS secret access key"
 
 
+def test_one_line_of_an_own_secret_of_many_lines_is_enough(tmp_path: Path) -> None:
+    lines = [made_up(ALNUM + "+/", 64, f"line {number}") for number in range(4)]
+    head, end = "-----BEGIN OF A KEY OF OUR OWN-----", "-----END OF A KEY OF OUR OWN-----"
+    env = tmp_path / ".env"
+    env.write_text('SIGNING_KEY="' + "\n".join([head, *lines, end]) + '"\n', encoding="utf-8")
+    scanner = PrivacyScanner([env])
+    for text in (lines[2], "\r\n  ".join(lines), json.dumps("\n".join(lines[1:3]))):
+        assert scanner.scan(asking(text)) == "value of SIGNING_KEY in .env"
+    for text in (head, end, lines[2][:-1]):
+        assert scanner.scan(asking(text)) is None
+
+
 @pytest.mark.parametrize(
     "text",
     [
