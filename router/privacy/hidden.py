@@ -1,7 +1,7 @@
-"""What a text says in base64, in hexadecimal or in quoted-printable, or in pieces.
+"""Decodes what a text holds in base64, hexadecimal or quoted-printable; joins keys cut in pieces.
 
-Codes and pieces are looked for at the runs of a text (runs.py), of which ordinary text has few.
-What is decoded is shorter than its code, and each place is read once, so the time is linear.
+Both begin at the runs of a text (runs.py), of which ordinary text has few. Decoded text is shorter
+than its code and each place is read once, so the time is linear.
 """
 
 import base64
@@ -27,11 +27,11 @@ _UNREADABLE: Final = bytes(byte for byte in range(256) if not (9 <= byte < 14 or
 _HEXADECIMAL: Final = re.compile(rb"(?:\\?x|0x)?((?:[2-7][0-9A-Fa-f]|0[9ADad]){13,})")
 _HEX_DIGITS: Final = b"0123456789abcdefABCDEF"
 _DIGESTS: Final = frozenset({32, 40, 64, 128})
-"""Digits of a digest. Lists of files have thousands of them."""
+"""Lengths of digests in hexadecimal. Lists of files have thousands of them, one after the other."""
 
 _PIECE: Final = rb"[A-Za-z0-9_.+/~-]"
 _EDGE: Final = "(?:│|┃|║|\\|)".encode()
-"""Of a box in a terminal or of a table."""
+"""The edge of a box in a terminal or of a table."""
 _EDGE_BACK: Final = b"(?:" + b"|".join(e.encode()[::-1] for e in "│┃║") + b"|\\|)"
 _LINE_END: Final = (
     rb"=?[ \t]{0,8}(?:\\|[ \t]{0,80}%(e)b)?\r?\n"
@@ -40,19 +40,22 @@ _LINE_END: Final = (
 _TAG: Final = rb"(?:</?(?:a|b|br|code|em|font|i|mark|span|strong|u|wbr)(?:[ /][^<>]{0,100})?>){1,4}"
 _QUOTES: Final = rb"[\"'`][ \t\r\n\\+.&|_]{0,60}[rbuf]?[\"'`]"
 _JOINT: Final = re.compile(rb"(?:%b|%b|%b)(?=%b)" % (_LINE_END, _QUOTES, _TAG, _PIECE))
-"""What stands between two pieces: the end of a line, also escaped; `" + "` and the like; a tag."""
+"""Between two pieces: the end of a line, also escaped; `" + "` and the like; a tag of HTML."""
 _PIECES: Final = re.compile(rb"%(p)b++((?:%(j)b%(p)b++)*+)" % {b"p": _PIECE, b"j": _JOINT.pattern})
 _PIECES_BEFORE: Final = re.compile(
     rb"%(p)b{0,160}(?:(?:(?:[ >]{0,3}[>#*+-]|[ ]?//|[ \t]{0,8}%(e)b)?[ \t]{0,40}\n\r?"
     rb"(?:\\|%(e)b[ \t]{0,80})?[ \t]{0,8}=?|[\"'`][rbuf]?[ \t\r\n\\+.&|_]{0,60}[\"'`]"
     rb"|(?:>[^<>]{1,110}<){1,4})%(p)b{1,160}){0,2}" % {b"p": _PIECE, b"e": _EDGE_BACK}
 )
-"""The same with the two pieces before it, read backwards."""
-_ENDS_PIECE: Final = frozenset(b".+/~\"'`\n\t >|#*+-/" + "│┃║".encode())
+"""Up to two pieces before a run, with their joints, in text that is read backwards."""
+_BEFORE_RUN: Final = frozenset(b".+/~\"'`\n\t >|#*-" + "│┃║".encode())
+"""The last byte of a joint, or of a piece that is no run itself."""
 _REACH: Final = 280
+"""Bytes before a run that are looked at for such pieces."""
 _MOST_PIECES: Final = 40
-"""More are a list of other things."""
+"""More pieces are a list of separate values, not one key."""
 _FEW_PIECES: Final = 8
+"""Up to so many pieces are joined a second time, without the last one."""
 _DIGIT: Final = re.compile(rb"[0-9]")
 
 # A digest such as `sha256=3D...` may begin like an escape.
@@ -61,12 +64,12 @@ _QUOTED: Final = re.compile(r"=\r?\n|((?:=(?<!sha256=)[0-9A-F]{2})+)")
 
 
 def hidden_in(text: Text) -> str:
-    """Return what the text says only when it is decoded or joined; empty if there is nothing."""
+    """Return all decoded and joined pieces of a text; an empty string if it has none."""
     return b"\n\n".join([*_decoded(text), *_joined(text)]).decode("utf-8", "ignore")
 
 
 def unquoted(text: str) -> str:
-    """Return the text of a mail in quoted-printable; empty if it is none."""
+    """Decode quoted-printable; return an empty string if the text has no sign of it."""
     if "=" not in text or not _QUOTED_PRINTABLE.search(text):
         return ""
     return _QUOTED.sub(_letters, text)
@@ -126,7 +129,7 @@ def _joined(text: Text) -> Iterator[bytes]:
         last_digest = size if is_digest else 0
         if start < done or is_in_list:
             continue
-        if start and data[start - 1] in _ENDS_PIECE:
+        if start and data[start - 1] in _BEFORE_RUN:
             before = _PIECES_BEFORE.match(data[max(done, start - _REACH) : start][::-1])
             start -= before.end() if before else 0
         if (pieces := _PIECES.match(data, start)) is not None:
@@ -136,15 +139,17 @@ def _joined(text: Text) -> Iterator[bytes]:
 
 
 def _whole(cut: bytes) -> Iterator[bytes]:
-    """Join the pieces; where they are a few, also without the last, which may be another word.
+    """Join the pieces of a key. Few pieces are also joined without the last, which may be a word.
 
-    Words that stand at the ends of lines have no digits and few changes of case.
+    Skip words that stand at the ends of lines: they have no digits and few changes of case.
     """
     pieces = _JOINT.split(cut)
     if len(pieces) > _MOST_PIECES:
         return
-    kept = [len(pieces), len(pieces) - 1] if 2 < len(pieces) <= _FEW_PIECES else [len(pieces)]
-    for number in kept:
-        whole = b"".join(pieces[:number])
+    sizes = [len(pieces)]
+    if 2 < len(pieces) <= _FEW_PIECES:
+        sizes.append(len(pieces) - 1)
+    for size in sizes:
+        whole = b"".join(pieces[:size])
         if _DIGIT.search(whole) or jumps(whole) * 6 >= len(whole):
             yield whole
