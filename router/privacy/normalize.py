@@ -54,6 +54,7 @@ _INVISIBLE: Final = re.compile(
     "\u2060-\u206f\u2800\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff9-\ufffb\x80-\x84\x86-\x9f"
     "\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
 )
+_ASCII: Final = bytes(range(128))
 _TAGS: Final = re.compile("[\U000e0020-\U000e007e]+")
 """ASCII, a second time, in characters that nothing shows."""
 _TAG_OFFSET: Final = 0xE0000
@@ -84,15 +85,18 @@ def as_bytes(text: str) -> bytes:
 
 def normalize(text: str) -> str:
     """Return the text in its plain spelling; the same object if nothing changes."""
-    for _ in range(MOST_ROUNDS):
-        plainer = _one_round(text)
+    for _ in range(2 * MOST_ROUNDS):
+        plainer = _without_escapes(text)
         if plainer == text:
-            break
+            plainer = _in_plain_characters(text)
+            if plainer == text:
+                break
         text = plainer
     return text
 
 
-def _one_round(text: str) -> str:
+def _without_escapes(text: str) -> str:
+    """Undo one level of escapes, and remove what only a terminal reads."""
     if "\0" in text:
         text = text.replace("\0", "")
     if any(control in text for control in _CONTROLS):
@@ -105,13 +109,25 @@ def _one_round(text: str) -> str:
         text = unquote(_PERCENT_U.sub(_by_number, text) if "%u" in text else text)
     if "&" in text:
         text = _ENTITY.sub(_character, text)
-    if not text.isascii():
+    return text
+
+
+def _in_plain_characters(text: str) -> str:
+    """Remove what nothing shows, and replace what looks like another character by that."""
+    if text.isascii():
+        return text
+    # The patterns are slow, and most of a text is ASCII: look at its other characters once each.
+    others = as_bytes(text).translate(None, _ASCII).decode("utf-8", "surrogatepass")
+    others = "".join(set(others))
+    if _TAGS.search(others):
         tags = "".join(_TAGS.findall(text))
-        text = _DASH.sub("-", _INVISIBLE.sub("", text))
-        if tags:
-            text += "\n" + "".join(chr(ord(tag) - _TAG_OFFSET) for tag in tags)
-        if not unicodedata.is_normalized("NFKC", text):
-            text = unicodedata.normalize("NFKC", text)
+        text += "\n" + "".join(chr(ord(tag) - _TAG_OFFSET) for tag in tags)
+    if _INVISIBLE.search(others):
+        text = _INVISIBLE.sub("", text)
+    if _DASH.search(others):
+        text = _DASH.sub("-", text)
+    if not unicodedata.is_normalized("NFKC", text):
+        text = unicodedata.normalize("NFKC", text)
     return text
 
 
