@@ -235,11 +235,12 @@ class Commands:
             return
         record = outcome.record
         self._console.print(Text(visible(self._chat.provenance()), style="bold"))
-        words: dict[str, list[str]] = {name: [] for name in record.signals}
+        # A word can stand behind several counts of a signal.
+        words: dict[str, dict[str, None]] = {name: {} for name in record.signals}
         for one in self._chat.evidence:
-            words.setdefault(one.signal, []).extend(one.words)
+            words.setdefault(one.signal, {}).update(dict.fromkeys(one.words))
         rows = [
-            (name, f"{points:+5.1f}  {', '.join(words[name][:MOST_WORDS])}")
+            (name, f"{points:+5.1f}  {', '.join([*words[name]][:MOST_WORDS])}")
             for name, points in record.signals.items()
         ]
         rows += [("score", f"{record.score:.0f} (threshold {record.threshold:g})")]

@@ -56,9 +56,10 @@ def _in_words(found: dict[str, Any]) -> str:
     why = found["reason"] or found["error"]
     lines = [f"score {found['score']:g}, threshold {found['threshold']:g}: {target} ({why})"]
     for name, points in found["signals"].items():
-        words = [
+        # A word can stand behind several counts of a signal.
+        words = dict.fromkeys(
             word for one in found["evidence"] if one["signal"] == name for word in one["words"]
-        ]
+        )
         lines.append(f"  {name:17} {points:+5.1f}  {', '.join(words)}".rstrip())
     if found["fix"]:
         lines.append(f"To let the local model take it: {found['fix']}")

@@ -115,6 +115,12 @@ def test_a_prompt_is_scored_in_words() -> None:
     assert {"design", "prove"} <= set(words.replace(",", "").split())
 
 
+def test_a_word_behind_two_counts_is_named_once() -> None:
+    rows = run("classify", "What is 2+2?").stdout.splitlines()
+    words = next(row.split(maxsplit=2)[2] for row in rows if "simple_keywords" in row)
+    assert words == "what is"
+
+
 def test_a_prompt_may_come_through_a_pipe() -> None:
     assert run("classify", piped=HARD).stdout == run("classify", HARD).stdout
     empty = run("classify", piped=" \n")
