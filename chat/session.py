@@ -53,6 +53,15 @@ class Spent:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class _Before:
+    """The answer to a question that is asked again, and where it came from."""
+
+    answers: list[dict[str, Any]]
+    last: Outcome | None
+    evidence: list[Evidence]
+
+
 class Chat:
     """A conversation: its messages, its source of answers, and the origin of the last answer."""
 
@@ -72,7 +81,11 @@ class Chat:
         self.last: Outcome | None = None
         self.evidence: list[Evidence] = []
         """Why the last question got its points."""
+        self.is_answered = False
+        """Whether the last try brought an answer, or a part of one."""
         self._unanswered: dict[str, Any] | None = None
+        self._before: _Before | None = None
+        """What `again()` replaced; it comes back if the new try brings no answer."""
         self._has_warned = False
         """Whether it was said that what is private is not saved."""
 
@@ -86,7 +99,8 @@ class Chat:
         """Answer the last question, and show each piece of text.
 
         The text up to a failure or a stop counts as the answer. A question without any answer
-        leaves the conversation; `again()` brings it back. Raises RouterError and CancelledError.
+        leaves the conversation, and `again()` brings it back; one that is asked again keeps the
+        answer that it had. Raises RouterError and CancelledError.
         """
         pieces: list[str] = []
         messages = [{"role": "system", "content": self.system}] if self.system else []
@@ -104,10 +118,14 @@ class Chat:
             error.message = visible(error.message)
             raise
         finally:
-            self._unanswered = None
+            before, self._before, self._unanswered = self._before, None, None
+            self.is_answered = bool(pieces)
             if pieces:
                 self.messages.append({"role": "assistant", "content": "".join(pieces)})
                 self.spent.add(self.last.record)
+            elif before is not None:
+                self.messages.extend(before.answers)
+                self.last, self.evidence = before.last, before.evidence
             else:
                 self._unanswered = self.messages.pop()
 
@@ -115,8 +133,10 @@ class Chat:
         """Make the last question the one to answer; False if there is none."""
         if self._unanswered is not None:
             self.messages.append(self._unanswered)
+        answers: list[dict[str, Any]] = []
         while self.messages and self.messages[-1]["role"] == "assistant":
-            self.messages.pop()
+            answers.insert(0, self.messages.pop())
+        self._before = _Before(answers, self.last, self.evidence) if answers else None
         return bool(self.messages)
 
     def clear(self) -> None:
@@ -161,11 +181,6 @@ class Chat:
             return False
         await self.source.rate(self.last.record.id, verdict)
         return True
-
-    @property
-    def is_answered(self) -> bool:
-        """Return whether the last question got an answer, or a part of one."""
-        return self._unanswered is None and bool(self.messages)
 
     @property
     def last_answer(self) -> str:

@@ -48,6 +48,15 @@ async def test_an_answer_is_shown_with_where_it_came_from(tmp_path: Path) -> Non
     assert local.requests[0].json["messages"] == [{"role": "user", "content": "prove it"}]
 
 
+async def test_a_word_behind_two_counts_is_named_once(tmp_path: Path) -> None:
+    async with scripted(says_hello) as local, chatting(tmp_path, local) as chat:
+        chat.type("What is 2+2?\r")
+        await chat.shows("42 tokens")
+        chat.type("/route\r")
+        await chat.shows("(threshold 100)")
+        assert re.search(r"simple_keywords +-[\d.]+ +what is\n", chat.text)
+
+
 async def test_the_conversation_is_sent_until_it_is_cleared(tmp_path: Path) -> None:
     async with scripted(says_hello) as local, chatting(tmp_path, local) as chat:
         chat.type("one\r")
@@ -190,6 +199,31 @@ async def test_a_failure_is_one_line_and_can_be_tried_again(tmp_path: Path) -> N
         assert await chat.ends() == 0
     rows = JournalFile(journal).rows("SELECT outcome FROM requests ORDER BY time")
     assert rows == [("failed",), ("done",)]
+
+
+async def test_an_answer_stays_when_another_try_fails(tmp_path: Path) -> None:
+    journal = tmp_path / "journal.db"
+    async with (
+        scripted(says_hello) as local,
+        chatting(tmp_path, local, journal_path=journal) as chat,
+    ):
+        chat.type("hi\r")
+        await chat.shows("42 tokens")
+        chat.type("/retry cloud\r")
+        await chat.shows("ANTHROPIC_API_KEY")
+        assert chat.text.count("42 tokens") == 1
+        chat.type("/copy\r")
+        await chat.shows("characters copied")
+        chat.type("/bad\r")
+        await chat.shows("noted")
+        chat.type("and you?\r")
+        await chat.shows("42 tokens", times=2)
+        chat.type(CTRL_D)
+        assert await chat.ends() == 0
+    said = [message["content"] for message in local.requests[-1].json["messages"]]
+    assert said == ["hi", "Hello **dear** friend.", "and you?"]
+    rows = JournalFile(journal).rows("SELECT outcome, feedback FROM requests ORDER BY time")
+    assert [row for row in rows if row[1]] == [("done", "bad")]
 
 
 async def test_a_side_can_be_chosen_at_the_start_and_while_chatting(tmp_path: Path) -> None:
