@@ -52,12 +52,12 @@ class Terminal:
         self._console.print("[bold]llm-router[/]  /help lists the commands", highlight=False)
         self._say(greeting)
         if isinstance(self._history, KeptHistory) and self._history.is_new:
-            kept = (
-                f"Lines you type are kept in {self._history.path}, private ones excepted."
-                " CHAT_HISTORY=off keeps none."
+            self._say(
+                "Lines you type are kept, private ones excepted; CHAT_HISTORY=off keeps none:"
             )
             # Not broken into lines, so that the path can be copied.
-            self._console.print(Text(visible(kept), style="dim"), soft_wrap=True)
+            path = Text(visible(str(self._history.path)), style="dim")
+            self._console.print(path, soft_wrap=True)
         try:
             await self._commands.say_notice()
         except RouterError as error:
