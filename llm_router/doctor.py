@@ -25,7 +25,7 @@ from router.backend import Model
 from router.build import assemble, journal_store
 from router.cloud_client import ClaudeBackend, GeminiBackend, OpenAIBackend
 from router.deciding.facts import Side
-from router.embedded.server import EmbeddedServer
+from router.embedded.server import CONTEXT_TOKENS, EmbeddedServer
 from router.local.servers import fix_command
 from router.parts.assembly import Assembly
 from router.sides import nearby
@@ -237,7 +237,9 @@ def _embedded(settings: Settings) -> Finding:
         return Finding("built-in", "ok", "the built-in model is off")
     server = EmbeddedServer(settings.embedded_model)
     if not server.unavailable_reason:
-        return Finding("built-in", "ok", f"{server.model_id} answers when there is nothing else")
+        text = f"{server.model_id} answers when there is nothing else"
+        text += f"; {CONTEXT_TOKENS} tokens of context are too few for coding agents"
+        return Finding("built-in", "ok", text)
     wanted = settings.embedded_model != "auto"
     text, _, fix = server.unavailable_reason.partition(": ")
     return Finding("built-in", "WRONG" if wanted else "note", text, fix.rstrip("."))
@@ -260,7 +262,7 @@ async def _port(settings: Settings) -> Finding:
         socket.create_server((host, port), family=family).close()
     except OSError as error:
         if await _answers_as_router(host, port):
-            return Finding("port", "ok", f"a llm-router answers at {host}:{port}")
+            return Finding("port", "ok", f"an llm-router answers at {host}:{port}")
         fix = f"set SERVER_PORT={port + 10}"
         return Finding("port", "WRONG", f"{host}:{port} cannot be used ({error.strerror})", fix)
     return Finding("port", "ok", f"{host}:{port} is free; start the server: {_serve_command()}")

@@ -263,6 +263,8 @@ def _misfit(misfit: Reason, ask: Ask, local: Side) -> str:
     else:
         needed, room = ask.needed_tokens, model.room_tokens
         said = f"The request needs about {needed} tokens; {model.id} has room for {room}."
+        if local.backend == "embedded":
+            return f"{said} Start a local server with a larger context (see llm-router doctor)."
     fix = _fix(ask, local, (misfit,))
     return f"{said} This would help: {fix}." if fix else said
 

@@ -308,6 +308,11 @@ def test_a_request_that_does_not_fit_says_what_would_make_it_fit(asked: Ask, fix
         (PICTURE, LOCAL, CLOUD, True, NoBackend, r"no pictures.*BUDGET"),
         (TOO_BIG, LOCAL, CLOUD, True, NoBackend, r"room for 8192.*BUDGET"),
         (TOO_BIG, LOCAL, OFF, False, BackendUnfit, r"lms load qwen.*ANTHROPIC_API_KEY"),
+        (
+            TOO_BIG,
+            replace(LOCAL, backend="embedded"),
+            *(OFF, False, BackendUnfit, r"Start a local server.*ANTHROPIC_API_KEY"),
+        ),
         (TOO_BIG, LOCAL_DOWN, OFF, False, NoBackend, r"Start LM Studio\. Set ANTHROPIC_API_KEY\."),
     ],
 )

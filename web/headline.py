@@ -19,10 +19,7 @@ def headline(local: Side, cloud: Side, policy: Policy, *, offline: bool = False)
     if offline:
         return _offline(local)
     if local.backend == "embedded":
-        return Headline(
-            "warning",
-            "Only the small built-in model answers: start a local server or set a cloud key.",
-        )
+        return Headline("warning", "Only the small built-in model answers.")
     if not local.usable:
         return _without_local(cloud)
     cold = local.status.state == "cold"

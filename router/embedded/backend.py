@@ -7,8 +7,8 @@ from router.local_client import LocalBackend
 from router.request import ChatRequest
 
 NOTICE = (
-    "Answers come from a small demonstration model. For real ones, start LM Studio with a model"
-    " loaded (LOCAL_BASE_URL), or set ANTHROPIC_API_KEY or GEMINI_API_KEY in .env."
+    "The built-in model is only a demonstration. For real answers, start a local server such as"
+    " LM Studio or Ollama, or set ANTHROPIC_API_KEY, GEMINI_API_KEY or OPENAI_API_KEY in .env."
 )
 STAND_IN = "Answers come from {} of EMBEDDED_MODEL, because nothing answers at LOCAL_BASE_URL."
 

@@ -22,7 +22,7 @@ LOOK_S: Final = 4.0
 LOOK_AGAIN_S: Final = 60.0
 """Pause between two searches: other programs at these ports log each request."""
 OUR_NAMES: Final = frozenset({"auto", "local", "cloud"})
-"""Models that a llm-router lists: it is no model server."""
+"""Models that an llm-router lists: it is no model server."""
 
 
 @dataclass(frozen=True, slots=True)

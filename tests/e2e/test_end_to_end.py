@@ -64,9 +64,9 @@ def test_a_fresh_machine_answers_from_the_embedded_model_and_says_what_that_is(
         health = running.health()
         assert health["local"]["backend"] == "embedded"
         for notice in (health["notice"], running.get("/info").json()["notice"]):
-            assert "demonstration model" in notice
+            assert "only a demonstration" in notice
             assert "LM Studio" in notice
-        assert "demonstration model" in running.log.read_text()
+        assert "only a demonstration" in running.log.read_text()
 
 
 def test_a_local_server_that_comes_up_later_takes_over_from_the_embedded_model(

@@ -171,7 +171,7 @@ async def test_a_port_that_our_own_server_has_is_right(monkeypatch: pytest.Monke
     async with scripted(health, health) as server:
         monkeypatch.setenv("SERVER_PORT", str(server.port))
         finding = (await found())["port"]
-    assert finding == Finding("port", "ok", f"a llm-router answers at 127.0.0.1:{server.port}")
+    assert finding == Finding("port", "ok", f"an llm-router answers at 127.0.0.1:{server.port}")
 
 
 async def test_the_journal_is_counted_and_an_unreadable_one_is_wrong(tmp_path: Path) -> None:
