@@ -74,6 +74,7 @@ class LocalBackend:
         base_url: str,
         model: str,
         *,
+        is_set: bool = True,
         name: str = "local",
         api_key: str | None = None,
         limits: TimeLimits,
@@ -81,7 +82,11 @@ class LocalBackend:
         confidence: ConfidenceMode = "off",
         proxy: Proxy | None = None,
     ) -> None:
-        """Store the parts; open nothing. `kind`: the kind of server until a probe finds it out."""
+        """Store the parts; open nothing.
+
+        `is_set`: whether the user set the model. `kind`: the kind of server until a probe finds it
+        out.
+        """
         self.name = name
         self.model = model
         key = {"Authorization": f"Bearer {api_key}"} if api_key else {}
@@ -91,7 +96,9 @@ class LocalBackend:
         credentials = self._http.credentials
         self._limits = limits
         self._errors = LocalErrors(name, self.base_url, credentials)
-        self._discovery = Discovery(self.base_url, model, self._get, self._post_json, name=name)
+        self._discovery = Discovery(
+            self.base_url, model, self._get, self._post_json, name=name, is_set=is_set
+        )
         self._other_routes = OtherRoutes(
             model, self._post, self._model_ids, self._is_remote, self._errors, credentials, limits
         )

@@ -64,7 +64,8 @@ class _Loading(Exception):
 class Discovery:
     """Probes one server. `base_url` includes /v1.
 
-    `wanted`: the model that the user set for it, or "" for the one that is loaded.
+    `wanted`: the model to ask for, or "" for the one that is loaded. `is_set`: whether the user
+    set it; advice does not name a default.
     """
 
     def __init__(
@@ -75,11 +76,13 @@ class Discovery:
         post: Post | None = None,
         *,
         name: str = ALONE,
+        is_set: bool = True,
     ) -> None:
         self._name = name
         self._base = base_url.rstrip("/")
         self._root = self._base.removesuffix("/v1")
         self._wanted = wanted
+        self._set = wanted if is_set else ""
         self._get = get
         self._post = post
         self._ask: Callable[[], Awaitable[Found | None]] | None = None
@@ -120,7 +123,7 @@ class Discovery:
                 " /v1.",
             )
         latency_ms = (time.perf_counter() - began) * 1000
-        return replace(_status(*found, self._wanted, self._name), latency_ms=latency_ms)
+        return replace(_status(*found, self._wanted, self._set, self._name), latency_ms=latency_ms)
 
     async def warm_up(self, post: Post, model: str) -> bool:
         """Make the server load this model; return whether it has done so now.
@@ -238,7 +241,9 @@ def _parsed(status: int, raw: bytes) -> object:
         return None
 
 
-def _status(kind: str, entries: list[ListedModel], wanted: str, server: str) -> Status:
+def _status(
+    kind: str, entries: list[ListedModel], wanted: str, set_model: str, server: str
+) -> Status:
     """Return the status: the model that would answer, and advice for the user."""
     chat = [_marked(entry) for entry in entries if entry.chat]
     models = tuple(entry.model for entry in chat)
@@ -249,11 +254,11 @@ def _status(kind: str, entries: list[ListedModel], wanted: str, server: str) -> 
         present = [m for m in here if m.loaded is not False] or here
         if len(present) == 1:
             model = present[0]
-            if wanted:
-                missing = _missing(wanted, server)
+            if set_model:
+                missing = _missing(set_model, server)
                 detail = f"{missing} is not on the server; its {model.id} answers instead."
         else:
-            detail = _which(present, wanted, server)
+            detail = _which(present, set_model, server)
     elif model.remote:
         detail = (
             f"{model.id} does not run on this machine: private requests are not sent to it."
@@ -274,19 +279,19 @@ def _marked(entry: ListedModel) -> ListedModel:
     return replace(entry, model=replace(entry.model, remote=True))
 
 
-def _missing(wanted: str, server: str) -> str:
-    return f"LOCAL_MODEL={wanted}" if server == ALONE else wanted
+def _missing(set_model: str, server: str) -> str:
+    return f"LOCAL_MODEL={set_model}" if server == ALONE else set_model
 
 
-def _which(models: tuple[Model, ...] | list[Model], wanted: str, server: str) -> str:
+def _which(models: tuple[Model, ...] | list[Model], set_model: str, server: str) -> str:
     setting = setting_of(server, "model")
     if not models:
         return f"The server has no chat model: download one there, and set {setting} to its name."
     names = ", ".join(model.id for model in models[:MOST_NAMES])
     more = " and others" if len(models) > MOST_NAMES else ""
-    if wanted and server == ALONE:
-        return f"LOCAL_MODEL={wanted} is not on the server; set it to one of: {names}{more}."
-    problem = f"{wanted} is not on the server" if wanted else "The server has several models"
+    if set_model and server == ALONE:
+        return f"LOCAL_MODEL={set_model} is not on the server; set it to one of: {names}{more}."
+    problem = f"{set_model} is not on the server" if set_model else "The server has several models"
     return f"{problem}; set {setting} to one of: {names}{more}."
 
 

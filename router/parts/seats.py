@@ -54,6 +54,7 @@ def _local(
     backend: LocalServer = LocalBackend(
         server.url,
         server.model or meant,
+        is_set=is_meant or balancer is not None,
         name=server.name,
         api_key=server.key.get_secret_value() if server.key else None,
         limits=limits,

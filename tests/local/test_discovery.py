@@ -145,6 +145,27 @@ async def test_the_only_loaded_model_answers_for_one_that_is_not_there() -> None
     )
 
 
+@pytest.mark.parametrize(
+    ("ids", "model", "detail"),
+    [
+        (["a"], "a", ""),
+        (["a", "default"], "default", ""),
+        (["a", "b"], None, "The server has several models; set LOCAL_MODEL to one of: a, b."),
+    ],
+)
+async def test_advice_does_not_name_a_default_that_the_server_lacks(
+    ids: list[str], model: str | None, detail: str
+) -> None:
+    async def get(url: str) -> tuple[int, bytes]:
+        if not url.endswith("/v1/models"):
+            return 404, b""
+        return 200, orjson.dumps({"object": "list", "data": [{"id": one} for one in ids]})
+
+    status = await Discovery(URL + "/v1", "default", get, is_set=False).look()
+    assert (status.model.id if status.model else None) == model
+    assert status.detail == detail
+
+
 async def test_with_several_loaded_models_the_user_is_asked_which() -> None:
     server = Server("lmstudio")
     body = server.json("GET /api/v1/models")

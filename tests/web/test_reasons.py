@@ -211,6 +211,12 @@ async def test_the_only_loaded_model_answers_for_a_missing_one(
     assert [line.startswith(said) for line in lines(caplog, "LOCAL_MODEL")] == [True]
 
 
+async def test_without_a_setting_the_only_loaded_model_needs_no_advice() -> None:
+    async with gateway(Studio({"gemma": loaded()}), local_model=None) as h:
+        assert (await h.ask(EASY)).headers["x-router-model"] == "gemma"
+        assert (await h.http.get("/health")).json()["local"]["detail"] == ""
+
+
 async def test_with_several_loaded_models_the_error_lists_them() -> None:
     async with gateway(Studio({"gemma": loaded(), "phi": loaded()})) as h:
         assert await h.why(EASY) == ("cloud", "local_down")
