@@ -212,8 +212,10 @@ async def test_escape_takes_the_filter_away(tab: Tab) -> None:
 
 
 async def test_the_last_day_is_shown_by_client(tab: Tab) -> None:
-    async with served() as (_, address):
+    async with served() as (h, address):
+        assert (await h.ask("?", body={"messages": []})).status_code == 400
         await tab.open(address)
+        await rows(tab, 4)
         await tab.until("document.querySelector('#client-rows tr')")
         assert (
             await tab.text("#client-rows")

@@ -171,6 +171,7 @@ function showCallers(callers) {
     el("td", {}, usd(of.cost_usd)), el("td", {}, usd(of.spent_today_usd)))));
 }
 function showLastDay({ cost_usd, saved_usd, clients }) {
+  clients = clients.filter(of => of.local + of.cloud);
   $("last-day").hidden = !clients.length;
   $("last-day-sum").textContent = `${usd(cost_usd)} spent · ${usd(saved_usd)} saved, estimated`;
   $("client-rows").replaceChildren(...clients.map(of => el("tr", {}, el("th", { scope: "row" }, of.client || "not named"),
