@@ -195,7 +195,10 @@ async def find(settings: Settings) -> tuple[Served | None, str]:
         return server, said
     await server.aclose()
     if whose == "other settings":
-        said = f"The server at {server.url} has other settings or another version: not used."
+        said = (
+            f"The server at {server.url} has other settings or another version: not used."
+            " Restart it to use it."
+        )
         return None, said
     return None, ""
 
