@@ -488,8 +488,14 @@ async def test_without_a_cloud_no_prompt_would_go_there(tab: Tab) -> None:
 async def test_on_a_phone_nothing_overlaps_or_overflows(
     serve: Callable[..., Any], tab: Tab
 ) -> None:
-    await tab.open(await serve(RECORDS), width=390)
+    agent = "langchain-anthropic/1.7"
+    saved = replace(RECORDS[0], id="saved", user_agent=agent, saved_usd=0.00053)
+    spent = replace(RECORDS[1], id="spent", user_agent=agent, cost_usd=0.00063)
+    await tab.open(await serve([*RECORDS, saved, spent]), width=390)
     await tab.until("document.querySelector('#traffic svg')")
+    await tab.until("document.querySelector('#client-rows').innerText.includes('langchain')")
+    sideways = "document.querySelector('.sideways')"
+    assert await tab.value(f"{sideways}.scrollWidth <= {sideways}.clientWidth")
     overflowing = await tab.value(
         "[...document.querySelectorAll('.pills span, .chips li, .tag')]"
         ".filter(e => e.getBoundingClientRect().right > innerWidth - 14"
