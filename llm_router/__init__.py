@@ -6,13 +6,13 @@ from pathlib import Path
 HERE = Path(__file__).parent
 
 
-def main() -> int:
-    """Run the command line; returns the exit status.
+def main() -> None:
+    """Run the command line and exit with its status.
 
     In an installed copy the program lies within this folder, in a clone beside it.
     """
     home = HERE if (HERE / "config.py").exists() else HERE.parent
     sys.path.insert(0, str(home))
-    from llm_router.cli import main
+    from launch import run
 
-    return main()
+    run("llm_router.cli")

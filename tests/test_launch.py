@@ -9,10 +9,12 @@ import launch
 from tests.support.paths import ROOT
 
 
-@pytest.mark.parametrize("program", ["server.py", "chat.py", "tune.py"])
-def test_before_the_set_up_a_program_says_how_to_do_it(program: str) -> None:
+@pytest.mark.parametrize(
+    "program", [["server.py"], ["chat.py"], ["tune.py"], ["-m", "llm_router", "doctor"]]
+)
+def test_before_the_set_up_a_program_says_how_to_do_it(program: list[str]) -> None:
     done = subprocess.run(
-        [sys.executable, "-S", program], cwd=ROOT, capture_output=True, text=True, check=False
+        [sys.executable, "-S", *program], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert done.returncode == 1
     assert done.stdout == ""
