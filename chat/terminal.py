@@ -1,6 +1,7 @@
 """The conversation with a person at a terminal: reads lines, shows answers."""
 
 import asyncio
+import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -161,13 +162,17 @@ def _interrupts(task: asyncio.Task[Any], stopping: Callable[[], None]) -> Iterat
 def _typing_ahead() -> Iterator[None]:
     """Keep text that is typed during an answer for the next prompt.
 
-    It is not shown in the middle of the answer, and Enter still sends it.
+    It is not shown in the middle of the answer, and Enter still sends it. Ctrl-D is kept as a key:
+    as the end of the input the terminal would swallow it.
     """
     if termios is None or not sys.stdin.isatty():
         yield
         return
     before = termios.tcgetattr(sys.stdin)
-    quiet = [before[0] & ~termios.ICRNL, *before[1:3], before[3] & ~termios.ECHO, *before[4:]]
+    keys = list(before[6])
+    keys[termios.VEOF] = bytes([os.fpathconf(sys.stdin.fileno(), "PC_VDISABLE")])
+    local = before[3] & ~termios.ECHO
+    quiet = [before[0] & ~termios.ICRNL, *before[1:3], local, *before[4:6], keys]
     termios.tcsetattr(sys.stdin, termios.TCSADRAIN, quiet)
     try:
         yield

@@ -69,8 +69,10 @@ async def test_what_is_typed_during_an_answer_is_sent_after_it(tmp_path: Path) -
         chat.type("two\r")
         await asyncio.sleep(0.1)
         assert "two" not in chat.text
+        chat.type(CTRL_D)
         typed.set()
         await chat.shows("42 tokens", times=2)
+        assert await chat.ends() == 0
     assert asked(local) == ["one", "two"]
 
 
