@@ -61,8 +61,10 @@ class Postgres:
 
     def kill(self) -> None:
         """Kill the server and its children, as a machine that loses its power does."""
-        self._signal_all(signal.SIGKILL)
+        killed = self._signal_all(signal.SIGKILL)
         self._wait()
+        # A server does not start while one of them still has the shared memory.
+        wait_until(lambda: not any(map(_is_alive, killed)), "PostgreSQL's processes did not end")
 
     def freeze(self) -> None:
         """Stop every process of the server: connections stay open, and nothing answers."""
@@ -83,13 +85,19 @@ class Postgres:
         self.process.wait(30)
         self.process = None
 
-    def _signal_all(self, number: int) -> None:
-        """Send a signal to the server and its children, each of which has its own session."""
+    def _signal_all(self, number: int) -> list[int]:
+        """Send a signal to the server and its children, each of which has its own session.
+
+        Return the children's process ids.
+        """
         assert self.process is not None
+        self.process.send_signal(signal.SIGSTOP)  # so that it starts no further child meanwhile
         task = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
-        for pid in (self.process.pid, *map(int, task.read_text().split())):
+        children = [int(pid) for pid in task.read_text().split()]
+        for pid in (self.process.pid, *children):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, number)
+        return children
 
     def _answers(self) -> bool:
         import psycopg
@@ -101,6 +109,14 @@ class Postgres:
         except psycopg.OperationalError:
             return False
         return True
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return state != "Z"
 
 
 def command(program: str, *arguments: str) -> list[str]:
