@@ -7,9 +7,10 @@ import pytest
 
 from router.sides.availability import Watch
 from tests.support.chaos.callers import Heard, ask
-from tests.support.chaos.running_server import HASTY, RunningServer, faulty, running_server, settled
+from tests.support.chaos.running_server import HASTY, RunningServer, faulty, running_server
 from tests.support.chaos.sides import CLAUDE, HELLO, KINDS, LOCAL, THERE, Kind
 from tests.support.scripted import Connection, Request, Script
+from tests.support.waiting import settled
 
 MANY = 20
 kinds = pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)

@@ -11,9 +11,10 @@ import orjson
 import pytest
 
 from tests.support.chaos.callers import CHAT, DIALECTS, Dialect
-from tests.support.chaos.running_server import RunningServer, faulty, running_server, settled
+from tests.support.chaos.running_server import RunningServer, faulty, running_server
 from tests.support.chaos.sides import CLAUDE, KINDS, LOCAL, Kind
 from tests.support.scripted import Connection, Request
+from tests.support.waiting import settled
 
 SOON_S = 0.1
 """Time until a backend's connection must be closed; a few milliseconds were measured."""

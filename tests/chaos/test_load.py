@@ -8,9 +8,10 @@ import orjson
 import pytest
 
 from tests.support.chaos.callers import CHAT, ask
-from tests.support.chaos.running_server import RunningServer, running_server, settled
+from tests.support.chaos.running_server import RunningServer, running_server
 from tests.support.chaos.sides import CLAUDE, HELLO, LOCAL, THERE
 from tests.support.scripted import Connection, Request
+from tests.support.waiting import settled
 
 STREAMS, BURST = 200, 200
 MORE_MB = 40

@@ -10,8 +10,9 @@ import pytest_asyncio
 
 from tests.support.chaos.callers import DIALECTS, ask
 from tests.support.chaos.raw import CHUNKED, error_of, exchange, head
-from tests.support.chaos.running_server import RunningServer, running_server, settled
+from tests.support.chaos.running_server import RunningServer, running_server
 from tests.support.chaos.sides import CLAUDE, HELLO, LOCAL, THERE
+from tests.support.waiting import settled
 from web.protocol import MOST_HEAD_BYTES
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

@@ -10,7 +10,7 @@ import pytest
 
 from router.backend import TimeLimits
 from tests.support.chaos.callers import CHAT, DIALECTS, Dialect, ask
-from tests.support.chaos.running_server import faulty, settled
+from tests.support.chaos.running_server import faulty
 from tests.support.chaos.sides import CLAUDE, GEMINI, HELLO, THERE, Kind
 from tests.support.claude_backend import MODEL, backend_of, events_of, probed
 from tests.support.claude_recordings import RECORDINGS as CLAUDE_RECORDINGS
@@ -19,6 +19,7 @@ from tests.support.claude_words import request as claude_request
 from tests.support.gemini_words import RECORDINGS as GEMINI_RECORDINGS
 from tests.support.gemini_words import user
 from tests.support.scripted import Connection, Request, Script
+from tests.support.waiting import settled
 from tests.support.whole import whole_claude, whole_gemini
 
 CLOUDS = (CLAUDE, GEMINI)

@@ -17,6 +17,7 @@ from tests.support.chaos.callers import DIALECTS
 from tests.support.chaos.sides import LOCAL, models
 from tests.support.processes import Server, copy_programs, started
 from tests.support.scripted import Connection, Request, scripted
+from tests.support.waiting import settled
 
 CALLERS = 8
 RELOADS = 12
@@ -91,7 +92,7 @@ async def _under_load(
         for number in range(CALLERS):
             group.create_task(caller(number))
         for turn in range(1, RELOADS + 1):
-            env.write_text(_settings(urls[turn % 2], turn))  # noqa: ASYNC240
+            await asyncio.to_thread(env.write_text, _settings(urls[turn % 2], turn))
             running.process.send_signal(signal.SIGHUP)
             await _read_again(running, turn)
         is_over = True
@@ -117,9 +118,11 @@ async def _started(
 
 async def _read_again(running: Server, times: int) -> None:
     """Wait until the settings were read so many times more."""
-    async with asyncio.timeout(WITHIN_S):
-        while running.log.read_text().count(READ_AGAIN) < times:  # noqa: ASYNC110
-            await asyncio.sleep(0.02)
+
+    def has_read() -> bool:
+        return running.log.read_text().count(READ_AGAIN) >= times
+
+    await settled(has_read, "the settings were not read", WITHIN_S)
 
 
 async def test_a_closed_terminal_ends_the_server_in_good_order(programs: Path) -> None:
@@ -133,9 +136,7 @@ async def test_a_closed_terminal_ends_the_server_in_good_order(programs: Path) -
     ):
         os.close(slave)
         asked = asyncio.create_task(http.post(dialect.path, json=dialect.body(stream=True)))
-        async with asyncio.timeout(WITHIN_S):
-            while not local.answering:  # noqa: ASYNC110
-                await asyncio.sleep(0.02)
+        await settled(lambda: bool(local.answering), "no request came", WITHIN_S)
         running.process.send_signal(signal.SIGHUP)  # the terminal is still open
         await _read_again(running, 1)
         assert running.process.poll() is None

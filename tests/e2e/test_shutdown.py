@@ -10,6 +10,7 @@ from tests.support.chaos.callers import DIALECTS
 from tests.support.chaos.sides import HELLO, LOCAL, models
 from tests.support.processes import server
 from tests.support.scripted import Connection, Request, scripted
+from tests.support.waiting import settled
 
 
 async def talking_for_ever(connection: Connection, request: Request) -> None:
@@ -37,8 +38,9 @@ async def test_a_shutdown_ends_an_endless_stream_with_an_error_event(checkout: P
                     for dialect in DIALECTS
                 ]
                 async with asyncio.timeout(30):
-                    while len(local.answering) < len(posts):  # noqa: ASYNC110
-                        await asyncio.sleep(0.02)
+                    await settled(
+                        lambda: len(local.answering) == len(DIALECTS), "a request is missing", 30
+                    )
                     running.process.send_signal(signal.SIGTERM)
                     answers = await asyncio.gather(*posts)
             for dialect, answer in zip(DIALECTS, answers, strict=True):

@@ -15,6 +15,7 @@ import aiohttp
 import pytest
 
 from router.embedded.server import ROOT, EmbeddedServer
+from tests.support.waiting import settled
 
 CHILDREN = Path(f"/proc/self/task/{os.getpid()}/children")
 
@@ -133,8 +134,7 @@ async def test_starts_again_after_a_crash(server: EmbeddedServer) -> None:
     assert first is not None
     os.kill(first, signal.SIGKILL)
     async with asyncio.timeout(60):
-        while server.pid == first:  # noqa: ASYNC110
-            await asyncio.sleep(0.01)
+        await settled(lambda: server.pid != first, "the model did not end", 60)
         assert await server.ready()
     assert server.pid not in (None, first)
 
@@ -154,9 +154,7 @@ async def test_ends_when_closed_and_can_be_started_again(server: EmbeddedServer)
 async def test_closing_while_the_model_loads_leaves_nothing_behind(server: EmbeddedServer) -> None:
     before = children()
     await server.start()
-    async with asyncio.timeout(10):
-        while before == children():  # noqa: ASYNC110
-            await asyncio.sleep(0.01)
+    await settled(lambda: before != children(), "no process was started", 10)
     await server.aclose()
     assert server.base_url is None
     assert before == children()

@@ -1,12 +1,12 @@
 """Settings that are read again while routers share a store."""
 
-import asyncio
 from typing import Any
 
 from router.errors import BackendBusy
 from tests.support.replicas import HARD, SECRET, ask, looked, replicas, respond, user
 from tests.support.running_app import RunningApp, running_app
 from tests.support.store import StoreServer, store_server
+from tests.support.waiting import settled
 
 LOCAL = {"role": "assistant", "content": "Hello from the local model."}
 CALL = {"id": "call_1", "type": "function", "function": {"name": "look", "arguments": "{}"}}
@@ -24,9 +24,7 @@ async def reread(router: RunningApp, **changes: Any) -> None:
     """Change settings, have them read again, and wait until the earlier ones are closed."""
     router.source.overrides = {**router.source.overrides, **changes}
     assert (await router.app.reread()).error == ""
-    async with asyncio.timeout(10):
-        while router.app.earlier:  # noqa: ASYNC110
-            await asyncio.sleep(0.01)
+    await settled(lambda: not router.app.earlier, "earlier settings are still in use", 10)
 
 
 async def test_conversations_marks_and_responses_are_kept(store: StoreServer) -> None:

@@ -1,6 +1,5 @@
 """Two routers with one store, in one process."""
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
@@ -9,6 +8,7 @@ import httpx2
 
 from tests.support.running_app import RunningApp, running_app
 from tests.support.store import StoreServer
+from tests.support.waiting import settled
 
 SECRET = "ghp_" + "16C7e42F292c6912E7710c838347Ae178B4a"  # pragma: allowlist secret
 HARD = "Prove that the set of real numbers is uncountable, and explain each step rigorously."
@@ -57,6 +57,8 @@ async def looked(*routers: RunningApp) -> None:
 async def until_up(router: RunningApp, *, up: bool) -> None:
     found = router.assembly.store
     assert found is not None
-    async with asyncio.timeout(10):
-        while found.up is not up or (up and not found.is_complete):  # noqa: ASYNC110
-            await asyncio.sleep(0.02)
+
+    def is_so() -> bool:
+        return found.up is up and (not up or found.is_complete)
+
+    await settled(is_so, f"the store's state did not become up={up}", 10)

@@ -1,6 +1,5 @@
 """The ledger: what of a request is written down, and what never is."""
 
-import asyncio
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -15,6 +14,7 @@ from tests.support.backend_answers import claude_answer, local_answer
 from tests.support.keys import CANARIES
 from tests.support.running_app import local_side, refusing, running_app
 from tests.support.scripted import Connection, Request, Script
+from tests.support.waiting import settled
 from web.asgi import CONNECTION
 
 SECRET = CANARIES["AWS id"]
@@ -174,9 +174,7 @@ async def test_records_are_written_by_themselves_a_moment_after_the_end() -> Non
         ledger = h.assembly.ledger
         ledger.end_soon(Entry("a"), None)
         assert ledger._journal.recent() == []
-        async with asyncio.timeout(5):
-            while not ledger._journal.recent():  # noqa: ASYNC110
-                await asyncio.sleep(0.001)
+        await settled(lambda: bool(ledger._journal.recent()), "nothing was written", 5)
 
 
 async def test_an_invalid_body_is_recorded_as_a_failure_without_a_side() -> None:

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from tests.support.backend_answers import models
-from tests.support.chaos.running_server import settled
 from tests.support.keys import CANARIES
 from tests.support.running_app import (
     RunningApp,
@@ -20,6 +19,7 @@ from tests.support.running_app import (
 )
 from tests.support.scripted import Request, Script, scripted
 from tests.support.traces import CALLERS, PARENT, TRACE, keeping, sent, trace_of
+from tests.support.waiting import settled
 
 pytest.importorskip("opentelemetry.sdk", reason="needs the extra otel")
 from tests.support.collector import Collector, Seen, collecting

@@ -13,9 +13,9 @@ import pytest
 from router.backend import Status
 from router.telemetry.record import Record
 from router.telemetry.stats import decision_json
-from tests.support.chaos.running_server import settled
 from tests.support.running_app import RunningApp, local_side, on_a_socket, running_app
 from tests.support.scripted import Connection, Request
+from tests.support.waiting import settled
 from web import describe, events, views
 from web.app import create_app
 from web.events import HEARTBEAT, MISSED, Feed, Listener

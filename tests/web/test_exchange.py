@@ -14,6 +14,7 @@ from router.parts.assembly import Assembly
 from router.telemetry.record import Record
 from tests.support.backend_answers import local_answer, models
 from tests.support.scripted import Connection, Request, Script, scripted
+from tests.support.waiting import settled
 from web.app import create_app
 from web.asgi import CONNECTION
 from web.exchange import Exchange, State
@@ -247,8 +248,7 @@ class Stalled(Visit):
     async def send(self, message: Any) -> None:
         await super().send(message)
         if message["type"] == "http.response.body":
-            while not self.aborted:  # noqa: ASYNC110
-                await asyncio.sleep(0.01)
+            await settled(lambda: self.aborted, "the connection stayed open", 10)
 
 
 @pytest.mark.parametrize("script", [answering, breaking_half_way, silent])

@@ -11,11 +11,11 @@ import httpx2
 import pytest
 
 from tests.support.backend_answers import models
-from tests.support.chaos.running_server import settled
 from tests.support.journals import Opened
 from tests.support.keys import CANARIES
 from tests.support.running_app import RunningApp, local_side, running_app
 from tests.support.scripted import Connection, Request, scripted
+from tests.support.waiting import settled
 from web.app import create_app
 from web.readiness import Readiness
 
@@ -168,8 +168,8 @@ async def test_a_request_ends_where_it_began_and_its_server_is_closed_afterwards
         asked = asyncio.create_task(app.ask(EASY))
         old = app.assembly.router
         async with asyncio.timeout(10):
-            while not old.local.slots or not old.local.slots.busy:  # noqa: ASYNC110
-                await asyncio.sleep(0.01)
+            slots = old.local.slots
+            await settled(lambda: slots is not None and slots.busy > 0, "no request came", 10)
             await reload(app, local_base_url=f"{other.url}/v1")
             assert (await app.ask(EASY)).status_code == 200
             assert [one.path for one in other.requests if one.method == "POST"] == [
@@ -178,8 +178,7 @@ async def test_a_request_ends_where_it_began_and_its_server_is_closed_afterwards
             assert len(app.app.earlier) == 1
             go_on.set()
             assert (await asked).status_code == 200
-            while app.app.earlier:  # noqa: ASYNC110
-                await asyncio.sleep(0.01)
+            await settled(lambda: not app.app.earlier, "earlier settings are still in use", 10)
         assert app.last.target == "local"
 
 
@@ -200,9 +199,7 @@ async def test_no_request_fails_while_settings_change_again_and_again() -> None:
                 await reload(app, local_base_url=addresses[turn % 2], max_local_tokens=100 + turn)
                 await asyncio.sleep(0.02)
             is_over = True
-        async with asyncio.timeout(10):
-            while app.app.earlier:  # noqa: ASYNC110
-                await asyncio.sleep(0.01)
+        await settled(lambda: not app.app.earlier, "earlier settings are still in use", 10)
         counted = (await app.http.get("/metrics")).text
     assert set(statuses) == {200}
     assert f'outcome="done",reason="simple",target="local"}} {len(statuses)}.0' in counted

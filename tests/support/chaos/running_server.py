@@ -3,7 +3,7 @@
 import asyncio
 import os
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from importlib import import_module
@@ -18,6 +18,7 @@ from router.build import assemble
 from router.parts.assembly import Assembly
 from tests.support.chaos.sides import CLAUDE, LOCAL, Kind, models
 from tests.support.scripted import Script, ScriptedServer, scripted
+from tests.support.waiting import settled
 from web.app import create_app
 from web.asgi import CALLER_PAUSE_S
 from web.serve import listen, uvicorn_config
@@ -27,8 +28,6 @@ for slow in ("anthropic", "google.genai"):
 
 HASTY: dict[str, Any] = {"first_byte_timeout_s": 0.5, "idle_timeout_s": 0.5}
 """Short time limits, for tests that run into one."""
-SETTLED_S = 2.0
-"""Time limit of the cleanup after a request, on a busy machine."""
 
 
 @dataclass
@@ -99,16 +98,6 @@ async def running_server(
     here_now = asyncio.current_task()  # a fixture's set-up and teardown run in different tasks
     await settled(lambda: asyncio.all_tasks() - {here_now} <= before, "a task was left")
     await settled(lambda: open_sockets() <= sockets, "a socket was left open")
-
-
-async def settled(holds: Callable[[], bool], otherwise: str, within_s: float = SETTLED_S) -> float:
-    """Wait until `holds()`; return the seconds it took. Fails with `otherwise`."""
-    clock = asyncio.get_running_loop().time
-    began = clock()
-    while not holds():
-        assert clock() - began < within_s, otherwise
-        await asyncio.sleep(0.002)
-    return clock() - began
 
 
 def faulty(
