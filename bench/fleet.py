@@ -13,7 +13,7 @@ from itertools import count, cycle, islice
 from random import Random
 from typing import Final, Protocol
 
-from router.sides.pool import BLOCK_TOKENS
+from router.sides.pooled_server import BLOCK_TOKENS
 
 SHARING: Final = 0.15
 """Share by which each further answer slows a server's answers down."""

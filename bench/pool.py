@@ -20,7 +20,8 @@ from bench.fleet import KINDS, Callers, Clock, Fleet, Kind, Outcome, Request
 from router.backend import Model, Status
 from router.classifier import Score
 from router.deciding.facts import Ask, Side
-from router.sides.pool import MOST_BLOCKS, Balancer, Visit
+from router.sides.pool import MOST_BLOCKS, Balancer
+from router.sides.pooled_server import Visit
 
 SIZES: Final = (2, 4, 8, 16, 32, 100)
 EQUAL_SIZES: Final = (2, 8, 32)

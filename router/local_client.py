@@ -16,15 +16,13 @@ translation (local/native.py). The exceptions, all of them here or in local/quir
 """
 
 import contextlib
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Any, Final
 
 import orjson
 
 from router.backend import (
-    Chained,
     ConfidenceMode,
-    Items,
     Model,
     Relayed,
     Reply,
@@ -41,7 +39,7 @@ from router.http.proxy import Proxy
 from router.local.discovery import Discovery
 from router.local.errors import FAILED, LocalErrors, read_refusal
 from router.local.logprobs import Logprobs, LogprobsWish
-from router.local.native import as_it_came
+from router.local.native import as_asked, as_it_came
 from router.local.other_routes import OtherRoutes
 from router.local.quirks import adapted, check_fit
 from router.local.servers import fix_command, has_remote_name, model_ids
@@ -50,7 +48,7 @@ from router.wire import half_characters, sse
 from router.wire.anthropic import claude, messages_relay
 from router.wire.anthropic.messages_encoder import shows_thoughts
 from router.wire.chat import completions, relay
-from router.wire.tool_names import full_names
+from router.wire.tool_names import full_names_of
 
 PROBE_TIMEOUT_S: Final = 3.0
 MOST_PROBE_BYTES: Final = 8 * 2**20
@@ -119,7 +117,7 @@ class LocalBackend:
 
     async def _chat(self, request: ChatRequest, model: str) -> Reply:
         body = adapted(request, model, self._server)
-        short_names = _full_names(request)
+        short_names = full_names_of(request.tools)
         logprobs = self._wish.add_to(body, request, model, self._server)
         answer = await self._post("/chat/completions", orjson.dumps(body))
         try:
@@ -159,7 +157,7 @@ class LocalBackend:
 
     async def _native(self, request: ChatRequest, body: dict[str, Any], model: str) -> Reply | None:
         """Return the answer of the server's own /messages; None if it does not have that path."""
-        short_names = _full_names(request)
+        short_names = full_names_of(request.tools)
         answer = await self._post("/messages", orjson.dumps(body))
         try:
             if answer.status in NOT_THERE:
@@ -170,7 +168,7 @@ class LocalBackend:
             if request.stream:
                 tally = messages_relay.MessagesTally(short_names)
                 relayed = await self._stream(answer, tally, model, "messages")
-                return await self._as_asked(relayed, request)
+                return await as_asked(relayed, request, self.name)
             raw, document = await self._document(answer, model)
             if fault := messages_relay.fault_of(document):
                 raise self._errors.broken(fault)
@@ -187,26 +185,6 @@ class LocalBackend:
         except BaseException:
             answer.close()
             raise
-
-    async def _as_asked(self, reply: Relayed, request: ChatRequest) -> Reply:
-        """Return the stream, as events if it begins with thoughts that were not asked for."""
-        if shows_thoughts(request):
-            return reply
-        held: list[bytes] = []
-        first = ""
-        async for block in reply.chunks:
-            held.append(block)
-            if first := messages_relay.first_block(block):
-                break
-        reply.chunks = Chained(held, reply.chunks)
-        if first != "thinking":
-            return reply
-        return Translated(await primed(self._decoded(reply.chunks), self.name), reply.model)
-
-    async def _decoded(self, chunks: Items[bytes]) -> AsyncGenerator[Event, None]:
-        async with contextlib.aclosing(chunks):
-            async for event in claude.decode(chunks, backend=self.name):
-                yield event
 
     async def relay(
         self, path: str, body: dict[str, Any]
@@ -382,14 +360,6 @@ class LocalBackend:
     async def _refusal(self, answer: Answer, model: str) -> BackendError:
         refusal = await read_refusal(answer)
         return self._errors.reported(refusal.status, refusal.error, model, refusal.wait_s)
-
-
-def _full_names(request: ChatRequest) -> Mapping[str, str]:
-    """Return the full names of the caller's tools, by the short names that a model may use."""
-    if not request.tools:
-        return {}
-    functions = (tool.get("function") for tool in request.tools)
-    return full_names(f["name"] for f in functions if isinstance(f, dict) and "name" in f)
 
 
 async def _whole(asking: Awaitable[Answer]) -> tuple[int, bytes]:

@@ -5,7 +5,6 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Final
 
 from router.answers.calibration import Calibrations
 from router.answers.stalled import is_stalled
@@ -19,7 +18,8 @@ from router.errors import InvalidRequest, NoBackend
 from router.request import ChatRequest, has_images, linked_pictures, size_tokens
 from router.scoring.background import background_kind
 from router.sides.ability import Ability
-from router.sides.choice import smallest_that_suffices
+from router.sides.absent import NO_CLOUD, NO_PRIVATE_SERVER, OFFLINE, SWITCHED_OFF
+from router.sides.choice import best_first, first_up, with_smallest
 from router.sides.conversations import Conversations, Memory, in_tool_loop, prefixes_of
 from router.sides.members import open_to, within_budget
 from router.sides.names import Names
@@ -30,26 +30,6 @@ from router.sides.replicas import Past, Replicas
 from router.sides.seat import Seat
 from router.sides.speed import new_tokens
 from router.state.team import Member
-
-UNCONFIGURED: Final = Status(
-    "unconfigured",
-    detail="No cloud is configured: set ANTHROPIC_API_KEY, GEMINI_API_KEY or"
-    " OPENAI_API_KEY in .env.",
-)
-OFFLINE: Final = Status(
-    "unconfigured", detail="OFFLINE=true: nothing leaves this machine, so no cloud is asked."
-)
-NO_CLOUD: Final = Side("cloud", "", UNCONFIGURED)
-NO_PRIVATE_SERVER: Final = Side(
-    "local",
-    "",
-    Status(
-        "unconfigured",
-        detail="None of the local servers may get private requests: set private=yes for one.",
-    ),
-)
-SWITCHED_OFF: Final = Side("local", "", Status("unconfigured"))
-
 
 log = logging.getLogger("router")
 
@@ -139,7 +119,7 @@ class Router:
         if self._picks_model:
             memory = self._conversations.recall(past.prefixes)
             locals_ = [self._with_smallest(request, own, memory, side, cloud) for side in locals_]
-            local = local if self._is_stand_in(local) else _first_up(locals_)
+            local = local if self._is_stand_in(local) else first_up(locals_)
         ask = self._ask(request, own, past, force, local, cloud, locals_)
         if ask.private and self._replicas is not None:
             await self._replicas.written()  # its next turn may come to another router at once
@@ -152,7 +132,7 @@ class Router:
             ask = replace(ask, force_model="")  # it has only one
         clouds: Sequence[Side] = ()
         if len(self.clouds) > 1 and not ask.force_model:
-            cloud, *clouds = _best_first(await self.cloud_sides())
+            cloud, *clouds = best_first(await self.cloud_sides())
         if member is not None:
             local, cloud = open_to(member, ask, local, cloud)
             spares = spares if local.up else ()
@@ -210,7 +190,7 @@ class Router:
         """Return a snapshot of both sides: of several servers or clouds one that answers."""
         local, cloud = await self._sides(await self.local_sides())
         if len(self.clouds) > 1:
-            cloud = _best_first(await self.cloud_sides())[0]
+            cloud = best_first(await self.cloud_sides())[0]
         return local, cloud
 
     async def cloud_sides(self) -> list[Side]:
@@ -218,7 +198,7 @@ class Router:
         return [await seat.side() for seat in self.clouds]
 
     async def _sides(self, locals_: Sequence[Side]) -> tuple[Side, Side]:
-        local = _first_up(locals_)
+        local = first_up(locals_)
         if not local.status.up and self.embedded is not None and self.cloud is None:
             embedded = await self.embedded.side()
             if embedded.status.up:
@@ -380,35 +360,15 @@ class Router:
         self, request: ChatRequest, own: Score, memory: Memory | None, local: Side, cloud: Side
     ) -> Side:
         """Return the local side with the smallest loaded model that suffices for the request."""
-        loaded = [model for model in local.status.models if model.loaded]
-        if len(loaded) < 2:
-            return local
         has_tools = bool(request.tools)
-        needed = Ask(own, size_tokens=size_tokens(request), max_tokens=request.max_tokens)
-        pictures = has_images(request)
-        warm = (
-            memory is not None and memory.target == "local" and self._conversations.is_warm(memory)
-        )
 
-        def suffices(model: Model) -> bool:
-            room = model.room_tokens
-            if (room is not None and room < needed.needed_tokens) or (
-                (pictures and model.vision is False) or (has_tools and model.tools is False)
-            ):
-                return False
-            total = self.ability.applied(own, model, cloud.status.model, has_tools=has_tools).total
-            return total < self.policy.threshold
+        def is_able(model: Model) -> bool:
+            score = self.ability.applied(own, model, cloud.status.model, has_tools=has_tools)
+            return score.total < self.policy.threshold
 
-        chosen = smallest_that_suffices(
-            loaded,
-            self.ability.size_b,
-            suffices,
-            background=background_kind(request) is not None,
-            last=memory.model if memory is not None and warm else "",
-        )
-        if chosen is None:
-            return local
-        return replace(local, status=replace(local.status, state="ready", model=chosen, detail=""))
+        is_warm = memory is not None and self._conversations.is_warm(memory)
+        last = memory.model if memory is not None and memory.target == "local" and is_warm else ""
+        return with_smallest(request, local, self.ability.size_b, is_able, last=last)
 
     def _first_word_s(self, local: Side, name: str, unread: int, size: int) -> float | None:
         """Estimate when the local model would begin its answer."""
@@ -431,19 +391,6 @@ class Router:
         memory = self._conversations.remember(conversation, memory)
         if self._replicas is not None:
             self._replicas.remember(conversation, memory)
-
-
-def _first_up(locals_: Sequence[Side]) -> Side:
-    """Return the first server that is ready, else the first one that is up."""
-    for side in locals_:
-        if side.usable and side.status.state == "ready":
-            return side
-    return next((side for side in locals_ if side.up), locals_[0])
-
-
-def _best_first(clouds: Sequence[Side]) -> list[Side]:
-    """Return the clouds that can answer, in their order; without one, the first."""
-    return [cloud for cloud in clouds if cloud.usable] or [clouds[0]]
 
 
 def _supposed(model: str) -> Status:

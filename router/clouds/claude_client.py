@@ -8,7 +8,7 @@ events take four times the CPU of the rest of the route.
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -21,11 +21,11 @@ from router.clouds.ability_cache import AbilityCache
 from router.clouds.calls import (
     comes_whole,
     connection_errors,
-    connection_failure,
     for_whole,
     has_proxy,
     paced,
 )
+from router.clouds.claude_errors import ClaudeErrors
 from router.clouds.claude_models import ClaudeModels
 from router.clouds.direct import DirectClient, Refused
 from router.clouds.thought_signatures import Vault
@@ -40,13 +40,12 @@ from router.errors import (
 )
 from router.events import Event, ToolCallStart, Usage
 from router.http.client import header_lines
-from router.privacy.redact import redact
 from router.request import ChatRequest
 from router.wire import sse
 from router.wire.anthropic import claude
 from router.wire.anthropic.claude_model import Abilities
 from router.wire.anthropic.claude_turns import Recall
-from router.wire.failures import CONTEXT_LENGTH, NO_SUCH_MODEL, retry_after_s
+from router.wire.failures import CONTEXT_LENGTH, NO_SUCH_MODEL
 
 if TYPE_CHECKING:
     import anthropic
@@ -83,6 +82,7 @@ class ClaudeBackend:
         the abilities of models over restarts; None: they are not kept. `is_default`: the user has
         not named the model, so another one may answer once it is retired."""
         self._api_key = api_key
+        self._errors = ClaudeErrors(api_key)
         self._model = model
         self._max_tokens = max_tokens
         self._limits = limits
@@ -278,22 +278,22 @@ class ClaudeBackend:
         path: str = "/v1/messages",
     ) -> AsyncIterator[AsyncIterator[bytes]]:
         """Send a request and yield the bytes of its answer. Leaving early closes the connection."""
-        with self._translating_errors():
+        with self._errors.translating():
             client = await self._connected()
         if (direct := self._direct) is not None:
-            with self._translating_errors():
+            with self._errors.translating():
                 lines = self._header_lines(headers or {})
                 url = self._base_url.rstrip("/") + path
                 try:
                     async with direct.answer(url, lines, body, limits) as chunks:
                         yield chunks
                 except Refused as refused:
-                    raise self._refusal(refused) from None
+                    raise self._errors.refusal(refused) from None
             return
-        with self._translating_errors():
+        with self._errors.translating():
             asked_at = asyncio.get_running_loop().time()
             response = await claude_sdk.send(client, path, body, headers or {}, self._limits)
-        with self._translating_errors(begun=True):
+        with self._errors.translating(begun=True):
             try:
                 chunks = paced(response.aiter_bytes(), limits, self.name, asked_at)
                 yield chunks
@@ -332,55 +332,11 @@ class ClaudeBackend:
             self._direct = DirectClient(self._base_url, self._limits.connect_s, tls, self.name)
         return client
 
-    @contextlib.contextmanager
-    def _translating_errors(self, *, begun: bool = False) -> Iterator[None]:
-        """Convert errors of the SDK and its libraries to BackendErrors without keys.
-
-        `begun`: the answer has begun, so a lost connection means an answer that was cut off.
-        """
-        try:
-            yield
-        except BackendError as error:  # from inside the stream
-            error.message = self._cleaned(error.message)
-            error.args = (error.message,)
-            raise
-        except connection_errors() as error:
-            raise connection_failure(error, backend=self.name, begun=begun) from None
-        except claude_sdk.errors() as error:
-            raise self._sdk_failure(error) from None
-
-    def _sdk_failure(self, error: "anthropic.AnthropicError") -> BackendError:
-        import anthropic
-
-        if isinstance(error, anthropic.APIConnectionError):
-            cause = error.__cause__ if isinstance(error.__cause__, Exception) else error
-            return connection_failure(cause, backend=self.name)
-        if not isinstance(error, anthropic.APIStatusError):
-            return BackendError(self._cleaned(str(error)), backend=self.name)
-        return self._refusal_of(error.body, error.status_code, error.response.headers)
-
-    def _refusal(self, refused: Refused) -> BackendError:
-        try:
-            body = orjson.loads(refused.body)
-        except orjson.JSONDecodeError:
-            body = None
-        return self._refusal_of(body, refused.status, refused.headers)
-
-    def _refusal_of(self, body: object, status: int, headers: Mapping[str, str]) -> BackendError:
-        detail = body.get("error") if isinstance(body, dict) else None
-        if not isinstance(detail, dict):
-            detail = {"message": f"Claude answered HTTP {status} without a readable error."}
-        detail = detail | {"message": self._cleaned(str(detail.get("message") or ""))}
-        return claude.failure(detail, status, retry_after_s(headers))
-
-    def _cleaned(self, message: str) -> str:
-        return redact(message, (self._api_key,) if self._api_key else ())
-
     async def _get(self, path: str) -> dict[str, Any]:
         client = await self._connected()
         import httpx2
 
-        with self._translating_errors():
+        with self._errors.translating():
             async with asyncio.timeout(self._limits.connect_s):
                 response = await client.get(path, cast_to=httpx2.Response)
         return self._parsed(response.content)

@@ -12,8 +12,7 @@ import contextlib
 import json
 import re
 import time
-from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
-from json import JSONDecodeError
+from collections.abc import AsyncGenerator, Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 import orjson
@@ -30,12 +29,12 @@ from router.clouds.calls import (
     too_slow,
 )
 from router.clouds.direct import DirectClient, Refused
+from router.clouds.gemini_errors import GeminiErrors
 from router.clouds.gemini_models import BETA, GeminiModels, Limits
 from router.clouds.pictures import PictureError, Pictures
 from router.clouds.thought_signatures import Vault
 from router.deadlines import within
 from router.errors import (
-    BackendBroken,
     BackendError,
     BackendMisconfigured,
     BackendRejected,
@@ -44,7 +43,6 @@ from router.errors import (
 )
 from router.events import Event, ToolCallStart
 from router.http.client import header_lines
-from router.privacy.redact import redact
 from router.request import ChatRequest
 from router.wire.gemini import generate_content
 
@@ -88,7 +86,7 @@ class GeminiBackend:
         is ignored: the model decides. `is_default`: the user has not named the model, so another
         one may answer once it is retired."""
         self._api_key = api_key
-        self._secrets = (api_key,) if api_key else ()
+        self._errors = GeminiErrors(api_key)
         self._model = model
         self._limits = limits
         self._base_url = _VERSION.sub("", base_url or BASE_URL)
@@ -208,7 +206,7 @@ class GeminiBackend:
     ) -> AsyncGenerator[Event, None]:
         client = await self._connected()
         decode = generate_content.decode_whole if whole else generate_content.decode
-        with self._translating_errors():
+        with self._errors.translating():
             async with (
                 contextlib.aclosing(self._chunks(client, sent.body, model, whole)) as chunks,
                 contextlib.aclosing(decode(chunks, sent.names)) as events,
@@ -234,7 +232,7 @@ class GeminiBackend:
                     async for piece in pieces:
                         yield piece
             except Refused as refused:
-                raise self._refusal(refused) from None
+                raise self._errors.refusal(refused) from None
             return
         asked_at = asyncio.get_running_loop().time()
         try:
@@ -313,13 +311,6 @@ class GeminiBackend:
         async for _ in stream:  # sends it; nothing is left for the SDK to read
             pass
 
-    def _refusal(self, refused: Refused) -> BackendError:
-        try:
-            said = orjson.loads(refused.body)
-        except orjson.JSONDecodeError:
-            said = {"message": refused.body.decode("utf-8", "replace"), "status": ""}
-        return generate_content.failure(said, refused.status, refused.headers, self._secrets)
-
     async def _fetched(self, request: ChatRequest) -> Mapping[str, tuple[bytes, str]]:
         urls = generate_content.picture_urls(request)
         try:
@@ -351,50 +342,18 @@ class GeminiBackend:
         transport = GeminiTransport(self._limits.connect_s, may_use_proxy(self._base_url))
         http = httpx2.AsyncClient(transport=transport)
         options = types.HttpOptions(base_url=self._base_url, httpx_async_client=http)
-        with self._translating_errors():
+        with self._errors.translating():
             client = genai.Client(enterprise=False, api_key=self._api_key, http_options=options)
         if not has_proxy(self._base_url):
             tls = httpx2.create_ssl_context() if self._base_url.startswith("https:") else None
             self._direct = DirectClient(self._base_url, self._limits.connect_s, tls, self.name)
         return client, http
 
-    @contextlib.contextmanager
-    def _translating_errors(self) -> Iterator[None]:
-        """Convert errors of the SDK and its libraries to BackendErrors without keys."""
-        from google.genai import errors
-
-        try:
-            yield
-        except errors.APIError as error:
-            headers = getattr(error.response, "headers", {})
-            raise generate_content.failure(
-                error.details, error.code, headers, self._secrets
-            ) from None
-        except connection_errors() as error:
-            raise connection_failure(error, backend=self.name) from None
-        except RecursionError:
-            message = "The request is nested too deeply for Gemini."
-            raise BackendUnfit(message, backend=self.name) from None
-        except (UnicodeDecodeError, JSONDecodeError, errors.UnknownApiResponseError):
-            raise BackendBroken(
-                "Gemini sent an answer that cannot be read.", backend=self.name
-            ) from None
-        except ValueError as error:  # the SDK itself refuses a key, an address or a model
-            said = redact(str(error).partition("\n")[0], self._secrets)
-            raise BackendMisconfigured(
-                f"GEMINI_API_KEY, GEMINI_BASE_URL or GEMINI_MODEL cannot be used: {said}",
-                backend=self.name,
-            ) from None
-        except BackendError as error:
-            error.message = redact(error.message, self._secrets)
-            error.args = (error.message,)
-            raise
-
     # The Models API
 
     async def _limits_of(self, model: str, version: str) -> Limits:
         client = await self._connected()
-        with self._translating_errors():
+        with self._errors.translating():
             found = await client.aio.models.get(
                 model=model, config={"http_options": {"api_version": version}}
             )
@@ -402,7 +361,7 @@ class GeminiBackend:
 
     async def _usable_models(self) -> list[str]:
         client = await self._connected()
-        with self._translating_errors():
+        with self._errors.translating():
             models = await client.aio.models.list(
                 config={"page_size": 1000, "http_options": {"api_version": BETA}}
             )

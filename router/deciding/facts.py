@@ -106,6 +106,12 @@ class Side:
         return Candidate(self.target, self.backend, model)
 
 
+def needed_tokens(size_tokens: int, max_tokens: int | None) -> int:
+    """Return the context that a prompt of this size needs, with headroom, and its answer."""
+    room = min(max_tokens or ANSWER_TOKENS, MOST_ANSWER_TOKENS)
+    return int(size_tokens * CONTEXT_HEADROOM) + room
+
+
 @dataclass(slots=True)
 class Ask:
     """The facts of a request that a decision depends on; never changed.
@@ -149,8 +155,7 @@ class Ask:
     @property
     def needed_tokens(self) -> int:
         """Return the context that is needed: what is sent, with headroom, and the answer."""
-        room = min(self.max_tokens or ANSWER_TOKENS, MOST_ANSWER_TOKENS)
-        return int(self.size_tokens * CONTEXT_HEADROOM) + room
+        return needed_tokens(self.size_tokens, self.max_tokens)
 
 
 @dataclass(frozen=True, slots=True)

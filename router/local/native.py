@@ -5,12 +5,17 @@ unchanged. But most of these endpoints are younger than /chat/completions and si
 of a request. The table lists what each endpoint reads. A request with other parts is translated.
 """
 
-from collections.abc import Callable, Mapping
+import contextlib
+from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from router.backend import Chained, Items, Relayed, Reply, Translated, primed
+from router.events import Event
 from router.request import ChatRequest, Dialect
+from router.wire.anthropic import claude, messages_relay
 from router.wire.anthropic.messages import without_billing_line
+from router.wire.anthropic.messages_encoder import shows_thoughts
 
 Body = Mapping[str, Any]
 
@@ -143,3 +148,25 @@ def as_it_came(request: ChatRequest, model: str, server: str) -> dict[str, Any] 
                 return None
             return without_billing_line(request.original) | {"model": model}
     return None
+
+
+async def as_asked(reply: Relayed, request: ChatRequest, backend: str) -> Reply:
+    """Return the stream, as events if it begins with thoughts that were not asked for."""
+    if shows_thoughts(request):
+        return reply
+    held: list[bytes] = []
+    first = ""
+    async for block in reply.chunks:
+        held.append(block)
+        if first := messages_relay.first_block(block):
+            break
+    reply.chunks = Chained(held, reply.chunks)
+    if first != "thinking":
+        return reply
+    return Translated(await primed(_decoded(reply.chunks, backend), backend), reply.model)
+
+
+async def _decoded(chunks: Items[bytes], backend: str) -> AsyncGenerator[Event, None]:
+    async with contextlib.aclosing(chunks):
+        async for event in claude.decode(chunks, backend=backend):
+            yield event

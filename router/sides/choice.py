@@ -1,8 +1,46 @@
-"""Which of several loaded models answers: the smallest whose reach covers the request."""
+"""Chooses among the loaded models of a server, among local servers, and among clouds."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from router.backend import Model
+from router.deciding.facts import Side, needed_tokens
+from router.request import ChatRequest, has_images, size_tokens
+from router.scoring.background import background_kind
+
+
+def with_smallest(
+    request: ChatRequest,
+    local: Side,
+    size_b: Callable[[Model], float | None],
+    is_able: Callable[[Model], bool],
+    *,
+    last: str = "",
+) -> Side:
+    """Return the local side with the smallest loaded model that suffices for the request.
+
+    `is_able` tells whether a model can do what is asked. `last` is the model of the conversation's
+    last turn, if its prompt cache is still warm.
+    """
+    loaded = [model for model in local.status.models if model.loaded]
+    if len(loaded) < 2:
+        return local
+    needed = needed_tokens(size_tokens(request), request.max_tokens)
+    has_tools, pictures = bool(request.tools), has_images(request)
+
+    def suffices(model: Model) -> bool:
+        room = model.room_tokens
+        if (room is not None and room < needed) or (
+            (pictures and model.vision is False) or (has_tools and model.tools is False)
+        ):
+            return False
+        return is_able(model)
+
+    background = background_kind(request) is not None
+    chosen = smallest_that_suffices(loaded, size_b, suffices, background=background, last=last)
+    if chosen is None:
+        return local
+    return replace(local, status=replace(local.status, state="ready", model=chosen, detail=""))
 
 
 def smallest_that_suffices(
@@ -28,3 +66,16 @@ def smallest_that_suffices(
     if not able:
         return by_size[-1]
     return next((model for model in able if model.id == last), able[0])
+
+
+def first_up(locals_: Sequence[Side]) -> Side:
+    """Return the first server that is ready, else the first one that is up."""
+    for side in locals_:
+        if side.usable and side.status.state == "ready":
+            return side
+    return next((side for side in locals_ if side.up), locals_[0])
+
+
+def best_first(clouds: Sequence[Side]) -> list[Side]:
+    """Return the clouds that can answer, in their order; without one, the first."""
+    return [cloud for cloud in clouds if cloud.usable] or [clouds[0]]

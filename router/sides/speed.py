@@ -16,7 +16,7 @@ from statistics import median
 from typing import Final
 
 from router.request import ChatRequest, message_tokens
-from router.sides.pool import NO_VISIT, Visit
+from router.sides.pooled_server import NO_VISIT, Visit
 
 USUAL_OVERHEAD_S: Final = 0.2
 USUAL_S_PER_TOKEN: Final = 0.001

@@ -5,8 +5,8 @@ A model that is offered `files.search`, `files__search` or `mcp/files/search` ma
 
 import re
 from collections import Counter
-from collections.abc import Iterable
-from typing import Final
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final
 
 _SEPARATOR: Final = re.compile(r"__+|[./:]+")
 
@@ -23,3 +23,11 @@ def full_names(names: Iterable[str]) -> dict[str, str]:
     return {
         last: name for name, last in last_parts.items() if uses[last] == 1 and last not in taken
     }
+
+
+def full_names_of(tools: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """Return the full names of the tools of a chat request, by the short names for them."""
+    if not tools:
+        return {}
+    functions = (tool.get("function") for tool in tools)
+    return full_names(f["name"] for f in functions if isinstance(f, dict) and "name" in f)

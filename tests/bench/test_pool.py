@@ -7,7 +7,7 @@ import pytest
 from bench import pool
 from bench.fleet import KINDS, Callers, Clock, Fleet, Outcome, Request, SimulatedServer
 from bench.pool import OTHERS, Ours, Row, simulate, summary
-from router.sides.pool import BLOCK_TOKENS
+from router.sides.pooled_server import BLOCK_TOKENS
 
 
 class Listener:

@@ -360,7 +360,7 @@ def kinds_of(error: type[Exception]) -> set[type[Exception]]:
 
 
 def test_every_error_of_the_sdk_and_its_libraries_is_translated() -> None:
-    """Each class is one that `_translating_errors` catches."""
+    """Each class is one that `ClaudeErrors.translating` catches."""
     caught: tuple[type[Exception], ...] = (anthropic.AnthropicError, *connection_errors())
     public = {
         error

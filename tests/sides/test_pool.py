@@ -10,7 +10,8 @@ from router.classifier import Score
 from router.deciding.facts import Ask, Side
 from router.request import ChatRequest
 from router.sides import pool
-from router.sides.pool import BLOCK_BYTES, BLOCK_TOKENS, Balancer, blocks_of
+from router.sides.pool import Balancer, blocks_of
+from router.sides.pooled_server import BLOCK_BYTES, BLOCK_TOKENS
 
 EASY = Score(0, {}, 1, 0)
 
