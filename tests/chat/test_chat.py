@@ -30,19 +30,14 @@ from tests.support.terminal import terminal
 
 async def test_an_answer_is_shown_with_where_it_came_from(tmp_path: Path) -> None:
     async with scripted(says_hello) as local, chatting(tmp_path, local) as chat:
-        chat.type("prove it\r")
-        await chat.shows("42 tokens")
+        await chat.enter("prove it", "42 tokens")
         assert "Hello dear friend.\nlocal · local-model · score" in chat.text
         assert re.search(r" · \d\.\d s · 7 \+ 42 tokens · \$0$", chat.text, re.MULTILINE)
-        chat.type("/route\r")
-        await chat.shows("(threshold 100)")
+        await chat.enter("/route", "(threshold 100)")
         assert re.search(r"complex_keywords +\+[\d.]+ +prove", chat.text)
-        chat.type("/info\r")
-        await chat.shows("ready, local-model")
-        chat.type("/help\r")
-        await chat.shows("/retry [local|cloud]")
-        chat.type("/nonsense\r")
-        await chat.shows("there is no /nonsense")
+        await chat.enter("/info", "ready, local-model")
+        await chat.enter("/help", "/retry [local|cloud]")
+        await chat.enter("/nonsense", "there is no /nonsense")
         chat.type("/exit\r")
         assert await chat.ends() == 0
     assert local.requests[0].json["messages"] == [{"role": "user", "content": "prove it"}]
@@ -50,23 +45,17 @@ async def test_an_answer_is_shown_with_where_it_came_from(tmp_path: Path) -> Non
 
 async def test_a_word_behind_two_counts_is_named_once(tmp_path: Path) -> None:
     async with scripted(says_hello) as local, chatting(tmp_path, local) as chat:
-        chat.type("What is 2+2?\r")
-        await chat.shows("42 tokens")
-        chat.type("/route\r")
-        await chat.shows("(threshold 100)")
+        await chat.enter("What is 2+2?", "42 tokens")
+        await chat.enter("/route", "(threshold 100)")
         assert re.search(r"simple_keywords +-[\d.]+ +what is\n", chat.text)
 
 
 async def test_the_conversation_is_sent_until_it_is_cleared(tmp_path: Path) -> None:
     async with scripted(says_hello) as local, chatting(tmp_path, local) as chat:
-        chat.type("one\r")
-        await chat.shows("42 tokens")
-        chat.type("two\r")
-        await chat.shows("42 tokens", times=2)
-        chat.type("/clear\r")
-        await chat.shows("forgotten")
-        chat.type("three\r")
-        await chat.shows("42 tokens", times=3)
+        await chat.enter("one", "42 tokens")
+        await chat.enter("two", "42 tokens", times=2)
+        await chat.enter("/clear", "forgotten")
+        await chat.enter("three", "42 tokens", times=3)
         chat.type(CTRL_D)
         assert await chat.ends() == 0
     said = [[m["content"] for m in request.json["messages"]] for request in local.requests]
@@ -75,14 +64,12 @@ async def test_the_conversation_is_sent_until_it_is_cleared(tmp_path: Path) -> N
 
 async def test_ctrl_c_stops_the_answer_and_keeps_the_chat(tmp_path: Path) -> None:
     async with scripted(talks_on) as local, chatting(tmp_path, local) as chat:
-        chat.type("tell me\r")
-        await chat.shows("It all began")
+        await chat.enter("tell me", "It all began")
         chat.type(CTRL_C)
         await chat.shows("stopped")
         await local.all_closed()
         local.script = says_hello
-        chat.type("/retry\r")
-        await chat.shows("Hello dear friend.")
+        await chat.enter("/retry", "Hello dear friend.")
         await chat.shows("auto >", times=3)
         chat.type(CTRL_C)
         await chat.shows("Ctrl-C again")
@@ -97,8 +84,7 @@ async def test_a_stopped_answer_is_journalled_as_left(tmp_path: Path) -> None:
         scripted(talks_on) as local,
         chatting(tmp_path, local, journal_path=journal) as chat,
     ):
-        chat.type("tell me\r")
-        await chat.shows("It all began")
+        await chat.enter("tell me", "It all began")
         chat.type(CTRL_C)
         await chat.shows("stopped")
         await chat.shows("auto >", times=2)
@@ -116,8 +102,7 @@ async def test_ctrl_c_clears_what_was_typed_and_only_twice_on_an_empty_line_leav
         chat.type("half a line")
         await chat.shows("half a line")
         chat.type(CTRL_C)
-        chat.type("hi\r")
-        await chat.shows("42 tokens")
+        await chat.enter("hi", "42 tokens")
         assert "half a line" not in chat.text
         chat.type(CTRL_C)
         await chat.shows("Ctrl-C again", times=2)
@@ -136,13 +121,10 @@ async def test_a_cleared_conversation_cannot_be_rated_or_retried(tmp_path: Path)
         scripted(says_hello) as local,
         chatting(tmp_path, local, journal_path=journal) as chat,
     ):
-        chat.type("hi\r")
-        await chat.shows("42 tokens")
-        chat.type("/clear\r")
-        await chat.shows("forgotten")
+        await chat.enter("hi", "42 tokens")
+        await chat.enter("/clear", "forgotten")
         for times, command in enumerate(("/bad", "/route", "/retry"), 1):
-            chat.type(f"{command}\r")
-            await chat.shows("nothing was asked yet", times=times)
+            await chat.enter(command, "nothing was asked yet", times=times)
         chat.type(CTRL_D)
         assert await chat.ends() == 0
     assert JournalFile(journal).rows("SELECT feedback FROM requests") == [(None,)]
@@ -150,8 +132,7 @@ async def test_a_cleared_conversation_cannot_be_rated_or_retried(tmp_path: Path)
 
 async def test_a_side_that_cannot_answer_says_so_when_it_is_chosen(tmp_path: Path) -> None:
     async with scripted(says_hello) as local, chatting(tmp_path, local) as chat:
-        chat.type("/cloud\r")
-        await chat.shows("ANTHROPIC_API_KEY")
+        await chat.enter("/cloud", "ANTHROPIC_API_KEY")
     assert local.requests == []
 
 
@@ -159,8 +140,7 @@ async def test_code_is_shown_as_it_is_so_that_it_can_be_copied(tmp_path: Path) -
     long = "    return " + " + ".join(f"value_{i}" for i in range(20))
     answer = f"So:\n\n```python\ndef f():\n{long}\n\tx  \n```\n\nThat is all."
     async with scripted(says(answer)) as local, chatting(tmp_path, local) as chat:
-        chat.type("code\r")
-        await chat.shows("42 tokens")
+        await chat.enter("code", "42 tokens")
         assert "```" not in chat.text
         redrawn = chat.raw.replace(b"\r\x1b[2K", b"\n")
         plain = re.sub(rb"\x1b\[[\d;]*[A-Za-z]|\r", b"", redrawn).decode()
@@ -174,8 +154,7 @@ HARMLESS = "a]0;ownedb[2Jc31mdef\tg"
 async def test_an_answer_gives_the_terminal_no_commands(tmp_path: Path) -> None:
     async with scripted(says(*HOSTILE)) as local:
         async with chatting(tmp_path, local) as chat:
-            chat.type("hi\r")
-            await chat.shows("42 tokens")
+            await chat.enter("hi", "42 tokens")
             assert HARMLESS.partition("\t")[0] in chat.text
             assert b"\x07" not in chat.raw
         status, out, err = await run(tmp_path, local, "hi")
@@ -188,12 +167,10 @@ async def test_a_failure_is_one_line_and_can_be_tried_again(tmp_path: Path) -> N
         scripted(refuses) as local,
         chatting(tmp_path, local, journal_path=journal) as chat,
     ):
-        chat.type("hi\r")
-        await chat.shows("out of order")
+        await chat.enter("hi", "out of order")
         assert "Traceback" not in chat.text
         local.script = says_hello
-        chat.type("/retry local\r")
-        await chat.shows("Hello dear friend.")
+        await chat.enter("/retry local", "Hello dear friend.")
         await chat.shows("auto >", times=3)
         chat.type(CTRL_D)
         assert await chat.ends() == 0
@@ -207,17 +184,12 @@ async def test_an_answer_stays_when_another_try_fails(tmp_path: Path) -> None:
         scripted(says_hello) as local,
         chatting(tmp_path, local, journal_path=journal) as chat,
     ):
-        chat.type("hi\r")
-        await chat.shows("42 tokens")
-        chat.type("/retry cloud\r")
-        await chat.shows("ANTHROPIC_API_KEY")
+        await chat.enter("hi", "42 tokens")
+        await chat.enter("/retry cloud", "ANTHROPIC_API_KEY")
         assert chat.text.count("42 tokens") == 1
-        chat.type("/copy\r")
-        await chat.shows("characters copied")
-        chat.type("/bad\r")
-        await chat.shows("noted")
-        chat.type("and you?\r")
-        await chat.shows("42 tokens", times=2)
+        await chat.enter("/copy", "characters copied")
+        await chat.enter("/bad", "noted")
+        await chat.enter("and you?", "42 tokens", times=2)
         chat.type(CTRL_D)
         assert await chat.ends() == 0
     said = [message["content"] for message in local.requests[-1].json["messages"]]
@@ -229,20 +201,15 @@ async def test_an_answer_stays_when_another_try_fails(tmp_path: Path) -> None:
 async def test_a_side_can_be_chosen_at_the_start_and_while_chatting(tmp_path: Path) -> None:
     async with scripted(says_hello) as local, chatting(tmp_path, local, "--local") as chat:
         await chat.shows("local >")
-        chat.type("hi\r")
-        await chat.shows("forced")
-        chat.type("/cloud\r")
-        await chat.shows("cloud >")
-        chat.type("hi\r")
-        await chat.shows("ANTHROPIC_API_KEY")
-        chat.type("/auto\r")
-        await chat.shows("auto >")
+        await chat.enter("hi", "forced")
+        await chat.enter("/cloud", "cloud >")
+        await chat.enter("hi", "ANTHROPIC_API_KEY")
+        await chat.enter("/auto", "auto >")
 
 
 async def test_several_lines_can_be_pasted(tmp_path: Path) -> None:
     async with scripted(says_hello) as local, chatting(tmp_path, local) as chat:
-        chat.type("\x1b[200~first line\nsecond line\x1b[201~\r")
-        await chat.shows("42 tokens")
+        await chat.enter("\x1b[200~first line\nsecond line\x1b[201~", "42 tokens")
     assert local.requests[0].json["messages"][0]["content"] == "first line\nsecond line"
 
 
@@ -252,8 +219,7 @@ async def test_lines_of_earlier_sessions_come_back(tmp_path: Path) -> None:
             async with chatting(tmp_path, local) as chat:
                 chat.type(key)
                 await chat.shows("remember me")
-                chat.type("\r")
-                await chat.shows("42 tokens")
+                await chat.enter("", "42 tokens")
                 chat.type(CTRL_D)
                 assert await chat.ends() == 0
     assert [r.json["messages"][0]["content"] for r in local.requests] == ["remember me"] * 2
@@ -261,8 +227,7 @@ async def test_lines_of_earlier_sessions_come_back(tmp_path: Path) -> None:
 
 async def test_a_narrow_terminal_breaks_lines_between_words(tmp_path: Path) -> None:
     async with scripted(says_hello) as local, chatting(tmp_path, local, columns=16) as chat:
-        chat.type("hi\r")
-        await chat.shows("$0")
+        await chat.enter("hi", "$0")
         assert "Hello dear\nfriend." in chat.text
 
 
@@ -270,8 +235,7 @@ async def test_no_colour_means_none(tmp_path: Path) -> None:
     async with scripted(refuses) as local:
         for settings, colours in (({}, True), ({"no_color": 1}, False)):
             async with chatting(tmp_path, local, **settings) as chat:
-                chat.type("hi\r")
-                await chat.shows("out of order")
+                await chat.enter("hi", "out of order")
                 assert (b"\x1b[31m" in chat.raw) == colours
 
 
@@ -379,10 +343,8 @@ async def test_private_lines_are_never_kept(tmp_path: Path) -> None:
                 tmp_path, local, private_patterns="falcon", privacy=privacy
             ) as chat:
                 for n, line in enumerate(("plain", f"my key is {key}", "project falcon"), 1):
-                    chat.type(f"{line}\r")
-                    await chat.shows("42 tokens", times=n)
-                    chat.type("/clear\r")
-                    await chat.shows("forgotten", times=n)
+                    await chat.enter(line, "42 tokens", times=n)
+                    await chat.enter("/clear", "forgotten", times=n)
                 chat.type(CTRL_D)
                 assert await chat.ends() == 0
             kept = history.read_text()
@@ -396,8 +358,7 @@ async def test_no_history_is_kept_where_it_is_switched_off(tmp_path: Path) -> No
         scripted(says_hello) as local,
         chatting(tmp_path, local, chat_history="off") as chat,
     ):
-        chat.type("hi\r")
-        await chat.shows("42 tokens")
+        await chat.enter("hi", "42 tokens")
         chat.type(UP)
         await chat.shows("hi", times=2)
         assert "are kept in" not in chat.text

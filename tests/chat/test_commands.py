@@ -39,8 +39,7 @@ def asked(local: ScriptedServer) -> list[Any]:
 
 async def test_help_lists_every_command_and_key(tmp_path: Path) -> None:
     async with scripted(says_hello) as local, chatting(tmp_path, local, columns=40) as chat:
-        chat.type("/help\r")
-        await chat.shows("Tab")
+        await chat.enter("/help", "Tab")
         shown = chat.text.split()
         assert {word for name in (*COMMANDS, *KEYS) for word in name.split()} <= set(shown)
 
@@ -48,8 +47,7 @@ async def test_help_lists_every_command_and_key(tmp_path: Path) -> None:
 @pytest.mark.parametrize("newline", ["\x1b\r", "\n"], ids=["Alt-Enter", "Ctrl-J"])
 async def test_a_line_can_be_broken_before_it_is_sent(tmp_path: Path, newline: str) -> None:
     async with scripted(says_hello) as local, chatting(tmp_path, local) as chat:
-        chat.type(f"first{newline}second\r")
-        await chat.shows("42 tokens")
+        await chat.enter(f"first{newline}second", "42 tokens")
     assert asked(local) == ["first\nsecond"]
 
 
@@ -64,8 +62,7 @@ async def test_what_is_typed_during_an_answer_is_sent_after_it(tmp_path: Path) -
         await connection.end_stream()
 
     async with scripted(waits) as local, chatting(tmp_path, local) as chat:
-        chat.type("one\r")
-        await chat.shows("It began")
+        await chat.enter("one", "It began")
         chat.type("two\r")
         await asyncio.sleep(0.1)
         assert "two" not in chat.text
@@ -79,10 +76,8 @@ async def test_what_is_typed_during_an_answer_is_sent_after_it(tmp_path: Path) -
 async def test_tab_completes_commands_models_paths_and_sessions(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("x")
     async with scripted(says_hello) as local, chatting(tmp_path, local) as chat:
-        chat.type("hi\r")
-        await chat.shows("42 tokens")
-        chat.type("/save falcon\r")
-        await chat.shows("saved as falcon")
+        await chat.enter("hi", "42 tokens")
+        await chat.enter("/save falcon", "saved as falcon")
         for typed, completed in {
             "/sess": "/sessions",
             "/model local-": "/model local-model",
@@ -108,40 +103,27 @@ async def test_enter_takes_a_chosen_completion_and_sends_nothing(tmp_path: Path)
         chat.type(" \x7f")
         await chat.shows("auto > /model local")
         assert "local >" not in chat.text
-        chat.type("\r")
-        await chat.shows("local >")
+        await chat.enter("", "local >")
 
 
 async def test_a_model_can_be_chosen_by_its_name(tmp_path: Path) -> None:
     async with scripted(says_hello) as local, chatting(tmp_path, local) as chat:
-        chat.type("/model\r")
-        await chat.shows("local-model")
-        chat.type("/model nonsense\r")
-        await chat.shows("there is no model nonsense")
-        chat.type("/model local-model\r")
-        await chat.shows("local-model >")
-        chat.type("hi\r")
-        await chat.shows("forced")
-        chat.type("/auto\r")
-        await chat.shows("auto >", times=4)
+        await chat.enter("/model", "local-model")
+        await chat.enter("/model nonsense", "there is no model nonsense")
+        await chat.enter("/model local-model", "local-model >")
+        await chat.enter("hi", "forced")
+        await chat.enter("/auto", "auto >", times=4)
 
 
 async def test_a_system_text_goes_with_every_question_until_it_is_removed(tmp_path: Path) -> None:
     async with scripted(says_hello) as local, chatting(tmp_path, local) as chat:
-        chat.type("/system Answer in\nrhymes.\r")
-        await chat.shows("noted")
-        chat.type("one\r")
-        await chat.shows("42 tokens")
-        chat.type("/clear\r")
-        await chat.shows("the system text stays")
-        chat.type("/system\r")
-        await chat.shows("Answer in\nrhymes.")
-        chat.type("two\r")
-        await chat.shows("42 tokens", times=2)
-        chat.type("/system off\r")
-        await chat.shows("removed")
-        chat.type("three\r")
-        await chat.shows("42 tokens", times=3)
+        await chat.enter("/system Answer in\nrhymes.", "noted")
+        await chat.enter("one", "42 tokens")
+        await chat.enter("/clear", "the system text stays")
+        await chat.enter("/system", "Answer in\nrhymes.")
+        await chat.enter("two", "42 tokens", times=2)
+        await chat.enter("/system off", "removed")
+        await chat.enter("three", "42 tokens", times=3)
     roles = [[message["role"] for message in one.json["messages"]] for one in local.requests]
     assert roles[:2] == [["system", "user"]] * 2
     assert "system" not in roles[2]
@@ -152,20 +134,13 @@ async def test_a_file_goes_with_the_next_question_only(tmp_path: Path) -> None:
     (tmp_path / "my notes.txt").write_bytes("```\nüber\n".encode())
     (tmp_path / "pic").write_bytes(PNG)
     async with scripted(says_hello) as local, chatting(tmp_path, local) as chat:
-        chat.type(f"/file '{tmp_path}/my notes.txt'\r")
-        await chat.shows("auto +1 >")
-        chat.type("/file ~/pic\r")
-        await chat.shows("auto +2 >")
-        chat.type("what is this\r")
-        await chat.shows("42 tokens")
-        chat.type("and now?\r")
-        await chat.shows("42 tokens", times=2)
-        chat.type("/file ~/pic\r")
-        await chat.shows("auto +1 >", times=2)
-        chat.type("/file off\r")
-        await chat.shows("nothing is attached")
-        chat.type("the end\r")
-        await chat.shows("42 tokens", times=3)
+        await chat.enter(f"/file '{tmp_path}/my notes.txt'", "auto +1 >")
+        await chat.enter("/file ~/pic", "auto +2 >")
+        await chat.enter("what is this", "42 tokens")
+        await chat.enter("and now?", "42 tokens", times=2)
+        await chat.enter("/file ~/pic", "auto +1 >", times=2)
+        await chat.enter("/file off", "nothing is attached")
+        await chat.enter("the end", "42 tokens", times=3)
     text, picture = asked(local)[0]
     assert text["text"] == "what is this\n\nmy notes.txt:\n````\n```\nüber\n````"
     data = base64.b64encode(PNG).decode()
@@ -180,10 +155,8 @@ async def test_a_key_in_a_file_keeps_the_question_here(tmp_path: Path) -> None:
         scripted(says_hello) as cloud,
         chatting(tmp_path, local, **openai_cloud(cloud), complexity_threshold=0) as chat,
     ):
-        chat.type("/file ~/keys.txt\r")
-        await chat.shows("+1 >")
-        chat.type("explain it\r")
-        await chat.shows("private")
+        await chat.enter("/file ~/keys.txt", "+1 >")
+        await chat.enter("explain it", "private")
         await chat.shows("auto >", times=2)
     assert (len(local.requests), cloud.requests) == (1, [])
 
@@ -204,14 +177,10 @@ async def test_tokens_and_cost_of_each_answer_and_of_the_session_are_shown(tmp_p
         scripted(says_hello) as cloud,
         chatting(tmp_path, local, "--cloud", **openai_cloud(cloud)) as chat,
     ):
-        chat.type("one\r")
-        await chat.shows("7 + 42 tokens · $0.09\n")
-        chat.type("/local\r")
-        await chat.shows("local >")
-        chat.type("two\r")
-        await chat.shows("7 + 42 tokens · $0 · session: 98 tokens, $0.09")
-        chat.type("/info\r")
-        await chat.shows("2 answers, 14 + 84 tokens")
+        await chat.enter("one", "7 + 42 tokens · $0.09\n")
+        await chat.enter("/local", "local >")
+        await chat.enter("two", "7 + 42 tokens · $0 · session: 98 tokens, $0.09")
+        await chat.enter("/info", "2 answers, 14 + 84 tokens")
 
 
 async def test_an_unknown_price_is_not_shown_as_nothing(tmp_path: Path) -> None:
@@ -219,42 +188,30 @@ async def test_an_unknown_price_is_not_shown_as_nothing(tmp_path: Path) -> None:
         settings = openai_cloud(cloud) | {"prices": ""}
         async with chatting(tmp_path, local, "--cloud", columns=160, **settings) as chat:
             for question in "12":
-                chat.type(f"{question}\r")
-                await chat.shows("price unknown", times=int(question))
+                await chat.enter(question, "price unknown", times=int(question))
             await chat.shows("session: 98 tokens, at least $0")
 
 
 async def test_a_conversation_can_be_saved_and_gone_on_with(tmp_path: Path) -> None:
     async with scripted(says_hello) as local:
         async with chatting(tmp_path, local) as chat:
-            chat.type("/save\r")
-            await chat.shows("nothing was asked yet")
-            chat.type("/system Rhyme.\r")
-            await chat.shows("noted")
-            chat.type("one\r")
-            await chat.shows("42 tokens")
-            chat.type("/save falcon\r")
-            await chat.shows("saved as falcon")
-            chat.type("two\r")
-            await chat.shows("42 tokens", times=2)
+            await chat.enter("/save", "nothing was asked yet")
+            await chat.enter("/system Rhyme.", "noted")
+            await chat.enter("one", "42 tokens")
+            await chat.enter("/save falcon", "saved as falcon")
+            await chat.enter("two", "42 tokens", times=2)
             chat.type(CTRL_D)
             assert await chat.ends() == 0
         file = sessions(tmp_path) / "falcon.json"
         assert file.stat().st_mode & 0o077 == 0
         assert file.parent.stat().st_mode & 0o077 == 0
         async with chatting(tmp_path, local) as chat:
-            chat.type("/sessions\r")
-            await chat.shows("2 questions: one")
-            chat.type("hi\r")
-            await chat.shows("42 tokens")
-            chat.type("/save falcon\r")
-            await chat.shows("There is a session falcon already")
-            chat.type("/save\r")
-            await chat.shows("saved as 20")
-            chat.type("/load falcon\r")
-            await chat.shows("two\nHello dear friend.")
-            chat.type("three\r")
-            await chat.shows("session:")
+            await chat.enter("/sessions", "2 questions: one")
+            await chat.enter("hi", "42 tokens")
+            await chat.enter("/save falcon", "There is a session falcon already")
+            await chat.enter("/save", "saved as 20")
+            await chat.enter("/load falcon", "two\nHello dear friend.")
+            await chat.enter("three", "session:")
     said = [message["content"] for message in local.requests[-1].json["messages"]]
     answer = "Hello **dear** friend."
     assert said == ["Rhyme.", "one", answer, "two", answer, "three"]
@@ -271,15 +228,11 @@ async def test_a_private_conversation_is_saved_only_when_the_user_says_so(
         scripted(says_hello) as local,
         chatting(tmp_path, local, privacy=privacy) as chat,
     ):
-        chat.type("plain\r")
-        await chat.shows("42 tokens")
-        chat.type("/save one\r")
-        await chat.shows("saved as one")
-        chat.type(f"my key is {KEY}\r")
-        await chat.shows("This is private and not saved")
+        await chat.enter("plain", "42 tokens")
+        await chat.enter("/save one", "saved as one")
+        await chat.enter(f"my key is {KEY}", "This is private and not saved")
         assert not saved()
-        chat.type("/save\r")
-        await chat.shows("saved as one", times=2)
+        await chat.enter("/save", "saved as one", times=2)
         assert saved()
 
 
@@ -290,10 +243,8 @@ async def test_nothing_private_in_a_command_is_kept(tmp_path: Path) -> None:
         chatting(tmp_path, local, private_patterns="falcon") as chat,
     ):
         for times, line in enumerate(("/system falcon is a secret", f"/system {KEY}"), 1):
-            chat.type(f"{line}\r")
-            await chat.shows("noted", times=times)
-        chat.type("/system Rhyme.\r")
-        await chat.shows("noted", times=3)
+            await chat.enter(line, "noted", times=times)
+        await chat.enter("/system Rhyme.", "noted", times=3)
         chat.type(CTRL_D)
         assert await chat.ends() == 0
     kept = history.read_text()
@@ -313,13 +264,10 @@ async def test_an_answer_or_its_code_can_be_copied(tmp_path: Path) -> None:
         scripted(says(answer)) as local,
         chatting(tmp_path, local, path=programs) as chat,
     ):
-        chat.type("/copy\r")
-        await chat.shows("there is no answer")
-        chat.type("hi\r")
-        await chat.shows("42 tokens")
+        await chat.enter("/copy", "there is no answer")
+        await chat.enter("hi", "42 tokens")
         for command, text in {"/copy": answer, "/copy code": "all:\n\tcc"}.items():
-            chat.type(f"{command}\r")
-            await chat.shows(f"{len(text)} characters copied, by xclip and the terminal")
+            await chat.enter(command, f"{len(text)} characters copied, by xclip and the terminal")
             assert clipboard.read_text() == text
             encoded = base64.b64encode(text.encode())
             assert b"\x1b]52;c;" + encoded + b"\x07" in chat.raw
@@ -359,13 +307,10 @@ async def test_a_command_that_cannot_be_carried_out_says_why_in_one_line(tmp_pat
             "/info please": "/info takes no such words",
             "/nonsense": "there is no /nonsense",
         }.items():
-            chat.type(f"{typed}\r")
-            await chat.shows(f"> {typed}\n{said}")
-        chat.type("/sessions\r")
-        await chat.shows("cannot be read", times=3)
+            await chat.enter(typed, f"> {typed}\n{said}")
+        await chat.enter("/sessions", "cannot be read", times=3)
         assert "Traceback" not in chat.text
-        chat.type("/usr/bin is a path\r")
-        await chat.shows("42 tokens")
+        await chat.enter("/usr/bin is a path", "42 tokens")
     assert asked(local) == ["/usr/bin is a path"]
 
 
@@ -375,8 +320,7 @@ async def test_a_simple_terminal_will_do(tmp_path: Path, settings: dict[str, Any
         scripted(says("Café, ", "北京.")) as local,
         chatting(tmp_path, local, **settings) as chat,
     ):
-        chat.type("hi\r")
-        await chat.shows("42 tokens")
+        await chat.enter("hi", "42 tokens")
         chat.type(CTRL_D)
         assert await chat.ends() == 0
     assert asked(local) == ["hi"]
@@ -389,14 +333,12 @@ async def test_ctrl_c_stops_a_command_and_keeps_the_chat(tmp_path: Path) -> None
     (programs / "wl-copy").chmod(0o755)
     asked = programs / "wl-copy.asked"
     async with scripted(says_hello) as local, chatting(tmp_path, local, path=programs) as chat:
-        chat.type("hi\r")
-        await chat.shows("42 tokens")
+        await chat.enter("hi", "42 tokens")
         chat.type("/copy\r")
         await asyncio.to_thread(wait_until, asked.exists, "the clipboard was not asked", 20)
         chat.type(CTRL_C)
         await chat.shows("stopped")
-        chat.type("/retry\r")
-        await chat.shows("42 tokens", times=2)
+        await chat.enter("/retry", "42 tokens", times=2)
 
 
 async def test_what_is_no_text_is_sent_as_text(tmp_path: Path) -> None:

@@ -41,8 +41,7 @@ async def test_the_server_of_the_same_user_answers_with_everything_the_chat_show
         port = port_of(server)
         async with chatting(tmp_path, local, columns=160, server_port=port, **settings) as chat:
             await chat.shows(f"The server at http://127.0.0.1:{port} answers; --in-process")
-            chat.type("prove it\r")
-            await chat.shows("Hello dear friend.\nlocal · local-model · score 48")
+            await chat.enter("prove it", "Hello dear friend.\nlocal · local-model · score 48")
             await chat.shows("7 + 42 tokens · $0")
             for typed, said in {
                 "/route": "prove",
@@ -52,11 +51,9 @@ async def test_the_server_of_the_same_user_answers_with_everything_the_chat_show
                 "/cloud": "ANTHROPIC_API_KEY",
                 "/auto": "auto >",
             }.items():
-                chat.type(f"{typed}\r")
-                await chat.shows(said)
+                await chat.enter(typed, said)
             local.script = talks_on
-            chat.type("tell me\r")
-            await chat.shows("It all began")
+            await chat.enter("tell me", "It all began")
             chat.type(CTRL_C)
             await chat.shows("stopped")
             await local.all_closed()
@@ -94,8 +91,7 @@ async def test_a_server_that_is_not_the_same_is_left_alone(tmp_path: Path) -> No
                 whose, local, *words, columns=160, server_port=port, **settings
             ) as chat:
                 await chat.shows(said)
-                chat.type("hi\r")
-                await chat.shows("42 tokens")
+                await chat.enter("hi", "42 tokens")
                 assert ("The server at" in chat.text) == bool(said)
         assert await decisions(server) == []
     assert len(local.requests) == 4
@@ -128,9 +124,7 @@ async def test_a_server_that_stops_is_one_line(tmp_path: Path) -> None:
             port = port_of(server)
             talking = chatting(tmp_path, local, columns=160, server_port=port)
             chat = await talking.__aenter__()
-        chat.type("hi\r")
-        await chat.shows(f"The server at http://127.0.0.1:{port} does not answer any more.")
-        chat.type("/info\r")
-        await chat.shows("does not answer any more.", times=2)
+        await chat.enter("hi", f"The server at http://127.0.0.1:{port} does not answer any more.")
+        await chat.enter("/info", "does not answer any more.", times=2)
         assert "Traceback" not in chat.text
         await talking.__aexit__(None, None, None)

@@ -42,7 +42,7 @@ class Terminal:
         self.send(data.encode())
 
     def send(self, data: bytes) -> None:
-        """Type what may be no text."""
+        """Type bytes, which need not be valid text."""
         os.write(self._master, data)
 
     async def shows(self, words: str, times: int = 1) -> None:
@@ -54,6 +54,11 @@ class Terminal:
                     await self._changed.wait()
         except TimeoutError:
             raise AssertionError(f"{words!r} did not appear:\n{self.text}") from None
+
+    async def enter(self, line: str, shown: str, times: int = 1) -> None:
+        """Type a line and Enter; wait until `shown` is on the screen so many times."""
+        self.type(f"{line}\r")
+        await self.shows(shown, times)
 
     async def ends(self) -> int:
         """Wait for the program to end; return its exit status."""
