@@ -1,4 +1,4 @@
-"""What it costs to decide, and what each stage of a request costs by itself."""
+"""Measures the cost of a decision, and of each stage of a request by itself."""
 
 import statistics
 import time
@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import orjson
 
-from config import load_settings
+from config import Settings, load_settings
 from router.backend import Relayed
 from router.build import assemble, build_router
 from router.classifier import score
@@ -71,17 +71,7 @@ def _body(messages: list[dict[str, Any]], **fields: Any) -> bytes:
 
 async def costs(mock_port: int) -> dict[str, float]:
     """Return milliseconds: `chat` and `agent` without the privacy scan, `scan` of 200 KB alone."""
-    address = f"http://127.0.0.1:{mock_port}/v1"
-    router = build_router(
-        load_settings(
-            env=None,
-            local_base_url=address,
-            local_model="mock",
-            embedded_model="off",
-            privacy="off",
-            status_ttl_s=3600,
-        )
-    )
+    router = build_router(_settings(mock_port, privacy="off"))
     await router.sides()  # probes the local server, which is not part of a decision
     text = (SOURCE.read_text() * 40)[:200_000]
     body = _body([{"role": "user", "content": text}])
@@ -101,16 +91,7 @@ async def stages(mock_port: int) -> dict[str, float]:
     Medians of the processor's time. `open` and `relay` include the client's half of the connection
     to the mock; `decide` has neither the score nor the scan in it.
     """
-    settings = load_settings(
-        env=None,
-        local_base_url=f"http://127.0.0.1:{mock_port}/v1",
-        local_model="mock",
-        embedded_model="off",
-        complexity_threshold=100,
-        journal_path="off",
-        status_ttl_s=3600,
-    )
-    parts = assemble(settings)
+    parts = assemble(_settings(mock_port, complexity_threshold=100, journal_path="off"))
     router, turns = parts.router, count()
     took: dict[str, list[int]] = {name: [] for name in STAGES}
 
@@ -145,6 +126,17 @@ async def stages(mock_port: int) -> dict[str, float]:
         timed("ledger", at)
     await parts.aclose()
     return {name: statistics.median(times) / 1000 for name, times in took.items()}
+
+
+def _settings(mock_port: int, **more: Any) -> Settings:
+    return load_settings(
+        env=None,
+        local_base_url=f"http://127.0.0.1:{mock_port}/v1",
+        local_model="mock",
+        embedded_model="off",
+        status_ttl_s=3600,
+        **more,
+    )
 
 
 def _deciding(router: Router, raw: bytes) -> Callable[[], object]:

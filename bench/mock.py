@@ -1,8 +1,8 @@
 """A fast OpenAI-compatible mock server on loopback.
 
 The prompt sets the answer: "tokens=100 pause_ms=20" is a stream of 100 tokens, 20 ms apart; other
-prompts get a JSON answer of 1 KB. Each token carries the time at which
-it was sent (`t=`, nanoseconds of the machine's steady clock). `GET /open` counts open streams.
+prompts get a JSON answer of 1 KB. Each token carries the time at which it was sent (`t=`,
+nanoseconds of the machine's steady clock). `GET /open` counts open streams.
 
     python bench/mock.py PORT
 """

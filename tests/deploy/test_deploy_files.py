@@ -119,7 +119,7 @@ def test_the_example_environment_names_settings() -> None:
     assert found <= NAMES
 
 
-def test_the_rendered_chart_is_that_of_the_chart() -> None:
+def test_the_rendered_manifests_are_those_of_the_chart() -> None:
     first = (DEPLOY / "kubernetes.yaml").read_text().splitlines()[0]
     assert first == f"# {RENDER}, sha256 {chart_digest()}", (
         f"Render it again ({RENDER} > deploy/kubernetes.yaml) and put this line on top."

@@ -23,11 +23,11 @@ def exposed() -> dict[str, set[str]]:
     """Return the names of the samples of /metrics, with their labels."""
     metrics = Metrics(lambda: [SideState("local", up=True)])
     values: dict[str, Any] = {
-        **{"target": "cloud", "reason": "complex", "fallback": True, "caller": "ann"},
-        **{"first_byte_ms": 9.0, "total_ms": 9.0, "usage": Usage(9, 9, 9, 9, 9)},
-        **{"cost_usd": 1.0, "saved_usd": 1.0},
+        "target": "cloud", "reason": "complex", "fallback": True, "caller": "ann",
+        "first_byte_ms": 9.0, "total_ms": 9.0, "usage": Usage(9, 9, 9, 9, 9),
+        "cost_usd": 1.0, "saved_usd": 1.0,
         "attempts": (Attempt("local", "m", "BackendBroken"),),
-    }
+    }  # fmt: skip
     metrics.observe(Record("r", 0.0, **values))
     families = text_string_to_metric_families(metrics.text()[0].decode())
     found: dict[str, set[str]] = {}
