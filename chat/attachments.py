@@ -21,7 +21,7 @@ SIGNATURES: Final = (
     (b"GIF87a", "image/gif"),
     (b"GIF89a", "image/gif"),
 )
-"""How the pictures begin that every side takes; WebP has its name farther in."""
+"""First bytes of the kinds of pictures that every side takes, except WebP."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class Attachment:
 
     @property
     def size(self) -> str:
-        """Return how much it is, in words."""
+        """Return the size in words."""
         if self.picture:
             return f"a picture, {len(self.picture) * 3 // 4 / 1000:.0f} kB"
         return f"{len(self.text):,} characters"
@@ -73,7 +73,7 @@ def content_of(question: str, attached: Sequence[Attachment]) -> str | list[dict
 
 
 def _path(given: str) -> Path:
-    """Return the file that is meant; a terminal quotes or escapes a path that is dropped on it."""
+    """Return the path without the quotes or escapes that a terminal adds to a dropped file."""
     path = Path(given).expanduser() if "\0" not in given else Path()
     if os.path.exists(path):
         return path
@@ -92,7 +92,7 @@ def _picture_type(data: bytes) -> str:
 
 
 def _text(data: bytes, name: str) -> str:
-    """Return a file as text. Raises ChatError if it is none."""
+    """Return a file as text. Raises ChatError if it is no text, or empty."""
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         text = data.decode("utf-16", "replace")
     elif b"\0" in data:

@@ -1,4 +1,4 @@
-"""The blocks of a Markdown text: fenced code, and what stands between."""
+"""The blocks of a Markdown text: fenced code, and the prose between."""
 
 import re
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ _LINES: Final = re.compile(r"[^\n]*\n|[^\n]+")
 
 
 class Block(NamedTuple):
-    """A part of a text. `code` is None for prose; for code it is what stands between the fences."""
+    """A part of a text. `code` is the text between the fences; None for prose."""
 
     source: str
     code: str | None = None
@@ -47,7 +47,7 @@ class Fences:
 
 
 def blocks(text: str) -> Iterator[Block]:
-    """Yield the blocks of a text in their order; one that is not closed goes to the text's end."""
+    """Yield the blocks of a text in order. A fence that is not closed ends with the text."""
     fences = Fences()
     lines: list[str] = []
     for line in _LINES.findall(text):
@@ -67,7 +67,7 @@ def blocks(text: str) -> Iterator[Block]:
 
 
 class Growing:
-    """Splits a text that grows into what is finished and what can still change.
+    """Splits a growing text into a finished part and a part that can still change.
 
     Prose is finished with a blank line, code with its fence. Each line is looked at once.
     """
@@ -79,11 +79,11 @@ class Growing:
 
     @property
     def open(self) -> str:
-        """Return what is not finished."""
+        """Return the part that is not finished."""
         return "".join(self._lines) + self._rest
 
     def add(self, text: str) -> str:
-        """Add a piece; return what is finished with it."""
+        """Add a piece; return the text that it finishes."""
         finished: list[str] = []
         *lines, self._rest = (self._rest + text).split("\n")
         for line in lines:

@@ -1,4 +1,4 @@
-"""The clipboard, by the terminal (OSC 52) and by the system's own program."""
+"""Copies to the clipboard, with the terminal (OSC 52) and with the system's own program."""
 
 import asyncio
 import base64
@@ -13,12 +13,12 @@ PROGRAMS: Final = (
     ("xclip", ("-selection", "clipboard"), "utf-8"),
     ("clip.exe", (), "utf-16-le"),
 )
-"""Name, arguments, and the encoding that is read: macOS, Wayland, X11, Windows and WSL."""
+"""Name, arguments, and encoding of the input: macOS, Wayland, X11, Windows and WSL."""
 WITHIN_S: Final = 2.0
 
 
 async def copy(text: str, *, by_terminal: bool) -> list[str]:
-    """Copy a text; return by what: the program that took it, and the terminal.
+    """Copy a text; return the names of what took it: a program, the terminal, or both.
 
     Both are tried: over SSH only the terminal reaches the clipboard of the user's own machine, and
     not every terminal allows it.
@@ -38,7 +38,7 @@ async def _by_program(text: str) -> str:
         path = shutil.which(name)
         if path is None:
             continue
-        # xclip and wl-copy leave a process behind, which must not keep a pipe of ours open.
+        # No pipes for output: xclip and wl-copy leave a process behind that would keep them open.
         try:
             process = await asyncio.create_subprocess_exec(
                 path, *arguments, stdin=PIPE, stdout=DEVNULL, stderr=DEVNULL

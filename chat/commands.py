@@ -25,20 +25,20 @@ COMMANDS: Final = {
     "/local": ("", "the local side answers from now on"),
     "/cloud": ("", "the cloud answers from now on"),
     "/auto": ("", "the score decides again"),
-    "/model": ("[NAME]", "this model answers from now on; without a name: which there are"),
-    "/system": ("[TEXT|off]", "set what every question is sent with, show it, or remove it"),
+    "/model": ("[NAME]", "this model answers from now on; without a name: list the models"),
+    "/system": ("[TEXT|off]", "set a text that goes with every question, show it, or remove it"),
     "/file": ("[PATH|off]", "send a text or a picture with the next question"),
     "/retry": ("[local|cloud]", "ask the last question again"),
     "/copy": ("[code]", "copy the last answer, or its last code block"),
-    "/good": ("", "rate the last answer; the tuner learns from it"),
-    "/bad": ("", "the same, where it was bad"),
+    "/good": ("", "rate the last answer good; the tuner learns from it"),
+    "/bad": ("", "rate the last answer bad"),
     "/save": ("[NAME]", "save this conversation; its next answers are saved too"),
     "/load": ("NAME", "go on with a saved conversation"),
     "/sessions": ("", "the saved conversations"),
     "/clear": ("", "forget the conversation"),
     "/exit": ("", "leave; so do Ctrl-D and a second Ctrl-C"),
 }
-"""Each command: its words, and what it does."""
+"""Each command: its words and its meaning."""
 KEYS: Final = {
     "Enter": "send",
     "Alt-Enter, Ctrl-J": "begin a new line",
@@ -49,7 +49,7 @@ OFF: Final = "off"
 
 
 class Commands:
-    """Carries commands out. `answer` has the conversation's last question answered by a model."""
+    """Carries commands out. `answer` lets a model answer the conversation's last question."""
 
     def __init__(
         self, chat: Chat, console: Console, answer: Callable[[str], Awaitable[None]]
@@ -116,7 +116,7 @@ class Commands:
                 self._say("forgotten; the system text stays" if self._chat.system else "forgotten")
 
     async def say_notice(self) -> None:
-        """Say that the built-in model answers, where it does."""
+        """Print the notice of the source, if there is one."""
         if notice := await self._chat.source.notice():
             self._console.print(Text(visible(notice), style="yellow"))
 

@@ -2,4 +2,4 @@
 
 
 class ChatError(Exception):
-    """A command cannot be carried out; the message is one line that says why, and what to do."""
+    """A command failed. The message is one line with the cause and what to do."""

@@ -6,6 +6,7 @@ import secrets
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
+from chat.session import AUTO, SIDES
 from chat.source import AGENT, Outcome, SideState, described
 from router.deciding.facts import Side
 from router.errors import RouterError
@@ -18,14 +19,14 @@ from router.telemetry.record import Feedback
 
 
 class InProcess:
-    """The router in this process. `start` gets it ready in the background."""
+    """The router in this process. `start` prepares it in the background."""
 
     def __init__(self, assembly: Assembly) -> None:
         self._assembly = assembly
         self._starting: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """Look at both sides and load what the first question needs, while it is typed."""
+        """Look at both sides and load what the first question needs, while the user types it."""
         self._starting = asyncio.create_task(self._assembly.start())
 
     async def ask(self, request: ChatRequest, outcome: Outcome) -> AsyncGenerator[str, None]:
@@ -59,10 +60,10 @@ class InProcess:
 
     async def models(self) -> list[str]:
         """Return every name that a request's `model` can have."""
-        return ["auto", "local", "cloud", *await self._assembly.router.models()]
+        return [AUTO, *SIDES, *await self._assembly.router.models()]
 
     async def notice(self) -> str:
-        """Return that the built-in model answers, where it does."""
+        """Return a sentence that says so if the built-in model answers, else an empty text."""
         router = self._assembly.router
         local, _ = await router.sides()
         is_built_in = router.embedded is not None and local.backend == router.embedded.name

@@ -17,7 +17,7 @@ from chat.text import visible
 def prompt_session(
     history: History, models: Callable[[], Awaitable[list[str]]]
 ) -> PromptSession[str]:
-    """Return what reads a line. `models`: the names that /model may have; never raises."""
+    """Return a session that reads lines. `models` returns the names for /model, never raises."""
     return PromptSession(
         history=history,
         key_bindings=_keys(),
@@ -38,7 +38,7 @@ class Words(Completer):
     def get_completions(
         self, document: Document, complete_event: CompleteEvent
     ) -> Iterable[Completion]:
-        """Return nothing: the models are only known asynchronously."""
+        """Return nothing; `get_completions_async` is used, because models are asked for."""
         return ()
 
     async def get_completions_async(
@@ -77,7 +77,7 @@ class Words(Completer):
 
 
 def _keys() -> KeyBindings:
-    """Return our keys: Enter sends, and Ctrl-C first clears what was typed."""
+    """Return the chat's own keys: Enter sends, and Ctrl-C first clears the line."""
     keys = KeyBindings()
 
     @keys.add("enter")

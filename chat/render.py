@@ -60,13 +60,13 @@ class Answer:
         self._live.refresh()
 
     def _unfinished(self) -> RenderableType:
-        """Return how the part looks that can still change."""
+        """Return the drawing of the part that can still change."""
         if self._note:
             return Text(self._note, style="dim")
         *_, last = blocks(self._text.open)
         if last.code is None:
             return _markdown(last.source)
-        # The end of a long block is what has just come.
+        # Of a long block only the end fits on the screen, and it is the newest part.
         return Text("\n".join(last.code.split("\n")[1 - self._console.height :]))
 
     def _print(self, text: str) -> None:
@@ -88,7 +88,7 @@ def print_answer(console: Console, text: str) -> None:
 
 
 def print_block(console: Console, block: Block) -> None:
-    """Print prose as Markdown, and code as it is: not indented, broken or changed, for a copy."""
+    """Print prose as Markdown, and code unchanged, so that it can be copied from the screen."""
     if block.code is None:
         console.print(_markdown(block.source))
         return

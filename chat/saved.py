@@ -35,7 +35,7 @@ def folder() -> Path:
 
 
 def new_name() -> str:
-    """Return a name for a session that the user gave none: the time, and a number if need be."""
+    """Return an unused name: the time, with a number if that is taken."""
     taken = set(names())
     name = time.strftime("%Y-%m-%d-%H%M")
     more = (f"{name}-{number}" for number in range(2, len(taken) + 3))

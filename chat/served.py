@@ -31,10 +31,10 @@ HOSTS: Final = {
     "::1": "::1",
     "::": "::1",
 }
-"""SERVER_HOST, and the address of this machine at which such a server is looked for."""
+"""Values of SERVER_HOST, and the address at which the chat looks for such a server."""
 CONNECT_S: Final = 0.5
 LOOK_S: Final = 1.0
-"""Time limit of the first look: whatever listens there may be no server of ours."""
+"""Time limit of the first look. It is short because another program may listen there."""
 READ_S: Final = 10.0
 MOST_PROOF_BYTES: Final = 4096
 RECORD_S: Final = (0.0, 0.02, 0.1, 0.3)
@@ -110,7 +110,7 @@ class Served:
         return [str(row["id"]) for row in listed["data"]]
 
     async def notice(self) -> str:
-        """Return that the built-in model answers, where it does."""
+        """Return a sentence that says so if the built-in model answers, else an empty text."""
         return str((await self._document("GET", "/info")).get("notice") or "")
 
     async def rate(self, request_id: str, verdict: Feedback) -> None:
@@ -147,9 +147,9 @@ class Served:
             raise self._cut_off() from None
 
     async def _asking(self, method: str, path: str, body: bytes = b"") -> Answer:
-        """Return an answer that has begun, of a server that has just proved to be ours."""
+        """Send a request once the server has proved to be this user's; return the begun answer."""
         url = self.url + path
-        # The server keeps the shorter limits itself, and says what went wrong.
+        # The server enforces the shorter limits, and its error names the one that was exceeded.
         within_s = self._settings.total_timeout_s
         try:
             if await self.whose() != "ours":
@@ -175,9 +175,9 @@ class Served:
 
 
 async def find(settings: Settings) -> tuple[Served | None, str]:
-    """Return this user's running server with the same settings, and a line to say about it.
+    """Return this user's running server with the same settings, and a line to print about it.
 
-    The line is empty where no server of this user runs.
+    The line is empty if no server of this user runs.
     """
     host = HOSTS.get(settings.server_host)
     if settings.router_keys_file is not None and settings.router_api_key is None:
@@ -230,7 +230,7 @@ async def _refusal(answer: Answer) -> RouterError:
 
 
 def _record(row: Mapping[str, Any]) -> Record:
-    """Return a row of /decisions as the record that it was made of."""
+    """Return the record that a row of /decisions was made from."""
     known = {field.name for field in fields(Record)}
     values = {name: value for name, value in row.items() if name in known}
     values["attempts"] = tuple(Attempt(**attempt) for attempt in row["attempts"])

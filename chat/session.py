@@ -87,7 +87,7 @@ class Chat:
         self._before: _Before | None = None
         """What `again()` replaced; it comes back if the new try brings no answer."""
         self._has_warned = False
-        """Whether it was said that what is private is not saved."""
+        """Whether the user was warned that private answers are not saved."""
 
     def say(self, question: str) -> None:
         """Add a question to the conversation, with what is attached."""
@@ -130,7 +130,7 @@ class Chat:
                 self._unanswered = self.messages.pop()
 
     def again(self) -> bool:
-        """Make the last question the one to answer; False if there is none."""
+        """End the conversation with its last question, unanswered; False if there is none."""
         if self._unanswered is not None:
             self.messages.append(self._unanswered)
         answers: list[dict[str, Any]] = []
@@ -155,9 +155,9 @@ class Chat:
         self._has_warned = False
 
     def save_again(self) -> str:
-        """Save a saved conversation with its last answer too; return what to say about it.
+        """Save a saved conversation with its last answer too; return a warning or "".
 
-        What is private is only saved when the user says so. Raises ChatError.
+        Private conversations are only saved by `save`. Raises ChatError.
         """
         if not self.saved_as or not self.last_answer:
             return ""
@@ -184,7 +184,7 @@ class Chat:
 
     @property
     def last_answer(self) -> str:
-        """Return the text of the last answer that there was; empty if there was none."""
+        """Return the text of the last answer; empty if there is none."""
         if not self.messages or self.messages[-1]["role"] != "assistant":
             return ""
         return str(self.messages[-1]["content"])

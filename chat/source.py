@@ -33,10 +33,10 @@ class SideState:
 
 
 class Source(Protocol):
-    """Answers questions and says what it knows. Failures are a RouterError of one line."""
+    """Answers questions, and describes sides and models. Raises RouterError with one line."""
 
     def ask(self, request: ChatRequest, outcome: Outcome) -> AsyncGenerator[str, None]:
-        """Yield the answer in pieces. Close it; then `outcome` is filled in, also on a failure."""
+        """Yield the answer in pieces. Once closed it has filled in `outcome`, also on a failure."""
         ...
 
     async def sides(self) -> tuple[SideState, SideState]:
@@ -48,7 +48,7 @@ class Source(Protocol):
         ...
 
     async def notice(self) -> str:
-        """Return what to know before judging an answer: that the built-in model gives it."""
+        """Return a sentence that says so if the built-in model answers, else an empty text."""
         ...
 
     async def rate(self, request_id: str, verdict: Feedback) -> None:

@@ -162,8 +162,8 @@ def _interrupts(task: asyncio.Task[Any], stopping: Callable[[], None]) -> Iterat
 def _typing_ahead() -> Iterator[None]:
     """Keep text that is typed during an answer for the next prompt.
 
-    It is not shown in the middle of the answer, and Enter still sends it. Ctrl-D is kept as a key:
-    as the end of the input the terminal would swallow it.
+    It is not shown in the middle of the answer, and Enter still sends it. Ctrl-D is read as a key:
+    the terminal would drop an end of input.
     """
     if termios is None or not sys.stdin.isatty():
         yield

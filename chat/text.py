@@ -18,7 +18,7 @@ def visible(text: str) -> str:
 
 
 def valid(text: str) -> str:
-    """Replace what was typed and is no text: bytes that could not be decoded, half characters."""
+    """Replace the parts of typed text that are no text: undecodable bytes, half characters."""
     try:
         return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
     except UnicodeEncodeError:
