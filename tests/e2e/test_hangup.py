@@ -1,12 +1,11 @@
-"""SIGHUP: it has the settings read again, and a closed terminal ends the server."""
+"""SIGHUP makes the server read its settings again; a closed terminal ends the server."""
 
 import asyncio
 import os
 import pty
 import signal
 import sqlite3
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ import pytest
 
 from tests.support.chaos.callers import DIALECTS
 from tests.support.chaos.sides import LOCAL, models
-from tests.support.processes import Server, copy_programs, started
+from tests.support.processes import Server, copy_programs, in_thread, started
 from tests.support.scripted import Connection, Request, scripted
 from tests.support.waiting import settled
 
@@ -103,17 +102,11 @@ def _settings(url: str, turn: int) -> str:
     return f"LOCAL_BASE_URL={url}/v1\nCOMPLEXITY_THRESHOLD={80 + turn}\n"
 
 
-@asynccontextmanager
-async def _started(
+def _started(
     programs: Path, tty: int | None = None, **settings: Any
-) -> AsyncIterator[Server]:
+) -> AbstractAsyncContextManager[Server]:
     """Start the server while the scripted ones go on answering."""
-    starting = started(programs, {"embedded_model": "off", **settings}, tty)
-    running = await asyncio.to_thread(starting.__enter__)
-    try:
-        yield running
-    finally:
-        await asyncio.to_thread(starting.__exit__, None, None, None)
+    return in_thread(started(programs, {"embedded_model": "off", **settings}, tty))
 
 
 async def _read_again(running: Server, times: int) -> None:

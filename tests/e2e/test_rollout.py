@@ -11,13 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import httpx2
-import orjson
 import pytest
 
 from router.state import team
 from tests.support.chaos.sides import LOCAL, models
 from tests.support.paths import ROOT
-from tests.support.processes import Server, free_port, server, wait_until
+from tests.support.processes import Server, free_port, in_thread, server, wait_until
 from tests.support.scripted import Connection, Request, scripted
 
 FRONTS = ("nginx", "caddy")
@@ -35,7 +34,7 @@ STREAMS = 500
 DELAY_S = 2
 """SHUTDOWN_DELAY_S of the routers."""
 STREAM_S = DELAY_S + 1.5
-"""Streams go on when a router has ceased to take requests."""
+"""Streams last longer than a stopping router takes requests."""
 
 
 @dataclass
@@ -114,9 +113,7 @@ def callers() -> httpx2.AsyncClient:
 async def slowly(connection: Connection, request: Request) -> None:
     """Answer; a stream takes STREAM_S."""
     if not request.json.get("stream"):
-        message = {"role": "assistant", "content": "Hello."}
-        choice = {"index": 0, "message": message, "finish_reason": "stop"}
-        await connection.answer(orjson.dumps({"object": "chat.completion", "choices": [choice]}))
+        await LOCAL.well(connection, request)
         return
     await connection.begin_stream()
     await connection.chunk(LOCAL.begin)
@@ -147,12 +144,9 @@ async def cluster(front: str, checkout: Path, tmp_path: Path) -> AsyncIterator[C
                 shutdown_delay_s=DELAY_S,
                 shutdown_grace_s=20,
             )
-            routers.append(await asyncio.to_thread(starting.__enter__))
-            stack.push_async_callback(asyncio.to_thread, starting.__exit__, None, None, None)
+            routers.append(await stack.enter_async_context(in_thread(starting)))
         ports = [int(router.url.rpartition(":")[2]) for router in routers]
-        before = proxy(front, tmp_path, ports)
-        url = await asyncio.to_thread(before.__enter__)
-        stack.push_async_callback(asyncio.to_thread, before.__exit__, None, None, None)
+        url = await stack.enter_async_context(in_thread(proxy(front, tmp_path, ports)))
         yield Cluster(routers, url, keys)
 
 

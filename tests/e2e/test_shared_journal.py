@@ -10,29 +10,22 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
-import orjson
 import pytest
 
-from tests.support.backend_answers import models
+from tests.support.chaos.sides import LOCAL, models
 from tests.support.postgres import PASSWORD, Postgres
-from tests.support.processes import Server, free_port, server
-from tests.support.scripted import Connection, Request, scripted
+from tests.support.processes import Server, free_port, in_thread, server
+from tests.support.scripted import scripted
 
 WAITS_S = 1.0
 """Longest answer on a busy machine; a request that waited for the database would take longer."""
 SENDERS = 8
 
 
-async def answer(connection: Connection, request: Request) -> None:
-    message = {"role": "assistant", "content": "Hello."}
-    choice = {"index": 0, "message": message, "finish_reason": "stop"}
-    await connection.answer(orjson.dumps({"object": "chat.completion", "choices": [choice]}))
-
-
 @asynccontextmanager
 async def routers(checkout: Path, count: int, **settings: object) -> AsyncIterator[list[Server]]:
     async with AsyncExitStack() as stack:
-        local = await stack.enter_async_context(scripted(answer, models))
+        local = await stack.enter_async_context(scripted(LOCAL.well, models))
         found = []
         for _ in range(count):
             starting = server(
@@ -42,8 +35,7 @@ async def routers(checkout: Path, count: int, **settings: object) -> AsyncIterat
                 anthropic_api_key="",
                 **settings,
             )
-            found.append(await asyncio.to_thread(starting.__enter__))
-            stack.push_async_callback(asyncio.to_thread, starting.__exit__, None, None, None)
+            found.append(await stack.enter_async_context(in_thread(starting)))
         yield found
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import httpx2
 
 from tests.support.backend_answers import models
-from tests.support.processes import Server, server, wait_until
+from tests.support.processes import Server, in_thread, server, wait_until
 from tests.support.replicas import HARD, SECRET, Messages, user
 from tests.support.running_app import cloud_side, local_side
 from tests.support.scripted import Connection, Request, scripted
@@ -33,7 +33,7 @@ class Load:
     async def converse(self, *, private: bool) -> str:
         """Hold a conversation of some turns; return the side of the last one.
 
-        What is private in the first turn is taken out of the ones after it.
+        The later turns leave out the private text of the first.
         """
         number = next(self._number)
         name = f"{'secret' if private else 'open'} case {number}"
@@ -80,12 +80,10 @@ async def two_routers(
             "anthropic_base_url": there.url,
             "state_url": store.url,
         }
-        routers = []
-        for _ in range(2):
-            starting = server(checkout, **settings)
-            routers.append(await asyncio.to_thread(starting.__enter__))
-            stack.push_async_callback(asyncio.to_thread, starting.__exit__, None, None, None)
-        yield routers
+        yield [
+            await stack.enter_async_context(in_thread(server(checkout, **settings)))
+            for _ in range(2)
+        ]
 
 
 async def test_nothing_private_leaves_and_nothing_fails_when_the_store_is_killed(

@@ -8,7 +8,7 @@ import httpx2
 
 from tests.support.chaos.callers import DIALECTS
 from tests.support.chaos.sides import HELLO, LOCAL, models
-from tests.support.processes import server
+from tests.support.processes import in_thread, server
 from tests.support.scripted import Connection, Request, scripted
 from tests.support.waiting import settled
 
@@ -28,8 +28,7 @@ async def test_a_shutdown_ends_an_endless_stream_with_an_error_event(checkout: P
             complexity_threshold=100,
             shutdown_grace_s=1,
         )
-        running = await asyncio.to_thread(starting.__enter__)
-        try:
+        async with in_thread(starting) as running:
             async with httpx2.AsyncClient(
                 base_url=running.url, timeout=30, trust_env=False
             ) as http:
@@ -51,14 +50,10 @@ async def test_a_shutdown_ends_an_endless_stream_with_an_error_event(checkout: P
             code = await asyncio.to_thread(running.process.wait, 30)
             assert code in (0, -signal.SIGTERM)
             assert "Traceback" not in running.log.read_text()
-        finally:
-            await asyncio.to_thread(starting.__exit__, None, None, None)
 
 
-async def test_a_shutdown_does_not_wait_for_those_who_listen_to_events(checkout: Path) -> None:
-    starting = server(checkout, embedded_model="off", shutdown_grace_s=60)
-    running = await asyncio.to_thread(starting.__enter__)
-    try:
+async def test_a_shutdown_does_not_wait_for_listeners_to_events(checkout: Path) -> None:
+    async with in_thread(server(checkout, embedded_model="off", shutdown_grace_s=60)) as running:
         async with (
             httpx2.AsyncClient(base_url=running.url, timeout=30, trust_env=False) as http,
             http.stream("GET", "/events") as answer,
@@ -70,5 +65,3 @@ async def test_a_shutdown_does_not_wait_for_those_who_listen_to_events(checkout:
             assert b"event" not in b"".join([piece async for piece in pieces])
         assert code in (0, -signal.SIGTERM)
         assert "Traceback" not in running.log.read_text()
-    finally:
-        await asyncio.to_thread(starting.__exit__, None, None, None)

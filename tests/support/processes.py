@@ -1,5 +1,6 @@
 """Processes for the end-to-end tests: a llama.cpp server and the router."""
 
+import asyncio
 import fcntl
 import os
 import shutil
@@ -8,12 +9,12 @@ import subprocess
 import sys
 import termios
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx2
 from openai import OpenAI
@@ -22,6 +23,8 @@ from config import Settings
 from router.embedded.server import BUILT_IN_TEMPERATURE, CHILD_ENV, ROOT, command
 
 START_LIMIT_S = 60.0
+
+T = TypeVar("T")
 
 
 def copy_programs(folder: Path) -> None:
@@ -39,6 +42,16 @@ def free_port() -> int:
         found.bind(("127.0.0.1", 0))
         port: int = found.getsockname()[1]
         return port
+
+
+@asynccontextmanager
+async def in_thread(manager: AbstractContextManager[T]) -> AsyncIterator[T]:
+    """Enter and leave a context manager in a thread, while scripted servers go on answering."""
+    value = await asyncio.to_thread(manager.__enter__)
+    try:
+        yield value
+    finally:
+        await asyncio.to_thread(manager.__exit__, None, None, None)
 
 
 @contextmanager
