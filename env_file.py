@@ -154,10 +154,11 @@ def write_setting(path: Path, name: str, value: str) -> None:
         newline = "\r\n" if "\r\n" in before else "\n"
         start = "" if not before or before.endswith("\n") else newline
         pieces.append(f"{start}{name}={value}{newline}")
-    _replace(path, "".join(pieces).encode(codec))
+    replace_file(path, "".join(pieces).encode(codec))
 
 
-def _replace(path: Path, content: bytes) -> None:
+def replace_file(path: Path, content: bytes) -> None:
+    """Replace a file in one step; only its owner can read a new one. Raises OSError."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     mode = path.stat().st_mode & 0o777 if path.exists() else 0o600
     handle, beside = tempfile.mkstemp(dir=path.parent, prefix=f"{path.name}.")

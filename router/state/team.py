@@ -7,10 +7,8 @@ by `llm-router keys`. A running server reads it again when it changes.
 import hashlib
 import json
 import logging
-import os
 import re
 import secrets
-import tempfile
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
@@ -18,6 +16,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any, Final
 
+from env_file import replace_file
 from router.backend import Target
 
 NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.@-]{0,63}")
@@ -157,20 +156,10 @@ def _member(row: Any, where: str) -> Member:
 
 
 def _write(path: Path, members: list[Member]) -> None:
-    """Replace the file in one step; only its owner can read a new one. Raises BadKeysFile."""
+    """Replace the file. Raises BadKeysFile."""
     text = json.dumps([asdict(member) for member in members], indent=1) + "\n"
     try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        mode = path.stat().st_mode & 0o777 if path.exists() else 0o600
-        handle, beside = tempfile.mkstemp(dir=path.parent, prefix=f"{path.name}.")
-        try:
-            with open(handle, "w", encoding="utf-8") as file:
-                file.write(text)
-            os.chmod(beside, mode)
-            os.replace(beside, path)
-        except BaseException:
-            os.unlink(beside)
-            raise
+        replace_file(path, text.encode())
     except OSError as error:
         raise BadKeysFile(f"{path} cannot be written: {error.strerror}.") from None
 
