@@ -3,7 +3,8 @@
 from typing import Any, Final
 
 from router.telemetry.journal import DAY_S, Journal
-from router.telemetry.journal_store import CLIENT_SUMS, StoreError
+from router.telemetry.journal_queries import CLIENT_SUMS
+from router.telemetry.journal_store import StoreError
 
 MOST_CLIENTS: Final = 20
 """Clients listed by themselves; the rest are added up as OTHERS."""

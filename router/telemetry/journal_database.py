@@ -1,5 +1,5 @@
 """The journal in PostgreSQL, for several routers: its schema, writing, reading, and the removal of
-old rows. The queries are in `journal_database_queries.py`.
+old rows.
 
 Imported only where JOURNAL_URL is set: the driver takes time and memory. psycopg rather than
 asyncpg, because the journal's writer and its readers are threads.
@@ -20,9 +20,8 @@ from psycopg.abc import RV, PQGen
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from router.privacy.redact import redact
-from router.telemetry.journal_database_queries import QUERIES
+from router.telemetry.journal_queries import COLUMNS, Engine, queries
 from router.telemetry.journal_store import (
-    COLUMNS,
     NoJournal,
     StoreError,
     Unstorable,
@@ -98,6 +97,16 @@ MIGRATIONS: Final = (
         WHERE cost_usd > 0;
     CREATE INDEX requests_judged ON llm_router.requests (time) WHERE feedback IS NOT NULL
     """,
+)
+
+QUERIES: Final = queries(
+    Engine(
+        table="llm_router.requests",
+        mark="%s",
+        slot="floor((time - %s) / %s)::integer",
+        agent="split_part(split_part(user_agent, ' ', 1), '/', 1)",
+        signal="(signals::json ->> '{}')::float8",
+    )
 )
 
 

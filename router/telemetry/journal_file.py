@@ -1,4 +1,4 @@
-"""The journal in an SQLite file: its schema, its queries, and the removal of old rows.
+"""The journal in an SQLite file: its schema, writing, reading, and the removal of old rows.
 
 Written by one thread of one process at a time (others wait), read by any. Write-ahead log with
 `synchronous=NORMAL`: a committed row survives kill -9, and a crash never corrupts the file.
@@ -13,12 +13,9 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, Final
 
+from router.telemetry.journal_queries import COLUMNS, Engine, queries
 from router.telemetry.journal_store import (
-    CLIENT_SUMS,
-    COLUMNS,
-    SUMS,
     NoJournal,
-    Queries,
     StoreError,
     Unstorable,
     Verdict,
@@ -77,119 +74,15 @@ MIGRATIONS: Final = (
     "ALTER TABLE requests ADD COLUMN replica TEXT NOT NULL DEFAULT ''",
 )
 
-_SUMS: Final = {
-    "cost_usd": "total(cost_usd)",
-    "saved_usd": "total(saved_usd)",
-    "unpriced": "sum(target = 'cloud' AND first_byte_ms IS NOT NULL AND cost_usd IS NULL)",
-    "unsaved": "sum(target = 'local' AND outcome = 'done' AND saved_usd IS NULL)",
-    "prompt_tokens": "sum(prompt_tokens)",
-    "cached_tokens": "sum(cached_tokens)",
-    "completion_tokens": "sum(completion_tokens)",
-    "reasoning_tokens": "sum(reasoning_tokens)",
-    "fallbacks": "sum(fallback)",
-    "bad": "sum(feedback = 'bad' AND feedback_source != 'repeat')",
-    "good": "sum(feedback = 'good')",
-}
-_CLIENT_SUMS: Final = {
-    "requests": "count(*)",
-    "local": "sum(target = 'local' AND outcome != 'failed')",
-    "cloud": "sum(target = 'cloud' AND outcome != 'failed')",
-    "prompt_tokens": "total(prompt_tokens)",
-    "completion_tokens": "total(completion_tokens)",
-    "cost_usd": "total(cost_usd)",
-    "saved_usd": "total(saved_usd)",
-    "unpriced": _SUMS["unpriced"],
-}
-_NAME: Final = (
-    "substr(user_agent, 1, min(instr(user_agent || ' ', ' '), instr(user_agent || '/', '/')) - 1)"
-)
-_CLIENT: Final = f"CASE {_NAME} WHEN 'Mozilla' THEN 'browser' ELSE {_NAME} END"
-"""The client's name as `client_name` returns it."""
-_SIDE: Final = "CASE outcome WHEN 'failed' THEN 'none' ELSE coalesce(target, 'none') END"
-QUERIES: Final = Queries(
-    count="SELECT count(*) FROM requests",
-    times_of="SELECT time FROM requests WHERE id = ?",
-    found=f"SELECT {_NAMES} FROM requests WHERE id = ? LIMIT 1",
-    recent=f"""
-        SELECT {_NAMES} FROM requests
-        WHERE coalesce(?, {_SIDE}) = {_SIDE} AND coalesce(?, reason) = reason
-              AND coalesce(?, {_CLIENT}) = {_CLIENT}
-        ORDER BY time DESC LIMIT ?
-    """,
-    spent="SELECT caller, total(cost_usd) FROM requests WHERE time >= ? GROUP BY caller",
-    cells=f"""
-        SELECT CAST((time - ?) / ? AS INTEGER), coalesce(target, 'none'), reason, outcome,
-               count(*), sum(feedback_source = 'repeat'), {", ".join(_SUMS[name] for name in SUMS)}
-        FROM requests WHERE time >= ? GROUP BY 1, 2, 3, 4
-    """,
-    speeds="""
-        SELECT target, first_byte_ms, total_ms, completion_tokens FROM requests
-        WHERE time >= ? AND outcome = 'done' ORDER BY time DESC LIMIT ?
-    """,
-    expected="""
-        SELECT expected_ms, first_byte_ms FROM requests
-        WHERE time >= ? AND target = 'local' AND outcome = 'done' AND stream AND attempts = '[]'
-              AND expected_ms IS NOT NULL AND first_byte_ms > 0
-        ORDER BY time DESC LIMIT ?
-    """,
-    callers="""
-        SELECT caller, count(*), sum(target = 'local'), sum(target = 'cloud'), total(cost_usd),
-               total(prompt_tokens), total(completion_tokens)
-        FROM requests WHERE time >= ? AND caller != '' GROUP BY caller
-    """,
-    clients=f"""
-        SELECT {_CLIENT}, {", ".join(_CLIENT_SUMS[name] for name in CLIENT_SUMS)}
-        FROM requests WHERE time >= ? GROUP BY 1 ORDER BY count(*) DESC
-    """,
-    confidence="""
-        SELECT model, target, score, stream, forced OR private OR reason = 'background', answer,
-               attempts, CASE target WHEN 'local' THEN saved_usd ELSE cost_usd END
-        FROM requests WHERE time >= ? AND answer != '{}' ORDER BY time DESC LIMIT ?
-    """,
-    answers="""
-        SELECT backend, model, time, conversation, first_byte_ms, total_ms,
-               prompt_tokens, ifnull(completion_tokens, 0), ifnull(cached_tokens, 0)
-        FROM requests
-        WHERE target = 'local' AND outcome = 'done' AND stream AND first_byte_ms > 0
-              AND total_ms >= first_byte_ms AND prompt_tokens > 0 AND attempts = '[]'
-        ORDER BY time DESC LIMIT ?
-    """,
-    judged="""
-        SELECT model, kind, score - ifnull(json_extract(signals, '$.local_model'), 0),
-               feedback = 'good'
-        FROM requests
-        WHERE target = 'local' AND kind != '' AND feedback IS NOT NULL
-        ORDER BY time DESC LIMIT ?
-    """,
-    latest_shadow="""
-        SELECT shadow_threshold FROM requests
-        WHERE time >= ? AND shadow_threshold IS NOT NULL ORDER BY time DESC LIMIT 1
-    """,
-    shadowed="""
-        SELECT count(*),
-               sum(CASE WHEN target = 'local' THEN 1 ELSE 0 END),
-               sum(CASE WHEN shadow_target = 'local' THEN 1 ELSE 0 END),
-               sum(coalesce(cost_usd, 0)),
-               sum(CASE WHEN shadow_target = 'local' THEN 0
-                        WHEN target = 'local' THEN coalesce(saved_usd, 0)
-                        ELSE coalesce(cost_usd, 0) END)
-        FROM requests
-        WHERE time >= ? AND shadow_threshold = ? AND outcome != 'failed' AND target IS NOT NULL
-    """,
-    replayed="""
-        SELECT time, target, reason, score, confidence, threshold, first_byte_ms, total_ms,
-               completion_tokens, cost_usd, saved_usd, feedback
-        FROM requests
-        WHERE time >= ? AND outcome != 'failed' AND target IS NOT NULL
-        ORDER BY time
-    """,
-    prompts="""
-        SELECT prompt, max(score) FROM requests
-        WHERE target = 'local' AND reason IN ('simple', 'no_signal') AND outcome = 'done'
-              AND prompt != '' AND NOT private
-              AND ifnull(json_extract(signals, '$.conversation'), 0) = 0
-        GROUP BY prompt
-    """,
+QUERIES: Final = queries(
+    Engine(
+        table="requests",
+        mark="?",
+        slot="CAST((time - ?) / ? AS INTEGER)",
+        agent="substr(user_agent, 1,"
+        " min(instr(user_agent || ' ', ' '), instr(user_agent || '/', '/')) - 1)",
+        signal="json_extract(signals, '$.{}')",
+    )
 )
 
 

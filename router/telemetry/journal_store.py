@@ -1,41 +1,17 @@
-"""What the journal needs of its store, and records as rows: the same for every engine.
+"""The protocol of the journal's stores, and records as rows: the same for every engine.
 
 `journal_file.py` keeps the rows in SQLite, `journal_database.py` in PostgreSQL.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Any, Protocol
 
 import orjson
 
 from router.events import Usage
+from router.telemetry.journal_queries import COLUMNS, Queries
 from router.telemetry.record import Attempt, Record
 from router.telemetry.wanted import EVERYTHING, Wanted
-
-COLUMNS: Final = (
-    *("id", "time", "dialect", "asked_model", "user_agent", "target", "backend", "model"),
-    *("score", "confidence", "threshold", "signals", "gates", "reason", "attempts"),
-    *("stream", "fallback", "forced", "private", "first_byte_ms", "total_ms"),
-    *("prompt_tokens", "completion_tokens"),
-    *("cached_tokens", "cache_write_tokens", "reasoning_tokens"),
-    *("cost_usd", "saved_usd", "outcome", "status", "error"),
-    *("conversation", "prompt", "feedback", "feedback_source", "fix", "message"),
-    *("kind", "expected_ms", "answer", "caller"),
-    *("shadow_threshold", "shadow_target", "replica"),
-)
-SUMS: Final = (
-    *("cost_usd", "saved_usd", "unpriced", "unsaved"),
-    *("prompt_tokens", "cached_tokens", "completion_tokens", "reasoning_tokens"),
-    *("fallbacks", "bad", "good"),
-)
-"""The sums at the end of each row of `Queries.cells`; stats.py says what they mean."""
-
-CLIENT_SUMS: Final = (
-    *("requests", "local", "cloud", "prompt_tokens", "completion_tokens"),
-    *("cost_usd", "saved_usd", "unpriced"),
-)
-"""The sums at the end of each row of `Queries.clients`; clients.py says what they mean."""
 
 Verdict = tuple[str, str, float, str]
 """Feedback, its source, and the time and id of the request."""
@@ -51,55 +27,6 @@ class NoJournal(StoreError):
 
 class Unstorable(StoreError):
     """A record has a value that the engine cannot keep, for example an absurd token count."""
-
-
-@dataclass(frozen=True, slots=True)
-class Queries:
-    """The SQL of everything that is read, in the dialect of one engine.
-
-    Each text says its parameters, then the columns of a row. `since` is a time.
-    """
-
-    count: str
-    """() -> requests"""
-    times_of: str
-    """(request id) -> time"""
-    found: str
-    """(request id) -> COLUMNS"""
-    recent: str
-    """(side, reason, client, most) -> COLUMNS, newest first. None asks for any: see Wanted."""
-    spent: str
-    """(since) -> caller, USD"""
-    cells: str
-    """(first slot's start, seconds of a slot, since) -> slot, target or "none", reason, outcome,
-    requests, repeated, SUMS"""
-    speeds: str
-    """(since, most) -> target, first_byte_ms, total_ms, completion_tokens; newest first"""
-    expected: str
-    """(since, most) -> expected_ms, first_byte_ms of streamed local answers, newest first"""
-    callers: str
-    """(since) -> caller, requests, local, cloud, USD, prompt tokens, completion tokens"""
-    clients: str
-    """(since) -> client, CLIENT_SUMS; the most frequent client first"""
-    confidence: str
-    """(since, most) -> model, target, score, stream, whether it may not be refused, answer,
-    attempts, USD in the cloud; newest first"""
-    answers: str
-    """(most) -> backend, model, time, conversation, first_byte_ms, total_ms, prompt_tokens,
-    completion_tokens, cached_tokens of streamed local answers, newest first"""
-    judged: str
-    """(most) -> model, kind, score without that of the model, whether it was good; newest first"""
-    latest_shadow: str
-    """(since) -> the latest request's shadow_threshold, where one was set"""
-    shadowed: str
-    """(since, shadow_threshold) -> answered requests, local ones, those that would be local, USD,
-    USD at the shadow threshold"""
-    replayed: str
-    """(since) -> time, target, reason, score, confidence, threshold, first_byte_ms, total_ms,
-    completion_tokens, cost_usd, saved_usd, feedback; oldest first"""
-    prompts: str
-    """() -> prompt, highest score: what stayed local. Follow-ups are left out: they make no sense
-    without what they follow."""
 
 
 class JournalStore(Protocol):

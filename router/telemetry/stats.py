@@ -12,7 +12,8 @@ from typing import Any, Final
 from router.errors import InvalidRequest
 from router.telemetry.clients import last_day
 from router.telemetry.journal import DAY_S, Journal, Record
-from router.telemetry.journal_store import SUMS, StoreError
+from router.telemetry.journal_queries import SUMS
+from router.telemetry.journal_store import StoreError
 from router.telemetry.shadow import shadow_since
 from router.telemetry.wanted import EVERYTHING, Wanted
 
