@@ -4,7 +4,7 @@ from typing import Any, Final
 
 from router.telemetry.journal import DAY_S, Journal
 from router.telemetry.journal_queries import CLIENT_SUMS
-from router.telemetry.journal_store import StoreError
+from router.telemetry.journal_store import rows_or_none
 
 MOST_CLIENTS: Final = 20
 """Clients listed by themselves; the rest are added up as OTHERS."""
@@ -12,17 +12,14 @@ OTHERS: Final = "others"
 
 
 def last_day(journal: Journal, now: float) -> dict[str, Any]:
-    """Return what the 24 hours before `now` cost and saved. Reads the store.
+    """Return the costs and savings of the 24 hours before `now`. Reads the store.
 
     {"cost_usd", "saved_usd", "clients": [{"client", SUMS}, …]}, the most frequent client first.
     SUMS: requests, local, cloud (answers), prompt_tokens, completion_tokens, cost_usd, saved_usd
     and unpriced (cloud answers of unknown cost). `client` is "" where none was named, or where the
     request was private.
     """
-    try:
-        rows = journal.store.rows(journal.store.sql.clients, now - DAY_S)
-    except StoreError:
-        rows = []  # nothing was written yet, or it cannot be read
+    rows = rows_or_none(journal.store, journal.store.sql.clients, now - DAY_S)
     clients = [{"client": name} | _sums(sums) for name, *sums in rows]
     if len(clients) > MOST_CLIENTS:
         rest = clients[MOST_CLIENTS:]

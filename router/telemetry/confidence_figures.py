@@ -1,4 +1,4 @@
-"""What LOCAL_CONFIDENCE would have done with the answers in the journal, by model and signal."""
+"""The effect of LOCAL_CONFIDENCE on the answers in the journal, by model and signal."""
 
 import math
 from collections import Counter
@@ -11,7 +11,7 @@ from router.answers.calibration import SURE_LABELS, Calibration
 from router.answers.confidence import Signal
 from router.answers.trust import SHORT_TOKENS, Truster
 from router.telemetry.journal import DAY_S, Journal
-from router.telemetry.journal_store import StoreError
+from router.telemetry.journal_store import rows_or_none
 
 BINS: Final = 20
 MOST_ANSWERS: Final = 20_000
@@ -20,7 +20,7 @@ MOST_ANSWERS: Final = 20_000
 
 @dataclass(slots=True)
 class _Answer:
-    """A local answer and what its model's own probabilities say of it."""
+    """A local answer, and one figure from its model's probabilities."""
 
     model: str
     signal: Signal
@@ -29,7 +29,7 @@ class _Answer:
     """The cloud answered instead (LOCAL_CONFIDENCE=on)."""
     may_be_refused: bool
     cost_usd: float | None
-    """What the cloud's answer cost, or would have cost (an estimate)."""
+    """The price of the cloud's answer; an estimate if the cloud was not asked."""
 
 
 @dataclass(slots=True)
@@ -57,7 +57,7 @@ class _Tally:
 
 
 def confidence_json(journal: Journal, truster: Truster, days: float, now: float) -> dict[str, Any]:
-    """Return the calibrations, and what they make of the answers of the last `days`.
+    """Return the calibrations, and their effect on the answers of the last `days`.
 
         {"mode": "off" | "shadow" | "on", "days", "answers": those with probabilities,
          "from_score", "to_score": prompts that are looked at score from the one to below the other,
@@ -107,10 +107,7 @@ def _calibration_json(one: Calibration) -> dict[str, Any]:
 
 
 def _answers(journal: Journal, truster: Truster, since: float) -> list[_Answer]:
-    try:
-        rows = journal.store.rows(journal.store.sql.confidence, since, MOST_ANSWERS)
-    except StoreError:
-        return []  # nothing was written yet, or it cannot be read
+    rows = rows_or_none(journal.store, journal.store.sql.confidence, since, MOST_ANSWERS)
     return [answer for row in rows if (answer := _answer(row, truster)) is not None]
 
 

@@ -84,6 +84,14 @@ class JournalStore(Protocol):
         ...
 
 
+def rows_or_none(store: JournalStore, sql: str, *parameters: object) -> list[tuple[Any, ...]]:
+    """Return the rows of a query; an empty list if they cannot be read, or none were written."""
+    try:
+        return store.rows(sql, *parameters)
+    except StoreError:
+        return []
+
+
 def row_of(r: Record) -> tuple[object, ...]:
     """Return the values of COLUMNS."""
     tokens: tuple[int | None, ...] = (None,) * 5

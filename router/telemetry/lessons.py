@@ -12,7 +12,7 @@ from typing import Any, Final
 from router.scoring.reach import Label
 from router.sides.conversations import CACHE_LIVES_S
 from router.sides.speed import Past
-from router.telemetry.journal_store import JournalStore, StoreError
+from router.telemetry.journal_store import JournalStore, rows_or_none
 
 COMPARED: Final = "compare.jsonl"
 """File of the results of `tune.py compare`, beside the journal's default place."""
@@ -43,7 +43,9 @@ def answers(store: JournalStore) -> dict[str, list[Past]]:
     found: dict[str, list[Past]] = {}
     last: dict[tuple[str, str], _Answer] = {}
     busy_until: dict[str, float] = {}
-    for one in [_Answer(*row) for row in reversed(_rows(store, store.sql.answers, MOST_ANSWERS))]:
+    for one in [
+        _Answer(*row) for row in reversed(rows_or_none(store, store.sql.answers, MOST_ANSWERS))
+    ]:
         before = last.get((one.backend, one.conversation))
         last[one.backend, one.conversation] = one
         alone = one.time >= busy_until.get(one.backend, 0.0)
@@ -70,7 +72,7 @@ def labels(store: JournalStore, compared: Path | None) -> list[Label]:
     """Read whether local answers were good enough: feedback, and results of `tune.py compare`."""
     judged = [
         Label(model, kind, score, bool(good))
-        for model, kind, score, good in _rows(store, store.sql.judged, MOST_LABELS)
+        for model, kind, score, good in rows_or_none(store, store.sql.judged, MOST_LABELS)
     ]
     return judged + (list(_compared(compared)) if compared is not None else [])
 
@@ -88,10 +90,3 @@ def _compared(path: Path) -> Iterator[Label]:
             yield Label(model, kind, float(found["own_score"]), good)
         except (ValueError, KeyError, TypeError):
             continue  # a line that was cut off, or of a version without these fields
-
-
-def _rows(store: JournalStore, sql: str, *parameters: object) -> list[tuple[Any, ...]]:
-    try:
-        return store.rows(sql, *parameters)
-    except StoreError:
-        return []

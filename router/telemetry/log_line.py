@@ -13,6 +13,7 @@ MOST_COLUMNS: Final = 92
 """Most columns of a line; the time and the level before it take the rest of 120."""
 DETAIL_COLUMNS: Final = 38
 CLIENT_COLUMNS: Final = 12
+SIDE_COLOURS: Final[dict[str, Colour]] = {"local": "green", "cloud": "cyan"}
 UNNAMED: Final = ("", "local", "embedded")
 """Backends of a router with a single local server, which a line does not name."""
 
@@ -40,7 +41,7 @@ def request_line(record: Record, paint: Paint = plain) -> str:
     elif record.reason == "slow" and record.expected_ms is not None:
         detail = f"{_seconds(record.expected_ms)} to a local first word"
     cells = [
-        paint(f"{side:<5}", {"local": "green", "cloud": "cyan"}.get(side, "dim")),  # type: ignore[arg-type]
+        paint(f"{side:<5}", SIDE_COLOURS.get(side, "dim")),
         f"{record.score:>3.0f}" if record.target else "  -",
         f"{record.reason or '-':<18}",
         paint(f"{record.status}", "red" if failed else "yellow" if record.status != 200 else "dim"),

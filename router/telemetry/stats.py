@@ -13,7 +13,7 @@ from router.errors import InvalidRequest
 from router.telemetry.clients import last_day
 from router.telemetry.journal import DAY_S, Journal, Record
 from router.telemetry.journal_queries import SUMS
-from router.telemetry.journal_store import StoreError
+from router.telemetry.journal_store import rows_or_none
 from router.telemetry.shadow import shadow_since
 from router.telemetry.wanted import EVERYTHING, Wanted
 
@@ -58,12 +58,12 @@ def stats_json(journal: Journal, days: float = 7, now: float | None = None) -> d
     slot_s = next((seconds for limit, seconds in SLOTS if days <= limit), 7 * DAY_S)
     since = now - days * DAY_S
     first = since - since % slot_s
-    sql = journal.store.sql
-    cells = _rows(journal, sql.cells, first, slot_s, since)
-    speeds = _rows(journal, sql.speeds, since, SPEED_SAMPLE)
+    store, sql = journal.store, journal.store.sql
+    cells = rows_or_none(store, sql.cells, first, slot_s, since)
+    speeds = rows_or_none(store, sql.speeds, since, SPEED_SAMPLE)
     misjudged = [
         abs(expected - real) / real
-        for expected, real in _rows(journal, sql.expected, since, SPEED_SAMPLE)
+        for expected, real in rows_or_none(store, sql.expected, since, SPEED_SAMPLE)
     ]
 
     totals: dict[str, float] = dict.fromkeys(SUMS, 0)
@@ -76,7 +76,7 @@ def stats_json(journal: Journal, days: float = 7, now: float | None = None) -> d
     slots: dict[int, dict[str, float]] = {}
     repeated = 0
     for slot, target, reason, outcome, count, repeats, *sums in cells:
-        repeated += repeats or 0
+        repeated += repeats
         side = target if outcome != "failed" else "none"
         targets[side]["requests"] += count
         for name, amount in zip(SUMS, sums, strict=True):
@@ -98,7 +98,7 @@ def stats_json(journal: Journal, days: float = 7, now: float | None = None) -> d
         "local_share": local / (local + cloud) if local + cloud else None,
         "spent_today_usd": journal.spent_today_usd(),
         "journal": {
-            "path": journal.store.place or None,
+            "path": store.place or None,
             "trouble": journal.trouble,
             "dropped": journal.dropped,
         },
@@ -116,12 +116,8 @@ def stats_json(journal: Journal, days: float = 7, now: float | None = None) -> d
         },
         "shadow": _shadow(journal, since),
         "callers": {
-            name: _caller(
-                requests, local, cloud, cost, prompt, written, journal.spent_today_usd(name)
-            )
-            for name, requests, local, cloud, cost, prompt, written in _rows(
-                journal, sql.callers, since
-            )
+            name: _caller(journal.spent_today_usd(name), *sums)
+            for name, *sums in rows_or_none(store, sql.callers, since)
         },
         "last_day": last_day(journal, now),
         "over_time": [
@@ -189,13 +185,6 @@ def _no_such_request(request_id: str) -> InvalidRequest:
     )
 
 
-def _rows(journal: Journal, sql: str, *parameters: object) -> list[tuple[Any, ...]]:
-    try:
-        return journal.store.rows(sql, *parameters)
-    except StoreError:
-        return []  # nothing was written yet, or it cannot be read (`trouble` says why)
-
-
 def _shadow(journal: Journal, since: float) -> dict[str, Any] | None:
     found = shadow_since(journal.store, since)
     return dataclasses.asdict(found) if found is not None else None
@@ -206,18 +195,18 @@ def _point(at: float) -> dict[str, float]:
 
 
 def _caller(
+    spent_today_usd: float,
     requests: int,
     local: int,
     cloud: int,
     cost_usd: float,
     prompt_tokens: float,
     completion_tokens: float,
-    spent_today_usd: float,
 ) -> dict[str, float]:
     return {
         "requests": requests,
-        "local": local or 0,
-        "cloud": cloud or 0,
+        "local": local,
+        "cloud": cloud,
         "cost_usd": cost_usd,
         "spent_today_usd": spent_today_usd,
         "prompt_tokens": int(prompt_tokens),
