@@ -12,6 +12,7 @@ from router.build import build_router
 from router.local_client import LocalBackend
 from router.sides import nearby
 from router.sides.nearby import LOOK_AGAIN_S, UsualServers
+from tests.support.clock import Clock
 from tests.support.local_backend import QUICK
 from tests.support.running_app import local_side
 from tests.support.scripted import Connection, Request, scripted
@@ -34,13 +35,6 @@ class Played(LocalBackend):
             return Status("down", detail=f"Nothing answers at {self.base_url}.")
         known = tuple(Model(name, loaded=True) for name in self.models)
         return Status("ready", known[0] if known else None, known, "ollama")
-
-
-class Clock:
-    now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 def usual(default: LocalServer, *others: LocalServer, clock: Clock | None = None) -> UsualServers:
@@ -71,7 +65,7 @@ async def test_the_first_that_answers_is_used(
     assert is_said is (used > 1)
 
 
-async def test_what_was_found_is_used_until_it_is_down_then_the_default_comes_first() -> None:
+async def test_a_found_server_is_used_until_it_is_down_then_the_default_comes_first() -> None:
     default, other = Played(1, "m", up=False), Played(2, "n")
     server = usual(default, other)
     seen = []

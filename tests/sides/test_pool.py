@@ -1,4 +1,4 @@
-"""The balancer, by itself: who is able, who is warm, who is free."""
+"""The balancer by itself: servers that are able, have the prompt cached, or are free."""
 
 from itertools import count
 from typing import Any
@@ -12,15 +12,9 @@ from router.request import ChatRequest
 from router.sides import pool
 from router.sides.pool import Balancer, blocks_of
 from router.sides.pooled_server import BLOCK_BYTES, BLOCK_TOKENS
+from tests.support.clock import Clock
 
 EASY = Score(0, {}, 1, 0)
-
-
-class Clock:
-    now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 def side(name: str, state: State = "ready", **facts: Any) -> Side:

@@ -41,7 +41,7 @@ async def test_a_private_conversation_stays_local_on_another_router(store: Store
         assert "GitHub" in refused.text
 
 
-async def test_what_the_user_allows_on_one_router_is_allowed_on_the_other(
+async def test_a_finding_allowed_on_one_router_is_allowed_on_the_other(
     store: StoreServer,
 ) -> None:
     async with replicas(store) as routers:
@@ -60,9 +60,7 @@ async def test_what_the_user_allows_on_one_router_is_allowed_on_the_other(
 
 
 @pytest.mark.parametrize("alarm", ["00000000", "", "\ud800"])
-async def test_an_alarm_that_nobody_raised_cannot_be_allowed(
-    store: StoreServer, alarm: str
-) -> None:
+async def test_an_unknown_alarm_cannot_be_allowed(store: StoreServer, alarm: str) -> None:
     async with replicas(store) as (one, _):
         body = json.dumps({"id": alarm})
         answer = await one.http.post("/privacy/allow", content=body)
@@ -91,7 +89,7 @@ async def test_without_the_store_only_a_known_conversation_goes_to_the_cloud(
         assert not any("opensesame" in line for line in warnings)
 
 
-async def test_what_was_found_private_without_the_store_is_shared_when_it_is_back(
+async def test_findings_made_without_the_store_are_shared_when_it_is_back(
     store: StoreServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(shared, "LOOK_S", 0.05)
@@ -127,7 +125,7 @@ async def test_with_privacy_off_nothing_is_kept_local_for_want_of_the_store(
         assert await ask(one, then) == "cloud"
 
 
-async def test_what_no_router_writes_fails_no_request_and_lets_nothing_out(
+async def test_garbage_in_the_store_fails_no_request_and_lets_nothing_out(
     store: StoreServer,
 ) -> None:
     messages = [user(HARD), LOCAL, user(f"{HARD} Go on.")]

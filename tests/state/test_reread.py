@@ -49,7 +49,7 @@ async def test_conversations_marks_and_responses_are_kept(store: StoreServer) ->
         assert await ask(one, known) == "cloud", "it was sure of the last turn"
 
 
-async def test_what_another_router_has_allowed_stays_allowed(store: StoreServer) -> None:
+async def test_a_finding_that_another_router_has_allowed_stays_allowed(store: StoreServer) -> None:
     asking = [user(f"What is {SECRET}? {HARD}")]
     async with replicas(store) as (one, other):
         assert await ask(one, asking) == "local"
@@ -80,7 +80,7 @@ async def test_the_breakers_of_all_clouds_are_shared_after_it(store: StoreServer
             assert there.blocked
 
 
-async def test_what_was_spent_before_it_counts_on_both_routers(store: StoreServer) -> None:
+async def test_costs_before_it_count_on_both_routers(store: StoreServer) -> None:
     prices = '{"claude-sonnet-4-6": {"input": 1000, "output": 1000}}'
     async with replicas(store, prices=prices, cloud_budget_usd_per_day=0.01) as (one, other):
         assert await ask(one, [user(HARD)]) == "cloud"

@@ -1,4 +1,4 @@
-"""STATE_URL at the start: what is needed for it, what the doctor says, and what it costs unset."""
+"""STATE_URL at the start: its packages, the doctor's finding, and no import while it is unset."""
 
 import subprocess
 import sys

@@ -60,7 +60,7 @@ async def test_a_private_response_goes_to_a_trusted_store_only(
         assert other.last.private, "one of its messages is part of a private conversation"
 
 
-async def test_a_response_that_nobody_has_is_an_error_that_says_so(store: StoreServer) -> None:
+async def test_an_unknown_response_is_an_error_that_says_so(store: StoreServer) -> None:
     async with replicas(store) as (one, _):
         answer = await respond(one, "Hello", "resp_000000000000000000000000")
         assert answer.status_code == 400

@@ -22,7 +22,7 @@ def record(usd: float, caller: str = "") -> Record:
     return Record("req", time.time(), "chat", caller=caller, cost_usd=usd)
 
 
-async def test_what_one_router_spends_counts_for_the_budget_of_the_other(
+async def test_the_costs_of_one_router_count_for_the_budget_of_the_other(
     store: StoreServer,
 ) -> None:
     options = {"cloud_budget_usd_per_day": 0.01, "prices": PRICE}
@@ -90,7 +90,7 @@ async def test_amounts_count_once_whatever_happens_to_the_store(store: StoreServ
         await each.aclose()
 
 
-async def test_what_the_journal_knows_counts_where_the_store_knows_less(
+async def test_the_journals_figure_counts_if_it_is_larger_than_the_stores(
     store: StoreServer,
 ) -> None:
     async with replicas(store, cloud_budget_usd_per_day=5) as (one, other):

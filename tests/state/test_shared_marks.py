@@ -16,7 +16,7 @@ DIGEST, OTHER = b"d" * 16, b"o" * 16
 
 @dataclass
 class Node:
-    """What one router has."""
+    """The store and the marks of one router."""
 
     store: SharedStore
     marks: PrivateMarks

@@ -1,4 +1,4 @@
-"""The shared store itself: what it does when its server is slow, refuses, forgets or is gone."""
+"""The shared store itself, with a server that is slow, refuses writes, loses data or is gone."""
 
 import asyncio
 import time
@@ -134,7 +134,7 @@ async def test_a_write_that_was_under_way_is_sent_again(
     assert await read(one, b"key") == b"value"
 
 
-async def test_who_waits_for_a_write_goes_on_when_it_is_there(one: SharedStore) -> None:
+async def test_waiting_for_a_write_ends_when_it_is_there(one: SharedStore) -> None:
     began = time.perf_counter()
     for _ in range(20):
         one.put(b"key", b"value", 60)
@@ -169,7 +169,7 @@ async def test_a_user_who_may_not_do_all_is_refused_once_and_not_again_and_again
     assert "eval" in one.trouble
 
 
-async def test_who_has_written_writes_again_when_the_server_has_lost_its_data(
+async def test_data_is_written_again_when_the_server_has_lost_it(
     one: SharedStore, store: StoreServer
 ) -> None:
     renewed = []

@@ -1,4 +1,4 @@
-"""The file with a team's keys: what it may hold, and how a running server follows it."""
+"""The file with a team's keys: its content, and how a running server notices changes."""
 
 import json
 import logging
@@ -11,15 +11,9 @@ import pytest
 
 from router.state import team
 from router.state.team import BadKeysFile, Team, digest
+from tests.support.clock import Clock
 
 SHA = digest("a key")
-
-
-class Clock:
-    now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 def written(path: Path, *rows: Any) -> Path:

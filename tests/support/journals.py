@@ -1,14 +1,23 @@
-"""The stores that a journal can have, for tests that hold for each of them."""
+"""Records, and the stores that a journal can have, for tests that hold for each of them."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pytest
 
 from router.telemetry.journal_file import JournalFile
 from router.telemetry.journal_store import JournalStore
+from router.telemetry.record import Record
+
+NOON: Final = 1_800_014_400.0
+
+
+def record(id: str = "r1", **values: Any) -> Record:
+    """Return the record of a local request at NOON, changed by `values`."""
+    defaults: dict[str, Any] = {"id": id, "time": NOON, "target": "local"}
+    return Record(**defaults | values)
 
 
 @dataclass(frozen=True)
@@ -34,7 +43,7 @@ def opened(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Opened]:
 
 
 def opener(engine: str, request: pytest.FixtureRequest, folder: Path) -> Opened:
-    """Return what opens a new journal's store: "file", "memory" or "database"."""
+    """Return the opener of a new journal's store: "file", "memory" or "database"."""
     if engine == "memory":
         return Opened(lambda: JournalFile(None), {"journal_path": "off"})
     if engine == "file":

@@ -1,6 +1,7 @@
-"""What the last day cost by client, and the filters of decisions."""
+"""The costs of the last day by client, and the filters of decisions."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -10,9 +11,8 @@ from router.telemetry.journal import DAY_S, Journal, Record
 from router.telemetry.log_line import client_name
 from router.telemetry.stats import decisions_json, stats_json
 from router.telemetry.wanted import Wanted
-from tests.support.journals import Opened
+from tests.support.journals import NOON, Opened
 
-NOON = 1_800_014_400.0
 AGENTS = {
     "": "",
     "curl/8.14.1": "curl",
@@ -24,9 +24,9 @@ AGENTS = {
 }
 
 
-def record(id: str, **values: object) -> Record:
-    defaults = {"id": id, "time": NOON - 60, "target": "local", "reason": "simple"}
-    return Record(**defaults | values)  # type: ignore[arg-type]
+def record(id: str, **values: Any) -> Record:
+    defaults: dict[str, Any] = {"id": id, "time": NOON - 60, "target": "local", "reason": "simple"}
+    return Record(**defaults | values)
 
 
 @pytest.fixture

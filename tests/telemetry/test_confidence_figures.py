@@ -1,4 +1,4 @@
-"""What LOCAL_CONFIDENCE would have done with the answers in the journal."""
+"""The effect of LOCAL_CONFIDENCE on the answers in the journal."""
 
 import json
 from collections.abc import Iterator
@@ -25,12 +25,12 @@ def journal() -> Iterator[Journal]:
     journal.close()
 
 
-def local(words: float, **values: object) -> Record:
-    defaults: dict[str, object] = {
+def local(words: float, **values: Any) -> Record:
+    defaults: dict[str, Any] = {
         **{"id": "r", "time": NOON - 60, "target": "local", "model": "m", "score": THRESHOLD - 1},
         **{"reason": "simple", "saved_usd": 0.25, "answer": {"words": words, "tokens": 3.0}},
     }
-    return Record(**defaults | values)  # type: ignore[arg-type]
+    return Record(**defaults | values)
 
 
 def figures(journal: Journal, *records: Record, mode: Any = "shadow", days: float = 7) -> Any:

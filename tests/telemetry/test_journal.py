@@ -11,14 +11,7 @@ from router.events import Usage
 from router.telemetry.journal import BACKLOG, DAY_S, MEMORY, Attempt, Journal, Record
 from router.telemetry.journal_file import PURGE_ROWS
 from router.telemetry.journal_store import JournalStore, StoreError, Verdict
-from tests.support.journals import Opened
-
-NOON = 1_800_014_400.0
-
-
-def record(id: str = "r1", **values: object) -> Record:
-    return Record(**{"id": id, "time": NOON, "target": "local"} | values)  # type: ignore[arg-type]
-
+from tests.support.journals import NOON, Opened, record
 
 FULL = record(
     "full",

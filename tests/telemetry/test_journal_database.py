@@ -12,23 +12,21 @@ from contextlib import closing
 
 import pytest
 
-from router.telemetry.journal import Journal, Record
+from router.telemetry.journal import Journal
 from router.telemetry.journal_store import NoJournal, StoreError
+from tests.support.journals import NOON, record
 from tests.support.paths import ROOT
 from tests.support.postgres import PASSWORD, Postgres
 from tests.support.processes import free_port, wait_until
 
-psycopg = pytest.importorskip("psycopg")
-from router.telemetry import journal_database  # noqa: E402
-from router.telemetry.journal_database import MIGRATIONS, JournalDatabase  # noqa: E402
+pytest.importorskip("psycopg")
+import psycopg
 
-NOON = 1_800_014_400.0
+from router.telemetry import journal_database
+from router.telemetry.journal_database import MIGRATIONS, JournalDatabase
+
 SOON_S = 0.05
 """Longest time that adding a row may take on a busy machine."""
-
-
-def record(id: str = "r1", **values: object) -> Record:
-    return Record(**{"id": id, "time": NOON, "target": "local"} | values)  # type: ignore[arg-type]
 
 
 def count(url: str) -> int:

@@ -8,19 +8,16 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from router.telemetry.journal import Journal, Record, journal_path
+from router.telemetry.journal import Journal, journal_path
 from router.telemetry.journal_file import MEMORY_ROWS, MIGRATIONS, JournalFile
 from tests.support import paths
+from tests.support.journals import NOON, record
 
 HOME = paths.ROOT
-NOON = 1_800_014_400.0
-
-
-def record(id: str = "r1", **values: object) -> Record:
-    return Record(**{"id": id, "time": NOON, "target": "local"} | values)  # type: ignore[arg-type]
 
 
 @pytest.fixture
@@ -98,9 +95,9 @@ journal.close()
 """
 
 
-def writer(path: Path, name: str, count: int, **options: object) -> "subprocess.Popen[str]":
+def writer(path: Path, name: str, count: int, **options: Any) -> "subprocess.Popen[str]":
     command = [sys.executable, "-c", WRITER, str(path), name, str(count)]
-    return subprocess.Popen(  # type: ignore[call-overload,no-any-return]
+    return subprocess.Popen(
         command, cwd=HOME, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options
     )
 

@@ -1,9 +1,11 @@
 """Prices: known ones come from the dated list, own ones win, unknown ones stay unknown."""
 
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
+from router.backend import Target
 from router.events import Usage
 from router.telemetry.prices import MTOK, Prices
 from router.telemetry.record import Record
@@ -12,12 +14,14 @@ SONNET = "claude-sonnet-4-6"  # since 2026-03-13 3 in, 0.30 cached, 3.75 cache w
 AUTUMN_2026 = datetime(2026, 11, 1, tzinfo=UTC).timestamp()
 
 
-def prices(**values: object) -> Prices:
-    return Prices(**{"cloud_model": SONNET, "clock": lambda: AUTUMN_2026} | values)  # type: ignore[arg-type]
+def prices(**values: Any) -> Prices:
+    defaults: dict[str, Any] = {"cloud_model": SONNET, "clock": lambda: AUTUMN_2026}
+    return Prices(**defaults | values)
 
 
-def record(target: str | None, **values: object) -> Record:
-    return Record(**{"id": "r", "time": AUTUMN_2026, "target": target, "model": SONNET} | values)  # type: ignore[arg-type]
+def record(target: Target | None, **values: Any) -> Record:
+    defaults: dict[str, Any] = {"id": "r", "time": AUTUMN_2026, "model": SONNET}
+    return Record(target=target, **defaults | values)
 
 
 def test_a_cloud_answer_costs_the_price_of_its_tokens() -> None:

@@ -1,4 +1,4 @@
-"""SHADOW_THRESHOLD: what another threshold would have done, beside what was done."""
+"""SHADOW_THRESHOLD: the effect that another threshold would have had."""
 
 import sqlite3
 from collections.abc import Iterator
@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from router.backend import Target
 from router.telemetry.journal import Journal, Record
 from router.telemetry.journal_file import MIGRATIONS, JournalFile
 from router.telemetry.shadow import Shadow, shadow_since
@@ -54,7 +55,7 @@ async def test_the_journal_keeps_both_sides(
     ],
     ids=["too long", "local down", "local failed"],
 )
-async def test_what_the_score_does_not_decide_is_not_changed(
+async def test_requests_not_decided_by_the_score_stay_the_same(
     settings: dict[str, Any], local: Script, went: str, would_go: str
 ) -> None:
     async with running_app(local, shadow_threshold=80, **settings) as app:
@@ -77,13 +78,13 @@ def journal(opened: Opened) -> Iterator[Journal]:
 
 
 def noted(
-    number: int, target: str, shadow: str, usd: float, threshold: float = 65, **values: Any
+    number: int, target: Target, shadow: str, usd: float, threshold: float = 65, **values: Any
 ) -> Record:
     cost = {"saved_usd" if target == "local" else "cost_usd": usd}
     return Record(
         f"r{number}",
         NOW - 100 + number,
-        target=target,  # type: ignore[arg-type]
+        target=target,
         shadow_target=shadow,
         shadow_threshold=threshold,
         **cost | values,

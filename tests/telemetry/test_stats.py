@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,14 +13,12 @@ from router.events import Usage
 from router.telemetry.journal import DAY_S, Attempt, Journal, Record
 from router.telemetry.journal_file import JournalFile
 from router.telemetry.stats import decisions_json, feedback_json, stats_json
-from tests.support.journals import opener
-
-NOON = 1_800_014_400.0
+from tests.support.journals import NOON, opener
 
 
-def record(id: str, **values: object) -> Record:
-    defaults = {"id": id, "time": NOON - 60, "target": "local", "reason": "simple"}
-    return Record(**defaults | values)  # type: ignore[arg-type]
+def record(id: str, **values: Any) -> Record:
+    defaults: dict[str, Any] = {"id": id, "time": NOON - 60, "target": "local", "reason": "simple"}
+    return Record(**defaults | values)
 
 
 @pytest.fixture(params=["file", "memory", "database"])

@@ -15,20 +15,21 @@ from rich.console import Console
 
 import env_file
 from config import Settings, load_settings
+from router.backend import Target
 from router.events import Usage
 from router.request import estimate_tokens
 from router.telemetry.journal import DAY_S, Journal, Record
 from router.tuning import compare, judge, main, replay, report
 from router.tuning.compare import Prompt
-from router.tuning.judge import Compared, NoVerdict, Rate
+from router.tuning.judge import Compared, NoVerdict, Rate, Verdict
 from tests.support.comparing import Sides
 from tests.support.journals import Opened
 
 NOW = 1_800_014_400.0
 
 
-def record(score: float, target: str = "local", **values: object) -> Record:
-    defaults: dict[str, object] = {
+def record(score: float, target: Target | None = "local", **values: Any) -> Record:
+    defaults: dict[str, Any] = {
         "id": f"r{score}",
         "time": NOW - DAY_S,
         "target": target,
@@ -41,7 +42,7 @@ def record(score: float, target: str = "local", **values: object) -> Record:
         "cost_usd": 0.0 if target == "local" else 0.5,
         "saved_usd": 0.25 if target == "local" else None,
     }
-    return Record(**defaults | values)  # type: ignore[arg-type]
+    return Record(**defaults | values)
 
 
 @pytest.fixture
@@ -51,9 +52,9 @@ def journal(opened: Opened) -> Iterator[Journal]:
     journal.close()
 
 
-def replayed(journal: Journal, *records: Record, unsure: str = "local") -> replay.Replay:
+def replayed(journal: Journal, *records: Record, unsure: Target = "local") -> replay.Replay:
     journal.store.write(records, [])
-    return replay.read(journal.store, NOW - 30 * DAY_S, NOW, unsure)  # type: ignore[arg-type]
+    return replay.read(journal.store, NOW - 30 * DAY_S, NOW, unsure)
 
 
 # ---- the replay
@@ -107,7 +108,7 @@ def test_a_higher_threshold_keeps_more_local_and_costs_less(journal: Journal) ->
     ],
 )
 def test_requests_not_decided_by_the_score_stay_where_they_went(
-    journal: Journal, target: str, reason: str
+    journal: Journal, target: Target, reason: str
 ) -> None:
     past = replayed(journal, record(50, target, reason=reason))
     assert {past.at(t).local_share for t in (0, 50, 100)} == {float(target == "local")}
@@ -131,7 +132,7 @@ def test_failed_old_and_unanswered_requests_do_not_count(journal: Journal) -> No
         journal,
         record(10),
         record(11, outcome="failed"),
-        record(12, target=None),  # type: ignore[arg-type]
+        record(12, target=None),
         record(13, time=NOW - 40 * DAY_S),
     )
     assert len(past.past) == 1
@@ -356,13 +357,14 @@ def test_an_answer_cannot_imitate_the_judges_marks() -> None:
 
 
 def test_worse_means_that_the_cloud_was_preferred_in_both_orders() -> None:
-    for verdicts, good in (
+    cases: list[tuple[tuple[Verdict, Verdict], bool]] = [
         (("cloud", "cloud"), False),
         (("cloud", "local"), True),
         (("cloud", "tie"), True),
         (("tie", "tie"), True),
-    ):
-        assert Compared("k", 1, verdicts).as_good is good  # type: ignore[arg-type]
+    ]
+    for verdicts, good in cases:
+        assert Compared("k", 1, verdicts).as_good is good
 
 
 @given(st.integers(1, 500).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
