@@ -1,4 +1,4 @@
-"""Addresses in settings: whether they are of this machine, and what is secret in them."""
+"""Addresses in settings: whether they are on this machine, and the passwords in them."""
 
 import ipaddress
 import re

@@ -34,7 +34,7 @@ class SettingsError(Exception):
 
 
 class Settings(SettingsFields):
-    """All settings, and what follows from them together."""
+    """All settings, checked together, and values that follow from several of them."""
 
     _env_file: EnvFile | None = PrivateAttr(None)
 
@@ -214,7 +214,7 @@ class Settings(SettingsFields):
         return self.anthropic_model
 
     def url_of(self, provider: Provider) -> str | None:
-        """Return where a cloud is asked; None: at its own address."""
+        """Return the address that was set for a cloud; None: its own."""
         match provider:
             case "gemini":
                 return self.gemini_base_url
@@ -229,7 +229,7 @@ class Settings(SettingsFields):
 
     @property
     def trace_endpoint(self) -> str | None:
-        """Return where spans are sent; None also for another machine under OFFLINE=true."""
+        """Return the address for spans; None also for another machine under OFFLINE=true."""
         url = self.otel_exporter_otlp_endpoint
         return None if url and self.offline and not is_this_machine(url) else url
 

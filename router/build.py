@@ -1,4 +1,4 @@
-"""Builds the router and what records its requests from the settings."""
+"""Builds the router and the records of its requests from the settings."""
 
 import logging
 import secrets
@@ -48,7 +48,7 @@ def assemble(settings: Settings, before: Assembly | None = None) -> Assembly:
     shared = sharing.shared(settings, parts)
 
     def spent_today_usd(caller: str | None) -> float:
-        """Return what the journal knows of, or the other routers too where that is more."""
+        """Return the journal's figure, or that of the shared store if it is larger."""
         here_usd = ledger.journal.spent_today_usd(caller)
         return here_usd if shared is None else max(here_usd, shared.spending.today_usd(caller))
 
@@ -91,7 +91,7 @@ def _journal(settings: Settings, parts: Parts) -> Journal:
 
 
 def journal_store(settings: Settings) -> JournalStore:
-    """Return where the journal is kept: in a database, a file, or memory. Opens nothing.
+    """Return the journal's store: a database, a file, or memory. Opens nothing.
 
     Raises SettingsError if there is no driver for the database, or its address is unusable.
     """
@@ -134,7 +134,7 @@ def build_router(
 ) -> Router:
     """Return the router alone.
 
-    `spent_today_usd` says what the cloud has cost, in all (None) or for a member of the team.
+    `spent_today_usd` returns today's cost of the cloud, in all (None) or for a team member.
     """
     parts = parts or Parts()
     limits = TimeLimits(
@@ -188,7 +188,7 @@ def build_router(
 
 
 def _privacy(settings: Settings, parts: Parts) -> PrivateConversations | None:
-    """Return what keeps requests here. Raises SettingsError on a bad pattern."""
+    """Return the part that finds private requests. Raises SettingsError on a bad pattern."""
     if settings.privacy == "off":
         return None
     files: tuple[str | Path, ...] = (*_env_files(settings), *settings.private_files)

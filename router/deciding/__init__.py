@@ -1,1 +1,1 @@
-"""What a decision is made of."""
+"""The facts of a decision."""

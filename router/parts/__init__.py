@@ -1,1 +1,1 @@
-"""What build.py makes of the settings: seats, shared state, and what outlives a reading."""
+"""The parts that build.py makes from the settings, and how they outlive a new reading."""

@@ -1,4 +1,4 @@
-"""A router with what records its requests: how it starts, and how it is closed."""
+"""A router together with the records of its requests: its start and its end."""
 
 import asyncio
 import logging
@@ -37,7 +37,7 @@ class Assembly:
     ledger: Ledger
     team: Team | None
     shared: Shared | None
-    """What several routers share; None without STATE_URL."""
+    """The store that several routers share; None without STATE_URL."""
     parts: Parts
 
     @property
@@ -51,9 +51,9 @@ class Assembly:
         return self.shared.store if self.shared is not None else None
 
     def shared_for(self, request: ChatRequest) -> SealedStore | None:
-        """Return where other routers find what is said in the conversation of a request.
+        """Return the store for a conversation's contents; None if they must not leave.
 
-        For a private one that is None, unless the store is on this machine or the user trusts it.
+        Private ones may leave only if the store is on this machine or the user trusts it.
         """
         if self.shared is None:
             return None
@@ -66,12 +66,12 @@ class Assembly:
             await self.shared.store.start()
 
     async def start(self) -> None:
-        """Look at both sides, say what was found, and get ready what the first request needs."""
+        """Look at both sides, log their state, and prepare the first request."""
         await self.prepare()
         await self.announce()
 
     async def prepare(self) -> None:
-        """Read what must not leave and what was spent, and look at the store and both sides."""
+        """Read the secrets and today's costs, and look at the store and both sides."""
         await self.connect()
         await asyncio.to_thread(self._start_privacy)
         if self.settings.cloud_budget_usd_per_day is not None or self.team is not None:
@@ -81,7 +81,7 @@ class Assembly:
         await asyncio.to_thread(self.start_tracing)
 
     async def announce(self, before: "Assembly | None" = None) -> None:
-        """Say what was found, and do what can wait.
+        """Log the state of the sides, and do the preparations that can wait.
 
         `before`: the assembly of earlier settings, whose parts need no preparation.
         """
@@ -198,7 +198,7 @@ class Assembly:
 
 
 def traced(settings: Settings) -> tuple[str | None, dict[str, str]]:
-    """Return what spans depend on: where they are sent, and the addresses in them."""
+    """Return the settings of spans: their destination, and the addresses in them."""
     return settings.trace_endpoint, _addresses(settings)
 
 

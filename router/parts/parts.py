@@ -7,9 +7,9 @@ Part = TypeVar("Part")
 
 
 class Parts:
-    """Makes each part anew only where what it is made of has changed.
+    """Keeps each part until the values that it is made of change.
 
-    A connection, a queue or a loaded model stays as it is while its own settings do.
+    So a connection, a queue or a loaded model stays while its own settings are unchanged.
     """
 
     def __init__(self, before: "Parts | None" = None) -> None:

@@ -1,4 +1,4 @@
-"""Settings to seats: the backends, each with its run-time state."""
+"""Builds the seats from the settings: the backends, each with its run-time state."""
 
 from functools import partial
 from pathlib import Path
@@ -28,7 +28,7 @@ CLOUD_CONNECT_FACTOR: Final = 5
 def local_seats(
     settings: Settings, limits: TimeLimits, parts: Parts
 ) -> tuple[list[Seat], Balancer | None]:
-    """Return the seats of the local servers, and what chooses among several."""
+    """Return the seats of the local servers, and the balancer if there are several."""
 
     def make() -> tuple[list[Seat], Balancer | None]:
         balancer = _balancer(settings)
@@ -83,7 +83,7 @@ def _others(model: str, settings: Settings, limits: TimeLimits) -> list[LocalSer
 
 
 def _balancer(settings: Settings) -> Balancer | None:
-    """Return what chooses among the local servers; None where there is no list of them."""
+    """Return the balancer of the local servers; None where there is no list of them."""
     if not settings.local_servers and not settings.local_servers_file:
         return None
     balancer = Balancer()
@@ -116,7 +116,7 @@ def embedded_seat(settings: Settings, limits: TimeLimits, parts: Parts) -> Seat 
 def cloud_seats(settings: Settings, limits: TimeLimits, vault: Vault, parts: Parts) -> list[Seat]:
     """Return the seats of the clouds, in the order in which they are asked.
 
-    `vault`: keeps what must return to the model that made it.
+    `vault`: keeps thoughts that must return to the model that made them.
     """
     far = TimeLimits(
         limits.connect_s * CLOUD_CONNECT_FACTOR,

@@ -1,4 +1,4 @@
-"""Settings to what several routers share: their store, and what of this router it joins."""
+"""Builds the store that several routers share, and connects this router's parts to it."""
 
 from dataclasses import dataclass
 from functools import partial
@@ -54,7 +54,7 @@ def _opened(url: str) -> Shared:
 
 
 def id_key(settings: Settings) -> bytes | None:
-    """Return what makes findings have the same ids in all routers that share a store."""
+    """Return the key by which findings get the same ids in all routers that share a store."""
     if settings.state_url is None:
         return None
     return blake2b(settings.state_password.encode(), digest_size=32).digest()
@@ -67,9 +67,9 @@ def replicas(
     balancer: Balancer | None,
     parts: Parts,
 ) -> Replicas | None:
-    """Return what knows the conversations of other routers; None where there are none.
+    """Return the exchange of conversations with other routers; None without a store.
 
-    Marks and a balancer that earlier settings have joined to a store are joined to this one.
+    Marks and a balancer that earlier settings have connected to a store change to this one.
     """
     marks = privacy.marks if privacy is not None else None
     if shared is None:
@@ -87,7 +87,7 @@ def replicas(
 
 
 def share_breakers(settings: Settings, shared: Shared | None, router: Router) -> None:
-    """Tell the other routers when a backend fails that they reach too."""
+    """Share the breakers of the backends that other routers use too."""
     for seat in router.seats.values():
         seat.watch.on_breaker = None
     if shared is not None:
@@ -95,9 +95,9 @@ def share_breakers(settings: Settings, shared: Shared | None, router: Router) ->
 
 
 def _shared_watches(settings: Settings, router: Router) -> dict[bytes, Watch]:
-    """Return the watches of the backends that other routers reach too, by what they have in common.
+    """Return the watches of backends that other routers use too, by a digest of each.
 
-    A server on this machine is another one than that of the same address elsewhere.
+    Servers on this machine are left out: the same address is another server on other machines.
     """
     reached = {
         server.url: seat.watch

@@ -68,7 +68,7 @@ class Breaker:
             self._until = max(self._until, now + min(retry_after_s, LONGEST_RETRY_AFTER_S))
 
     def failed_elsewhere(self, now: float, pause_s: float) -> None:
-        """Leave the backend alone as long as another router does."""
+        """Begin the pause that another router gives the backend."""
         if pause_s > 0:
             self._failures = max(self._failures, 1)
             self._until = max(self._until, now + min(pause_s, LONGEST_RETRY_AFTER_S))
@@ -164,14 +164,14 @@ class Watch:
         self._begin()
 
     def failed_elsewhere(self, pause_s: float) -> None:
-        """Another router leaves the backend alone for so long."""
+        """Note that another router gives the backend a pause of this length."""
         self.breaker.failed_elsewhere(self._clock(), pause_s)
 
     def entered(self, longest_s: float) -> None:
         self.breaker.enter(self._clock(), longest_s)
 
     def answered(self) -> None:
-        """A request was answered, or the backend is back: no need to wait out a pause."""
+        """Close the breaker: a request was answered, or the backend is back."""
         if self.on_breaker is not None and self.breaker_state != "closed":
             self.on_breaker(0)
         self.breaker.success()

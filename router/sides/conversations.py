@@ -152,7 +152,7 @@ _Said = tuple[str, list[bytes], bytes]
 
 
 def _read(messages: Iterable[dict[str, Any]]) -> list[_Said]:
-    """Return what is known of each message, the system's left out."""
+    """Return each message with its digest, without system messages."""
     said = []
     for message in messages:
         if message["role"] not in _SYSTEM:
@@ -162,7 +162,7 @@ def _read(messages: Iterable[dict[str, Any]]) -> list[_Said]:
 
 
 def _prefixes(said: Iterable[_Said]) -> list[bytes]:
-    """Return what `prefixes_of` does, which most requests need alone, and sooner."""
+    """Return the result of `prefixes_of`, which itself is faster for requests without marks."""
     running = blake2b(digest_size=16)
     ends = []
     for role, _, digest in said:

@@ -1,4 +1,4 @@
-"""What the key of a team's member opens: sides, and the cloud while its budget lasts."""
+"""The limits of a team member's key: its sides, and its daily budget for the cloud."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -27,8 +27,8 @@ def within_budget(
 ) -> Decision:
     """Return the decision without the cloud if the member's budget is spent.
 
-    `spent_usd`: what a member has spent today, by name. Raises BudgetSpent where the cloud would
-    have answered.
+    `spent_usd` returns the USD that a member has spent today. Raises BudgetSpent where the cloud
+    would have answered.
     """
     budget = member.budget_usd_per_day
     if budget is None or spent_usd(member.name) < budget:

@@ -1,4 +1,4 @@
-"""Local model servers at their usual ports: what each has loaded, and which one is used."""
+"""Finds local model servers at their usual ports, and chooses the one that is used."""
 
 import asyncio
 import time
@@ -143,7 +143,7 @@ def url_of(port: int) -> str:
 
 
 async def _status(server: LocalServer) -> Status | None:
-    """Return what a server says, None where there is no model server."""
+    """Return the status of a server, None where there is no model server."""
     try:
         async with asyncio.timeout(LOOK_S):
             status = await server.probe()

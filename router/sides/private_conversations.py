@@ -60,7 +60,7 @@ class PrivateConversations:
         return first
 
     def finds_in(self, request: ChatRequest) -> bool:
-        """Return whether the request itself holds something private; remembers nothing."""
+        """Return whether the request itself holds something private. Marks nothing."""
         return any(True for _ in self._findings(request))
 
     def finds_in_text(self, text: str) -> bool:

@@ -1,9 +1,9 @@
-"""What several routers know of one conversation, through the store that they share.
+"""Exchanges knowledge of conversations with other routers, through the store that they share.
 
-Before a decision the store is asked for what another router may have added: the side of the last
-answer, private marks, which server has the prompt in its cache. The answers go into the memories
+Before a decision the store is asked for facts that another router may have added: the side of the
+last answer, private marks, the server that has the prompt in its cache. They go into the memories
 of this process, from which the decision is made as always. If the store does not answer, this
-router goes on with what it has.
+router goes on without them.
 """
 
 import asyncio
@@ -44,7 +44,7 @@ BLOCK: Final = b"block:"
 
 @dataclass(slots=True)
 class Past:
-    """What a request is known by; not changed once it is made."""
+    """The digests that identify a request; not changed once it is made."""
 
     prefixes: Sequence[bytes]
     """Of its conversation: conversations.prefixes_of()."""
@@ -53,23 +53,23 @@ class Past:
     marks: Marks | None = None
     """Of its messages; None where they were not needed yet."""
     is_sure: bool = True
-    """Whether everything is known that other routers have found in it."""
+    """Whether all findings of other routers in it are known."""
 
 
 @dataclass(slots=True)
 class Inquiry:
-    """What was asked for a request, and is on its way; not changed once it is made."""
+    """A question to the store, on behalf of a request; not changed once it is made."""
 
     values: Awaitable[Values | None]
     past: Past
     prefixes: Sequence[bytes]
     blocks: Sequence[bytes]
     was_complete: bool
-    """Whether the store had all that other routers have written."""
+    """Whether the store had everything that other routers have written."""
 
 
 class KnownRequests:
-    """Requests of which it was sure that no other router had found them private.
+    """Requests that surely no other router had found private.
 
     Each is known by its end, the last of its prefixes. The oldest are forgotten.
     """
@@ -87,7 +87,7 @@ class KnownRequests:
 
 
 class Replicas:
-    """Asks and tells the store about conversations."""
+    """Reads from the store, and writes to it, what routers know of conversations."""
 
     def __init__(
         self,
@@ -98,7 +98,7 @@ class Replicas:
         known: KnownRequests,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """`marks`: None where everything may leave. `known`: what was remembered so far.
+        """`marks`: None with PRIVACY=off. `known`: requests that were known so far.
 
         `clock`: seconds that all routers count alike.
         """
@@ -112,7 +112,7 @@ class Replicas:
             balancer.placed = self._placed
 
     async def ask(self, request: ChatRequest, blocks: Sequence[bytes]) -> Inquiry:
-        """Send for what other routers know; hand the result to `learn`.
+        """Ask the store for other routers' knowledge; pass the result to `learn`.
 
         `blocks`: the beginning of the prompt.
         """
@@ -128,7 +128,7 @@ class Replicas:
         return inquiry
 
     async def learn(self, inquiry: Inquiry) -> Past:
-        """Take over what has come."""
+        """Take over the answer of the store."""
         values = await inquiry.values
         is_sure = inquiry.was_complete and values is not None
         try:
@@ -155,13 +155,13 @@ class Replicas:
         return not prefixes or prefixes[-1] not in self._known
 
     def remember(self, prefixes: Sequence[bytes], memory: Memory) -> None:
-        """Tell where a conversation was answered just now."""
+        """Write which side has just answered a conversation."""
         if prefixes:
             row = (memory.target, memory.escalated, memory.model, self._clock())
             self._store.put(CONVERSATION + prefixes[-1], orjson.dumps(row), CONVERSATION_S)
 
     async def allow(self, alarm: str) -> bool:
-        """Allow what another router has found; False if there is no such alarm."""
+        """Allow the finding of another router's alarm; False if there is no such alarm."""
         return self._marks is not None and await self._marks.allow(alarm)
 
     async def written(self) -> None:

@@ -1,4 +1,4 @@
-"""Breakers of several routers: what fails for one of them, the others leave alone too."""
+"""Shares breakers: a backend that fails for one router gets a pause from the others too."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -14,7 +14,7 @@ SHORTEST_S: Final = 1
 
 
 class SharedBreakers:
-    """Tells the store when a backend begins to fail, and looks what others have told."""
+    """Writes to the store when a backend fails, and reads which ones fail for other routers."""
 
     def __init__(
         self,
@@ -34,7 +34,7 @@ class SharedBreakers:
         store.every_look("breakers", self._follow)
 
     def _tell(self, digest: bytes, pause_s: float) -> None:
-        """Tell that a backend is left alone for so long, or no longer."""
+        """Write that a backend gets a pause of this length; 0: the pause is over."""
         if pause_s > 0:
             until = repr(self._clock() + pause_s).encode()
             self._store.put(BREAKER + digest, until, max(SHORTEST_S, round(pause_s)))

@@ -1,4 +1,4 @@
-"""Which conversations have held something private, and what the user has allowed in them.
+"""Marks of private conversations, and the findings that the user has allowed in them.
 
 A mark is the digest of a message with the alarm that the message was part of. Marks are kept in a
 file beside the journal, so that a restart forgets none: 16 bytes of digest and 4 of the alarm's id
@@ -39,15 +39,15 @@ class Listener(Protocol):
     """Is called with each change that was made here; `learn` and `know` are not such changes."""
 
     def marked(self, digests: Iterable[bytes], alarm: str) -> None:
-        """Take messages that were marked."""
+        """Note that messages were marked."""
         ...
 
     def raised(self, alarm: Alarm) -> None:
-        """Take a new alarm."""
+        """Note a new alarm."""
         ...
 
     def allowed(self, alarm: Alarm) -> None:
-        """Take an alarm whose finding the user has allowed."""
+        """Note that the user has allowed the finding of an alarm."""
         ...
 
 
@@ -68,7 +68,7 @@ class PrivateMarks:
         self._in_file = 0
 
     def load(self) -> None:
-        """Read the file, once; the first use does it where nobody has before."""
+        """Read the file, once; the first use does so if it was not called before."""
         with self._loading:
             if self._loaded or self._path is None:
                 return
@@ -124,7 +124,7 @@ class PrivateMarks:
             self.listener.marked(fresh, alarm)
 
     def learn(self, digests: Iterable[bytes], alarm: str) -> list[bytes]:
-        """Keep marks that were made elsewhere; return the messages that were not marked so."""
+        """Keep marks without a call of the listener; return the messages that did not have them."""
         fresh = [digest for digest in digests if self._put(digest, alarm)]
         if fresh:
             tail = bytes.fromhex(alarm)
@@ -134,7 +134,7 @@ class PrivateMarks:
         return fresh
 
     def know(self, alarm: Alarm) -> None:
-        """Keep what an alarm was raised for."""
+        """Keep an alarm."""
         self._alarms[alarm.id] = alarm
         while len(self._alarms) > MOST_ALARMS:
             self._alarms.popitem(last=False)

@@ -25,7 +25,7 @@ UNLIKE: Final = {"chat_history", "log_decisions", "server_host", "server_port"}
 
 @dataclass(frozen=True, slots=True)
 class Proof:
-    """What a server answers. `settings` is the same only for the same version and settings."""
+    """The answer of a server. `settings` is the same only for the same version and settings."""
 
     user: str
     settings: str
@@ -55,7 +55,7 @@ def prove(key: bytes, settings: Settings, host: str, port: int, nonce: str) -> P
 
 
 def _said(settings: Settings) -> bytes:
-    """Return everything that the settings say, keys included."""
+    """Return all settings as bytes, keys included."""
     file = settings.env_file
     said = [
         VERSION,

@@ -1,8 +1,8 @@
-"""What several routers share and must not be read in the store: it is sealed with its own id.
+"""Contents that several routers share, encrypted so that the store cannot read them.
 
-Ids of responses and tool calls cannot be guessed, and are known to their caller alone. The store
-has a digest of the id as key, and a value that is encrypted with another digest of it. So who reads
-the store learns sizes and times; who sends the id, to any of the routers, gets the content.
+Ids of responses and tool calls cannot be guessed, and only their caller knows them. The key in the
+store is a digest of the id, and the value is encrypted with another digest of it. So a reader of
+the store learns sizes and times only, and a caller with the id gets the content from any router.
 """
 
 import os
@@ -34,7 +34,7 @@ class SealedStore:
         self._store.put(_place(kind, id), nonce + sealed, ttl_s)
 
     async def written(self) -> None:
-        """Wait a moment until what was kept so far is there."""
+        """Wait a moment until the contents that were kept so far are stored."""
         await self._store.written()
 
     async def get(self, kind: bytes, ids: Sequence[str]) -> list[bytes | None]:

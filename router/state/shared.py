@@ -1,8 +1,8 @@
-"""What several routers share: keys, values and their expiry in a Valkey or Redis server.
+"""The store that several routers share: keys with values and expiry in a Valkey or Redis server.
 
-Reads of requests that come at the same time share a round trip, and so do writes. A server that
-fails costs no request anything: reads return None at once and writes wait, until it is back. Then
-everyone who has registered a renewal writes what the server may lack.
+Reads of requests that come at the same time share a round trip, and so do writes. While the server
+is down no request waits for it: reads return None at once, and writes wait. When it is back, each
+registered renewal writes the data that the server may lack.
 """
 
 import asyncio
@@ -53,7 +53,7 @@ Write = tuple[bytes | str | int, ...]
 
 
 class Store(Protocol):
-    """What is needed of the server. Keys are digests, without PREFIX; ttl_s: until they expire."""
+    """The operations on the server. Keys have no PREFIX; they expire after `ttl_s` seconds."""
 
     @property
     def is_complete(self) -> bool:
@@ -136,7 +136,7 @@ class SharedStore:
         self._added = self._done = 0
         """Writes so far, and how many of them are over."""
         self._settling: deque[tuple[int, asyncio.Future[None]]] = deque()
-        """Who waits until so many are over."""
+        """Callers of `written`: how many writes must be over, and a future for that."""
         self._writing: asyncio.Task[None] | None = None
         self._touch: asyncio.Task[None] | None = None
 
@@ -239,7 +239,7 @@ class SharedStore:
                 log.exception("internal error while looking at the shared store")
 
     def _found(self, epoch: bytes) -> None:
-        """Take the server for usable; it may have been empty a moment ago."""
+        """Count the server as up, and renew the data that it may have lost."""
         if self._warned:
             log.info("The shared store at %s answers again.", self.address)
         if self._warned or (self._epoch and epoch != self._epoch):
@@ -262,7 +262,7 @@ class SharedStore:
             log.warning("%s", self.trouble)
 
     async def _read(self) -> None:
-        """Answer all who ask, each round trip for those who have come during the one before."""
+        """Answer all `ask` calls. Those that come during a round trip share the next one."""
         asked: list[tuple[list[bytes], asyncio.Future[Values | None]]] = []
         try:
             while self._asked:
@@ -328,7 +328,7 @@ class SharedStore:
             self._lost(refused[0])
 
     def _settle(self, done: int) -> None:
-        """Wake those who wait until so many writes are over."""
+        """Wake the callers of `written` that wait for at most this many writes."""
         while self._settling and self._settling[0][0] <= done:
             _, settled = self._settling.popleft()
             if not settled.done():

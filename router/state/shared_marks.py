@@ -1,7 +1,7 @@
-"""The private marks of all routers: what one has found private, the others keep local too.
+"""Private marks of all routers: a conversation that one marks stays local on the others too.
 
-In the store is for each marked message a set of alarms, and for each alarm what it was raised for:
-the rule, the id of the finding, and whether the user has allowed it.
+The store has a set of alarms for each marked message, and for each alarm its rule, the id of its
+finding, and whether the user has allowed it.
 """
 
 from collections.abc import Iterable, Sequence
@@ -32,12 +32,12 @@ class SharedMarks:
         store.on_return("marks", self.renew)
 
     def keys(self, digests: Sequence[bytes]) -> list[bytes]:
-        """Return what must be asked for a conversation; `learn` takes the values."""
+        """Return the keys to read for a conversation; `learn` takes their values."""
         marked = [MARK + digest for digest in digests]
         return marked + [ALARM + alarm.encode() for alarm in self._marks.alarms(digests)]
 
     async def learn(self, digests: Sequence[bytes], values: Values) -> None:
-        """Take over what the store says of a conversation; `values` of what `keys` returned."""
+        """Take over the marks and alarms of a conversation. `values`: those of `keys`."""
         here = self._marks.alarms(digests)
         for value in values[len(digests) :]:
             self._know(value)
@@ -58,7 +58,7 @@ class SharedMarks:
                 self._marks.learn(marked, id)
 
     async def allow(self, id: str) -> bool:
-        """Allow what another router has raised an alarm for; False if there is no such alarm."""
+        """Allow the finding of another router's alarm; False if there is no such alarm."""
         for value in await self._store.ask([ALARM + id.encode("utf-8", "replace")]) or ():
             self._know(value)
         alarm = self._marks.alarm(id)
@@ -88,7 +88,7 @@ class SharedMarks:
 
     def _put(self, alarm: Alarm, *, is_allowed: bool) -> None:
         value = orjson.dumps(asdict(alarm) | {"allowed": is_allowed})
-        # One that was allowed elsewhere stays so.
+        # An alarm that was allowed on another router stays allowed.
         self._store.put(ALARM + alarm.id.encode(), value, KEPT_S, only_new=not is_allowed)
 
     def _know(self, value: bytes | None) -> None:

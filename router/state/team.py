@@ -1,4 +1,4 @@
-"""The keys of a team: who may use the router, with which sides and for how much a day.
+"""The keys of a team: the sides and the daily budget of each member.
 
 ROUTER_KEYS_FILE is a JSON list of members. It has digests of the keys, never a key, and is written
 by `llm-router keys`. A running server reads it again when it changes.

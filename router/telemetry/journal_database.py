@@ -118,14 +118,14 @@ class _Connection(psycopg.Connection[tuple[Any, ...]]):
     """A connection that waits at most ANSWER_S for an answer."""
 
     migrates: bool = False
-    """Whether it waits as long as it takes, as the change of a large table may."""
+    """Whether it waits without a limit, because the change of a large table takes long."""
 
     def wait(self, gen: PQGen[RV], interval: float = 0.1, timeout: float | None = None) -> RV:
         try:
             limit_s = None if self.migrates else ANSWER_S
             return super().wait(gen, interval, timeout or limit_s)
         except psycopg.errors._WaitTimeout:
-            self.close()  # the answer may still come, to another question
+            self.close()  # a late answer would be taken for that of the next query
             raise _NoAnswer(f"no answer within {ANSWER_S:g} s") from None
 
 
@@ -216,7 +216,7 @@ class JournalDatabase:
             if times_closed == self._times_closed:
                 self._idle.append((time.monotonic(), db))
             else:
-                db.close()  # nothing would close it later
+                db.close()  # the store was closed meanwhile and will not close it
             return found
 
     def _left_over(self) -> _Connection | None:
@@ -292,7 +292,7 @@ class JournalDatabase:
 
     @contextmanager
     def _store_errors(self) -> Iterator[None]:
-        """Turn the driver's errors into ours: their first line, without what is secret."""
+        """Turn the driver's errors into StoreErrors: their first line, without passwords."""
         try:
             yield
         except (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName):
@@ -317,7 +317,7 @@ def _migrate(db: _Connection) -> None:
         db.migrates = True
         version = _version(db)
         if version is None:
-            # An administrator may have made the schema for a user who may not.
+            # An administrator may have made the schema, because this user may not.
             if db.execute(HAS_SCHEMA).fetchone() is None:
                 db.execute("CREATE SCHEMA llm_router")
             db.execute("CREATE TABLE llm_router.version (version integer NOT NULL)")

@@ -50,7 +50,7 @@ class Entry:
         self.span: Span | None = None
         """The request's span, where requests are traced."""
         self.operation = ""
-        """What the span calls it: "chat", "embeddings" or "text_completion"."""
+        """The span's name for it: "chat", "embeddings" or "text_completion"."""
         self.answering_model = ""
         """The model that answered, as its server names it."""
         self._began = time.perf_counter()

@@ -1,4 +1,4 @@
-"""What SHADOW_THRESHOLD would have done, beside what was done."""
+"""Compares shares and costs with those that SHADOW_THRESHOLD would have led to."""
 
 from dataclasses import dataclass
 

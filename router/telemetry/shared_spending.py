@@ -1,7 +1,7 @@
-"""What the cloud has cost today in all routers that share a store.
+"""Counts today's cost of the cloud in all routers that share a store.
 
-Each router writes the whole amount that it has spent, by name, so that a write that comes twice, or
-again after the store has lost it, counts once.
+Each router writes its whole amount of the day for each caller, under its own id. So a repeated
+write counts once, also after the store has lost its data.
 """
 
 import secrets
@@ -22,7 +22,7 @@ SPENT: Final = b"spent:"
 
 
 class SharedSpending:
-    """Counts what this router spends, and adds what the others do."""
+    """Counts this router's costs, and adds those of the others."""
 
     def __init__(self, store: Store, clock: Callable[[], float] = time.time) -> None:
         self._store = store

@@ -1,4 +1,4 @@
-"""Counts what the cloud has cost today: in all, and for each member of a team."""
+"""Counts today's cost of the cloud, in all and for each member of a team."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping

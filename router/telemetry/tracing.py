@@ -24,7 +24,7 @@ from router.request import ChatRequest
 from router.telemetry.record import Record
 
 EXPORT_S: Final = 3.0
-"""How long a collector may take for one batch; the last one holds up the end of the process."""
+"""Longest time for one batch; the process ends only after its last batch."""
 PROVIDERS: Final = {"claude": "anthropic", "gemini": "gcp.gemini", "openai": "openai"}
 """The conventions' names of the clouds; a local server has its own name."""
 PARAMETERS: Final = {

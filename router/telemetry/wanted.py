@@ -1,4 +1,4 @@
-"""Which decisions are wanted: those of one side, with one reason, of one client."""
+"""A filter of decisions by side, reason and client."""
 
 from dataclasses import dataclass
 from typing import Final, Literal

@@ -83,7 +83,7 @@ def summary(past: Replay) -> str:
 
 
 def shadowed(shadow: Shadow) -> str:
-    """Return what SHADOW_THRESHOLD would have done, as the requests came."""
+    """Return a sentence on the effect that SHADOW_THRESHOLD would have had."""
     return (
         f"SHADOW_THRESHOLD={shadow.threshold:g}, noted for {shadow.requests} requests:"
         f" {shadow.shadow_local_share:.0%} local (in place of {shadow.local_share:.0%}),"
