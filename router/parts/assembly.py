@@ -10,7 +10,9 @@ from urllib.parse import urlsplit
 
 from config import Settings
 from router.cloud_client import ClaudeBackend, GeminiBackend, OpenAIBackend
+from router.clouds import claude_client, gemini_client
 from router.clouds.pictures import is_public
+from router.compatible import backend as compatible
 from router.embedded.backend import EmbeddedBackend
 from router.parts.parts import Parts
 from router.parts.sharing import Shared
@@ -205,9 +207,9 @@ def traced(settings: Settings) -> tuple[str | None, dict[str, str]]:
 def _addresses(settings: Settings) -> dict[str, str]:
     """Return the address of each backend by its name."""
     clouds = {
-        "claude": settings.claude_url or "https://api.anthropic.com",
-        "gemini": settings.gemini_base_url or "https://generativelanguage.googleapis.com",
-        "openai": settings.openai_url or "https://api.openai.com",
+        "claude": settings.claude_url or claude_client.BASE_URL,
+        "gemini": settings.gemini_base_url or gemini_client.BASE_URL,
+        "openai": settings.openai_url or compatible.BASE_URL,
     }
     return clouds | {server.name: server.url for server in settings.servers}
 
