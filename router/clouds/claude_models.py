@@ -5,15 +5,14 @@ and for other models those of the built-in table.
 """
 
 import asyncio
-import contextlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from typing import Any, Final
 from urllib.parse import quote
 
 from router.backend import Model, State, Status
 from router.clouds.ability_cache import AbilityCache
-from router.clouds.replacement import nearest, says
+from router.clouds.chosen_model import FAILURE_HOLDS_S, ChosenModel, Gone
 from router.errors import BackendError, BackendMisconfigured, BackendTimeout, BackendUnreachable
 from router.wire.anthropic.claude_model import (
     COMMON_EFFORTS,
@@ -27,18 +26,12 @@ from router.wire.failures import NO_SUCH_MODEL
 Get = Callable[[str], Awaitable[dict[str, Any]]]
 """Fetches a JSON object by its path. Raises BackendError."""
 
-HOLDS_S: Final = 3600.0
-"""How long an answer of the Models API is valid."""
-FAILURE_HOLDS_S: Final = 10.0
 LOOK_UP_S: Final = 3.0
 """Longest wait of a request for the abilities of an unknown model."""
 
 
-class ClaudeModels:
-    """The models of one key. `model` is the one that the settings name.
-
-    `is_default`: the user has not named it, so the nearest of its tier answers once it is gone.
-    """
+class ClaudeModels(ChosenModel):
+    """The models of one key. `model` is the one that the settings name."""
 
     def __init__(
         self,
@@ -49,16 +42,12 @@ class ClaudeModels:
         *,
         is_default: bool = False,
     ) -> None:
-        self._model = model
-        self._is_default = is_default
+        super().__init__(model, "ANTHROPIC_MODEL", clock, is_default=is_default)
         self._get = get
-        self._clock = clock
         self._cache = cache
         self._stored: dict[str, Abilities] | None = None
         self._learned: dict[str, Abilities] = {}
         self._failed_at: dict[str, float] = {}
-        self._status: Status | None = None
-        self._holds_until = 0.0
 
     def abilities(self, model: str) -> Abilities:
         """Return the known abilities of a model, without asking the API."""
@@ -108,41 +97,14 @@ class ClaudeModels:
         self.learn(model, found)
         return info
 
-    async def status(self) -> Status:
-        """Return whether the key opens the model. Never raises; spends no tokens."""
-        if self._status is None or self._clock() >= self._holds_until:
-            self._status = await self._look()
-            good = self._status.latency_ms is not None
-            self._holds_until = self._clock() + (HOLDS_S if good else FAILURE_HOLDS_S)
-        return self._status
-
-    async def replacement(self, model: str) -> str | None:
-        """Return what answers in place of a model that was not found; None if nothing does."""
-        if not self._is_default or model != self._model:
-            return None
-        self._holds_until = 0.0
-        status = await self.status()
-        other = status.model.id if status.up and status.model is not None else model
-        return other if other != model else None
-
     async def with_choices(self, why: str) -> str:
         """Return `why`, followed by the models that the key can use."""
         return _with_choices(why, await self._names())
 
-    async def _look(self) -> Status:
-        try:
-            return await self._look_at(self._model)
-        except _Gone as gone:
-            other = nearest(self._model, gone.names) if self._is_default else None
-            if other is not None:
-                with contextlib.suppress(_Gone):
-                    status = await self._look_at(other)
-                    detail = says(self._model, other, "ANTHROPIC_MODEL")
-                    return replace(status, detail=detail) if status.up else status
-            return _status("down", _with_choices(gone.why, gone.names))
+    def _gone(self, gone: Gone) -> Status:
+        return _status("down", _with_choices(gone.why, gone.names))
 
     async def _look_at(self, model: str) -> Status:
-        """Return the status with this model. Raises _Gone."""
         began = self._clock()
         try:
             info = await self.look_up(model)
@@ -157,7 +119,7 @@ class ClaudeModels:
         latency_ms = (self._clock() - began) * 1000
         lifecycle = info.get("lifecycle")
         if lifecycle == "retired":
-            raise _Gone(f"{model} is retired.", await self._names())
+            raise Gone(f"{model} is retired.", await self._names())
         detail = ""
         if lifecycle == "deprecated":
             last_day = str(info.get("retires_at") or "")[:10] or "a day not yet set"
@@ -170,12 +132,12 @@ class ClaudeModels:
     async def _without(self, model: str) -> Status:
         """Return the status for a model that was not found; a gateway may have no Models API.
 
-        Raises _Gone if there is one, and it lists others.
+        Raises Gone if there is one, and it lists others.
         """
         names = await self._names()
         if not names or model in names:
             return _status("ready", "", Model(model))
-        raise _Gone(f"This key has no model {model}.", names)
+        raise Gone(f"This key has no model {model}.", names)
 
     async def _names(self) -> list[str]:
         try:
@@ -184,16 +146,7 @@ class ClaudeModels:
             return []
 
 
-class _Gone(Exception):
-    """The key does not open the model, or no longer. `names`: what it opens."""
-
-    def __init__(self, why: str, names: list[str]) -> None:
-        super().__init__(why)
-        self.why = why
-        self.names = names
-
-
-def _with_choices(why: str, names: list[str]) -> str:
+def _with_choices(why: str, names: Sequence[str]) -> str:
     choice = f"one of: {', '.join(names)}" if names else "a model of yours"
     return f"{why} Set ANTHROPIC_MODEL to {choice}."
 

@@ -1,4 +1,4 @@
-"""Which model takes the place of a default that its provider has retired."""
+"""Chooses the model that replaces a default model if its provider has retired that."""
 
 import re
 from collections.abc import Iterable
@@ -8,7 +8,7 @@ _VERSION = re.compile(r"\d{1,2}(?:\.\d{1,2})?")
 
 
 def nearest(gone: str, names: Iterable[str]) -> str | None:
-    """Return the model of the same tier that is nearest in version, a newer one if there is one.
+    """Return the model of the same tier with the next newer version, else with the newest one.
 
     The tier is the name without its numbers: claude-sonnet, gemini-flash. None if no name has it.
     """
