@@ -5,17 +5,17 @@ redirects, cookies or compression. aiohappyeyeballs makes the connections.
 """
 
 import asyncio
-import base64
 import socket
 import ssl
 from collections.abc import Mapping
 from typing import Any, Final
-from urllib.parse import quote, unquote, urlsplit, urlunsplit
+from urllib.parse import quote, urlsplit, urlunsplit
 
 from aiohappyeyeballs import start_connection
 
 from router.http.answer import Answer, Gone, NotConnected
 from router.http.connection import ServerConnection
+from router.http.login import basic_login
 from router.http.proxy import Proxy
 from router.http.trace_context import traceparent
 
@@ -69,9 +69,8 @@ class HttpClient:
         headers = {"Host": host, "Accept-Encoding": "identity", **headers}
         if proxy is not None and not is_tls:
             headers |= proxy.headers
-        if parts.username is not None and "Authorization" not in headers:
-            login = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
-            headers["Authorization"] = f"Basic {base64.b64encode(login.encode()).decode()}"
+        if "Authorization" not in headers and (login := basic_login(parts)) is not None:
+            headers["Authorization"] = login
         self._head = b" HTTP/1.1\r\n" + header_lines(headers)
         self._authorization = headers.get("Authorization", "")
         self._found: list[Any] = []

@@ -1,12 +1,12 @@
 """An HTTP proxy between the client and its server."""
 
 import asyncio
-import base64
 import socket
 from typing import Final
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
 from router.http.answer import NotConnected
+from router.http.login import basic_login
 
 MOST_HEAD_BYTES: Final = 65_536
 _BLOCK_BYTES: Final = 4_096
@@ -21,11 +21,8 @@ class Proxy:
             raise ValueError("a proxy must have an address that starts with http://")
         self.host = parts.hostname
         self.port = parts.port or 80
-        self.headers: dict[str, str] = {}
-        if parts.username is not None:
-            login = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
-            encoded = base64.b64encode(login.encode()).decode()
-            self.headers["Proxy-Authorization"] = f"Basic {encoded}"
+        login = basic_login(parts)
+        self.headers = {"Proxy-Authorization": login} if login is not None else {}
 
     async def tunnel(self, link: socket.socket, host: str, port: int) -> None:
         """Make the proxy connect this open socket to a server. Raises NotConnected and OSError."""
