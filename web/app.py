@@ -18,7 +18,7 @@ from web.asgi import CALLER_PAUSE_S
 from web.context import Context
 from web.endpoint import Endpoint
 from web.events import Feed
-from web.exchange import Service, nobody_has
+from web.exchange import Service
 from web.failures import EXCEPTION_HANDLERS
 from web.gate import Gate
 from web.keys import Keys
@@ -68,8 +68,8 @@ def create_app(
 ) -> Application:
     """Return the server; tests give the assembly, which is otherwise built from the settings.
 
-    `readiness`: what `/ready` reports; the process that stops the server changes it. `source`:
-    where the settings are read again; without one they stay as they are.
+    `readiness`: the state that `/ready` reports; the code that stops the server changes it.
+    `source`: where the settings are read again; without one they stay as they are.
     """
     state = readiness or Readiness()
     if source is None:
@@ -80,9 +80,9 @@ def create_app(
 
 
 def _api() -> FastAPI:
-    """Return the app of the routes that are not a dialect's.
+    """Return the app for the routes outside the dialects.
 
-    There is one for all settings: each request brings its `Context`.
+    It serves all generations of settings: each request has its `Context`.
     """
     api: FastAPI = FastAPIOffline(
         title="llm-router",
@@ -124,7 +124,7 @@ def _generation(
                 caller_pause_s=caller_pause_s,
                 keepalive_after_s=settings.keepalive_after_s,
                 idle_timeout_s=settings.idle_timeout_s,
-                fetch_response=partial(store.fetch, shared) if shared is not None else nobody_has,
+                fetch_response=partial(store.fetch, shared),
             )
         )
 

@@ -83,11 +83,6 @@ class Wire(Protocol):
     def error_event(self, error: RouterError) -> bytes: ...
 
 
-async def nobody_has(response_id: str) -> bool:
-    """Say that a response is not kept by any other router."""
-    return False
-
-
 @dataclass(frozen=True, slots=True)
 class Service:
     """The parts and limits that all exchanges of an endpoint share."""
@@ -101,7 +96,7 @@ class Service:
     caller_pause_s: float
     keepalive_after_s: float
     idle_timeout_s: float
-    fetch_response: Callable[[str], Awaitable[bool]] = nobody_has
+    fetch_response: Callable[[str], Awaitable[bool]]
     """Takes a response over from another router; returns whether it was there."""
 
 

@@ -1,6 +1,6 @@
 """Stores the last responses, for requests with `previous_response_id`.
 
-They are in memory, and for other routers in the store that they share, if there is one.
+They are in memory and, if several routers share a store, there too.
 """
 
 from collections import OrderedDict
@@ -21,7 +21,7 @@ MOST_RESPONSES: Final = 2000
 MOST_BYTES: Final = 64 * 2**20
 SHARED: Final = b"response:"
 SHARED_S: Final = 7 * 86_400
-"""How long other routers can take a response over."""
+"""Seconds for which other routers can take a response over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,7 @@ class ResponsesStore:
     ) -> None:
         """Store what a response added; do nothing if the response before it is gone.
 
-        `shared`: where it is kept for other routers too.
+        `shared`: the store in which it is kept for other routers too.
         """
         before = self._kept.get(previous) if previous else None
         if previous and before is None:
@@ -80,8 +80,10 @@ class ResponsesStore:
             content = orjson.dumps((earlier, orjson.Fragment(data)))
             shared.put(SHARED, response_id, content, SHARED_S)
 
-    async def fetch(self, shared: SealedStore, response_id: str) -> bool:
+    async def fetch(self, shared: SealedStore | None, response_id: str) -> bool:
         """Take over a conversation from another router; return whether it was there."""
+        if shared is None:
+            return False
         (last,) = await shared.get(SHARED, [response_id])
         if last is None:
             return False
@@ -121,7 +123,7 @@ class StoredResponses:
         store: ResponsesStore | None = None,
         shared_for: Callable[[ChatRequest], SealedStore | None] = lambda request: None,
     ) -> None:
-        """`shared_for`: where the responses of a conversation are kept for other routers."""
+        """Take the stores. `shared_for` returns where other routers find a request's response."""
         self._store = store or ResponsesStore()
         self._shared_for = shared_for
 
@@ -150,14 +152,18 @@ class StoredResponses:
         created: int,
     ) -> dict[str, Any]:
         response = await responses.complete(events, request, model, answer_id, created)
-        await self._keep(request, response)
-        return response
+        return await self._finished(request, response)
 
     def error_body(self, error: RouterError) -> dict[str, Any]:
         return responses.error_body(error)
 
     def error_event(self, error: RouterError) -> bytes:
         return responses.error_event(error)
+
+    async def _finished(self, request: ChatRequest, response: dict[str, Any]) -> dict[str, Any]:
+        """Store a whole response; return what the caller gets."""
+        await self._keep(request, response)
+        return response
 
     async def _keep(self, request: ChatRequest, response: dict[str, Any]) -> None:
         body = request.original or {}
@@ -176,13 +182,5 @@ class CompactedResponses(StoredResponses):
     def parse(self, raw: bytes, headers: Mapping[str, str] | None = None) -> ChatRequest:
         return responses.summary_request(raw, self._store.recall)
 
-    async def complete(
-        self,
-        events: AsyncIterator[Event],
-        request: ChatRequest,
-        model: str,
-        answer_id: str,
-        created: int,
-    ) -> dict[str, Any]:
-        response = await responses.complete(events, request, model, answer_id, created)
+    async def _finished(self, request: ChatRequest, response: dict[str, Any]) -> dict[str, Any]:
         return responses.compacted(response, request)
