@@ -1,7 +1,7 @@
-"""Decodes what a text holds in base64, hexadecimal or quoted-printable; joins keys cut in pieces.
+"""Decodes base64, hexadecimal and quoted-printable in a text; joins keys cut in pieces.
 
-Both begin at the runs of a text (runs.py), of which ordinary text has few. Decoded text is shorter
-than its code and each place is read once, so the time is linear.
+Both searches begin at the runs of a text (runs.py), of which ordinary text has few. Decoded text is
+shorter than its code and each place is read once, so the time is linear.
 """
 
 import base64
@@ -11,6 +11,7 @@ from typing import Final
 
 from router.privacy.randomness import jumps
 from router.privacy.runs import Run, Text
+from router.privacy.texts import UNREADABLE
 
 _B64: Final = rb"[A-Za-z0-9+/_-]"
 _BREAK: Final = rb"\r?\n[ \t>]{0,16}"
@@ -23,7 +24,6 @@ _BASE64: Final = re.compile(
 _BREAKS: Final = re.compile(_BREAK)
 _BASE64_BYTES: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
 _STANDARD: Final = bytes.maketrans(b"-_", b"+/")
-_UNREADABLE: Final = bytes(byte for byte in range(256) if not (9 <= byte < 14 or 32 <= byte < 127))
 _HEXADECIMAL: Final = re.compile(rb"(?:\\?x|0x)?((?:[2-7][0-9A-Fa-f]|0[9ADad]){13,})")
 _HEX_DIGITS: Final = b"0123456789abcdefABCDEF"
 _DIGESTS: Final = frozenset({32, 40, 64, 128})
@@ -55,7 +55,7 @@ _REACH: Final = 280
 _MOST_PIECES: Final = 40
 """More pieces are a list of separate values, not one key."""
 _FEW_PIECES: Final = 8
-"""Up to so many pieces are joined a second time, without the last one."""
+"""Up to this many pieces are joined a second time, without the last one."""
 _DIGIT: Final = re.compile(rb"[0-9]")
 
 # A digest such as `sha256=3D...` may begin like an escape.
@@ -81,12 +81,12 @@ def _letters(quoted: re.Match[str]) -> str:
 
 
 def _decoded(text: Text) -> Iterator[bytes]:
-    """Decode what is text in base64 or in hexadecimal."""
+    """Yield the texts in base64 and in hexadecimal, decoded."""
     data, done = text.data, 0
     for start, _ in _places(text):
         if start < done:
             continue
-        if data[start - 1 : start] in (b"+", b"/"):  # which a run does not have, but base64 has
+        if data[start - 1 : start] in (b"+", b"/"):  # characters of base64 that end a run
             before = data[max(0, start - 16) : start]
             start -= len(before) - len(before.rstrip(_BASE64_BYTES))
         if (code := _HEXADECIMAL.match(data, start)) is not None:
@@ -115,12 +115,12 @@ def _is_text(data: bytes) -> bool:
     try:
         data.decode()
     except UnicodeDecodeError:
-        return len(data.translate(None, _UNREADABLE)) * 10 >= len(data) * 9
+        return len(data.translate(None, UNREADABLE)) * 10 >= len(data) * 9
     return True
 
 
 def _joined(text: Text) -> Iterator[bytes]:
-    """Join the pieces of what is cut at the ends of lines, or in strings that are added."""
+    """Yield values that are cut at the ends of lines or into added strings, joined."""
     data, done, last_digest = text.data, 0, 0
     for start, end in text.runs:
         size = end - start
@@ -139,9 +139,9 @@ def _joined(text: Text) -> Iterator[bytes]:
 
 
 def _whole(cut: bytes) -> Iterator[bytes]:
-    """Join the pieces of a key. Few pieces are also joined without the last, which may be a word.
+    """Yield the joined pieces of a key. Few pieces also come without the last: it may be a word.
 
-    Skip words that stand at the ends of lines: they have no digits and few changes of case.
+    Words at the ends of lines are skipped: they have no digits and few changes of case.
     """
     pieces = _JOINT.split(cut)
     if len(pieces) > _MOST_PIECES:

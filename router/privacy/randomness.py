@@ -59,9 +59,9 @@ def changes(value: bytes) -> int:
     return len(_CHANGE.findall(value.translate(_CLASSES, _NOT_ALNUM)))
 
 
-def looks_random(value: bytes, pairs_for_change: int = 8) -> bool:
-    """Return whether there is a change for every so many characters."""
-    return changes(value) * pairs_for_change >= len(value)
+def looks_random(value: bytes) -> bool:
+    """Return whether there is at least one change for every eight characters."""
+    return changes(value) * 8 >= len(value)
 
 
 def jumps(value: bytes) -> int:

@@ -23,7 +23,8 @@ _NO_TEXT: Final = (
 )
 """First bytes of PDF files, pictures, audio and archives."""
 _STANDARD: Final = str.maketrans("-_", "+/")
-_UNREADABLE: Final = bytes(byte for byte in range(256) if not (9 <= byte < 14 or 32 <= byte < 127))
+UNREADABLE: Final = bytes(byte for byte in range(256) if not (9 <= byte < 14 or 32 <= byte < 127))
+"""Bytes that are not in plain text."""
 _CONTAINERS: Final = (b"WEBP", b"WAVE", b"AIFF", b"AIFC")
 
 
@@ -62,14 +63,12 @@ def _decode(text: str, texts: list[str], deepest: int) -> None:
     if data is None:
         return
     try:
-        decoded = (
-            data.decode()
-        )  # whatever it begins with: `GIF8...` can be the first word of a text
+        # Even if it begins like a picture: `GIF8...` can be the first word of a text.
+        decoded = data.decode()
     except UnicodeDecodeError:
         if data.startswith(_NO_TEXT) or data[8:12] in _CONTAINERS:
             return
-        # What is readable in it.
-        decoded = data.translate(None, _UNREADABLE).decode("ascii")
+        decoded = data.translate(None, UNREADABLE).decode("ascii")
     texts.append(decoded)
     _decode(decoded, texts, deepest - 1)
 
