@@ -242,15 +242,12 @@ def _need_of(turns: Sequence[Turn], lexicon: Lexicon) -> tuple[float, float]:
     for turn in turns:
         text = _shortened(turn.text)
         weight = _weigh(text, lexicon)
-        total = sum(weight.points.values())
-        if need is not None:
-            total += followups.points(weight.follow_up(text), need, lexicon)
-        total = _clamped(total)
-        need = (
-            total
-            if need is None
-            else followups.need_after(weight.follow_up(text), total, need, lexicon)
-        )
+        follow_up = weight.follow_up(text)
+        if need is None:
+            need = _clamped(follow_up.own)
+        else:
+            total = _clamped(follow_up.own + followups.points(follow_up, need, lexicon))
+            need = followups.need_after(follow_up, total, need, lexicon)
         known = max(known * followups.FADE, weight.confidence)
     return need or 0.0, known
 
