@@ -1,9 +1,7 @@
 """An OpenAI-compatible cloud behind a proxy of the environment."""
 
 import asyncio
-import shutil
 import ssl
-import subprocess
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -20,6 +18,7 @@ from router.http.answer import NotConnected
 from router.http.client import HttpClient
 from router.http.proxy import Proxy
 from router.request import ChatRequest
+from tests.support.certificates import certificate
 from tests.support.local_backend import ANSWER, read, whole
 from tests.support.scripted import scripted
 
@@ -169,33 +168,7 @@ def test_a_proxy_that_cannot_be_used_is_a_settings_error(
         build_router(settings)
 
 
-@pytest.fixture
-def certificate(tmp_path: Path) -> Path:
-    """Return a file with a key and a certificate for cloud.example."""
-    if shutil.which("openssl") is None:
-        pytest.skip("openssl is not there")
-    file, key = tmp_path / "cloud.pem", tmp_path / "key.pem"
-    name = ["-subj", "/CN=cloud.example", "-addext", "subjectAltName=DNS:cloud.example"]
-    kind = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
-    made: list[str | Path] = [
-        "openssl",
-        "req",
-        "-x509",
-        *kind,
-        "-keyout",
-        key,
-        "-out",
-        file,
-        "-days",
-        "2",
-        *name,
-    ]
-    subprocess.run(made, check=True, capture_output=True)
-    file.write_text(file.read_text() + key.read_text())
-    return file
-
-
-async def test_https_goes_through_a_tunnel_that_the_proxy_cannot_read(certificate: Path) -> None:
+async def test_https_goes_through_a_tunnel_that_the_proxy_cannot_read(tmp_path: Path) -> None:
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         for _ in range(2):
             heads.append((await reader.readuntil(b"\r\n\r\n")).decode())
@@ -204,8 +177,9 @@ async def test_https_goes_through_a_tunnel_that_the_proxy_cannot_read(certificat
 
     heads: list[str] = []
     tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    tls.load_cert_chain(certificate)
-    trusting = ssl.create_default_context(cafile=str(certificate))
+    cert, key = certificate(tmp_path, "DNS:cloud.example")
+    tls.load_cert_chain(cert, key)
+    trusting = ssl.create_default_context(cafile=str(cert))
     url = "https://cloud.example/v1"
     async with (
         await asyncio.start_server(answer, "127.0.0.1", 0, ssl=tls) as server,

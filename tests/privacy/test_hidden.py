@@ -1,4 +1,4 @@
-"""Keys in other encodings and in pieces, and what only resembles them."""
+"""Keys in other encodings and in pieces, and text that only resembles them."""
 
 import base64
 import time
@@ -56,7 +56,7 @@ def test_a_key_is_found_that_is_in_pieces(key: str) -> None:
         (cut(LONG, "\n\n"), ""),
     ],
 )
-def test_what_is_hidden_is_read(text: str, says: str) -> None:
+def test_hidden_text_is_read(text: str, says: str) -> None:
     assert hidden(text) == says
 
 
@@ -76,7 +76,7 @@ def test_a_text_that_hides_nothing_is_read_once(text: str) -> None:
     assert len(list(readings(text))) == 1
 
 
-def test_only_what_looks_like_a_mail_is_read_as_quoted_printable() -> None:
+def test_only_text_that_looks_like_mail_is_read_as_quoted_printable() -> None:
     assert unquoted("if a=10 and b==C0:\n    c =\\\n 5") == ""
     assert unquoted("a.py,sha256=3D5FCmW-23jetQTF,120") == ""
     assert unquoted("a=3D1=\n0 =C3=BC") == "a=10 ü"

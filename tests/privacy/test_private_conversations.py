@@ -219,7 +219,7 @@ TRIGGER: Json = {"type": "compaction_trigger"}
 @pytest.mark.parametrize(
     ("said", "target"), [(f"My key is {KEY}.", "local"), ("I have no key.", "cloud")]
 )
-async def test_what_goes_on_from_the_summary_of_a_private_conversation_stays_here(
+async def test_a_conversation_that_continues_from_a_private_summary_stays_here(
     h: RunningApp, path: str, fields: Json, said: str, target: str
 ) -> None:
     asked = [{"role": "user", "content": said}, *([] if "compact" in path else [TRIGGER])]

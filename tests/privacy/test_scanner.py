@@ -70,9 +70,9 @@ def test_an_own_secret_is_found_wherever_it_stands(env: Path, text: str) -> None
 async def test_the_routers_own_keys_are_found_even_if_no_file_has_them() -> None:
     async with running_app(router_api_key=TOKEN) as h:
         headers = {"authorization": f"Bearer {TOKEN}", "x-force-route": "cloud"}
-        refused = await h.ask(f"Why does {TOKEN} not open the door?", headers=headers)
+        refused = await h.ask(f"Why is {TOKEN} refused?", headers=headers)
         assert refused.status_code == 409
-        answered = await h.ask("Why does it not open the door?", headers=headers)
+        answered = await h.ask("Why is it refused?", headers=headers)
         assert answered.status_code == 200
 
 

@@ -1,37 +1,20 @@
 """A store that is reached over TLS."""
 
-import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
 
 from router.state.shared import SharedStore
+from tests.support.certificates import certificate
 from tests.support.processes import free_port
 from tests.support.store import PASSWORD, store_server
-
-REQUEST = (
-    *("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"),
-    *("-days", "2", "-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"),
-)
-
-
-def certificate(folder: Path) -> tuple[Path, Path]:
-    """Make a certificate for 127.0.0.1 and its key, or skip the test."""
-    program = shutil.which("openssl")
-    if program is None:
-        pytest.skip("openssl is not installed")
-    cert, key = folder / "cert.pem", folder / "key.pem"
-    files = ("-keyout", str(key), "-out", str(cert))
-    subprocess.run([program, *REQUEST, *files], check=True, capture_output=True)
-    return cert, key
 
 
 @pytest.mark.parametrize("scheme", ["rediss", "valkeys"])
 async def test_the_store_is_used_over_tls_if_its_certificate_is_trusted(
     scheme: str, tmp_path: Path
 ) -> None:
-    cert, key = certificate(tmp_path)
+    cert, key = certificate(tmp_path, "IP:127.0.0.1")
     with store_server(tmp_path) as plain:
         port = free_port()
         for name, value in {

@@ -91,6 +91,19 @@ async def running_app(
 
 
 @asynccontextmanager
+async def lifespan(app: App) -> AsyncIterator[None]:
+    """Start an app and stop it at the end, as a server does."""
+    said: asyncio.Queue[Any] = asyncio.Queue()
+    heard: asyncio.Queue[Any] = asyncio.Queue()
+    await said.put({"type": "lifespan.startup"})
+    living = asyncio.ensure_future(app({"type": "lifespan"}, said.get, heard.put))
+    assert (await heard.get())["type"] == "lifespan.startup.complete"
+    yield
+    await said.put({"type": "lifespan.shutdown"})
+    await living
+
+
+@asynccontextmanager
 async def on_a_socket(app: App) -> AsyncIterator[str]:
     """Serve an app; yield its address. At the end, open streams are cut off."""
     config = uvicorn.Config(app, lifespan="off", log_config=None, timeout_graceful_shutdown=0)

@@ -55,8 +55,8 @@ async def next_of(heard: AsyncIterator[Event], name: str) -> Any:
     raise AssertionError("the stream has ended")
 
 
-def feed_of(h: RunningApp, readiness: Readiness | None = None) -> Feed:
-    feed = Feed(readiness or Readiness())
+def feed_of(h: RunningApp) -> Feed:
+    feed = Feed(Readiness())
     feed.follow(h.assembly)
     return feed
 

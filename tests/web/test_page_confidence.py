@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,9 +22,8 @@ async def tab(tmp_path: Path) -> AsyncIterator[Tab]:
 
 def rated(number: int, model: str, words: float, now: float) -> Record:
     answer = {"words": words, "tokens": 5.0}
-    defaults: dict[str, object] = {"target": "local", "score": 40, "reason": "simple"}
-    values = defaults | {"model": model, "saved_usd": 0.5, "answer": answer}
-    return Record(f"req_{number}", now - number, **values)  # type: ignore[arg-type]
+    values: dict[str, Any] = {"target": "local", "score": 40, "reason": "simple", "saved_usd": 0.5}
+    return Record(f"req_{number}", now - number, model=model, answer=answer, **values)
 
 
 async def shown(tab: Tab, folder: Path, *words: float, mode: str = "shadow") -> str:

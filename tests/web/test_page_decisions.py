@@ -18,6 +18,12 @@ from web.events import EventStream
 
 pytestmark = needs_browser
 
+JOURNALLED: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("curl/8", {"target": "local", "reason": "simple", "usage": Usage(1234, 56)}),
+    ("aider/1", {"target": "cloud", "reason": "complex", "cost_usd": 0.5}),
+    ("curl/8", {"outcome": "failed", "status": 502, "error": "NoBackend"}),
+)
+
 
 @pytest.fixture
 async def tab(tmp_path: Path) -> AsyncIterator[Tab]:
@@ -31,14 +37,8 @@ async def served(**settings: Any) -> AsyncIterator[tuple[RunningApp, str]]:
     async with running_app(journal_prompts=True, **settings) as h, on_a_socket(h.app) as address:
         journal = h.assembly.ledger.journal
         now = h.assembly.ledger._journal._clock()
-        for ago, (agent, values) in enumerate(
-            (
-                ("curl/8", {"target": "local", "reason": "simple", "usage": Usage(1234, 56)}),
-                ("aider/1", {"target": "cloud", "reason": "complex", "cost_usd": 0.5}),
-                ("curl/8", {"outcome": "failed", "status": 502, "error": "NoBackend"}),
-            )
-        ):
-            journal.add(Record(f"req_{ago}", now - ago, user_agent=agent, **values))  # type: ignore[arg-type]
+        for ago, (agent, values) in enumerate(JOURNALLED):
+            journal.add(Record(f"req_{ago}", now - ago, user_agent=agent, **values))
         yield h, address
 
 

@@ -1,6 +1,5 @@
 """Readiness for a load balancer while a server starts, runs and stops."""
 
-import asyncio
 import signal
 import time
 from typing import Any
@@ -8,7 +7,8 @@ from typing import Any
 import pytest
 import uvicorn
 
-from tests.support.running_app import running_app
+from tests.support.running_app import lifespan, running_app
+from tests.support.waiting import settled
 from web.app import create_app
 from web.readiness import Readiness
 from web.serve import Server
@@ -46,19 +46,9 @@ async def test_a_lifespan_is_ready_after_the_first_look_at_the_sides() -> None:
     async with running_app() as running:
         state = Readiness()
         app = create_app(running.assembly.settings, running.assembly, readiness=state)
-        heard: asyncio.Queue[Any] = asyncio.Queue()
-        said: asyncio.Queue[Any] = asyncio.Queue()
-        await said.put({"type": "lifespan.startup"})
-        living = asyncio.ensure_future(app({"type": "lifespan"}, said.get, heard.put))
-        assert (await heard.get())["type"] == "lifespan.startup.complete"
-        seen = [str(state.state)]
-        async with asyncio.timeout(10):
-            while seen[-1] != "ready":
-                await asyncio.sleep(0.01)
-                seen.append(state.state)
-        assert seen[0] == "starting"
-        await said.put({"type": "lifespan.shutdown"})
-        await living
+        async with lifespan(app):
+            assert state.state == "starting"
+            await settled(lambda: state.state == "ready", "the server did not become ready", 10)
 
 
 async def nothing(scope: Any, receive: Any, send: Any) -> None:

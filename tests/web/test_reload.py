@@ -13,7 +13,7 @@ import pytest
 from tests.support.backend_answers import models
 from tests.support.journals import Opened
 from tests.support.keys import CANARIES
-from tests.support.running_app import RunningApp, local_side, running_app
+from tests.support.running_app import RunningApp, lifespan, local_side, running_app
 from tests.support.scripted import Connection, Request, scripted
 from tests.support.waiting import settled
 from web.app import create_app
@@ -131,7 +131,7 @@ async def test_a_file_that_is_good_again_clears_the_error(tmp_path: Path) -> Non
         assert (await app.http.get("/info")).json()["settings"]["error"] == ""
 
 
-async def test_what_counts_at_the_next_start_is_named_in_one_line(
+async def test_settings_for_the_next_start_are_named_in_one_line(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.WARNING, "router")
@@ -205,7 +205,7 @@ async def test_no_request_fails_while_settings_change_again_and_again() -> None:
     assert f'outcome="done",reason="simple",target="local"}} {len(statuses)}.0' in counted
 
 
-async def test_what_is_not_changed_is_kept() -> None:
+async def test_unchanged_parts_are_kept() -> None:
     async with running_app() as app:
         before = app.assembly
         await reload(app, complexity_threshold=20)
@@ -300,18 +300,12 @@ async def test_a_reload_before_the_first_look_has_ended_does_not_keep_the_server
     state = Readiness()
     async with running_app(local_models=slow_models) as running, scripted(local_side, models) as o:
         app = create_app(running.assembly.settings, readiness=state, source=running.source)
-        heard: asyncio.Queue[Any] = asyncio.Queue()
-        said: asyncio.Queue[Any] = asyncio.Queue()
-        await said.put({"type": "lifespan.startup"})
-        living = asyncio.ensure_future(app({"type": "lifespan"}, said.get, heard.put))
-        assert (await heard.get())["type"] == "lifespan.startup.complete"
-        running.source.overrides = {**running.source.overrides, "local_base_url": f"{o.url}/v1"}
-        reading = asyncio.ensure_future(app.reread())
-        await asyncio.sleep(0.05)
-        go_on.set()
-        assert (await reading).changed == ("LOCAL_BASE_URL",)
-        await said.put({"type": "lifespan.shutdown"})
-        await living
+        async with lifespan(app):
+            running.source.overrides = {**running.source.overrides, "local_base_url": f"{o.url}/v1"}
+            reading = asyncio.ensure_future(app.reread())
+            await asyncio.sleep(0.05)
+            go_on.set()
+            assert (await reading).changed == ("LOCAL_BASE_URL",)
     assert state.state == "ready"
 
 

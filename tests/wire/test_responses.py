@@ -790,24 +790,24 @@ async def test_an_error_is_read_by_the_openai_client() -> None:
 # --- previous_response_id -------------------------------------------------------------------------
 
 
-async def answered(door: StoredResponses, id: str, text: str, **body: Any) -> ChatRequest:
+async def answered(dialect: StoredResponses, id: str, text: str, **body: Any) -> ChatRequest:
     """Send one turn through the route; return the parsed request."""
-    request = door.parse(orjson.dumps(body))
+    request = dialect.parse(orjson.dumps(body))
     events: list[Event] = [TextDelta(text), Finish("stop")]
     if body.get("stream"):
-        await joined(door.stream(said(events), request, "m", id, 17))
+        await joined(dialect.stream(said(events), request, "m", id, 17))
     else:
-        await door.complete(said(events), request, "m", id, 17)
+        await dialect.complete(said(events), request, "m", id, 17)
     return request
 
 
 async def test_a_conversation_continues_after_a_stored_response() -> None:
-    door = StoredResponses()
-    await answered(door, "resp_a", "Ulm.", input="Which city?", instructions="Be brief.")
+    dialect = StoredResponses()
+    await answered(dialect, "resp_a", "Ulm.", input="Which city?", instructions="Be brief.")
     await answered(
-        door, "resp_b", "122,636", input="How big?", previous_response_id="resp_a", stream=True
+        dialect, "resp_b", "122,636", input="How big?", previous_response_id="resp_a", stream=True
     )
-    request = await answered(door, "resp_c", "x", input="Sure?", previous_response_id="resp_b")
+    request = await answered(dialect, "resp_c", "x", input="Sure?", previous_response_id="resp_b")
     assert request.messages == [
         {"role": "user", "content": "Which city?"},
         {"role": "assistant", "content": "Ulm."},
@@ -815,36 +815,36 @@ async def test_a_conversation_continues_after_a_stored_response() -> None:
         {"role": "assistant", "content": "122,636"},
         {"role": "user", "content": "Sure?"},
     ]
-    branched = await answered(door, "resp_d", "x", input="Why?", previous_response_id="resp_a")
+    branched = await answered(dialect, "resp_d", "x", input="Why?", previous_response_id="resp_a")
     assert [m["content"] for m in branched.messages] == ["Which city?", "Ulm.", "Why?"]
 
 
 async def test_a_call_can_be_answered_by_its_output_alone() -> None:
-    door = StoredResponses()
-    request = door.parse(orjson.dumps({"input": "Go", "tools": TOOLS}))
-    await door.complete(said(ANSWERS["calls"]), request, "m", "resp_a", 17)
+    dialect = StoredResponses()
+    request = dialect.parse(orjson.dumps({"input": "Go", "tools": TOOLS}))
+    await dialect.complete(said(ANSWERS["calls"]), request, "m", "resp_a", 17)
     output = {"type": "function_call_output", "call_id": "call_a", "output": "sunny"}
-    request = await answered(door, "resp_b", "x", input=[output], previous_response_id="resp_a")
+    request = await answered(dialect, "resp_b", "x", input=[output], previous_response_id="resp_a")
     assert [m["role"] for m in request.messages] == ["user", "assistant", "tool"]
     assert [c["id"] for c in request.messages[1]["tool_calls"]] == ["call_a", "call_b", "call_c"]
 
 
 async def test_is_kept_before_the_caller_can_know_that_it_is_complete() -> None:
-    door = StoredResponses()
-    request = door.parse(b'{"input":"Hi","stream":true}')
+    dialect = StoredResponses()
+    request = dialect.parse(b'{"input":"Hi","stream":true}')
     events: list[Event] = [TextDelta("Yo"), Finish("stop")]
-    stream = door.stream(said(events), request, "m", "resp_a", 17)
+    stream = dialect.stream(said(events), request, "m", "resp_a", 17)
     async for chunk in stream:
         if b"response.completed" in chunk:
             await stream.aclose()
-    assert (await answered(door, "b", "x", input="?", previous_response_id="resp_a")).messages
+    assert (await answered(dialect, "b", "x", input="?", previous_response_id="resp_a")).messages
 
 
 async def test_a_response_with_store_false_is_not_stored() -> None:
-    door = StoredResponses()
-    await answered(door, "resp_a", "Ulm.", input="Which city?", store=False)
+    dialect = StoredResponses()
+    await answered(dialect, "resp_a", "Ulm.", input="Which city?", store=False)
     with pytest.raises(InvalidRequest, match="whole conversation") as caught:
-        await answered(door, "resp_b", "x", input="?", previous_response_id="resp_a")
+        await answered(dialect, "resp_b", "x", input="?", previous_response_id="resp_a")
     assert caught.value.code == "previous_response_not_found"
 
 
