@@ -37,7 +37,7 @@ class Interruptible:
     __slots__ = ("_cancelling", "_error", "_given_task", "_task")
 
     def __init__(self, task: asyncio.Task[Any] | None = None) -> None:
-        """Take the current task, if the caller has it: finding it costs a system call in 3.11."""
+        """Set the task; without one the current task is found, by a system call in Python 3.11."""
         self._given_task = task
 
     def __enter__(self) -> Self:
@@ -114,8 +114,8 @@ class within(Interruptible):
 class while_idle(Interruptible):
     """Raise TimeoutError if the block waits for about `seconds` while the loop has nothing to do.
 
-    For limits shorter than the loop may be busy: what has arrived meanwhile is still taken. Sets a
-    timer, so it is not for what happens often.
+    Use it for limits that a busy loop may exceed: data that has arrived meanwhile is still read. It
+    sets a timer, so do not use it in frequent code.
 
     with while_idle(0.1):
         await something()
@@ -130,7 +130,8 @@ class while_idle(Interruptible):
     def __enter__(self) -> Self:
         super().__enter__()
         self._loop = self._task.get_loop()
-        # Of the first half it may all have been busy. Before the second ends it looks at sockets.
+        # The loop may be busy for all of the first half. It reads its sockets before the second
+        # one ends.
         self._timer = self._loop.call_later(self._part_s, self._half)
         return self
 

@@ -40,7 +40,7 @@ class ChatRequest:
     """Names of what `original` asks for and `body` cannot express, such as built-in tools."""
     purpose: Purpose | None = None
     is_private: bool = False
-    """Whether it has to stay on this machine; set once that is decided."""
+    """It must stay on this machine; set once that is decided."""
 
     @classmethod
     def parse(cls, raw: bytes) -> "ChatRequest":
@@ -241,7 +241,7 @@ def size_tokens(request: ChatRequest) -> int:
 
 
 _ROLE: Final = re.compile("[a-z_]{1,40}")
-"""What a role or the type of an item looks like; others are not named, for they may be anything."""
+"""The form of a role or an item type. Others are not named: they may hold a secret."""
 
 
 class Piece(NamedTuple):

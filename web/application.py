@@ -16,7 +16,7 @@ _Task = asyncio.Task[None] | None
 
 
 class Generation:
-    """The routes for one reading of the settings, and the requests that are on their way there."""
+    """The routes for one reading of the settings, and the number of their running requests."""
 
     def __init__(self, parts: Assembly, gate: App, endpoints: Collection[Endpoint]) -> None:
         self.parts = parts
@@ -36,7 +36,7 @@ class Generation:
             self._ended.set()
 
     async def ended(self) -> None:
-        """Wait until the last request has ended; no new one may come any more."""
+        """Wait until the last request has ended; no new one may begin."""
         if self._running:
             self._ended = asyncio.Event()
             await self._ended.wait()
@@ -48,10 +48,10 @@ class Generation:
 
 
 class Application:
-    """Answers requests with the settings of now, and exchanges these.
+    """Answers requests with the current settings, which it can exchange.
 
-    A request ends with the settings that it began with. What only earlier settings need is closed
-    once the last of their requests has ended.
+    A request ends with the settings that it began with. Parts that only earlier settings need are
+    closed once the last of their requests has ended.
     """
 
     def __init__(
@@ -65,15 +65,15 @@ class Application:
         self._build = build
         self._now = build(parts, self.reread)
         self.earlier: list[Generation] = []
-        """Generations whose last requests are still on their way."""
+        """Generations that still have requests."""
         self._readiness = readiness
         self._source = source
         self._feed = feed
         self._reading = asyncio.Lock()
         self._starting: _Task = None
-        """Does for the settings of now what could wait."""
+        """Does the work for the current settings that requests do not wait for."""
         self._closing: _Task = None
-        """Closes the earlier generations, the oldest one first: the later ones share its parts."""
+        """Closes the earlier generations, the oldest one first, as later ones share its parts."""
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -89,11 +89,11 @@ class Application:
 
     @property
     def parts(self) -> Assembly:
-        """Return what answers new requests."""
+        """Return the parts that answer new requests."""
         return self._now.parts
 
     async def reread(self) -> Reading:
-        """Read the settings again. Where they cannot be used, everything stays as it was."""
+        """Read the settings again. If they cannot be used, everything stays as it was."""
         async with self._reading:
             before = self._now
             parts = await asyncio.to_thread(self._source.renewed, before.parts)
@@ -107,9 +107,12 @@ class Application:
             return self._source.last
 
     async def _retire(self, old: Generation, starting: _Task, heir: Assembly, first: _Task) -> None:
-        """Close what only an earlier generation needs, once `first` has closed the one before."""
+        """Close the parts that only an earlier generation needs, after `first` has ended.
+
+        `heir`: the parts of the next generation. `first` closes the generation before this one.
+        """
         if starting is not None:
-            starting.cancel()  # it would connect what is closed next
+            starting.cancel()  # it would connect parts that are closed next
         if first is not None:
             await asyncio.wait({first})
         await old.ended()
@@ -137,7 +140,7 @@ class Application:
         await send({"type": "lifespan.shutdown.complete"})
 
     async def _start(self, parts: Assembly) -> None:
-        """Look at store and sides, which makes the server ready, then do what can wait.
+        """Look at the store and the sides, report ready, then do the work that can wait.
 
         Settings are not read again before the server is ready: that would cancel this.
         """
@@ -148,10 +151,10 @@ class Application:
         await parts.announce()
 
     async def aclose(self) -> None:
-        """Close everything, once the requests that were cancelled have told their callers."""
+        """Close everything, after cancelled requests have sent their last error."""
         if self._starting is not None:
             self._starting.cancel()  # the start holds the lock while it waits for the sides
-        async with self._reading:  # what is being read now would not be closed
+        async with self._reading:  # parts of settings that are being read would stay open
             self._feed.end()
             for generation in (*self.earlier, self._now):
                 await generation.drain()

@@ -1,6 +1,6 @@
 """The models of /v1/models as Codex's own catalogue has them.
 
-Without it Codex says that it has no metadata for a model, and assumes a context of 272,000 tokens.
+Without it Codex warns that it has no metadata for a model, and assumes a context of 272,000 tokens.
 It asks with `client_version` in the query, where its provider has an `auth` command. The fields are
 those that Codex 0.171.0 and earlier versions need (codex-rs/protocol/src/openai_models.rs).
 """
@@ -27,7 +27,7 @@ cause.
 - At the end say in a few sentences what you did, where, and what is left. Name files with their \
 path and line. Show no whole files.
 """
-"""Codex sends these in place of its own instructions, which go with its built-in models only."""
+"""Codex sends these for a model of this catalogue; its own are for its built-in models only."""
 
 _CARD: Final[Json] = {
     "default_reasoning_level": None,
@@ -45,7 +45,7 @@ _CARD: Final[Json] = {
     "supports_parallel_tool_calls": True,
     "experimental_supported_tools": [],
 }
-"""What is the same for every model: as Codex assumes of one that it does not know."""
+"""Fields that are the same for every model, with the values that Codex assumes by default."""
 
 
 def catalogue(own: dict[str, str], locals_: Sequence[Side], cloud: Side) -> list[Json]:
@@ -61,7 +61,7 @@ def catalogue(own: dict[str, str], locals_: Sequence[Side], cloud: Side) -> list
     listed = [model for side in locals_ for model in side.status.models]
     named = {model.id: model for model in (*listed, *there)}
     rows += [_row(name, "", [model]) for name, model in named.items()]
-    # Below zero, for Codex sorts them among its built-in models, which begin at 1.
+    # Negative, because Codex sorts them among its built-in models, which begin at 1.
     return [row | {"priority": place - len(rows)} for place, row in enumerate(rows)]
 
 

@@ -1,4 +1,4 @@
-"""The parts that answer a request of FastAPI's: those of the settings with which it began."""
+"""The parts that a handler of FastAPI uses: those of the settings that its request began with."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ _KEY: Final = "router.context"
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What the handlers share for one reading of the settings."""
+    """The parts that all handlers share for one reading of the settings."""
 
     parts: Assembly
     readiness: Readiness
@@ -38,7 +38,7 @@ class Context:
 
     @property
     def ledger(self) -> Ledger:
-        """Return what records requests."""
+        """Return the ledger, which records requests."""
         return self.parts.ledger
 
     @property
@@ -76,6 +76,6 @@ async def _context_of(request: Request) -> Context:
 Here = Annotated[Context, Depends(_context_of)]
 """Parameter of a handler: its request's context.
 
-A handler is a plain function, because FastAPI keeps the last thousands of handlers that it was
-given, with all that their objects hold.
+Handlers are plain functions: FastAPI caches thousands of handlers, and a cached method would keep
+its object in memory.
 """

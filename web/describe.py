@@ -2,8 +2,8 @@
 
 examples.json has them by path: `group`, `summary`, the `request` body with its `required` fields,
 the `answer`, a `stream` of events or a plain `text` (of the type `media`); `forced` routes accept
-X-Force-Route; `method` is that of a route without a body that is no GET. Schemas are derived from
-the examples; `types` names fields that may have other JSON types as well.
+X-Force-Route; `method` is given for a route without a body that is not a GET. Schemas are derived
+from the examples; `types` names fields that may have other JSON types as well.
 """
 
 from collections.abc import Iterable

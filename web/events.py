@@ -1,6 +1,6 @@
 """`GET /events`: new decisions and changed states as server-sent events, in place of polling.
 
-    event: sides      data: what /health returns; first of all, and whenever it has changed
+    event: sides      data: what /health returns; at the beginning, and after each change
     event: decision   data: one entry of /decisions, when its request has ended
     event: missed     data: {}; the listener was too slow, so it should read /decisions again
 
@@ -25,18 +25,18 @@ from web.asgi import CONNECTION, CallerLeft, Receive, Scope, Send, unless_left
 from web.readiness import Readiness
 
 LOOK_S: Final = 1.0
-"""How often the sides, and whether the server stops, are looked at while anyone listens."""
+"""Seconds between two checks of the sides and the server's state, while there are listeners."""
 HEARTBEAT_S: Final = 15.0
 STALL_S: Final = 30.0
-"""How long a listener may read nothing before its connection is closed."""
+"""Seconds without reading after which a listener's connection is closed."""
 MOST_LISTENERS: Final = 64
 MOST_WAITING: Final = 200
-"""Events that wait for one listener; beyond, they are replaced by one `missed`."""
+"""Most events that wait for one listener; with more, one `missed` replaces them."""
 RETRY: Final = b"retry: 5000\n\n"
 HEARTBEAT: Final = b": \n\n"
 MISSED: Final = b"event: missed\ndata: {}\n\n"
 _CHANGING: Final = frozenset({"latency_ms", "seen_s_ago"})
-"""Fields of a side that are new with each look; they alone are no news."""
+"""Fields of a side that differ in each check. A change of these alone is not published."""
 
 
 class Listener:
@@ -56,12 +56,12 @@ class Listener:
         self._news.set()
 
     def end(self) -> None:
-        """End the stream after what waits."""
+        """End the stream after the events that wait."""
         self.ended = True
         self._news.set()
 
     async def take(self) -> bytes:
-        """Return what has come since the last call; waits for it, or returns a heartbeat."""
+        """Return the events since the last call; wait for one, or return a heartbeat."""
         try:
             with within(HEARTBEAT_S):
                 await self._news.wait()
@@ -74,22 +74,22 @@ class Listener:
 
 
 class Feed:
-    """Gives every listener the events. Without listeners it costs requests nothing."""
+    """Sends the events to all listeners. Without listeners it costs requests nothing."""
 
     def __init__(self, readiness: Readiness) -> None:
         self._readiness = readiness
         self._parts: Assembly
-        """Their sides are watched; `follow` sets them."""
+        """The parts whose sides are watched; set by `follow`."""
         self._listeners: set[Listener] = set()
         self._watching: asyncio.Task[None] | None = None
         self._seen: Any = None
-        """The sides as they were last published, without what changes with each look."""
+        """The sides as they were last published, without the fields that always change."""
 
     def follow(self, parts: Assembly) -> None:
         """Publish the sides and the decisions of these parts from now on.
 
-        All streams end, so that the keys of new settings are asked for. Requests that still run
-        with earlier settings are published too.
+        All streams end, so that listeners must send a key of the new settings. Requests that still
+        run with earlier settings are published too.
         """
         self._parts = parts
         parts.ledger.on_record = self._publish_decision
@@ -187,7 +187,7 @@ def _event(name: str, data: Any) -> bytes:
 
 
 def _lasting(value: Any) -> Any:
-    """Return the sides without the fields that change with each look."""
+    """Return the sides without the fields that differ in each check."""
     if not isinstance(value, dict):
         return value
     return {name: _lasting(of) for name, of in value.items() if name not in _CHANGING}

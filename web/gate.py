@@ -138,7 +138,8 @@ class Gate:
 def _own_address(scope: Scope) -> str:
     """Return the address that the caller has connected to, as a Host header has it.
 
-    Probes of Kubernetes and Prometheus send it. No foreign page can: its own name is its Host.
+    Probes of Kubernetes and Prometheus send it as Host. A foreign page cannot: a browser sends the
+    name in the address of the page.
     """
     address = scope.get("server")
     return _bracketed(address[0]) if address else ""

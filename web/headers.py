@@ -32,7 +32,7 @@ def decision_headers(flow: AnswerFlow, reply: Reply | None = None) -> Headers:
 
 
 def _listed(names: tuple[str, ...]) -> str:
-    """Return names in one line; callers choose them, so it ends with "..." where it is too long."""
+    """Return names in one line, cut with "..." if it is too long: callers choose the names."""
     line = ", ".join(names)
     return line if len(line) <= MOST_DROPPED_CHARS else f"{line[:MOST_DROPPED_CHARS]}..."
 

@@ -1,5 +1,4 @@
-"""What clients say of a request in headers of their own. These headers are read here only; no
-backend gets them.
+"""Reads the purpose of a request from headers of certain clients. No backend gets these headers.
 
 Claude Code sends its agent's id from 2.1.139 on, and the class of a request where
 CLAUDE_CODE_GATEWAY_HINT_HEADERS=1 is set (seen in 2.1.332). Codex names the agents that its agent
@@ -19,7 +18,7 @@ _CLASSES: Final[Mapping[str, Purpose]] = {
     "compaction": "compaction",
     "auxiliary": "background",
 }
-"""What the classes of Claude Code mean. The others (main, side_reply) are turns of the user."""
+"""Purposes of Claude Code's classes. The other classes (main, side_reply) are the user's turns."""
 _CODEX_AGENTS: Final[Mapping[str, Purpose]] = {
     "collab_spawn": "subagent",
     "compact": "compaction",
@@ -36,7 +35,7 @@ _CODEX_COMPACTS: Final = '"request_kind":"compaction"'
 
 
 def purpose_of(scope: Scope) -> Purpose | None:
-    """Return what the client says that a request is for; None: a turn of the user, or unknown."""
+    """Return the purpose that the client declares; None for a turn of the user, or if unknown."""
     if _HINTS.isdisjoint(headers_of(scope)):
         return None
     if named := header(scope, b"x-claude-code-request-class"):

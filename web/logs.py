@@ -27,7 +27,7 @@ QUIET: Final = ("httpx2", "httpcore2", "google_genai", "uvicorn")
 def set_up_logging(
     log_format: LogFormat, secrets: Iterable[str], *, colours: bool
 ) -> RedactingFilter:
-    """Send the log to stderr; `secrets` never appear in it, nor what the filter is given later."""
+    """Send the log to stderr, without `secrets`; return its filter, which can hide more later."""
     without_keys = RedactingFilter(secrets)
     handler = logging.StreamHandler()
     handler.addFilter(without_keys)
@@ -39,7 +39,7 @@ def set_up_logging(
     logging.basicConfig(level=logging.INFO, handlers=[handler])
     for name in QUIET:
         logging.getLogger(name).setLevel(logging.WARNING)
-    # It warns of each retry, and then reports the failure.
+    # This library warns of each retry, and then reports the failure as an error.
     logging.getLogger("opentelemetry.exporter").setLevel(logging.ERROR)
     return without_keys
 
@@ -66,7 +66,7 @@ class JsonFormatter(logging.Formatter):
     """One JSON object a line: time, level, message, and the fields of a request."""
 
     def __init__(self, clean: Callable[[str], str]) -> None:
-        """Take the cleaner: `clean` removes keys from a text."""
+        """Set the format. `clean` removes keys from a text."""
         super().__init__(datefmt="%Y-%m-%dT%H:%M:%S%z")
         self._clean = clean
 

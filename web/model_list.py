@@ -16,16 +16,16 @@ OWN_NAMES: Final = {
     "local": "Always the local model",
     "cloud": "Always the cloud",
 }
-"""Names of the router's own, and what they do."""
+"""The router's own names, with their descriptions."""
 CLAUDE_NAMES: Final = {
     "claude-auto": "The router decides for each prompt",
     "claude-local": "Always the local model",
 }
-"""Further ones for clients that show only names of Claude models."""
+"""Further names, for clients that show only names of Claude models."""
 
 
 async def model_list(router: Router, dialect: str) -> Json:
-    """List every name that `model` can have, in the shape of the caller's dialect."""
+    """Return every name that `model` can have, in the shape of the caller's dialect."""
     named = await router.models()
     if dialect == "messages":
         rows = [_claude_row(name, says) for name, says in (OWN_NAMES | CLAUDE_NAMES).items()]

@@ -1,6 +1,6 @@
-"""Settings that are read again while the server runs, on SIGHUP or from the page.
+"""Reads the settings again while the server runs, on SIGHUP or from the page.
 
-Where a file or a value cannot be used, everything stays as it was.
+If a file or a value cannot be used, everything stays as it was.
 """
 
 import logging
@@ -21,7 +21,7 @@ AT_START: Final = (
     *("journal_path", "journal_url", "journal_days", "journal_prompts"),
     *("shutdown_delay_s", "shutdown_grace_s", "otel_exporter_otlp_endpoint"),
 )
-"""Settings that count at the start of the server only."""
+"""Settings that are only read at the start of the server."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,25 +29,25 @@ class Reading:
     """The result of the last reading of the settings."""
 
     at: float
-    """When it was, in seconds since 1970."""
+    """Time of the reading, in seconds since 1970."""
     changed: tuple[str, ...] = ()
-    """The settings that are new."""
+    """Names of the settings that have a new value."""
     at_next_start: tuple[str, ...] = ()
-    """The settings that differ from the running ones and count at the next start."""
+    """Names of the settings whose new value counts from the next start on."""
     error: str = ""
-    """Why nothing was taken over: a line for each fault."""
+    """Reasons why the new settings were refused, one a line; empty if they were not."""
 
 
 Reread = Callable[[], Awaitable[Reading]]
-"""Reads the settings again and returns what came of it."""
+"""Reads the settings again and returns the result."""
 
 
 @dataclass(slots=True)
 class Source:
-    """Where the settings come from, and what came of the last reading.
+    """The source of the settings, and the result of the last reading.
 
     `env` and `overrides`: as for `load_settings`. `hide` gets the secrets of new settings before
-    anything is logged of them.
+    anything is logged about them.
     """
 
     env: Path | Literal["find"] | None = "find"
@@ -58,7 +58,7 @@ class Source:
     def renewed(self, running: Assembly) -> Assembly | None:
         """Read the settings again and return their assembly.
 
-        None, and a line in the log for each fault, where they cannot be used.
+        If they cannot be used, log a line for each fault and return None.
         """
         old = running.settings
         try:

@@ -121,7 +121,7 @@ async def allow_private(request: Request, here: Here) -> Response:
 async def reload_settings(request: Request, here: Here) -> Response:
     """Read the settings again, as SIGHUP does; only from this machine.
 
-    Raises InvalidRequest where they cannot be used.
+    Raises InvalidRequest if they cannot be used.
     """
     _check_is_here(request, "have the settings read again")
     reading = await here.reread()
@@ -151,7 +151,7 @@ async def info(here: Here) -> Response:
 async def identity(
     request: Request, here: Here, nonce: Annotated[str, Query(pattern="^[0-9a-f]{32}$")]
 ) -> Response:
-    """Prove to a program of the same user whose server this is; only on this machine."""
+    """Prove to a program on this machine that this server is of the same user."""
     key = await asyncio.to_thread(read_key)
     address = request.scope.get("server")
     if request.client is None or not _is_loopback(request.client.host) or not address:
@@ -178,7 +178,7 @@ async def stats(here: Here, days: Days = 7) -> Response:
 
 
 async def confidence(here: Here, days: Days = 7) -> Response:
-    """Return the calibrations of LOCAL_CONFIDENCE, and what they make of recent answers."""
+    """Return the calibrations of LOCAL_CONFIDENCE, and their verdicts on recent answers."""
     journal, truster = here.ledger.journal, here.router.truster
     found = await asyncio.to_thread(confidence_json, journal, truster, days, time.time())
     return JSONResponse(found)
@@ -191,7 +191,7 @@ async def decisions(
     reason: Word = None,
     client: Word = None,
 ) -> Response:
-    """Return the last requests, newest first: all, or those that the filters let through."""
+    """Return the last requests that match the filters, newest first."""
     wanted = Wanted(side, reason, client)
     journal = here.ledger.journal
     return JSONResponse(await asyncio.to_thread(decisions_json, journal, limit, wanted))

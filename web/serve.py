@@ -30,9 +30,9 @@ GC_THRESHOLD: Final = 10_000
 class Server(uvicorn.Server):
     """A uvicorn server that still takes requests for a while after SIGTERM.
 
-    `/ready` says no from the signal on, so that a load balancer sends nothing more. A second
-    signal ends the wait. SIGHUP has the settings read again, or ends the server where it comes
-    from a terminal that was closed.
+    `/ready` answers 503 from the signal on, so that load balancers send no more requests. A second
+    signal ends the wait. SIGHUP makes the server read the settings again, or ends it if its
+    terminal was closed.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class Server(uvicorn.Server):
         super().handle_exit(sig, frame)
 
     def handle_hangup(self, sig: int, frame: FrameType | None) -> None:
-        """Begin to stop if the terminal is gone, else have the settings read at the next tick."""
+        """Begin to stop if the terminal is gone, else read the settings at the next tick."""
         if self._ends_with_terminal and not has_terminal():
             self.handle_exit(sig, frame)
         else:

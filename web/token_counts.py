@@ -10,9 +10,9 @@ from router.state.team import Member
 async def count_tokens(router: Router, request: ChatRequest, member: Member | None) -> int:
     """Return the tokens of the prompt. `member`: the owner of the key, if a team has keys.
 
-    Claude counts only requests whose model name sends them to Claude: a prompt that is private,
-    that the router may answer on this machine, or whose sender may not use the cloud, does not
-    leave this machine to be counted.
+    Claude counts only requests whose model name sends them to Claude. A prompt does not leave this
+    machine to be counted if it is private, if the router may answer it here, or if its sender may
+    not use the cloud.
     """
     backend = router.cloud.backend if router.cloud is not None else None
     if not isinstance(backend, CountsTokens):

@@ -35,7 +35,7 @@ async def health(router: Router, store: SharedStore | None = None) -> Json:
 
 
 def _store(store: SharedStore) -> Json:
-    """Return the state of what several routers share; the address has no password."""
+    """Return the state of the store that several routers share; the address has no password."""
     return {"up": store.up, "address": store.address, "detail": store.trouble}
 
 
@@ -65,7 +65,7 @@ async def info(router: Router, settings: Json) -> Json:
 
 
 def reading(reading: Reading) -> Json:
-    """Return what came of the last reading of the settings."""
+    """Return the result of the last reading of the settings."""
     return {
         "read_at": reading.at,
         "changed": reading.changed,

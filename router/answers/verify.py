@@ -185,7 +185,7 @@ class _Proof:
         return proven and self._request.stream
 
     def begins_with_a_word(self, block: bytes) -> bool:
-        """Return whether this block of a chat stream is one event with the first words.
+        """Return whether a block of a chat stream is a single event and holds the first words.
 
         This takes a tenth of the time of decoding the block, and most blocks pass.
         """

@@ -18,7 +18,7 @@ MAX_BYTES: Final = 64 * 2**20
 """Limit of the estimated size: some thousand tool calls with long thoughts."""
 SHARED: Final = b"thought:"
 SHARED_S: Final = 86_400
-"""How long other routers can take a thought over."""
+"""Seconds for which other routers can take a thought over."""
 
 
 class Vault:
@@ -40,7 +40,7 @@ class Vault:
             self._shared.put(SHARED, _shared_id(call_id, model), sse.json_of(extra), SHARED_S)
 
     async def fetch(self, request: ChatRequest, model: str) -> None:
-        """Take over what other routers have stored for the calls of a conversation."""
+        """Take over the entries of other routers for the calls of a conversation."""
         if self._shared is None:
             return
         ids = [id for id in _call_ids(request) if (id, model) not in self._entries]

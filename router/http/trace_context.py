@@ -17,11 +17,11 @@ def valid_traceparent(sent: str) -> str:
 
 
 def set_traceparent(traceparent: str) -> None:
-    """Set what this task sends from now on; "" for nothing."""
+    """Set the `traceparent` of the requests that this task sends; "" for none."""
     if _current.get() != traceparent:
         _current.set(traceparent)
 
 
 def traceparent() -> str:
-    """Return what this task sends, or ""."""
+    """Return the `traceparent` of this task, or ""."""
     return _current.get()

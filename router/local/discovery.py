@@ -30,7 +30,7 @@ from router.local.servers import (
 )
 
 Get = Callable[[str], Awaitable[tuple[int, bytes]]]
-"""Takes a URL; returns status and body. Raises OSError (TimeoutError is one) without an answer."""
+"""Takes a URL; returns status and body. Raises OSError or TimeoutError if no answer comes."""
 Post = Callable[[str, dict[str, Any]], Awaitable[tuple[int, bytes]]]
 """The same for a POST of JSON."""
 Found = tuple[str, list[ListedModel]]

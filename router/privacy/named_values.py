@@ -91,7 +91,7 @@ def _named(text: bytes, at: int) -> Iterator[Found]:
 
 @lru_cache(maxsize=4096)
 def _may_be_named(tail: bytes) -> bool:
-    """Return whether what ends so can name a secret; lock files have the same a thousand times."""
+    """Return whether text with this end can name a secret. Cached: lock files repeat it often."""
     return _END_OF_NAME.search(tail) is not None
 
 
@@ -119,7 +119,7 @@ _USER: Final = re.compile(rb"\s(?:-u|--user)[ =][\"']?[^\s:\"']{1,80}:([^\s\"']{
 _TWO_LINES: Final = (
     rb"[A-Za-z0-9+/]{40}[A-Za-z0-9+/]{0,60}(?:[\s\\n\"',]{1,12}[A-Za-z0-9+/]{16,76})?"
 )
-"""Of a private key: the first line is often the same for all keys of a size."""
+"""Two lines of a private key: the first one is often the same for all keys of a size."""
 _PEM: Final = re.compile(rb"PRIVATE KEY(?: BLOCK)?-----(?:[^-]|-(?!-)){0,200}?" + _TWO_LINES)
 _PUTTY: Final = re.compile(rb"Private-Lines: ?[0-9]{1,3}\s{1,4}" + _TWO_LINES)
 _PEM_IN_BASE64: Final = re.compile(rb"(?:[A-Za-z0-9+/]{4}){15,30}")

@@ -1,4 +1,4 @@
-"""Converts a text to the readings that each privacy rule looks in: its plain spelling first.
+"""Converts a text to the readings that the privacy rules search: its plain spelling first.
 
 Undone are: JSON escapes at every level of nesting, octal escapes, percent-encoding, HTML entities,
 terminal colours (also written out, as in `^[[32m` or `\\033[32m`), letters that are struck over,
@@ -56,7 +56,7 @@ _INVISIBLE: Final = re.compile(
 )
 _ASCII: Final = bytes(range(128))
 _TAGS: Final = re.compile("[\U000e0020-\U000e007e]+")
-"""ASCII, a second time, in characters that nothing shows."""
+"""A second copy of ASCII in invisible characters."""
 _TAG_OFFSET: Final = 0xE0000
 _CONTROLS: Final = tuple(chr(code) for code in (*range(1, 9), *range(14, 27), *range(28, 32), 127))
 _STRUCK_OVER: Final = re.compile(".\b")
@@ -65,7 +65,7 @@ _DASH: Final = re.compile("[\u2010-\u2015\u2212\ufe58\ufe63\uff0d]")
 
 
 def readings(text: str) -> Iterator[Text]:
-    """Yield the text in its plain spelling, then what it says in other codes or in pieces."""
+    """Yield the text in its plain spelling, then its decoded and its joined parts."""
     plain = normalize(text)
     read = Text.of(as_bytes(plain))
     yield read
@@ -79,7 +79,7 @@ def readings(text: str) -> Iterator[Text]:
 
 
 def as_bytes(text: str) -> bytes:
-    """Return the text in UTF-8; halves of a pair too, for a request may hold them."""
+    """Return the text in UTF-8, with halves of surrogate pairs, which a request may hold."""
     return text.encode("utf-8", "surrogatepass")
 
 
@@ -96,7 +96,7 @@ def normalize(text: str) -> str:
 
 
 def _without_escapes(text: str) -> str:
-    """Undo one level of escapes, and remove what only a terminal reads."""
+    """Undo one level of escapes, and remove control sequences of terminals."""
     if "\0" in text:
         text = text.replace("\0", "")
     if any(control in text for control in _CONTROLS):
@@ -113,7 +113,7 @@ def _without_escapes(text: str) -> str:
 
 
 def _in_plain_characters(text: str) -> str:
-    """Remove what nothing shows, and replace what looks like another character by that."""
+    """Remove invisible characters, and replace typographic variants."""
     if text.isascii():
         return text
     # The patterns are slow, and most of a text is ASCII: look at its other characters once each.

@@ -83,7 +83,7 @@ class RedactingFilter(logging.Filter):
         self.hide(secrets)
 
     def hide(self, secrets: Iterable[str]) -> None:
-        """Take these secrets out too, besides the earlier ones."""
+        """Remove these secrets too from now on."""
         known = (*self._secrets, *_spellings(secrets))
         self._secrets = tuple(sorted(dict.fromkeys(known), key=len, reverse=True))
 

@@ -23,16 +23,16 @@ _DIGESTS: Final = {
     for name, size in {b"sha1": 28, b"sha256": 44, b"sha384": 64, b"sha512": 88, b"h1": 44}.items()
     for mark in (b"-", b"=", b":")
 }
-"""How long a file's digest is in base64, by what stands before it."""
+"""Length of a file's digest in base64, by the text before it."""
 _DIGEST_NAMES: Final = (b"sha512-", b"h1:", b"sha256-", b"sha384-")
-"""Of digests in which `+` and `/` stand."""
+"""Names of digests that may hold `+` and `/`."""
 _LONGEST_DIGEST: Final = 95
 _S: Final = ord("s")
 _WHEEL: Final = b".whl"
 """Ends the names of files with long names, of which lock files of Python have thousands."""
 _DOT: Final = ord(".")
 STARTS_VALUE: Final = frozenset(b"=:\"'` >,(")
-"""What stands before a value that is named."""
+"""Characters before a value that has a name."""
 
 _BEFORE: Final = 48
 _BEHIND: Final = 8
@@ -49,11 +49,11 @@ class Text(NamedTuple):
     """The runs that can be keys: with digits, or with a `_` or `-` and capitals, as few names are.
     Only ids of AWS (`AKIA...`) may have neither."""
     hexadecimal: list[Run]
-    """The runs of hexadecimal digits, and UUIDs, that can be keys if what stands before says so."""
+    """The runs of hexadecimal digits and the UUIDs, which are keys only if their name says so."""
     near: bytes
-    """The likely runs with what stands beside them."""
+    """The likely runs with the text next to them."""
     beside: bytes
-    """The likely and the hexadecimal runs with what stands beside them."""
+    """The likely and the hexadecimal runs with the text next to them."""
     kinds: bytes
     """By place: `9` for a digit, `A` for a capital, `-` for a mark, `a` for anything else."""
 
@@ -106,7 +106,7 @@ def _is_uuid(run: bytes) -> bool:
 
 
 def _digest_end(data: bytes, start: int) -> int:
-    """Return where the digest of a file ends that this run is a part of; 0 if it is of none."""
+    """Return the end of the file's digest that this run belongs to; 0 if there is none."""
     before = data[start - 1]
     if data[start] == _S:
         name = data[start : start + 7]
@@ -122,7 +122,7 @@ def _digest_end(data: bytes, start: int) -> int:
 
 
 def _with_neighbours(runs: list[Run], data: bytes) -> bytes:
-    """Return the runs with what stands beside them; the whole text where it is not much more."""
+    """Return the runs with the text next to them; the whole text if that is not much more."""
     if len(runs) * (_BEFORE + _BEHIND + SHORTEST_RUN) >= len(data) / 2:
         return data
     return b"\n".join([data[max(0, start - _BEFORE) : end + _BEHIND] for start, end in runs])

@@ -1,8 +1,8 @@
 """What must not leave the machine: the user's own secrets, well-known keys, the user's words.
 
 Each part of a request is scanned once: its text, with attachments decoded, as it is written, in
-its plain spelling, and what it says in codes and in pieces (normalize.py). Found are the values of
-the user's secret files and the router's own keys (own_secrets.py), keys of known formats
+its plain spelling, decoded, and joined if it is cut in pieces (normalize.py). Found are the values
+of the user's secret files and the router's own keys (own_secrets.py), keys of known formats
 (key_shapes), values that are named as secrets (named_values.py), and the user's own words
 (patterns.py). docs/privacy.md says what is not found.
 """
@@ -68,7 +68,8 @@ class PrivacyScanner:
 
     `files`: files with secrets; a `.env` that does not exist (yet) is none. `patterns`:
     PRIVATE_PATTERNS. `keys`: the router's own by their names, for they need not come from a file.
-    `id_key`: the key of the findings' ids; unset, it is drawn, and differs from process to process.
+    `id_key`: the key of the findings' ids, random if not given; with that of another scanner a
+    finding has the same id in both.
     """
 
     def __init__(
@@ -80,7 +81,6 @@ class PrivacyScanner:
         id_key: bytes | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Store the rules. `id_key`: that of an earlier scanner gives a finding the same id."""
         self._words = Words(patterns)
         self._own = OwnSecrets()
         self._files = [SecretFile(Path(file).expanduser(), self._own) for file in files]
@@ -158,7 +158,7 @@ class PrivacyScanner:
                 yield finding
 
     def _matches(self, text: str) -> Iterator[tuple[str, bytes]]:
-        """Find rule and value of what is private, in each reading of the text and as it is."""
+        """Yield rule and value of each finding in the readings of a text and in the text itself."""
         plain = b""
         for read in readings(text):
             plain = plain or read.data

@@ -74,7 +74,7 @@ def secrets_of(values: dict[str, list[str]]) -> Iterator[tuple[str, str]]:
 
 
 def is_secret(value: str) -> bool:
-    """Return whether the value of a variable named as a secret is one, and no placeholder."""
+    """Return whether a value is a secret and not a placeholder, if its variable is named as one."""
     if len(value) < SHORTEST_SECRET and not (
         len(value) >= SHORTEST_PASSWORD and looks_like_password(value)
     ):

@@ -43,15 +43,17 @@ _SERVICE: Final = re.compile(
 )
 _PUBLIC: Final = re.compile(
     r"(?:client|request|idempotency)[_.-]?token|public|pub[_.-]?key|primary|foreign|cache|sort"
-    r"|partition|next|page|lock[_.-]?token|change[_.-]?token|csrf|xsrf|continuation|sync|cursor|translation|(?:^|_)pk|hash|digest"
+    r"|partition|next|page|lock[_.-]?token|change[_.-]?token|csrf|xsrf|continuation|sync|cursor"
+    r"|translation|(?:^|_)pk|hash|digest"
     r"|fingerprint|checksum|integrity|version|commit|(?<!bit)bucket|lookup|sequence|schema|natural"
-    r"|index|site[_.-]?key|i18n|locale|message[_.-]?key|registry_?key|(?:object|storage|image|file|asset|s3)[_.-]?key"
+    r"|index|site[_.-]?key|i18n|locale|message[_.-]?key|registry_?key"
+    r"|(?:object|storage|image|file|asset|s3)[_.-]?key"
     r"|key[_.-]?id|keyboard|monkey|hockey|donkey|turkey|jockey|keyframe|etag|routing|dedup"
 )
 
 
 class Names(IntEnum):
-    """What a name says of its value; a surer name is enough for a shorter value."""
+    """How sure a name is that its value is a secret; the surer, the shorter the value may be."""
 
     NOTHING = 0
     MAYBE = 1
@@ -62,7 +64,7 @@ class Names(IntEnum):
 
 @lru_cache(maxsize=4096)
 def named(name: str) -> Names:
-    """Return what a name says of its value."""
+    """Return how sure it is that a value of this name is a secret."""
     lower = name.lower()
     letters = _NO_LETTERS.sub("", lower)
     if _PUBLIC.search(lower):

@@ -1,4 +1,4 @@
-"""Telling secrets from what else can stand behind the name of one."""
+"""Tells secrets from other values that stand behind the name of a secret."""
 
 import base64
 import binascii
@@ -15,11 +15,11 @@ from router.privacy.randomness import (
 from router.privacy.secret_names import Names
 
 _LEAST: Final = {Names.MAYBE: 24, Names.SECRET: 18, Names.PASSWORD: 14}
-"""Characters of a random value, by what its name says."""
+"""Least length of a random value, by its name."""
 _LEAST_PASSWORD: Final = 24
-"""Characters of a value that looks like a password, but is not named as one."""
+"""Least length of a value that looks like a password, but is not named as one."""
 _NO_SECRETS: Final = ("arn:", "MFkwEwYHKoZI", "MCowBQYDK2V", "MIIBIjANBgkq", "ssh-", "AAAAB3Nza")
-"""How names of AWS and public keys begin."""
+"""Beginnings of resource names of AWS and of public keys."""
 _ID: Final = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}|[a-z]{4}/")
 """A UUID, or the path of a file."""
 _FILE: Final = re.compile(r"/.*\.[a-z]{2,4}\Z")
@@ -27,7 +27,7 @@ _DIGIT: Final = re.compile(rb"[0-9]")
 
 
 def is_named_secret(value: bytes, sure: Names) -> bool:
-    """Return whether the value of a name that says so is a secret."""
+    """Return whether a value is a secret, if its name is that of one."""
     text = value.decode("latin-1")
     if is_placeholder(text) or text.startswith(_NO_SECRETS) or "://" in text or _FILE.search(text):
         return False
@@ -49,16 +49,13 @@ def is_random(value: bytes) -> bool:
 
 
 def is_login(password: str) -> bool:
-    """Return whether a password is none of those that manuals print."""
+    """Return whether a password is a real one, unlike those in manuals."""
     has_digit = any(character.isdigit() for character in password)
     return len(password) >= 6 and has_digit and looks_like_password(password, kinds=2)
 
 
 def login_in_base64(value: bytes) -> bool | None:
-    """Return whether the login or password that a value holds in base64 is one.
-
-    None where it holds no text.
-    """
+    """Return whether a value is a real login or password in base64; None if it is no text."""
     try:
         text = base64.b64decode(value, validate=True).decode("ascii")
     except (binascii.Error, ValueError):

@@ -251,7 +251,7 @@ FINGERPRINTS: Final = (
 )
 
 SAFETY_CHECKS: Final = ("You are a security monitor for autonomous AI coding agents.",)
-"""How system prompts begin that have an agent's commands judged. The user relies on the answer, so
+"""Beginnings of system prompts that judge an agent's commands. The user relies on the answer, so
 this is no background work, though Claude Code 2.1.332 calls it auxiliary (captured 2026-11-30)."""
 
 _SYSTEM: Final = tuple(f for f in FINGERPRINTS if f.where == "system")

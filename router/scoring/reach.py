@@ -37,8 +37,8 @@ LITTLE: Final = 0.05
 PLENTY: Final = 0.2
 """Around .15, from where a cloud call is worth its price."""
 EASY_SCORES: Final = (10.0, 25.0)
-"""Up to the first, as for a greeting, any model does; from the second on a weaker one's points
-count in full."""
+"""Points for a weaker model do not count up to the first score (any model can answer a greeting)
+and count in full from the second one on."""
 BASE_SCORE: Final = 50.0
 SCORE_UNIT: Final = 25.0
 """A prompt's need grows by `Curve.steep` logits with each 25 points of its score."""
@@ -252,7 +252,7 @@ def points(kind: Kind, score: float, local: Reach | None, cloud: Reach | None) -
 
 
 def _share_at(score: float) -> float:
-    """Return how much of the points for a weaker model counts: none where any model does."""
+    """Return the share, 0 to 1, that counts of the points for a weaker model."""
     low, high = EASY_SCORES
     return min(max((score - low) / (high - low), 0.0), 1.0)
 

@@ -1,4 +1,4 @@
-"""What can be read in parts of a request whose type is not known here: their texts."""
+"""Collects the readable texts in parts of a request whose type is unknown."""
 
 from typing import Any, Final
 
@@ -6,7 +6,7 @@ _READABLE: Final = frozenset(
     {"title", "url", "source", "text", "content", "stdout", "stderr", "tool_name", "summary"}
     | {"output", "message"}
 )
-"""Fields whose text says something to a model, in parts of any type."""
+"""Fields with text that a model can use, in parts of any type."""
 _UNREADABLE: Final = frozenset({"cache_control", "input", "citations"})
 
 

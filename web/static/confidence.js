@@ -1,4 +1,4 @@
-// ---- what the local model's own certainty is worth
+// ---- calibration of the local model's own certainty
 const BY = { words: "by the probabilities of its words", check: "by its check of the answer" };
 const logistic = odds => 1 / (1 + Math.exp(-odds));
 // Draws the share of good answers over the model's own certainty, above the answers that there are.

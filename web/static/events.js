@@ -1,4 +1,4 @@
-// ---- events as they happen; while there are none, live.js asks every two seconds
+// ---- the stream of events; without it, live.js polls every two seconds
 const FIRST_EVENT_MS = 5000, SILENCE_MS = 40000, RETRY_MS = 30000;
 let hearing = false, listening = null, retryAt = 0;
 // EventSource cannot send the key, so the stream is read by hand.
@@ -30,7 +30,7 @@ async function hear(event) {
   const name = field("event"), data = name && JSON.parse(field("data"));
   if (name === "sides") {
     showSides(data);
-    if (!hearing) await refreshDecisions();  // what came before the stream was open
+    if (!hearing) await refreshDecisions();  // decisions from before the stream was open
     hearing = true;
     say("connection", "");
   } else if (name === "decision") arrive(data);

@@ -1,4 +1,4 @@
-// ---- which decisions are shown, and the one that a link names
+// ---- filters of the decisions, and links to one decision
 const FILTERS = ["side", "reason", "client"];
 const filterOf = name => $(`filter-${name}`).value;
 const isFiltered = () => FILTERS.some(filterOf);

@@ -75,7 +75,7 @@ $("older").addEventListener("click", () => { limit = Math.min(500, limit * 5); r
 $("span").addEventListener("change", () => { refreshStats().then(refreshConfidence).catch(() => {}); });
 new ResizeObserver(() => { if (traffic) showTraffic(traffic); }).observe($("traffic"));
 let ticks = 0, stale = false;
-const SLOW = 15;  // while events come, so many ticks between two looks at what other processes did
+const SLOW = 15;  // ticks between two polls while events come; polls also show requests of other processes
 async function renew() {
   if (document.hidden) return;
   ticks += 1;

@@ -148,7 +148,7 @@ def in_band_error(body: Mapping[str, Any]) -> ReportedError | None:
 
 def before_error(block: bytes) -> tuple[bytes, ReportedError | None]:
     """Return what a block holds before an event that reports an error, and that error."""
-    if b"error" not in block:  # in every shape that is known the word stands somewhere
+    if b"error" not in block:  # every known form of an error has this word
         return block, None
     events = block.replace(b"\r\n", b"\n").split(b"\n\n")
     for position, event in enumerate(events):

@@ -1,9 +1,10 @@
 """Summaries of conversations that Codex and other clients of OpenAI ask for.
 
 A request asks for one by an item of type `compaction_trigger`; the answer is one item of type
-`compaction`, which the client sends back in place of the turns before it. OpenAI encrypts its own.
-Ours is plain text with a mark in front, so that the privacy scan and every model can read it. The
-mark says whether the conversation was private: then what goes on from the summary is private too.
+`compaction`, which the client sends back in place of the turns before it. OpenAI encrypts its own
+summaries. The router's are plain text with a mark in front, so that the privacy scan and every
+model can read them. The mark says whether the conversation was private. If it was, a conversation
+that continues from the summary is private too.
 """
 
 from collections.abc import Mapping
@@ -45,7 +46,7 @@ def private_summary_in(item: Any) -> str:
 
 
 def summary_in(item: Mapping[str, Any]) -> str:
-    """Return the summary of an item that the router made, in words; "" for any other item."""
+    """Return the text for a summary that the router made; "" for any other item."""
     text = item.get("encrypted_content")
     if item.get("type") != ITEM or not isinstance(text, str):
         return ""

@@ -235,7 +235,7 @@ class _ResponseEvents:
 
 
 class _SummaryEvents(_ResponseEvents):
-    """The events of an answer that sums up the conversation: one item, sent at the end."""
+    """The events of a summary of the conversation: one item, sent at the end."""
 
     def __init__(self, request: ChatRequest, model: str, answer_id: str, created: int) -> None:
         super().__init__(request, model, answer_id, created)
@@ -244,7 +244,7 @@ class _SummaryEvents(_ResponseEvents):
         self._is_private = request.is_private
 
     def add(self, event: Event) -> Iterator[bytes]:
-        """Collect the words; nothing can be sent yet."""
+        """Collect the text; nothing can be sent yet."""
         if isinstance(event, TextDelta):
             self._texts.append(event.text)
         return iter(())

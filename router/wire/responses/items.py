@@ -1,8 +1,8 @@
 """Reader of the items in a Responses request as chat messages.
 
 OpenAI adds types of items often, and agents send them back on every turn. So an item or a part of
-unknown type is never refused: it is put into words, or left out and reported. One of known type
-must have the fields of its type.
+unknown type is never refused: its readable text is used, or it is left out and reported. One of
+known type must have the fields of its type.
 """
 
 from typing import Any, Final
@@ -118,7 +118,7 @@ class ItemsReader:
             self._transcript.user([text_part(text or self._note(kind))])
 
     def _note(self, kind: Any) -> str:
-        """Report what is left out; return the words that stand in its place."""
+        """Report an item or part that is left out; return the text that replaces it."""
         self.left_out[f"input.{kind}"] = None
         return f"(An item of type {kind} is left out here.)"
 
@@ -152,7 +152,7 @@ def _call_id(item: dict[str, Any], where: str) -> str:
 
 
 def _fields(item: dict[str, Any]) -> str:
-    """Return what an item says besides its labels, as JSON."""
+    """Return the fields of an item without its labels, as JSON."""
     said = {key: item[key] for key in item.keys() - _LABELS}
     return orjson.dumps(said, option=orjson.OPT_SORT_KEYS).decode()
 
