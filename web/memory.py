@@ -6,7 +6,7 @@ import sys
 from typing import Final
 
 TRIM_S: Final = 2.0
-"""How often freed memory is returned."""
+"""Seconds between two returns of freed memory."""
 
 
 async def trim_memory() -> None:

@@ -16,7 +16,7 @@ import orjson
 from router.answers.confidence import Signal
 
 SURE_LABELS: Final = 200
-"""From so many labels on it can be said whether a calibration works."""
+"""Least number of labels that show whether a calibration works."""
 TYPICAL_SLOPE: Final = 0.5
 """Measured were .6 to .7 for `words` and .3 for `check` (Llama 3.2 3B and 3.1 8B on MMLU and
 TriviaQA)."""

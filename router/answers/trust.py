@@ -76,7 +76,7 @@ class Truster:
 
     @property
     def band(self) -> tuple[float, float]:
-        """Return from which score on, and below which, a prompt's local answer is looked at."""
+        """Return the range of scores in which local answers are judged; the end is not in it."""
         return self._threshold - BAND, self._threshold
 
     def may_refuse(self, score: float, model: str) -> bool:

@@ -21,7 +21,7 @@ _NAMED: Final = re.compile(
     rb"(?:[\"'`\\\s(]{0,40}(?:([=:>|])[=:?.|> ]{0,3}|(?<=\s)(?:si|saw|-)(?=\s))[\"'`\]) \t\\]{0,6}"
     rb"|([\"'`]\\?\s{0,3},\s?\\?[\"'`]))([A-Za-z0-9_.-]{2,64})(:?)(?(2)\\?[\"'`]\s{0,3}[({])"
 )
-"""What stands before a value, read backwards: quotes, `=`, `:`, `=>` or `is`, and a name; or a
+"""The text before a value, read backwards: quotes, `=`, `:`, `=>` or `is`, and a name; or a
 comma and a name as in `set("name", "value")`."""
 _TAIL: Final = 16
 _END_OF_NAME: Final = re.compile(
@@ -135,12 +135,12 @@ _SECRET_ENTRY: Final = re.compile(
 
 
 class _Heading(NamedTuple):
-    """How the secrets behind a piece of text, in lower case, are found."""
+    """A piece of text in lower case, and the function that finds secrets behind it."""
 
     anchor: bytes
     find: Callable[[bytes, int], Iterator[Found]]
     is_near_run: bool = False
-    """Is the secret a run, so that the heading is looked for near runs only?"""
+    """The secret is a run, so the heading is searched near runs only."""
 
 
 def _login(text: bytes, at: int) -> Iterator[Found]:

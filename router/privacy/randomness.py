@@ -18,7 +18,7 @@ _COMMON: Final = re.compile(
     r"|login|hello|postgres|mysql|redis|rabbit|mongo|oracle|tiger|token|key",
     re.IGNORECASE,
 )
-"""What passwords in manuals are made of."""
+"""Words that passwords in manuals are made of."""
 _LEET: Final = str.maketrans("013457@$!", "oleastasi")
 _WORD: Final = re.compile("[A-Za-z][a-z]{4}")
 _KINDS: Final = tuple(map(re.compile, ("[a-z]", "[A-Z]", "[0-9]", r"[^A-Za-z0-9_\-.\s]")))
@@ -101,7 +101,7 @@ def looks_like_key(value: bytes, *, may_be_name: bool) -> bool:
 
 
 def looks_like_password(value: str, kinds: int = 3) -> bool:
-    """Return whether a value has characters of so many kinds, and no words in it.
+    """Return whether a value has characters of at least `kinds` kinds, and no words in it.
 
     The kinds are small letters, capitals, digits and symbols. Passwords made of words cannot be
     told from names and from what manuals use.

@@ -34,7 +34,7 @@ _NAMED: Final = (
 
 
 def redact(text: str, secrets: Iterable[str] = ()) -> str:
-    """Return the text without keys: the given secrets, known formats, and what is named as one."""
+    """Return the text without keys: given secrets, known formats, and values named as keys."""
     for spelling in _spellings(secrets):
         text = text.replace(spelling, GONE)
     text = _without_known_keys(text)

@@ -1,10 +1,10 @@
-"""Where in a text keys can be: runs of 14 or more letters, digits, `_` and `-`."""
+"""Finds the places of a text that can hold keys: 14 or more letters, digits, `_` and `-`."""
 
 import re
 from typing import Final, NamedTuple
 
 Run = tuple[int, int]
-"""Where a run begins and ends."""
+"""The start and the end of a run."""
 SHORTEST_RUN: Final = 14
 
 _RUN_BYTES: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-"

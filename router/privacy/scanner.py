@@ -1,4 +1,4 @@
-"""What must not leave the machine: the user's own secrets, well-known keys, the user's words.
+"""Finds private content in requests: the user's secrets, well-known keys, the user's words.
 
 Each part of a request is scanned once: its text, with attachments decoded, as it is written, in
 its plain spelling, decoded, and joined if it is cut in pieces (normalize.py). Found are the values
@@ -35,20 +35,20 @@ log = logging.getLogger("router")
 MOST_KNOWN: Final = 5_000
 """Pieces of conversations whose findings are remembered, about."""
 MOST_FINDINGS: Final = 100
-"""Findings that are told apart in one piece."""
+"""Most findings with an id of their own in one piece."""
 LOOK_AGAIN_S: Final = 2.0
-"""How often the files are looked at for changes, at most."""
+"""Least time between two checks of the files for changes."""
 SHORTEST_OWN_KEY: Final = 6
 """Of a key that is the router's alone; a shorter one would be found in ordinary text."""
 _MADE_UP: Final = re.compile(r"ROUTER_API_KEY|.* in (?:LOCAL_BASE_URL|the address of .*)")
 """Keys that the user may have made up, which may be short."""
 _SWALLOWS: Final = b"\\%"
-"""What undoing an escape may take the first letter of a key along with, as in `C:\\npm_...`."""
+"""Characters with which undoing an escape may remove a key's first letter, as in `C:\\npm_...`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Something private: by which rule, and in which part of the request; never what it is.
+    """A rule that found private content, and the part of the request; never the content.
 
     `id` names this finding wherever it stands; it is short, and cannot be traced back.
     """
@@ -145,11 +145,11 @@ class PrivacyScanner:
         return next((finding.rule for finding in self._scan(text)), None)
 
     def _scan(self, text: str) -> Iterator[Finding]:
-        """Find what is private in a text, each thing once."""
+        """Yield the findings in a text, each value once."""
         seen: set[str] = set()
         for rule, value in self._matches(text):
             if len(seen) == MOST_FINDINGS:
-                # More are not told apart, so that they cannot be allowed one by one.
+                # Further findings get no id, so that they cannot be allowed one by one.
                 yield Finding(rule, "")
                 return
             finding = self.finding(rule, value)

@@ -24,7 +24,7 @@ BUCKETS: Final = 1 << 14
 MOST_LETTERS: Final = 16
 """Most letters of a word that are read."""
 STEM_KEY: Final = 4
-"""Length of the shortest stem. Stems are looked up by so many first letters."""
+"""Length of the shortest stem. Stems are looked up by this many first letters."""
 
 SPACELESS_FROM: Final = "\u0e00"
 """The first character of scripts without spaces. A few later scripts do have spaces."""

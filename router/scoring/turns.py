@@ -23,7 +23,7 @@ MAX_TURNS: Final = 6
 MAX_LOOKED_AT: Final = 40
 """Most user messages that are read to find them."""
 WINDOW: Final = 12_000
-"""Envelopes are searched in so many characters at either end of a text and after an envelope."""
+"""Characters at either end of a text, and after an envelope, in which envelopes are searched."""
 MAX_ENVELOPES: Final = 64
 """Most envelopes that are searched for in one text."""
 
@@ -155,7 +155,7 @@ _MESSAGE_ID: Final = re.compile(r"\n?\[message_id: [^\]\n]{0,80}\]\s*$")
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """One human turn: the words and what was pasted with them."""
+    """One human turn: the words and the text pasted with them."""
 
     text: str
 

@@ -1,4 +1,4 @@
-"""What well-known keys look like, in tables with a row a format, and where in a text they stand.
+"""Finds well-known keys in a text, by tables with one row for each format.
 
 The tables serve both what must stay on this machine and what must not be logged.
 """
@@ -30,7 +30,7 @@ class Found(NamedTuple):
 
 
 class _Search(NamedTuple):
-    """How one shape is looked for."""
+    """The search for one shape."""
 
     shape: KeyShape
     anchor: bytes
@@ -114,7 +114,7 @@ _DIGEST: Final = re.compile(rb"sha(?:256|384|512)[=-][A-Za-z0-9+/_-]{0,90}\Z")
 """Of a file; lists of files have thousands of them, in which anything may stand."""
 _DOT: Final = ord(".")
 _JUDGED: Final = 64
-"""Characters of a key that are looked at to tell whether it is random."""
+"""Characters of a key that are checked for randomness."""
 
 
 def keys_in(text: Text) -> Iterator[Found]:

@@ -1,4 +1,4 @@
-"""Keys of model providers and of what is used with models."""
+"""Keys of model providers and of services that are used with models."""
 
 from typing import Final
 

@@ -71,9 +71,9 @@ class KeyShape:
     inside: bool = field(init=False)
     """The anchor is unlike any word, so it is also found after a letter, as in `nameKEY`."""
     reach_back: int = field(init=False)
-    """How many characters before its anchor a key may begin."""
+    """Most characters of a key before its anchor."""
     run: int = field(init=False)
-    """How many letters, digits, `_` and `-` a key has at least around the end of its anchor."""
+    """Least length of the run around the end of its anchor: letters, digits, `_` and `-`."""
     is_broken: bool = field(init=False)
     """Characters that end a run may follow the anchor, as in base64."""
     may_be_word: bool = field(init=False)
