@@ -10,7 +10,7 @@ from chat.session import AUTO, SIDES
 from chat.source import AGENT, Outcome, SideState, described
 from router.deciding.facts import Side
 from router.errors import RouterError
-from router.events import RefusalDelta, TextDelta
+from router.events import RefusalDelta, TextDelta, each_of
 from router.parts.assembly import Assembly
 from router.request import ChatRequest
 from router.telemetry.flow import AnswerFlow
@@ -37,9 +37,9 @@ class InProcess:
         try:
             async with (
                 await flow.decide(request, None),
-                aclosing(flow.events(await flow.open())) as events,
+                aclosing(flow.events(await flow.open())) as batches,
             ):
-                async for event in events:
+                async for event in each_of(batches):
                     if isinstance(event, TextDelta | RefusalDelta):
                         yield event.text
         except RouterError as error:

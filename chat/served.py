@@ -15,7 +15,7 @@ from chat.source import AGENT, Outcome, SideState, described
 from config import Settings
 from router.backend import Target
 from router.errors import BackendBroken, BackendUnreachable, RouterError
-from router.events import Finish, RefusalDelta, TextDelta, Usage
+from router.events import Finish, RefusalDelta, TextDelta, Usage, each_of
 from router.http.answer import Answer, HttpError
 from router.http.client import HttpClient, header_lines
 from router.request import ChatRequest
@@ -86,8 +86,8 @@ class Served:
             if answer.status != 200:
                 raise await _refusal(answer)
             chunks = sse.blocks(_pieces(answer))
-            async with aclosing(completions.decode(chunks, "the server")) as events:
-                async for event in events:
+            async with aclosing(completions.decode(chunks, "the server")) as batches:
+                async for event in each_of(batches):
                     if isinstance(event, TextDelta | RefusalDelta):
                         yield event.text
                     elif isinstance(event, Finish):

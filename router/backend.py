@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, Literal, Protocol, Self, TypeVar, runtime_checkable
 
 from router.errors import BackendBroken
-from router.events import Event, Usage
+from router.events import Batch, Usage
 from router.request import ChatRequest, Dialect
 
 Target = Literal["local", "cloud"]
@@ -96,7 +96,7 @@ class Status:
         return f"{self.model.id}, {self.state}{loaded}" + (f". {detail}" if detail else "")
 
 
-Item = TypeVar("Item", Event, bytes)
+Item = TypeVar("Item", Batch, bytes)
 Item_co = TypeVar("Item_co", covariant=True)
 
 
@@ -148,7 +148,7 @@ class Relayed:
 class Translated:
     """An answer as events, for the encoder of the caller's format."""
 
-    events: Items[Event]
+    events: Items[Batch]
     model: str
     dropped: tuple[str, ...] = ()
     """Names of request fields that this backend left out."""

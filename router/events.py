@@ -1,6 +1,6 @@
 """The pieces of a model's answer, as values that every wire format is translated to and from."""
 
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -98,3 +98,14 @@ class Finish:
 Event = (
     TextDelta | Logprobs | ReasoningDelta | RefusalDelta | ToolCallStart | ToolCallDelta | Finish
 )
+
+Batch = Sequence[Event]
+"""Events that arrived together, in order and at least one. Passing on a batch in one step takes a
+fraction of the time that its events would take one by one."""
+
+
+async def each_of(batches: AsyncIterator[Batch]) -> AsyncGenerator[Event, None]:
+    """Yield the events one by one."""
+    async for batch in batches:
+        for event in batch:
+            yield event

@@ -32,7 +32,7 @@ from router.backend import (
     primed,
 )
 from router.errors import BackendError
-from router.events import Event, Usage
+from router.events import Usage
 from router.http.answer import Answer, HttpError
 from router.http.client import HttpClient
 from router.http.proxy import Proxy
@@ -143,7 +143,8 @@ class LocalBackend:
                 if short_names and relay.give_full_names(document, "message", short_names):
                     raw = orjson.dumps(document)
                 if request.stream:
-                    reply = await self._translated(completions.decode_complete(document), model)
+                    events = completions.decode_complete(document)
+                    reply = Translated(sse.once(events), model)
                 else:
                     named = _name(document.get("model"), model)
                     reply = Relayed(sse.once(raw), named, document=document)
@@ -262,10 +263,6 @@ class LocalBackend:
             raise self._errors.reported(200, error, model)
         return raw, document
 
-    async def _translated(self, events: list[Event], model: str) -> Translated:
-        """Return a whole document as the stream that the caller asked for."""
-        return Translated(await primed(_each(events), self.name), model)
-
     async def _stream(
         self,
         answer: Answer,
@@ -303,7 +300,7 @@ class LocalBackend:
 
     def _first_body(self, block: bytes) -> dict[str, Any]:
         """Return the JSON object in the data of the first event."""
-        data = next(sse.data_of(block), b"")
+        data = next(iter(sse.data_of(block)), b"")
         if not data or data == b"[DONE]":
             raise self._errors.broken("sent an empty answer")
         if not sse.ends_whole(block):
@@ -372,11 +369,6 @@ async def _whole(asking: Awaitable[Answer]) -> tuple[int, bytes]:
             answer.close()
     except HttpError as error:
         raise ConnectionError(str(error)) from None
-
-
-async def _each(events: list[Event]) -> AsyncGenerator[Event, None]:
-    for event in events:
-        yield event
 
 
 def _name(reported: object, asked: str) -> str:

@@ -21,7 +21,7 @@ from router.errors import (
     BackendUnfit,
     BackendUnreachable,
 )
-from router.events import Event, Finish, TextDelta
+from router.events import Batch, Finish, TextDelta
 from router.request import ChatRequest
 from router.sides.availability import Watch
 from router.sides.seat import Seat
@@ -46,10 +46,10 @@ class Scripted:
             raise self.failure
         return Translated(self._events(), model)
 
-    async def _events(self) -> AsyncGenerator[Event, None]:
+    async def _events(self) -> AsyncGenerator[Batch, None]:
         try:
-            yield TextDelta("hello")
-            yield Finish("stop")
+            yield [TextDelta("hello")]
+            yield [Finish("stop")]
         finally:
             self.closed += 1
 

@@ -13,7 +13,7 @@ import orjson
 from router.backend import Items, Relayed, Reply
 from router.deadlines import Interruptible
 from router.errors import RouterError, UnknownResponse
-from router.events import Event
+from router.events import Batch
 from router.request import ChatRequest, Dialect
 from router.router import Router
 from router.telemetry.flow import AnswerFlow
@@ -65,7 +65,7 @@ class Wire(Protocol):
     def parse(self, raw: bytes, headers: Mapping[str, str]) -> ChatRequest: ...
     def stream(
         self,
-        events: AsyncIterator[Event],
+        batches: AsyncIterator[Batch],
         request: ChatRequest,
         model: str,
         answer_id: str,
@@ -73,7 +73,7 @@ class Wire(Protocol):
     ) -> AsyncGenerator[bytes, None]: ...
     async def complete(
         self,
-        events: AsyncIterator[Event],
+        batches: AsyncIterator[Batch],
         request: ChatRequest,
         model: str,
         answer_id: str,
@@ -262,7 +262,7 @@ class Exchange:
             body = b"".join([chunk async for chunk in reply.chunks])
             if reply.format != self._service.dialect:
                 events = completions.decode_complete(orjson.loads(body))
-                body = await self._completed(_each(events), request, reply.model)
+                body = await self._completed(sse.once(events), request, reply.model)
         else:
             body = await self._completed(reply.events, request, reply.model)
         self.state = State.ENDED
@@ -270,9 +270,9 @@ class Exchange:
         await send_whole(self._send, 200, body, headers)
 
     async def _completed(
-        self, events: AsyncIterator[Event], request: ChatRequest, model: str
+        self, batches: AsyncIterator[Batch], request: ChatRequest, model: str
     ) -> bytes:
-        noted = self._flow.entry.noting(events)
+        noted = self._flow.entry.noting(batches)
         body = await self._wire.complete(noted, request, model, self._answer_id, self._created)
         return sse.json_of(body)
 
@@ -349,8 +349,3 @@ def _has_one_of(events: tuple[bytes, ...], chunk: bytes) -> bool:
         if event in chunk and (chunk.startswith(event) or b"\n" + event in chunk):
             return True
     return False
-
-
-async def _each(events: list[Event]) -> AsyncGenerator[Event, None]:
-    for event in events:
-        yield event

@@ -11,7 +11,7 @@ from typing import Any, Final
 import orjson
 
 from router.errors import RouterError
-from router.events import Event
+from router.events import Batch
 from router.request import ChatRequest
 from router.state.sealed import SealedStore
 from router.wire import sse
@@ -132,7 +132,7 @@ class StoredResponses:
 
     def stream(
         self,
-        events: AsyncIterator[Event],
+        batches: AsyncIterator[Batch],
         request: ChatRequest,
         model: str,
         answer_id: str,
@@ -141,17 +141,17 @@ class StoredResponses:
         async def keep(response: dict[str, Any]) -> None:
             await self._keep(request, response)
 
-        return responses.stream(events, request, model, answer_id, created, keep=keep)
+        return responses.stream(batches, request, model, answer_id, created, keep=keep)
 
     async def complete(
         self,
-        events: AsyncIterator[Event],
+        batches: AsyncIterator[Batch],
         request: ChatRequest,
         model: str,
         answer_id: str,
         created: int,
     ) -> dict[str, Any]:
-        response = await responses.complete(events, request, model, answer_id, created)
+        response = await responses.complete(batches, request, model, answer_id, created)
         return await self._finished(request, response)
 
     def error_body(self, error: RouterError) -> dict[str, Any]:

@@ -10,7 +10,7 @@ in a loop, and must not be cut off unless the caller set the limit.
 
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from math import inf
 from typing import Any, Final
 
@@ -81,12 +81,12 @@ async def verify(
     if isinstance(reply, Translated):
         # A caller that does not stream waits for the end anyway.
         hold_s = hold_s if request.stream else inf
-        reply.events = await proof.held(reply.events, proof.seen, hold_s, clock)
+        reply.events = await proof.held(reply.events, proof.has_seen, hold_s, clock)
         return
     is_chat = reply.format == "chat"
     if reply.document is not None:
         decode_complete = completions.decode_complete if is_chat else messages_relay.decode_complete
-        any(map(proof.seen, decode_complete(reply.document, backend)))
+        proof.has_seen(decode_complete(reply.document, backend))
         return
     decoder: Decoder = (
         completions.ChatDecoder(backend) if is_chat else claude.ClaudeDecoder(backend)
@@ -96,11 +96,11 @@ async def verify(
     def proven_by(block: bytes) -> bool:
         if has_plain_words and proof.begins_with_a_word(block):
             return True
-        return any(map(proof.seen, decoder.feed(block)))
+        return proof.has_seen(decoder.feed(block))
 
     def ended() -> None:
         if not decoder.is_over:
-            any(map(proof.seen, decoder.end()))
+            proof.has_seen(decoder.end())
 
     reply.chunks = await proof.held(reply.chunks, proven_by, hold_s, clock, ended)
 
@@ -108,7 +108,7 @@ async def verify(
 async def read_whole(reply: Reply) -> None:
     """Read all events of a reply, for a caller that does not stream."""
     if isinstance(reply, Translated):
-        reply.events = Chained([event async for event in reply.events], reply.events)
+        reply.events = Chained([batch async for batch in reply.events], reply.events)
 
 
 class _Proof:
@@ -160,6 +160,10 @@ class _Proof:
                 backend=self._backend,
             ) from None
         return Chained(read, items)
+
+    def has_seen(self, events: Iterable[Event]) -> bool:
+        """Read the next events; return whether they prove the answer. Raises like `seen`."""
+        return any(map(self.seen, events))
 
     def seen(self, event: Event) -> bool:
         """Read the next event; return whether the answer is proven now.

@@ -38,7 +38,7 @@ from router.errors import (
     BackendUnfit,
     BackendUnreachable,
 )
-from router.events import Event, ToolCallStart, Usage
+from router.events import Batch, ToolCallStart, Usage
 from router.http.client import header_lines
 from router.request import ChatRequest
 from router.wire import sse
@@ -202,19 +202,20 @@ class ClaudeBackend:
 
     async def _events(
         self, sent: claude.ClaudeRequest, model: str, whole: bool
-    ) -> AsyncGenerator[Event, None]:
+    ) -> AsyncGenerator[Batch, None]:
         demand = {claude.DEMAND: sent.demand} if sent.demand else {}
         limits = for_whole(self._limits) if whole else self._limits
         body = _json(sent.params if whole else sent.params | {"stream": True})
         async with self._answer(body, limits) as chunks:
             if whole:
-                events = claude.decode_whole(chunks, sent.names)
+                batches = claude.decode_whole(chunks, sent.names)
             else:
-                events = claude.decode(sse.blocks(chunks), sent.names)
-            async for event in events:
-                if isinstance(event, ToolCallStart) and (event.extra or demand):
-                    self._vault.put(event.id, model, {**(event.extra or {}), **demand})
-                yield event
+                batches = claude.decode(sse.blocks(chunks), sent.names)
+            async for batch in batches:
+                for event in batch:
+                    if isinstance(event, ToolCallStart) and (event.extra or demand):
+                        self._vault.put(event.id, model, {**(event.extra or {}), **demand})
+                yield batch
 
     async def _relay(self, request: ChatRequest, original: dict[str, Any], model: str) -> Relayed:
         """Pass on a request in Claude's own format, and the answer, without translation."""

@@ -41,7 +41,7 @@ from router.errors import (
     BackendUnfit,
     BackendUnreachable,
 )
-from router.events import Event, ToolCallStart
+from router.events import Batch, ToolCallStart
 from router.http.client import header_lines
 from router.request import ChatRequest
 from router.wire.gemini import generate_content
@@ -184,7 +184,7 @@ class GeminiBackend:
 
     async def _begun(
         self, request: ChatRequest, sent: generate_content.GeminiRequest, model: str
-    ) -> Items[Event]:
+    ) -> Items[Batch]:
         """Return the answer once it has begun.
 
         It is requested again if the model's first answer is unusable, or with the beta of the API
@@ -203,18 +203,19 @@ class GeminiBackend:
 
     async def _events(
         self, sent: generate_content.GeminiRequest, model: str, whole: bool
-    ) -> AsyncGenerator[Event, None]:
+    ) -> AsyncGenerator[Batch, None]:
         client = await self._connected()
         decode = generate_content.decode_whole if whole else generate_content.decode
         with self._errors.translating():
             async with (
                 contextlib.aclosing(self._chunks(client, sent.body, model, whole)) as chunks,
-                contextlib.aclosing(decode(chunks, sent.names)) as events,
+                contextlib.aclosing(decode(chunks, sent.names)) as batches,
             ):
-                async for event in events:
-                    if isinstance(event, ToolCallStart) and event.extra:
-                        self._vault.put(event.id, model, event.extra)
-                    yield event
+                async for batch in batches:
+                    for event in batch:
+                        if isinstance(event, ToolCallStart) and event.extra:
+                            self._vault.put(event.id, model, event.extra)
+                    yield batch
 
     async def _chunks(
         self, client: "genai.Client", body: Mapping[str, Any], model: str, whole: bool

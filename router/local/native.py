@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from router.backend import Chained, Items, Relayed, Reply, Translated, primed
-from router.events import Event
+from router.events import Batch
 from router.request import ChatRequest, Dialect
 from router.wire.anthropic import claude, messages_relay
 from router.wire.anthropic.messages import without_billing_line
@@ -166,7 +166,7 @@ async def as_asked(reply: Relayed, request: ChatRequest, backend: str) -> Reply:
     return Translated(await primed(_decoded(reply.chunks, backend), backend), reply.model)
 
 
-async def _decoded(chunks: Items[bytes], backend: str) -> AsyncGenerator[Event, None]:
+async def _decoded(chunks: Items[bytes], backend: str) -> AsyncGenerator[Batch, None]:
     async with contextlib.aclosing(chunks):
-        async for event in claude.decode(chunks, backend=backend):
-            yield event
+        async for batch in claude.decode(chunks, backend=backend):
+            yield batch

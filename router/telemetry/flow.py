@@ -4,7 +4,7 @@ from collections.abc import AsyncGenerator
 
 from router.backend import Relayed, Reply
 from router.call import Call
-from router.events import Event
+from router.events import Batch
 from router.request import ChatRequest
 from router.router import Router
 from router.state.team import Member
@@ -16,7 +16,7 @@ class AnswerFlow:
     """One request from its decision to its record.
 
     async with await flow.decide(request, force):
-        async for event in flow.events(await flow.open()):
+        async for batch in flow.events(await flow.open()):
             ...
     flow.end()  # in any case, after entry.failed() or entry.left() if it came to that
     """
@@ -47,10 +47,10 @@ class AnswerFlow:
         self.entry.opened(reply.model)
         return reply
 
-    def events(self, reply: Reply) -> AsyncGenerator[Event, None]:
+    def events(self, reply: Reply) -> AsyncGenerator[Batch, None]:
         """Return the reply's events, unchanged; the usage in them is recorded."""
-        events = completions.decode(reply.chunks) if isinstance(reply, Relayed) else reply.events
-        return self.entry.noting(events)
+        batches = completions.decode(reply.chunks) if isinstance(reply, Relayed) else reply.events
+        return self.entry.noting(batches)
 
     def end(self) -> None:
         """Record the request now."""

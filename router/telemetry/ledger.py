@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from router.call import Call, FailedAttempt
 from router.deciding.facts import Decision
 from router.errors import RouterError
-from router.events import Event, Finish
+from router.events import Batch, Finish
 from router.http.trace_context import set_traceparent, valid_traceparent
 from router.request import ChatRequest, Dialect, text_of
 from router.scoring.turns import human_turns
@@ -70,12 +70,12 @@ class Entry:
         self.answering_model = model
         self.record.first_byte_ms = self._elapsed_ms()
 
-    async def noting(self, events: AsyncIterator[Event]) -> AsyncGenerator[Event, None]:
+    async def noting(self, batches: AsyncIterator[Batch]) -> AsyncGenerator[Batch, None]:
         """Yield the events unchanged, and note the usage in the last one."""
-        async for event in events:
-            if isinstance(event, Finish):
-                self.record.usage = event.usage
-            yield event
+        async for batch in batches:
+            if isinstance(last := batch[-1], Finish):
+                self.record.usage = last.usage
+            yield batch
 
     def done(self) -> None:
         """Note that the whole answer was sent."""

@@ -18,7 +18,7 @@ from router.answers.self_check import probability_of_yes, self_check
 from router.backend import Relayed, Target
 from router.classifier import score_messages
 from router.errors import RouterError
-from router.events import Finish, TextDelta, Usage
+from router.events import Finish, TextDelta, Usage, each_of
 from router.request import ChatRequest, estimate_tokens
 from router.router import Router
 from router.telemetry.journal_store import JournalStore
@@ -128,9 +128,9 @@ async def _answer(router: Router, side: Target, text: str) -> _Answer:
     usage = None
     async with router.call(request, decision) as call:
         reply = await call.open()
-        events = completions.decode(reply.chunks) if isinstance(reply, Relayed) else reply.events
-        async with aclosing(events):
-            async for event in events:
+        batches = completions.decode(reply.chunks) if isinstance(reply, Relayed) else reply.events
+        async with aclosing(batches):
+            async for event in each_of(batches):
                 if isinstance(event, TextDelta):
                     pieces.append(event.text)
                 elif isinstance(event, Finish):

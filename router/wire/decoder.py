@@ -3,7 +3,8 @@
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from typing import Protocol
 
-from router.events import Event
+from router.errors import BackendError
+from router.events import Batch, Event
 
 
 class Decoder(Protocol):
@@ -24,19 +25,26 @@ class Decoder(Protocol):
         """Yield what remains when a stream ends without its last word. Raises BackendError."""
 
 
-async def decoded(blocks: AsyncIterator[bytes], decoder: Decoder) -> AsyncGenerator[Event, None]:
-    """Yield the events of a stream.
+async def decoded(blocks: AsyncIterator[bytes], decoder: Decoder) -> AsyncGenerator[Batch, None]:
+    """Yield the events of a stream, those of a block as one batch.
 
     A failure of `blocks` after the answer was complete counts as the end of the stream.
     """
     try:
         async for block in blocks:
-            for event in decoder.feed(block):
-                yield event
+            batch: list[Event] = []
+            try:
+                batch.extend(decoder.feed(block))
+            except BackendError:
+                if batch:  # what was said before the failure
+                    yield batch
+                raise
+            if batch:
+                yield batch
             if decoder.is_over:
                 return
     except Exception:
         if not decoder.has_finished:
             raise
-    for event in decoder.end():
-        yield event
+    if batch := list(decoder.end()):
+        yield batch

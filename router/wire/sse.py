@@ -5,15 +5,19 @@ Source: WHATWG HTML, "Server-sent events". Lines may end in LF, CRLF or CR.
 
 import json
 import re
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
-from typing import Any, Final
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from typing import Any, Final, TypeVar
 
 import orjson
 
 from router.wire.half_characters import Joiner
 
+Item = TypeVar("Item")
+
 DONE: Final = b"data: [DONE]\n\n"
 _BLANK_LINES: Final = (b"\n\n", b"\r\n\r\n", b"\r\r")
+_LAST_LINE: Final = re.compile(rb"^data: ?(.*)\n\n", re.MULTILINE)
+"""A line of data that ends its event."""
 _ERROR_FIELD: Final = re.compile(rb"^error: ?(.*)$", re.MULTILINE)
 """Some servers (llama.cpp until 2025) report a failure in a field of this name, not in `data`."""
 
@@ -77,8 +81,8 @@ def ends_whole(block: bytes) -> bool:
     return block.endswith(_BLANK_LINES)
 
 
-def data_of(block: bytes) -> Iterator[bytes]:
-    """Yield the data of each event in a block of whole events, in order; comments have none.
+def data_of(block: bytes) -> Sequence[bytes]:
+    """Return the data of each event in a block of whole events, in order; comments have none.
 
     A field named `error` is read as the data `{"error": …}`.
     """
@@ -86,16 +90,14 @@ def data_of(block: bytes) -> Iterator[bytes]:
         block = block.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
     if b"error:" in block:
         block = _ERROR_FIELD.sub(_as_data, block)
-    start = 0
-    while start < len(block):
-        end = block.find(b"\n\n", start)
-        event = block[start:] if end < 0 else block[start:end]
-        lines = [
-            line[5:].removeprefix(b" ") for line in event.split(b"\n") if line.startswith(b"data:")
-        ]
-        if lines:
-            yield b"\n".join(lines)
-        start += len(event) + 2
+    found: list[bytes] = _LAST_LINE.findall(block)
+    if len(found) == block.count(b"\ndata:") + block.startswith(b"data:"):
+        return found  # no event has a second line of data
+    events = [
+        [line[5:].removeprefix(b" ") for line in event.split(b"\n") if line.startswith(b"data:")]
+        for event in block.split(b"\n\n")
+    ]
+    return [b"\n".join(lines) for lines in events if lines]
 
 
 def _as_data(field: re.Match[bytes]) -> bytes:
@@ -111,9 +113,9 @@ def is_stream(document: bytes) -> bool:
     return document.lstrip().startswith((b"event:", b"data:", b":"))
 
 
-async def once(block: bytes) -> AsyncGenerator[bytes, None]:
-    """Yield one block: a stream that came in one piece."""
-    yield block
+async def once(item: Item) -> AsyncGenerator[Item, None]:
+    """Yield one block or batch: a stream that came in one piece."""
+    yield item
 
 
 def event(data: Any, name: str = "") -> bytes:

@@ -108,7 +108,7 @@ def answer(form: str, content: list[dict[str, Any]], reason: str = "stop") -> Re
     """An answer of a local server in one of its forms."""
     if form == "events":
         (document,) = chat(content, reason, stream=False)
-        return Translated(each(completions.decode_complete(orjson.loads(document))), "m")
+        return Translated(said(completions.decode_complete(orjson.loads(document))), "m")
     dialect, _, way = form.partition(" ")
     make, format = (chat, "chat") if dialect == "chat" else (native, "messages")
     chunks = make(content, reason, way == "stream")

@@ -27,7 +27,7 @@ from router.errors import (
     BackendUnfit,
     BackendUnreachable,
 )
-from router.events import Event, Finish, TextDelta, ToolCallStart
+from router.events import Event, Finish, TextDelta, ToolCallStart, each_of
 from router.wire.gemini.generate_content import (
     NO_SIGNATURE,
     SIGNATURE,
@@ -125,7 +125,7 @@ def refusal(status: int, name: str, message: str = "No.", **headers: str) -> Ans
 
 async def heard(reply: Translated) -> list[Event]:
     try:
-        return [event async for event in reply.events]
+        return [event async for event in each_of(reply.events)]
     finally:
         await reply.aclose()
 
@@ -288,7 +288,7 @@ async def test_events_come_as_they_are_made() -> None:
 
     async with playing(Gemini(slow)) as backend:
         reply = await backend.open(request_of(), NEW)
-        assert await anext(reply.events) == TextDelta("Grüße, ")
+        assert await anext(reply.events) == [TextDelta("Grüße, ")]
         go_on.set()
         assert len(await heard(reply)) == 2
 
@@ -727,7 +727,7 @@ async def test_closing_the_reply_closes_the_connection() -> None:
     wire = Wire(HEAD + CHUNK)
     async with wire.running() as url, backend_of(url) as backend:
         reply = await backend.open(request_of(), NEW)
-        assert await anext(reply.events) == TextDelta("a")
+        assert await anext(reply.events) == [TextDelta("a")]
         await reply.aclose()
         await asyncio.wait_for(wire.left.wait(), CLOSED_WITHIN_S)
 

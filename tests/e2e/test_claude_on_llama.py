@@ -10,7 +10,7 @@ import pytest
 from router.backend import Relayed, Status, TimeLimits, Translated
 from router.cloud_client import ClaudeBackend
 from router.errors import BackendError, BackendRejected
-from router.events import Event, Finish, ToolCallDelta
+from router.events import Event, Finish, ToolCallDelta, each_of
 from router.request import ChatRequest
 from router.wire import sse
 from tests.support.claude_words import PICTURE, assistant, call, request, result, system, user
@@ -41,7 +41,7 @@ async def backend(model_url: str) -> AsyncIterator[ClaudeBackend]:
 async def events_of(backend: ClaudeBackend, asked: ChatRequest) -> list[Event]:
     reply = await backend.open(asked, "any")
     assert isinstance(reply, Translated)
-    return [event async for event in reply.events]
+    return [event async for event in each_of(reply.events)]
 
 
 async def test_real_tokens(backend: ClaudeBackend) -> None:

@@ -18,7 +18,7 @@ from router.errors import (
     BackendUnfit,
     BackendUnreachable,
 )
-from router.events import Finish, TextDelta, Usage
+from router.events import Finish, TextDelta, Usage, each_of
 from router.request import ChatRequest
 from tests.support.local_backend import (
     ANSWER,
@@ -120,7 +120,7 @@ async def test_a_document_in_answer_to_a_stream_becomes_events() -> None:
         local = backend(server)
         reply = await local.open(request(stream=True), "local-model")
         assert isinstance(reply, Translated)
-        events = [event async for event in reply.events]
+        events = [event async for event in each_of(reply.events)]
         assert events[0] == TextDelta("Hi")
         assert isinstance(events[-1], Finish)
         await local.aclose()

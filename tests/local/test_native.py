@@ -8,7 +8,7 @@ import pytest
 
 from router.backend import Relayed, Reply, TimeLimits, Translated
 from router.errors import BackendBroken, BackendError, BackendUnfit
-from router.events import Finish, TextDelta, Usage
+from router.events import Finish, TextDelta, Usage, each_of
 from router.local.native import ENDPOINTS, Endpoint
 from router.local_client import LocalBackend
 from router.request import ChatRequest
@@ -125,7 +125,7 @@ async def send(request: ChatRequest, script: Script, kind: str = "llama.cpp") ->
             if isinstance(reply, Relayed):
                 raw = b"".join([chunk async for chunk in reply.chunks])
             else:
-                events = [event async for event in reply.events]
+                events = [event async for event in each_of(reply.events)]
             return Asked(reply, raw, events, server)
         finally:
             await local.aclose()

@@ -6,7 +6,7 @@ from typing import Any
 
 from router.backend import Status, TimeLimits, Translated
 from router.cloud_client import ClaudeBackend
-from router.events import Event
+from router.events import Event, each_of
 from router.request import ChatRequest
 from tests.support.claude_server import ClaudeServer
 
@@ -31,7 +31,7 @@ async def backend_of(
 async def events_of(backend: ClaudeBackend, asked: ChatRequest, model: str = MODEL) -> list[Event]:
     reply = await backend.open(asked, model)
     assert isinstance(reply, Translated)
-    return [event async for event in reply.events]
+    return [event async for event in each_of(reply.events)]
 
 
 async def probed(backend: ClaudeBackend) -> Status:

@@ -1,7 +1,7 @@
 """Clients: the official ones, talking to bytes of ours; requests that real ones have sent."""
 
 import json
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
 from typing import Any
 
 import anthropic
@@ -9,7 +9,7 @@ import httpx2
 import openai
 import orjson
 
-from router.events import Event
+from router.events import Batch, Event
 from router.wire.anthropic import messages
 from router.wire.chat import completions
 from router.wire.responses import responses
@@ -44,10 +44,10 @@ def json_answer(body: dict[str, Any], status: int = 200) -> Answer:
     return lambda request: httpx2.Response(status, headers=headers, content=orjson.dumps(body))
 
 
-async def said(events: Iterable[Event]) -> AsyncIterator[Event]:
-    """A backend that says this."""
+async def said(events: Iterable[Event]) -> AsyncGenerator[Batch, None]:
+    """A backend that says this, one event at a time."""
     for event in events:
-        yield event
+        yield [event]
 
 
 async def joined(stream: AsyncIterator[bytes]) -> bytes:

@@ -8,7 +8,7 @@ import pytest
 
 from router.classifier import score
 from router.errors import BackendError, RouterError
-from router.events import Finish, Usage
+from router.events import Finish, Usage, each_of
 from router.local.native import as_it_came
 from router.local.quirks import adapted, check_fit
 from router.request import ChatRequest, has_images, size_tokens
@@ -314,7 +314,7 @@ async def read(kind: str, events: list[Any]) -> Usage | None:
         for block in blocks:
             tally.passed(block)
         account(tally.usage)
-    async for event in decoded:
+    async for event in each_of(decoded):
         if isinstance(event, Finish):
             usage = event.usage
     return usage

@@ -30,6 +30,7 @@ from router.events import (
     ToolCallDelta,
     ToolCallStart,
     Usage,
+    each_of,
 )
 from router.request import ChatRequest
 from router.wire import sse
@@ -90,7 +91,7 @@ async def decoded(*data: Any) -> list[Event]:
         for block in blocks:
             yield block
 
-    return [event async for event in wire.decode(relayed())]
+    return [event async for event in each_of(wire.decode(relayed()))]
 
 
 def delta(finish: str | None = None, **fields: Any) -> dict[str, Any]:
@@ -616,7 +617,7 @@ async def test_decoding_undoes_encoding(events: list[Event]) -> None:
         yield await encoded(events, stream_options={"include_usage": True})
 
     body = await wire.complete(said(events), asked(), "m", "chatcmpl-1", 17)
-    streamed = heard([event async for event in wire.decode(relayed())])
+    streamed = heard([event async for event in each_of(wire.decode(relayed()))])
     whole = heard(wire.decode_complete(orjson.loads(orjson.dumps(body))))
     assert (streamed.text, streamed.reasoning) == (whole.text, whole.reasoning)
     assert streamed.calls == whole.calls

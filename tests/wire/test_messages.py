@@ -668,7 +668,7 @@ async def test_text_and_whole_calls_are_not_held_back() -> None:
     async def watched() -> Any:
         for event in ANSWERS["calls"]:
             told.append(event)
-            yield event
+            yield [event]
 
     told: list[Event] = []
     async for chunk in wire.stream(watched(), asked(stream=True), "m", "msg_1", 1):

@@ -752,7 +752,7 @@ async def test_a_failure_in_mid_stream_reaches_codex_and_the_openai_client(
     error: RouterError, code: str
 ) -> None:
     async def breaking() -> Any:
-        yield TextDelta("Once")
+        yield [TextDelta("Once")]
         raise error
 
     begun: list[bytes] = []

@@ -12,6 +12,7 @@ import orjson
 
 from router.errors import BackendBroken, BackendError, BackendMisconfigured
 from router.events import (
+    Batch,
     Event,
     Finish,
     FinishReason,
@@ -129,7 +130,7 @@ def decode(
     blocks: AsyncIterator[bytes],
     tool_names: Mapping[str, str] | None = None,
     backend: str = BACKEND,
-) -> AsyncGenerator[Event, None]:
+) -> AsyncGenerator[Batch, None]:
     """Convert a Claude message stream, in whole SSE events, into events; see `ClaudeDecoder`."""
     return decoded(blocks, ClaudeDecoder(backend, tool_names))
 
@@ -181,7 +182,7 @@ async def decode_whole(
     chunks: AsyncIterator[bytes],
     tool_names: Mapping[str, str] | None = None,
     backend: str = BACKEND,
-) -> AsyncGenerator[Event, None]:
+) -> AsyncGenerator[Batch, None]:
     """Convert a whole message, in pieces of its JSON, into the events that `decode` yields.
 
     Before the first event, raises the error that came in its place, and BackendBroken for a
@@ -189,16 +190,15 @@ async def decode_whole(
     """
     document = b"".join([chunk async for chunk in chunks])
     if sse.is_stream(document):
-        async for event in decode(sse.once(document), tool_names, backend):
-            yield event
+        async for batch in decode(sse.once(document), tool_names, backend):
+            yield batch
         return
     message = message_of(document, backend)
     try:
-        events = _said(message, tool_names or {})
+        batch = _said(message, tool_names or {})
     except (AttributeError, KeyError, TypeError, ValueError):
         raise _broken(backend, "sent a message that cannot be read") from None
-    for event in events:
-        yield event
+    yield batch
 
 
 def message_of(document: bytes, backend: str = BACKEND) -> dict[str, Any]:

@@ -7,7 +7,16 @@ import re
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from typing import Any, Final
 
-from router.events import Event, Finish, FinishReason, ReasoningDelta, RefusalDelta, Usage
+from router.events import (
+    Batch,
+    Event,
+    Finish,
+    FinishReason,
+    ReasoningDelta,
+    RefusalDelta,
+    Usage,
+    each_of,
+)
 from router.request import ChatRequest, size_tokens
 from router.wire import sse
 from router.wire.blocks import Block, Blocks, Kind, Step
@@ -22,41 +31,46 @@ _STOP: Final[dict[FinishReason, str]] = {
 
 
 async def stream(
-    events: AsyncIterator[Event], request: ChatRequest, model: str, answer_id: str, created: int
+    batches: AsyncIterator[Batch], request: ChatRequest, model: str, answer_id: str, created: int
 ) -> AsyncGenerator[bytes, None]:
     """Yield the answer as SSE: message_start, the blocks in order, message_delta, message_stop.
 
     The input tokens of message_start are an estimate, those of message_delta the backend's count.
+    What a batch makes comes as one piece; that may be nothing.
     """
     estimate = Usage(size_tokens(request), 0)
-    yield _event({"type": "message_start", "message": _message(answer_id, model, [], estimate)})
+    message = _message(answer_id, model, [], estimate)
+    said = [_event({"type": "message_start", "message": message})]
     answer = _MessageBlocks(request, answer_id)
     before = b""
-    async for event in events:
-        for step, block, words in answer.add(event):
-            if step == "more":
-                yield b"%b%b}}\n\n" % (before, sse.json_of(words))
-            elif step == "begin":
-                before = _before_words(block)
-                start = {"index": block.index, "content_block": answer.empty(block)}
-                yield _event({"type": "content_block_start"} | start)
-            else:
-                yield _event({"type": "content_block_stop", "index": block.index})
-        if isinstance(event, Finish):
-            delta = _ending(event, answer.refusal) | {"container": None}
-            counts = _counts(event.usage or estimate)
-            last = {"type": "message_delta", "delta": delta, "usage": counts}
-            yield _event(last) + _event({"type": "message_stop"})
-            return
+    async for batch in batches:
+        for event in batch:
+            for step, block, words in answer.add(event):
+                if step == "more":
+                    said.append(b"%b%b}}\n\n" % (before, sse.json_of(words)))
+                elif step == "begin":
+                    before = _before_words(block)
+                    start = {"index": block.index, "content_block": answer.empty(block)}
+                    said.append(_event({"type": "content_block_start"} | start))
+                else:
+                    said.append(_event({"type": "content_block_stop", "index": block.index}))
+            if isinstance(event, Finish):
+                delta = _ending(event, answer.refusal) | {"container": None}
+                counts = _counts(event.usage or estimate)
+                said.append(_event({"type": "message_delta", "delta": delta, "usage": counts}))
+                said.append(_event({"type": "message_stop"}))
+        if said:
+            yield b"".join(said)
+            said.clear()
 
 
 async def complete(
-    events: AsyncIterator[Event], request: ChatRequest, model: str, answer_id: str, created: int
+    batches: AsyncIterator[Batch], request: ChatRequest, model: str, answer_id: str, created: int
 ) -> dict[str, Any]:
     """Return the answer as one message; its blocks are those of the stream."""
     answer = _MessageBlocks(request, answer_id)
     finish = Finish("stop")
-    async for event in events:
+    async for event in each_of(batches):
         for _ in answer.add(event):
             pass
         if isinstance(event, Finish):

@@ -12,6 +12,7 @@ import orjson
 
 from router.errors import BackendBroken, BackendError, BackendUnfit, RouterError
 from router.events import (
+    Batch,
     Event,
     Finish,
     FinishReason,
@@ -23,6 +24,7 @@ from router.events import (
     ToolCallDelta,
     ToolCallStart,
     Usage,
+    each_of,
 )
 from router.request import ChatRequest, checked, text_of
 from router.wire import sse
@@ -67,12 +69,12 @@ def parse(raw: bytes, headers: Mapping[str, str] | None = None) -> ChatRequest:
 
 
 async def stream(
-    events: AsyncIterator[Event], request: ChatRequest, model: str, answer_id: str, created: int
+    batches: AsyncIterator[Batch], request: ChatRequest, model: str, answer_id: str, created: int
 ) -> AsyncGenerator[bytes, None]:
     """Yield the answer as SSE: role, deltas, one finish, usage if asked for, [DONE].
 
     Each chunk joins bytes that are the same in every chunk with the JSON of its delta, which
-    takes a microsecond or two.
+    takes a microsecond or two. The chunks of a batch come as one piece.
     """
     start = b'data: {"id":%b,"object":"chat.completion.chunk","created":%d,"model":%b,' % (
         orjson.dumps(answer_id),
@@ -83,23 +85,27 @@ async def stream(
     before = start + b'"choices":[{"index":0,"delta":'
     end = b',"finish_reason":null}]' + usage_null + b"}\n\n"
     after = b',"logprobs":null' + end
-    yield before + b'{"role":"assistant","content":"","refusal":null}' + after
-    async for event in events:
-        if isinstance(event, Finish):
-            ending = [
-                b'%b{},"logprobs":null,"finish_reason":"%b"}]%b}\n\n'
-                % (before, event.reason.encode(), usage_null)
-            ]
-            if request.include_usage and event.usage:
-                counts = orjson.dumps(usage_body(event.usage))
-                ending.append(b'%b"choices":[],"usage":%b}\n\n' % (start, counts))
-            # In one piece: many callers hang up when they have read [DONE].
-            yield b"".join([*ending, sse.DONE])
-            return
-        if isinstance(event, Logprobs):
-            yield before + b'{},"logprobs":' + orjson.dumps(_logprobs(event.tokens)) + end
-        else:
-            yield before + _delta(event) + after
+    chunks = [before, b'{"role":"assistant","content":"","refusal":null}', after]
+    async for batch in batches:
+        for event in batch:
+            if isinstance(event, Finish):
+                reason = event.reason.encode()
+                chunks.append(
+                    b'%b{},"logprobs":null,"finish_reason":"%b"}]%b}\n\n'
+                    % (before, reason, usage_null)
+                )
+                if request.include_usage and event.usage:
+                    counts = orjson.dumps(usage_body(event.usage))
+                    chunks.append(b'%b"choices":[],"usage":%b}\n\n' % (start, counts))
+                # In one piece: many callers hang up when they have read [DONE].
+                chunks.append(sse.DONE)
+            elif isinstance(event, Logprobs):
+                said = orjson.dumps(_logprobs(event.tokens))
+                chunks += (before, b'{},"logprobs":', said, end)
+            else:
+                chunks += (before, _delta(event), after)
+        yield b"".join(chunks)
+        chunks.clear()
 
 
 def _delta(event: Event) -> bytes:
@@ -124,7 +130,7 @@ def _delta(event: Event) -> bytes:
 
 
 async def complete(
-    events: AsyncIterator[Event], request: ChatRequest, model: str, answer_id: str, created: int
+    batches: AsyncIterator[Batch], request: ChatRequest, model: str, answer_id: str, created: int
 ) -> dict[str, Any]:
     """Return the answer as one JSON object."""
     text, reasoning, refusal = [], [], []
@@ -132,7 +138,7 @@ async def complete(
     calls: dict[int, dict[str, Any]] = {}
     arguments: dict[int, list[str]] = {}
     finish = Finish("stop")
-    async for event in events:
+    async for event in each_of(batches):
         match event:
             case TextDelta(piece):
                 text.append(piece)
@@ -210,7 +216,7 @@ def error_event(error: RouterError) -> bytes:
 # --- Chat Completions to events -------------------------------------------------------------------
 
 
-def decode(blocks: AsyncIterator[bytes], backend: str = "local") -> AsyncGenerator[Event, None]:
+def decode(blocks: AsyncIterator[bytes], backend: str = "local") -> AsyncGenerator[Batch, None]:
     """Convert a chat stream, in blocks of whole SSE events, into events; see `ChatDecoder`."""
     return decoded(blocks, ChatDecoder(backend))
 

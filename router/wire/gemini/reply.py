@@ -6,13 +6,14 @@ Source: Gemini API reference, "GenerateContentResponse"; the google-genai SDK's 
 
 import re
 import uuid
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import orjson
 
 from router.errors import BackendBroken, BackendMisconfigured, NoUsableAnswer
 from router.events import (
+    Batch,
     Event,
     Finish,
     FinishReason,
@@ -26,6 +27,7 @@ from router.events import (
     Usage,
 )
 from router.wire import sse
+from router.wire.decoder import decoded
 from router.wire.fields import count
 from router.wire.gemini.rpc_status import NAME, failure
 
@@ -57,9 +59,9 @@ class Malformed(NoUsableAnswer):
     """The model's answer was empty or unusable for Gemini itself; another attempt may succeed."""
 
 
-async def decode(
+def decode(
     chunks: AsyncIterator[bytes], names: Mapping[str, str] | None = None
-) -> AsyncGenerator[Event, None]:
+) -> AsyncGenerator[Batch, None]:
     """Convert a Gemini stream into events.
 
     Out: deltas in order, then one Finish. A tool call comes whole, its arguments as one delta.
@@ -67,45 +69,38 @@ async def decode(
     Malformed if the model failed or said nothing, BackendBroken if the stream ends too early, and
     the error that an event of the stream reports.
     """
-    answer = _ReplyReader(names or {})
-    try:
-        async for block in sse.blocks(chunks):
-            for event in answer.read(block):
-                yield event
-    except Exception:
-        if not answer.has_finished:  # a broken connection does not matter after the finish reason
-            raise
-    for event in answer.end():
-        yield event
+    return decoded(sse.blocks(chunks), _GeminiDecoder(names or {}))
 
 
 async def decode_whole(
     chunks: AsyncIterator[bytes], names: Mapping[str, str] | None = None
-) -> AsyncGenerator[Event, None]:
+) -> AsyncGenerator[Batch, None]:
     """Convert a whole answer, in pieces of its JSON, into the events that `decode` yields.
 
     Errors are raised before the first event.
     """
     document = b"".join([chunk async for chunk in chunks])
     if sse.is_stream(document):
-        async for event in decode(sse.once(document), names):
-            yield event
+        async for batch in decode(sse.once(document), names):
+            yield batch
         return
-    answer = _ReplyReader(names or {})
-    for event in [*answer.read(document), *answer.end()]:
-        yield event
+    decoder = _GeminiDecoder(names or {})
+    yield [*decoder.feed(document), *decoder.end()]
 
 
-def _data(block: bytes) -> Iterator[bytes]:
-    """Yield the data of each event. A whole answer is bare JSON, as is an error in a stream."""
+def _data(block: bytes) -> Sequence[bytes]:
+    """Return the data of each event. A whole answer is bare JSON, as is an error in a stream."""
     bare = block.strip()
-    if bare.startswith((b"{", b"[")):
-        return iter((bare,))
-    return sse.data_of(block)
+    return (bare,) if bare.startswith((b"{", b"[")) else sse.data_of(block)
 
 
-class _ReplyReader:
-    """Reads one answer, and keeps what its end depends on."""
+class _GeminiDecoder:
+    """Converts a Gemini stream into events, and keeps what its end depends on.
+
+    No event is the last one: a stream ends with its connection.
+    """
+
+    is_over: Final = False
 
     def __init__(self, names: Mapping[str, str]) -> None:
         self._names = names
@@ -121,7 +116,7 @@ class _ReplyReader:
         """Return whether the answer has said why it ends."""
         return self._reason in FINISHES
 
-    def read(self, block: bytes) -> Iterator[Event]:
+    def feed(self, block: bytes) -> Iterator[Event]:
         """Yield the events of a block. Raises BackendError."""
         for data in _data(block):
             try:

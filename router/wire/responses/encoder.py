@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, 
 from typing import Any, Final
 
 from router.errors import BackendBroken, RouterError
-from router.events import Event, Finish, TextDelta, Usage
+from router.events import Batch, Event, Finish, TextDelta, Usage, each_of
 from router.request import ChatRequest
 from router.wire import sse
 from router.wire.blocks import Block, Blocks, Kind, Step
@@ -24,7 +24,7 @@ _ECHOED: Final = frozenset(
 
 
 async def stream(
-    events: AsyncIterator[Event],
+    batches: AsyncIterator[Batch],
     request: ChatRequest,
     model: str,
     answer_id: str,
@@ -34,36 +34,39 @@ async def stream(
 ) -> AsyncGenerator[bytes, None]:
     """Yield the answer as SSE: created, in_progress, the items in order, and the last event.
 
-    There is no [DONE]. A failure of `events` becomes response.failed and is raised again. `keep`
-    gets the response before its last event is sent: callers hang up when they have read that.
+    There is no [DONE]. What a batch makes comes as one piece; that may be nothing. A failure of
+    `batches` becomes response.failed and is raised again. `keep` gets the response before its last
+    event is sent: callers hang up when they have read that.
     """
     answer = _events_of(request, model, answer_id, created)
-    yield answer.event("created", response=answer.response())
-    yield answer.event("in_progress", response=answer.response())
+    said = [answer.event(kind, response=answer.response()) for kind in ("created", "in_progress")]
     try:
-        async for event in events:
-            if isinstance(event, Finish):
-                for piece in answer.finish(event):
-                    yield piece
-                response = answer.ended(event)
-                if keep:
-                    await keep(response)
-                yield answer.event(response["status"], response=response)
-                return
-            for piece in answer.add(event):
-                yield piece
+        async for batch in batches:
+            for event in batch:
+                if isinstance(event, Finish):
+                    said += answer.finish(event)
+                    response = answer.ended(event)
+                    if keep:
+                        await keep(response)
+                    said.append(answer.event(response["status"], response=response))
+                else:
+                    said += answer.add(event)
+            if said:
+                yield b"".join(said)
+                said.clear()
     except RouterError as error:
-        yield answer.event("failed", response=answer.failed(error))
+        said.append(answer.event("failed", response=answer.failed(error)))
+        yield b"".join(said)
         raise
 
 
 async def complete(
-    events: AsyncIterator[Event], request: ChatRequest, model: str, answer_id: str, created: int
+    batches: AsyncIterator[Batch], request: ChatRequest, model: str, answer_id: str, created: int
 ) -> Json:
     """Return the answer as one response, the same that ends the stream."""
     answer = _events_of(request, model, answer_id, created)
     finish = Finish("stop")
-    async for event in events:
+    async for event in each_of(batches):
         if isinstance(event, Finish):
             finish = event
         pieces = answer.finish(event) if isinstance(event, Finish) else answer.add(event)

@@ -25,6 +25,7 @@ from router.events import (
     TextDelta,
     ToolCallStart,
     Usage,
+    each_of,
 )
 from router.request import ChatRequest
 from router.wire import sse
@@ -42,11 +43,11 @@ async def pieces(data: bytes, size: int) -> AsyncIterator[bytes]:
 
 
 async def decoded(data: bytes, size: int = 1 << 20, **names: str) -> list[Event]:
-    return [event async for event in claude.decode(sse.blocks(pieces(data, size)), names)]
+    return [event async for event in each_of(claude.decode(sse.blocks(pieces(data, size)), names))]
 
 
 async def decode_into(heard_before: list[Event], data: bytes) -> None:
-    async for event in claude.decode(sse.blocks(pieces(data, 64))):
+    async for event in each_of(claude.decode(sse.blocks(pieces(data, 64)))):
         heard_before.append(event)
 
 
@@ -88,7 +89,7 @@ async def test_it_says_the_same_however_the_bytes_arrive(name: str) -> None:
                 yield data[cut:]
 
             blocks = sse.blocks(halves())
-            assert [event async for event in claude.decode(blocks)] == SAID[name]
+            assert [event async for event in each_of(claude.decode(blocks))] == SAID[name]
 
 
 @pytest.mark.parametrize("name", SAID)
@@ -432,7 +433,7 @@ async def test_after_the_stop_reason_the_rest_of_the_stream_may_be_missing(how: 
         "breaks": breaking(STOPPED),
         "is cut": pieces(STOPPED + b"event: mess", 64),
     }[how]
-    assert [event async for event in claude.decode(sse.blocks(chunks))] == SAID["text"]
+    assert [event async for event in each_of(claude.decode(sse.blocks(chunks)))] == SAID["text"]
 
 
 async def test_before_the_stop_reason_a_stream_that_ends_is_broken() -> None:

@@ -1,6 +1,6 @@
 """Gemini's answers as events and errors; the SDK reads the same recordings."""
 
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -31,10 +31,11 @@ from router.events import (
     ToolCallDelta,
     ToolCallStart,
     Usage,
+    each_of,
 )
 from router.wire import sse
 from router.wire.gemini import generate_content
-from router.wire.gemini.generate_content import SIGNATURE, decode, failure
+from router.wire.gemini.generate_content import SIGNATURE, failure
 from router.wire.gemini.reply import FINISHES
 from tests.support.gemini_words import NEW, RECORDINGS, json_values, sdk, text
 from tests.support.google_published import validator
@@ -100,6 +101,13 @@ FAILURES: dict[str, tuple[list[Event], type[BackendError], str]] = {
     "cut_off": ([TextDelta("Half an "), TextDelta("answer")], BackendBroken, "before the end"),
 }
 SPLITS = [1, 2, 3, 7, 64, 10**9]
+
+
+def decode(
+    chunks: AsyncIterator[bytes], names: Mapping[str, str] | None = None
+) -> AsyncGenerator[Event, None]:
+    """The events of a stream, one by one."""
+    return each_of(generate_content.decode(chunks, names))
 
 
 @pytest.mark.parametrize("size", SPLITS)
@@ -432,7 +440,7 @@ def stopping(*parts: dict[str, Any]) -> bytes:
 )
 async def test_a_stop_without_content_is_no_answer(parts: list[dict[str, Any]]) -> None:
     with pytest.raises(NoUsableAnswer) as raised:
-        [event async for event in generate_content.decode(sse.once(stopping(*parts)))]
+        [event async for event in decode(sse.once(stopping(*parts)))]
     assert raised.value.retryable
 
 
@@ -445,7 +453,7 @@ async def test_a_stop_without_content_is_no_answer(parts: list[dict[str, Any]]) 
     ],
 )
 async def test_a_stop_after_content_is_one(part: dict[str, Any]) -> None:
-    events = [event async for event in generate_content.decode(sse.once(stopping(part)))]
+    events = [event async for event in decode(sse.once(stopping(part)))]
     assert isinstance(events[-1], Finish)
 
 
@@ -454,5 +462,5 @@ async def test_after_the_finish_reason_a_broken_connection_costs_nothing() -> No
         yield stopping({"text": "x"})
         raise ConnectionResetError
 
-    events = [event async for event in generate_content.decode(broken())]
+    events = [event async for event in decode(broken())]
     assert [type(event) for event in events] == [TextDelta, Finish]
