@@ -130,7 +130,7 @@ class SettingsFields(BaseSettings):
     `cloud`, or `auto`: each prompt's score decides."""
     local_confidence: Literal["off", "shadow", "on"] = "shadow"
     """The local model's probabilities of its own answers (llama.cpp, vLLM, Ollama). `shadow`: the
-    journal keeps those of one answer in 32. `on`: an answer too unlikely to be good, as measured
+    journal keeps those of one answer in 64. `on`: an answer too unlikely to be good, as measured
     by `tune.py compare`, starts over on the cloud. `off`: they are not asked for."""
     commit_hold_s: Annotated[float, Field(ge=0, le=600, examples=[8])] = 8
     """Longest time that a local answer is held back to check it, in seconds. 0: not at all."""
