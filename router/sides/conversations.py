@@ -26,6 +26,8 @@ LEAST_LOOP_MESSAGES: Final = 2
 """A tool loop has at least the model's calls and one result."""
 DISTINCT_BYTES: Final = 24
 """Shorter messages (`yes`) occur in many conversations, so they count with the one before."""
+GREETING_BYTES: Final = 100
+"""Most bytes of an answer to a short first message (`hi`) that occurs in many conversations."""
 
 _SYSTEM: Final = ("system", "developer")
 
@@ -114,8 +116,9 @@ class Marks(NamedTuple):
     all: list[bytes]
     """One for each message; a short message is hashed together with the one before it."""
     own: list[bytes]
-    """The same without user messages that another user message follows: clients put those in front
-    of every conversation."""
+    """The same without messages that other conversations have too: user messages that another user
+    message follows, which clients put in front of every conversation, and an exchange of greetings
+    at the beginning."""
 
 
 def marks_of(request: ChatRequest) -> Marks:
@@ -173,14 +176,28 @@ def _prefixes(said: Iterable[_Said]) -> list[bytes]:
 
 def _marks(said: Sequence[_Said]) -> Marks:
     marks, before = Marks([], []), b""
-    for (role, parts, digest), following in zip_longest(said, said[1:]):
-        is_distinct = sum(map(len, parts[1:])) >= DISTINCT_BYTES or any(parts[2:])
-        mark = digest if is_distinct else _digest([before, digest])
+    greetings = 2 if _begins_with_greetings(said) else 0
+    for at, ((role, parts, digest), following) in enumerate(zip_longest(said, said[1:])):
+        mark = digest if _is_longer(parts, DISTINCT_BYTES) else _digest([before, digest])
         marks.all.append(mark)
-        if following is None or not role == following[0] == "user":
+        is_preface = following is not None and role == following[0] == "user"
+        if at >= greetings and not is_preface:
             marks.own.append(mark)
         before = digest
     return marks
+
+
+def _begins_with_greetings(said: Sequence[_Said]) -> bool:
+    """Return whether the first message and its answer could begin any conversation."""
+    if [role for role, _, _ in said[:2]] != ["user", "assistant"]:
+        return False
+    (_, first, _), (_, answer, _) = said[:2]
+    return not _is_longer(first, DISTINCT_BYTES) and not _is_longer(answer, GREETING_BYTES)
+
+
+def _is_longer(parts: Sequence[bytes], least_bytes: int) -> bool:
+    """Return whether a message has so many bytes, or the id of a tool call."""
+    return sum(map(len, parts[1:])) >= least_bytes or any(parts[2:])
 
 
 def _parts(message: dict[str, Any]) -> list[bytes]:

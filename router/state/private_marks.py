@@ -21,6 +21,8 @@ log = logging.getLogger("router")
 MOST_MARKS: Final = 20_000
 """Digests that are kept; the ones that were not seen for longest are given up."""
 MOST_ALARMS: Final = 2_000
+MOST_ALARMS_EACH: Final = 4
+"""Alarms that one message is marked with; a phrase may stand in more conversations than that."""
 _DIGEST_BYTES: Final = 16
 _ALARM_BYTES: Final = 4
 _MARK_BYTES: Final = _DIGEST_BYTES + _ALARM_BYTES
@@ -65,7 +67,10 @@ class PrivateMarks:
         self._loaded = path is None
         self._writer = ThreadPoolExecutor(1, "private-marks") if path is not None else None
         self._complained = False
+        self._kept = 0
+        """Pairs of a message and an alarm in memory."""
         self._in_file = 0
+        """Such pairs in the file."""
 
     def load(self) -> None:
         """Read the file, once; the first use does so if it was not called before."""
@@ -171,6 +176,7 @@ class PrivateMarks:
         digests = [digest for digest, alarms in self._marks.items() if alarm in alarms]
         if not digests:
             return False
+        self._kept -= len(digests)
         for digest in digests:
             others = self._marks[digest] - {alarm}
             if others:
@@ -197,16 +203,20 @@ class PrivateMarks:
 
     def _put(self, digest: bytes, alarm: str) -> bool:
         """Keep a mark; return whether it is new."""
-        before = self._marks.get(digest, frozenset())
-        self._marks[digest] = before | {alarm}
+        before = self._marks.setdefault(digest, frozenset())
         self._marks.move_to_end(digest)
+        if alarm in before or len(before) == MOST_ALARMS_EACH:
+            return False
+        self._marks[digest] = before | {alarm}
+        self._kept += 1
         while len(self._marks) > self._limit:
-            self._marks.popitem(last=False)
-        return alarm not in before
+            _, given_up = self._marks.popitem(last=False)
+            self._kept -= len(given_up)
+        return True
 
     def _keep_short(self) -> None:
         """Write the file anew when half of it or more is no longer kept."""
-        if self._in_file > 2 * self._limit:
+        if self._in_file > 2 * max(self._kept, self._limit):
             self._rewrite()
 
     def _rewrite(self) -> None:

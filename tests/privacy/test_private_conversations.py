@@ -1,6 +1,7 @@
 """A conversation with private content stays on this machine, unless the user allows it."""
 
 import json
+import os
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -124,6 +125,22 @@ def test_marks_are_bounded_in_memory_and_on_disk(tmp_path: Path) -> None:
     assert not again.alarms([(1).to_bytes(16, "big")])
     again.close()
     assert MOST_MARKS >= 10_000
+
+
+def test_the_file_of_marks_is_rarely_written_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[int] = []
+    monkeypatch.setattr(PrivateMarks, "_write", lambda self, data, how: written.append(how))
+    marks = PrivateMarks(tmp_path / "marks", limit=100)
+    shared = [number.to_bytes(16, "big") for number in range(50)]
+    for number in range(1000):
+        own = (1000 + number).to_bytes(16, "big")
+        marks.raise_alarm([own, *shared], f"finding {number}", "a rule")
+    marks.close()
+    assert written.count(os.O_APPEND) == 1000
+    assert 1 <= written.count(os.O_TRUNC) <= 20
+    assert marks.alarms(shared)
 
 
 @pytest.mark.parametrize("content", [b"", b"short", bytes(1010)])

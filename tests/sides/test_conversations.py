@@ -228,6 +228,15 @@ def test_short_and_repeated_messages_do_not_identify_a_conversation() -> None:
     assert not first & second
 
 
+def test_an_exchange_of_greetings_does_not_identify_a_conversation() -> None:
+    hi = {"role": "user", "content": "Hi!"}
+    hello = {"role": "assistant", "content": "Hello! How can I assist you today?"}
+    other = {"role": "user", "content": "What is the tallest mountain of all?"}
+    assert marks(hi, hello, TASK) == marks(TASK)
+    assert not marks(hi, hello, TASK, ANSWER) & known_by(hi, hello, other)
+    assert marks(TASK, hello) & known_by(hello, other)
+
+
 def test_the_same_question_about_another_file_is_another_conversation() -> None:
     def asking(data: str) -> dict[str, Any]:
         file = {"type": "file", "file": {"filename": "a.txt", "file_data": data}}
