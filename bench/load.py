@@ -23,6 +23,11 @@ class Seen:
     late_ms: list[float] = field(default_factory=list)
     """From a token's sending by the mock to its arrival."""
 
+    def forget(self) -> None:
+        """Drop the times, of which a long run has too many to keep."""
+        for times in (self.took_ms, self.first_ms, self.late_ms):
+            times.clear()
+
 
 def request(port: int, prompt: str, *, stream: bool) -> bytes:
     body = orjson.dumps(
