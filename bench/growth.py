@@ -126,7 +126,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         mock = targets.mock()
         try:
-            server = targets.router(mock.port, Path(name), LOCAL_QUEUE=str(CALLERS), ANTHROPIC_API_KEY="")
+            server = targets.router(
+                mock.port, Path(name), LOCAL_QUEUE=str(CALLERS), ANTHROPIC_API_KEY=""
+            )
             try:
                 print(f"{0:10,} {server.rss_mb:8.1f} MB")
                 began = time.monotonic()

@@ -277,12 +277,12 @@ class LocalBackend:
         while piece := await answer.piece():
             block = cutter.whole(piece)
             first += block
-            if any(sse.data_of(block)):  # comments only show that the server is alive
+            if sse.first_data(block):  # comments only show that the server is alive
                 break
         else:
             first += cutter.last() + cutter.rest
         before, error = relay.before_error(first)
-        if error and not any(sse.data_of(before)):
+        if error and not sse.first_data(before):
             raise self._errors.reported(200, error, model)
         body = self._first_body(first)
         message = body.get("message") if format == "messages" else body
@@ -300,7 +300,7 @@ class LocalBackend:
 
     def _first_body(self, block: bytes) -> dict[str, Any]:
         """Return the JSON object in the data of the first event."""
-        data = next(iter(sse.data_of(block)), b"")
+        data = sse.first_data(block)
         if not data or data == b"[DONE]":
             raise self._errors.broken("sent an empty answer")
         if not sse.ends_whole(block):

@@ -16,6 +16,7 @@ Item = TypeVar("Item")
 
 DONE: Final = b"data: [DONE]\n\n"
 _BLANK_LINES: Final = (b"\n\n", b"\r\n\r\n", b"\r\r")
+_EVENT: Final = re.compile(rb".+?(?:\r\n\r\n|\n\n|\r\r|\Z)", re.DOTALL)
 _LAST_LINE: Final = re.compile(rb"^data: ?(.*)\n\n", re.MULTILINE)
 """A line of data that ends its event."""
 _ERROR_FIELD: Final = re.compile(rb"^error: ?(.*)$", re.MULTILINE)
@@ -98,6 +99,14 @@ def data_of(block: bytes) -> Sequence[bytes]:
         for event in block.split(b"\n\n")
     ]
     return [b"\n".join(lines) for lines in events if lines]
+
+
+def first_data(block: bytes) -> bytes:
+    """Return the first data of a block of events that is not empty; b"" if there is none."""
+    for event in _EVENT.finditer(block):
+        if data := next(filter(None, data_of(event.group())), b""):
+            return data
+    return b""
 
 
 def _as_data(field: re.Match[bytes]) -> bytes:
