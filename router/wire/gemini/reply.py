@@ -109,7 +109,8 @@ class _GeminiDecoder:
         self._reason = ""
         self._message = ""
         self._blocked = ""
-        self._usage: Usage | None = None
+        self._counts: Any = None
+        """The last token counts that Gemini has sent; each event has them."""
 
     @property
     def has_finished(self) -> bool:
@@ -135,8 +136,8 @@ class _GeminiDecoder:
     def _payload(self, payload: Any) -> Iterator[Event]:
         if isinstance(payload, list) or "error" in payload:
             raise failure(payload)
-        if usage := payload.get("usageMetadata"):
-            self._usage = _usage(usage)
+        if counts := payload.get("usageMetadata"):
+            self._counts = counts
         if blocked := (payload.get("promptFeedback") or {}).get("blockReason"):
             said = payload["promptFeedback"].get("blockReasonMessage")
             self._blocked = str(said or f"Gemini blocked the prompt: {blocked}.")
@@ -166,7 +167,7 @@ class _GeminiDecoder:
         if reason == "content_filter":
             stopped = self._message or f"Gemini stopped the answer: {self._reason}."
             yield RefusalDelta(self._blocked or stopped)
-        yield Finish(reason, self._usage)
+        yield Finish(reason, _usage(self._counts) if self._counts else None)
 
     def _finish_reason(self) -> FinishReason:
         if self._reason == "PUP_LIMITED_DISABLED":
@@ -219,7 +220,7 @@ def _token(token: Mapping[str, Any], top: tuple[TokenLogprob, ...] = ()) -> Toke
     return TokenLogprob(str(token.get("token", "")), float(token.get("logProbability", 0)), top)
 
 
-def _usage(counts: Mapping[str, Any]) -> Usage:
+def _usage(counts: Any) -> Usage:
     thoughts = count(counts, "thoughtsTokenCount")
     return Usage(
         prompt_tokens=count(counts, "promptTokenCount") + count(counts, "toolUsePromptTokenCount"),
