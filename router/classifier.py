@@ -8,6 +8,7 @@ and counts go with prompts that small models fail. This module only adds them up
 on the messages of the human alone, not on the system prompt, tools or tool results.
 """
 
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
@@ -276,7 +277,8 @@ class _Weight(NamedTuple):
         return followups.FollowUp(text, own, self.n_words, self.refers, self.asks_easy)
 
 
-_weights: dict[bytes, _Weight] = {}
+_weights: OrderedDict[bytes, _Weight] = OrderedDict()
+"""The turns that were read, the one used last at the end."""
 
 
 def _weigh(text: str, lexicon: Lexicon) -> _Weight:
@@ -290,10 +292,12 @@ def _weigh(text: str, lexicon: Lexicon) -> _Weight:
         gist = f"{len(text)} {text[:HEAD]} {text[-TAIL:]}"
     key = blake2b(gist.encode("utf-8", "surrogatepass"), digest_size=16).digest()
     weight = _weights.get(key)
-    if weight is None:
-        if len(_weights) >= MOST_REMEMBERED:
-            _weights.clear()
-        weight = _weights[key] = _weighed(text, lexicon)
+    if weight is not None:
+        _weights.move_to_end(key)
+        return weight
+    weight = _weights[key] = _weighed(text, lexicon)
+    if len(_weights) > MOST_REMEMBERED:
+        _weights.popitem(last=False)
     return weight
 
 
