@@ -45,8 +45,8 @@ async def relayed(path: str, request: Request, here: Context) -> ClosingStream:
         body = await here.json_body(request)
         record.stream = body.get("stream") is True
         record.asked_model = str(body.get("model") or "")[:200]
-        if (member := member_of(request.scope)) is not None and "local" not in member.sides:
-            raise Forbidden(f"The key of {member.name} is not for the local side.")
+        if (member := member_of(request.scope)) and (refusal := member.refusal("local")):
+            raise Forbidden(refusal)
         server = await here.router.server_for(record.asked_model)
         record.backend = server.name
         record.model = record.asked_model or server.model
