@@ -1,15 +1,12 @@
-"""STATE_URL at the start: its packages, the doctor's finding, and no import while it is unset."""
+"""STATE_URL at the start: its packages, and the doctor's finding."""
 
-import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
 from config import SettingsError, load_settings
 from llm_router import doctor
 from router.build import assemble
-from tests.support.paths import ROOT
 from tests.support.store import StoreServer
 
 
@@ -57,15 +54,3 @@ def test_an_unknown_option_in_the_address_is_an_error(store: StoreServer) -> Non
     url = f"{store.url}?socket_timeout=soon"
     with pytest.raises(SettingsError, match="STATE_URL"):
         assemble(load_settings(env=None, journal_path="off", state_url=url))
-
-
-def test_nothing_of_it_is_imported_while_it_is_unset(tmp_path: Path) -> None:
-    code = (
-        "import sys; from config import load_settings; from web.app import create_app;"
-        f"create_app(load_settings(env=None, journal_path={str(tmp_path / 'j.db')!r}));"
-        "print([name for name in sys.modules if name.startswith(('valkey', 'libvalkey'))])"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
-    )
-    assert done.stdout.strip() == "[]"

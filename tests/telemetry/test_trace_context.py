@@ -1,7 +1,6 @@
 """The caller's trace on its way to the backends, with and without OpenTelemetry."""
 
 import asyncio
-import subprocess
 import sys
 from typing import Any
 
@@ -10,7 +9,6 @@ import pytest
 from router.http.trace_context import NO_TRACE, current_trace, set_trace, valid_trace
 from tests.support.backend_answers import gemini_answer
 from tests.support.keys import CANARIES
-from tests.support.paths import ROOT
 from tests.support.running_app import cloud_side, local_side, on_a_socket, running_app
 from tests.support.scripted import Connection, Request, scripted
 from tests.support.traces import CALLERS, PARENT, TRACE, keeping, sent
@@ -168,16 +166,3 @@ async def test_without_the_sdk_a_warning_says_what_to_install(
         h.assembly.start_tracing()
         assert "pip install opentelemetry-sdk" in caplog.text
         assert (await h.ask("hi")).status_code == 200
-
-
-def test_nothing_of_it_is_imported_unless_it_is_set() -> None:
-    code = (
-        "import sys; from config import load_settings; from router.build import assemble;"
-        "a = assemble(load_settings(env=None, journal_path='off')); a.start_tracing();"
-        "print([m for m in sys.modules if m.startswith(('opentelemetry.sdk', 'requests',"
-        " 'router.telemetry.tracing'))])"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
-    )
-    assert done.stdout.strip() == "[]"
