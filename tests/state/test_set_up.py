@@ -1,13 +1,17 @@
-"""STATE_URL at the start: its packages, and the doctor's finding."""
+"""STATE_URL at the start and at the end: packages, the doctor's finding, closing."""
 
+import asyncio
 import sys
+from contextlib import suppress
 
 import pytest
 
 from config import SettingsError, load_settings
 from llm_router import doctor
 from router.build import assemble
+from router.state import shared
 from tests.support.store import StoreServer
+from tests.support.waiting import settled
 
 
 async def findings(monkeypatch: pytest.MonkeyPatch, store: StoreServer) -> list[doctor.Finding]:
@@ -54,3 +58,25 @@ def test_an_unknown_option_in_the_address_is_an_error(store: StoreServer) -> Non
     url = f"{store.url}?socket_timeout=soon"
     with pytest.raises(SettingsError, match="STATE_URL"):
         assemble(load_settings(env=None, journal_path="off", state_url=url))
+
+
+async def test_a_store_closes_though_its_client_swallows_the_cancellation(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    looks = 0
+
+    async def look() -> None:
+        nonlocal looks
+        looks += 1
+        if looks == 2:
+            with suppress(asyncio.CancelledError):
+                await asyncio.Event().wait()
+
+    monkeypatch.setattr(shared, "LOOK_S", 0)
+    closing = shared.SharedStore("valkey://127.0.0.1:9")
+    monkeypatch.setattr(closing, "look", look)
+    await closing.start()
+    await settled(lambda: looks == 2, "the store is not looked at")
+    async with asyncio.timeout(10):
+        await closing.aclose()
+    assert looks == 2
