@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from router.answers.trust import Trust, Truster
 from router.answers.verify import read_whole, verify
@@ -78,6 +78,11 @@ class Call:
     def usage(self) -> Usage | None:
         """Return the tokens of a relayed answer; None until it was read to its end."""
         return self._reply.usage if isinstance(self._reply, Relayed) else None
+
+    @property
+    def document(self) -> Mapping[str, Any] | None:
+        """Return a relayed answer as JSON, if the backend had to parse it; else None."""
+        return self._reply.document if isinstance(self._reply, Relayed) else None
 
     @property
     def trust(self) -> Mapping[str, float]:

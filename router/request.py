@@ -180,6 +180,8 @@ TEXT_PARTS: Final = frozenset({"text", "input_text", "output_text"})
 FETCHED: Final = ("http:", "https:", "ftp:", "//", "gs:", "s3:")
 """How addresses begin whose content has to be fetched over the network."""
 IMAGE_PARTS: Final = frozenset({"image_url", "input_image"})
+SUMMARY_HEADING: Final = "Summary of the conversation so far:\n\n"
+"""Begins a user message that holds the router's own summary of earlier turns."""
 
 
 def has_images(request: ChatRequest) -> bool:

@@ -8,6 +8,7 @@ import orjson
 
 from router.deadlines import within
 from router.errors import InvalidRequest, RouterError, TooLarge
+from router.http.trace_context import NO_TRACE, Trace, valid_trace
 from web.content_encoding import decoded
 
 Scope = MutableMapping[str, Any]
@@ -58,6 +59,14 @@ def headers_of(scope: Scope) -> dict[bytes, bytes]:
     if by_name is None:
         by_name = scope["router.headers"] = dict(scope["headers"])
     return by_name
+
+
+def trace_of(scope: Scope) -> Trace:
+    """Return the trace that the caller has sent."""
+    if not (parent := header(scope, b"traceparent")):
+        return NO_TRACE
+    states = [value for name, value in scope["headers"] if name == b"tracestate"]
+    return valid_trace(parent, b",".join(states).decode("latin-1"))
 
 
 async def read_body(

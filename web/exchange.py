@@ -33,6 +33,7 @@ from web.asgi import (
     read_body,
     send_error,
     send_whole,
+    trace_of,
 )
 from web.headers import decision_headers
 from web.hints import purpose_of
@@ -159,7 +160,7 @@ class Exchange:
             user_agent=header(scope, b"user-agent"),
             caller=name_of(scope),
         )
-        service.ledger.trace(entry, header(scope, b"traceparent"))
+        service.ledger.trace(entry, trace_of(scope))
         self._flow = AnswerFlow(service.router, service.ledger, entry)
 
     async def run(self) -> None:

@@ -12,7 +12,7 @@ from fastapi.responses import StreamingResponse
 
 from router.errors import Forbidden, RouterError
 from router.telemetry.ledger import Entry, Ledger
-from web.asgi import CallerLeft, Receive, Scope, Send, header, unless_left
+from web.asgi import CallerLeft, Receive, Scope, Send, header, trace_of, unless_left
 from web.context import Context
 from web.ids import new_id
 from web.keys import member_of, name_of
@@ -38,15 +38,15 @@ async def relayed(path: str, request: Request, here: Context) -> ClosingStream:
         caller=name_of(request.scope),
     )
     operation = "embeddings" if path == "/embeddings" else "text_completion"
-    ledger.trace(entry, header(request.scope, b"traceparent"), operation)
+    ledger.trace(entry, trace_of(request.scope), operation)
     record = entry.record
     record.target = "local"
     try:
         body = await here.json_body(request)
         record.stream = body.get("stream") is True
         record.asked_model = str(body.get("model") or "")[:200]
-        if (member := member_of(request.scope)) is not None and "local" not in member.sides:
-            raise Forbidden(f"The key of {member.name} is not for the local side.")
+        if (member := member_of(request.scope)) and (refusal := member.refusal("local")):
+            raise Forbidden(refusal)
         server = await here.router.server_for(record.asked_model)
         record.backend = server.name
         record.model = record.asked_model or server.model

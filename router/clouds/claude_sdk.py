@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from router.backend import TimeLimits
 from router.clouds.calls import may_use_proxy, too_slow, was_stale
 from router.deadlines import within
-from router.http.trace_context import traceparent
+from router.http.trace_context import current_trace
 
 if TYPE_CHECKING:
     import anthropic
@@ -71,9 +71,7 @@ async def send(
     """
     import anthropic
 
-    sent: dict[str, Any] = dict(headers)
-    if trace := traceparent():
-        sent["traceparent"] = trace
+    sent: dict[str, Any] = {**headers, **current_trace()}
     if sent.get("anthropic-version", BEARER_SINCE) < BEARER_SINCE:
         sent |= {"x-api-key": client.api_key, "Authorization": anthropic.Omit()}
     clock = asyncio.get_running_loop().time

@@ -12,7 +12,7 @@ import httpx2
 from yarl import URL
 
 from router.clouds.calls import was_stale
-from router.http.trace_context import traceparent
+from router.http.trace_context import current_trace
 
 unread: Final[ContextVar[list[aiohttp.ClientResponse] | None]] = ContextVar("unread", default=None)
 """If set, a successful answer is put here, and the SDK gets an empty one, with nothing to parse.
@@ -66,8 +66,7 @@ class GeminiTransport(httpx2.AsyncBaseTransport):
     async def _sent(self, request: httpx2.Request) -> aiohttp.ClientResponse:
         given = request.headers.raw
         headers = [(k.decode(), v.decode()) for k, v in given if k.lower() not in _OURS]
-        if trace := traceparent():
-            headers.append(("traceparent", trace))
+        headers += current_trace().items()
         return await self._connected().request(
             request.method,
             URL(str(request.url), encoded=True),

@@ -17,7 +17,7 @@ from router.http.answer import Answer, Gone, NotConnected
 from router.http.connection import ServerConnection
 from router.http.login import basic_login
 from router.http.proxy import Proxy
-from router.http.trace_context import traceparent
+from router.http.trace_context import current_trace
 
 KEEP_S: Final = 15.0
 """How long an unused connection is kept."""
@@ -93,13 +93,13 @@ class HttpClient:
     async def post(self, url: str, body: bytes, *, within_s: float, headers: bytes = b"") -> Answer:
         """Send JSON; return the answer once its head has come. The caller must close it.
 
-        `headers` are further lines, of `header_lines`. The request's `traceparent` is added.
+        `headers` are further lines, of `header_lines`. Those of the request's trace are added.
 
         The whole answer has to come within `within_s` seconds, unless `Answer.flowing` changes
         that. Raises HttpError, and TimeoutError if the server is silent.
         """
-        if trace := traceparent():
-            headers += b"traceparent: %b\r\n" % trace.encode()
+        if trace := current_trace():
+            headers += header_lines(trace)
         head = b"POST %b%b%bContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % (
             self._target(url),
             self._head,

@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
-from router.request import TEXT_PARTS, estimate_tokens, text_of
+from router.request import SUMMARY_HEADING, TEXT_PARTS, estimate_tokens, text_of
 
 MAX_TURNS: Final = 6
 """Most human turns that are read, including the last one."""
@@ -106,7 +106,7 @@ PROSE: Final = (
     Envelope("[TASK RESUMPTION]", "Cline 3"),
     Envelope("# AGENTS.md instructions for", "Codex CLI 0.169"),
     Envelope("Another language model started to solve this problem", "Codex CLI 0.169, /compact"),
-    Envelope("Summary of the conversation so far:\n\n", "wire/responses/compaction.py"),
+    Envelope(SUMMARY_HEADING, "the router itself, for Codex"),
     Envelope("<image name=", "Codex CLI 0.169, pictures"),
     Envelope("</image>", "Codex CLI 0.169, pictures"),
     Envelope("This is the Gemini CLI. We are setting up the context", "Gemini CLI 0.1 to 0.3"),

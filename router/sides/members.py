@@ -11,15 +11,16 @@ from router.state.team import Member
 
 def open_to(member: Member, ask: Ask, local: Side, cloud: Side) -> tuple[Side, Side]:
     """Return the sides as a member sees them. Raises Forbidden for a side that is not open."""
-    if ask.force is not None and ask.force not in member.sides:
-        raise Forbidden(f"The key of {member.name} is not for the {ask.force} side.")
-    sides = []
-    for side in (local, cloud):
-        if side.target not in member.sides:
-            detail = f"The key of {member.name} is not for the {side.target} side."
-            side = Side(side.target, side.backend, Status("unconfigured", detail=detail))
-        sides.append(side)
-    return sides[0], sides[1]
+    if ask.force is not None and (refusal := member.refusal(ask.force)):
+        raise Forbidden(refusal)
+    return _open_to(member, local), _open_to(member, cloud)
+
+
+def _open_to(member: Member, side: Side) -> Side:
+    refusal = member.refusal(side.target)
+    if not refusal:
+        return side
+    return Side(side.target, side.backend, Status("unconfigured", detail=refusal))
 
 
 def within_budget(

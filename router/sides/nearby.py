@@ -143,11 +143,14 @@ def url_of(port: int) -> str:
 
 
 async def _status(server: LocalServer) -> Status | None:
-    """Return the status of a server, None where there is no model server."""
+    """Return the status of a server that is of use; else None.
+
+    A server that wants a key is of none. It may be another llm-router, and no key is sent there.
+    """
     try:
         async with asyncio.timeout(LOOK_S):
             status = await server.probe()
     except TimeoutError:
         return None
     is_ours = {model.id for model in status.models} >= OUR_NAMES
-    return None if status.state == "down" or is_ours else status
+    return None if not status.up or is_ours else status

@@ -139,6 +139,7 @@ class SharedStore:
         """Callers of `written`: how many writes must be over, and a future for that."""
         self._writing: asyncio.Task[None] | None = None
         self._touch: asyncio.Task[None] | None = None
+        self._is_closed = False
 
     @property
     def is_complete(self) -> bool:
@@ -152,6 +153,7 @@ class SharedStore:
 
     async def aclose(self) -> None:
         """Write what waits, if the server answers, and close the connections."""
+        self._is_closed = True
         if self._touch is not None:
             self._touch.cancel()
             await asyncio.gather(self._touch, return_exceptions=True)
@@ -231,7 +233,7 @@ class SharedStore:
             await follow()
 
     async def _stay_in_touch(self) -> None:
-        while True:
+        while not self._is_closed:  # the client may swallow a cancellation while it connects
             await asyncio.sleep(LOOK_S)
             try:
                 await self.look()

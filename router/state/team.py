@@ -45,6 +45,10 @@ class Member:
     created: str = ""
     """The day of creation, as YYYY-MM-DD."""
 
+    def refusal(self, side: Target) -> str:
+        """Return why this member may not use a side; "" if it may."""
+        return "" if side in self.sides else f"The key of {self.name} is not for the {side} side."
+
 
 class Team:
     """Finds the member of a key. `clock` is in seconds of any steady clock."""

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Final
 from router.call import Call, FailedAttempt
 from router.deciding.facts import Decision
 from router.errors import RouterError
-from router.events import Batch, Finish
-from router.http.trace_context import set_traceparent, valid_traceparent
+from router.events import Batch, Finish, FinishReason
+from router.http.trace_context import Trace, set_trace
 from router.request import ChatRequest, Dialect, text_of
 from router.scoring.turns import human_turns
 from router.telemetry.journal import Journal
@@ -53,6 +53,8 @@ class Entry:
         """The span's name for it: "chat", "embeddings" or "text_completion"."""
         self.answering_model = ""
         """The model that answered, as its server names it."""
+        self.finish_reason: FinishReason | None = None
+        """Why the model ended its answer; None where the answer's bytes passed unread."""
         self._began = time.perf_counter()
 
     def asked(self, request: ChatRequest) -> None:
@@ -71,10 +73,11 @@ class Entry:
         self.record.first_byte_ms = self._elapsed_ms()
 
     async def noting(self, batches: AsyncIterator[Batch]) -> AsyncGenerator[Batch, None]:
-        """Yield the events unchanged, and note the usage in the last one."""
+        """Yield the events unchanged, and note the last one."""
         async for batch in batches:
             if isinstance(last := batch[-1], Finish):
                 self.record.usage = last.usage
+                self.finish_reason = last.reason
             yield batch
 
     def done(self) -> None:
@@ -150,16 +153,18 @@ class Ledger:
         self._catch_up()
         return self._metrics
 
-    def trace(self, entry: Entry, sent: str, operation: str = "chat") -> None:
+    def trace(self, entry: Entry, sent: Trace, operation: str = "chat") -> None:
         """Begin the request's span, if requests are traced, and pass its trace on to backends.
 
-        `sent`: the caller's `traceparent`, which is passed on as it is where nothing is traced.
+        `sent`: the caller's trace, which is passed on as it is where nothing is traced. A
+        `tracestate` with something private in it is dropped: it may go to a cloud.
         """
-        passed_on = valid_traceparent(sent)
+        if "tracestate" in sent and self._is_private(sent["tracestate"]):
+            sent = {"traceparent": sent["traceparent"]}
         if self.tracing is not None:
             entry.operation = operation
-            entry.span, passed_on = self.tracing.begin(operation, passed_on, entry.record.time)
-        set_traceparent(passed_on)
+            entry.span, sent = self.tracing.begin(operation, sent, entry.record.time)
+        set_trace(sent)
 
     def end(self, entry: Entry, call: Call | None) -> None:
         """Record a request now; `call` is None when no backend was asked."""
@@ -206,8 +211,7 @@ class Ledger:
         if self._spend is not None:
             self._spend(record)
         if self.tracing is not None and entry.span is not None:
-            model = entry.answering_model
-            self.tracing.end(entry.span, entry.operation, record, request, model)
+            self.tracing.end(entry.span, entry, call)
         if self.on_record is not None:
             self.on_record(record)
         if self._log_decisions:

@@ -7,7 +7,7 @@ version 1.41).
 """
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final, get_args
 from urllib.parse import urlsplit
 
 import requests
@@ -19,9 +19,15 @@ from opentelemetry.trace import Span, SpanKind, Status, StatusCode, set_span_in_
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from config import VERSION
+from router.call import Call
 from router.clouds.calls import may_use_proxy
-from router.request import ChatRequest
+from router.events import FinishReason
+from router.http.trace_context import Trace
 from router.telemetry.record import Record
+from router.wire.anthropic.claude_decoder import FINISH
+
+if TYPE_CHECKING:
+    from router.telemetry.ledger import Entry
 
 EXPORT_S: Final = 3.0
 """Longest time for one batch; the process ends only after its last batch."""
@@ -38,6 +44,11 @@ PARAMETERS: Final = {
     "top_p": ("top_p", float),
 }
 """Numbers of a request, with their attribute `gen_ai.request.…` and its type."""
+FINISHES: Final[Mapping[str, FinishReason]] = {
+    **FINISH,
+    **{reason: reason for reason in get_args(FinishReason)},
+}
+"""The reasons of Chat Completions and of Claude's Messages."""
 MOST_INT: Final = 2**63 - 1
 """Attributes hold no larger number."""
 PORTS: Final = {"http": 80, "https": 443}
@@ -66,33 +77,34 @@ class Tracing:
         self._provider.add_span_processor(BatchSpanProcessor(exporter))
         self._tracer = self._provider.get_tracer("llm-router", VERSION)
 
-    def begin(self, operation: str, traceparent: str, time_s: float) -> tuple[Span, str]:
-        """Return a new span, in the trace of the caller's `traceparent`, and its own `traceparent`.
+    def begin(self, operation: str, sent: Trace, time_s: float) -> tuple[Span, Trace]:
+        """Return a new span in the caller's trace, and the trace to pass on.
 
         `time_s`: when the request came, in seconds since 1970.
         """
         span = self._tracer.start_span(
             operation,
-            _propagator.extract({"traceparent": traceparent}),
+            _propagator.extract(sent),
             SpanKind.CLIENT,
             {"gen_ai.operation.name": operation},
             start_time=_nanoseconds(time_s),
         )
         carrier: dict[str, str] = {}
         _propagator.inject(carrier, set_span_in_context(span))
-        return span, carrier["traceparent"]
+        return span, carrier
 
-    def end(
-        self, span: Span, operation: str, record: Record, request: ChatRequest | None, model: str
-    ) -> None:
-        """Fill in a span and end it. `model`: the model that answered, as its server names it."""
-        span.update_name(f"{operation} {record.model}".strip())
+    def end(self, span: Span, entry: "Entry", call: Call | None) -> None:
+        """Fill in a request's span and end it."""
+        record = entry.record
+        span.update_name(f"{entry.operation} {record.model}".strip())
         span.set_attributes(_of_record(record))
         span.set_attributes(self._of_backend(record.backend))
-        if request is not None:
-            span.set_attributes(_of_request(request.body))
-        if model:
-            span.set_attribute("gen_ai.response.model", model)
+        if entry.request is not None:
+            span.set_attributes(_of_request(entry.request.body))
+        if entry.answering_model:
+            span.set_attribute("gen_ai.response.model", entry.answering_model)
+        if reasons := _finish_reasons(entry, call):
+            span.set_attribute("gen_ai.response.finish_reasons", reasons)
         for attempt in record.attempts:
             failed: dict[str, str | float] = {
                 "backend": attempt.backend,
@@ -142,6 +154,19 @@ def _of_record(record: Record) -> dict[str, Any]:
             "gen_ai.usage.reasoning.output_tokens": usage.reasoning_tokens or None,
         }
     return {name: value for name, value in found.items() if value is not None}
+
+
+def _finish_reasons(entry: "Entry", call: Call | None) -> list[FinishReason]:
+    """Return why each choice of the answer ended; empty where its bytes passed unread."""
+    if entry.finish_reason is not None:
+        return [entry.finish_reason]
+    if call is None or (document := call.document) is None:
+        return []
+    choices = document.get("choices")
+    said = (
+        [one.get("finish_reason") for one in choices] if choices else [document.get("stop_reason")]
+    )
+    return [FINISHES[one] for one in said if isinstance(one, str) and one in FINISHES]
 
 
 def _of_request(body: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import Any
 import httpx2
 
 from tests.support.backend_answers import models
-from tests.support.processes import Server, in_thread, server, wait_until
+from tests.support.processes import Server, in_thread, server
 from tests.support.replicas import HARD, SECRET, Messages, user
 from tests.support.running_app import cloud_side, local_side
 from tests.support.scripted import Connection, Request, scripted
@@ -19,6 +19,8 @@ from tests.support.store import PASSWORD, StoreServer, store_server
 CALLERS = 8
 TURNS = 4
 KILL_AT_S, START_AT_S, STOP_AT_S = 1.0, 2.5, 4.0
+ATTEMPTS = 40
+"""Open conversations, half a second apart, of which one has to end in the cloud."""
 
 
 class Load:
@@ -53,6 +55,18 @@ class Load:
             answer = {"role": "assistant", "content": f"This is answer {turn} to {name}."}
             said = [*said, answer, user(f"{name}, {turn}: {HARD}")]
         return side
+
+    async def reaches_the_cloud(self) -> None:
+        """Hold open conversations until one ends in the cloud.
+
+        After an outage they stay local for MERGE_S, for they may be private. On a busy machine a
+        slow answer of the store counts as an outage.
+        """
+        for _ in range(ATTEMPTS):
+            if await self.converse(private=False) == "cloud":
+                return
+            await asyncio.sleep(0.5)
+        raise AssertionError("open conversations stay local")
 
     async def run(self, caller: int, until_s: float) -> None:
         """Begin conversations until then."""
@@ -97,7 +111,7 @@ async def test_nothing_private_leaves_and_nothing_fails_when_the_store_is_killed
         ):
             load = Load(routers, http)
             assert await load.converse(private=True) == "local"
-            assert await load.converse(private=False) == "cloud"
+            await load.reaches_the_cloud()
             began = asyncio.get_running_loop().time()
             callers = [
                 asyncio.create_task(load.run(caller, began + STOP_AT_S))
@@ -110,14 +124,7 @@ async def test_nothing_private_leaves_and_nothing_fails_when_the_store_is_killed
             await asyncio.gather(*callers)
             assert {"local", "cloud"} <= set(load.sides)
             assert not [body for body in cloud_got if b"secret case" in body]
-            for router in routers:
-                await asyncio.to_thread(
-                    wait_until,
-                    lambda router=router: router.health()["store"]["up"],
-                    "the store is not used again",
-                )
-            await asyncio.sleep(3.5)  # MERGE_S: until then a moved conversation may be private
-            assert await load.converse(private=False) == "cloud"
+            await load.reaches_the_cloud()
             assert await load.converse(private=True) == "local"
             assert not [body for body in cloud_got if b"secret case" in body]
         for router in routers:

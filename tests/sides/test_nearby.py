@@ -21,7 +21,7 @@ NOWHERE = "http://127.0.0.1:9/v1"
 
 
 class Played(LocalBackend):
-    """A server whose status the test sets; None: nothing answers."""
+    """A server whose status the test sets. A model named "locked": it wants a key."""
 
     def __init__(self, port: int, *models: str, up: bool = True) -> None:
         super().__init__(f"http://127.0.0.1:{port}/v1", "", limits=QUICK)
@@ -33,6 +33,8 @@ class Played(LocalBackend):
         self.looks += 1
         if not self.up:
             return Status("down", detail=f"Nothing answers at {self.base_url}.")
+        if self.models == ("locked",):
+            return Status("locked", detail="It wants a key.")
         known = tuple(Model(name, loaded=True) for name in self.models)
         return Status("ready", known[0] if known else None, known, "ollama")
 
@@ -50,9 +52,21 @@ def usual(default: LocalServer, *others: LocalServer, clock: Clock | None = None
         (False, [("", True), ("b", True)], 3),
         (False, [("", True), ("b", False)], 2),
         (False, [("auto local cloud", True), ("b", True)], 3),
+        (False, [("locked", True), ("b", True)], 3),
+        (False, [("locked", True), ("b", False)], 1),
         (False, [("a", False), ("b", False)], 1),
     ],
-    ids=["default", "first", "second", "one with a model", "one without", "no router", "none"],
+    ids=[
+        "default",
+        "first",
+        "second",
+        "one with a model",
+        "one without",
+        "no router",
+        "none with a key",
+        "only one with a key",
+        "none",
+    ],
 )
 async def test_the_first_that_answers_is_used(
     default_up: bool, others: Sequence[tuple[str, bool]], used: int

@@ -1,16 +1,17 @@
-"""STATE_URL at the start: its packages, the doctor's finding, and no import while it is unset."""
+"""STATE_URL at the start and at the end: packages, the doctor's finding, closing."""
 
-import subprocess
+import asyncio
 import sys
-from pathlib import Path
+from contextlib import suppress
 
 import pytest
 
 from config import SettingsError, load_settings
 from llm_router import doctor
 from router.build import assemble
-from tests.support.paths import ROOT
+from router.state import shared
 from tests.support.store import StoreServer
+from tests.support.waiting import settled
 
 
 async def findings(monkeypatch: pytest.MonkeyPatch, store: StoreServer) -> list[doctor.Finding]:
@@ -59,13 +60,23 @@ def test_an_unknown_option_in_the_address_is_an_error(store: StoreServer) -> Non
         assemble(load_settings(env=None, journal_path="off", state_url=url))
 
 
-def test_nothing_of_it_is_imported_while_it_is_unset(tmp_path: Path) -> None:
-    code = (
-        "import sys; from config import load_settings; from web.app import create_app;"
-        f"create_app(load_settings(env=None, journal_path={str(tmp_path / 'j.db')!r}));"
-        "print([name for name in sys.modules if name.startswith(('valkey', 'libvalkey'))])"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
-    )
-    assert done.stdout.strip() == "[]"
+async def test_a_store_closes_though_its_client_swallows_the_cancellation(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    looks = 0
+
+    async def look() -> None:
+        nonlocal looks
+        looks += 1
+        if looks == 2:
+            with suppress(asyncio.CancelledError):
+                await asyncio.Event().wait()
+
+    monkeypatch.setattr(shared, "LOOK_S", 0)
+    closing = shared.SharedStore("valkey://127.0.0.1:9")
+    monkeypatch.setattr(closing, "look", look)
+    await closing.start()
+    await settled(lambda: looks == 2, "the store is not looked at")
+    async with asyncio.timeout(10):
+        await closing.aclose()
+    assert looks == 2

@@ -15,15 +15,9 @@ async def test_the_store_is_used_over_tls_if_its_certificate_is_trusted(
     scheme: str, tmp_path: Path
 ) -> None:
     cert, key = certificate(tmp_path, "IP:127.0.0.1")
-    with store_server(tmp_path) as plain:
-        port = free_port()
-        for name, value in {
-            "tls-cert-file": str(cert),
-            "tls-key-file": str(key),
-            "tls-auth-clients": "no",
-            "tls-port": str(port),
-        }.items():
-            plain.configure(name, value)
+    port = free_port()
+    tls = ("--tls-port", str(port), "--tls-cert-file", str(cert), "--tls-key-file", str(key))
+    with store_server(tmp_path, *tls, "--tls-auth-clients", "no"):
         url = f"{scheme}://:{PASSWORD.replace('&', '%26')}@127.0.0.1:{port}/0"
         trusting = SharedStore(f"{url}?ssl_ca_certs={cert}")
         await trusting.start()

@@ -76,5 +76,8 @@ def _values(attributes: Any) -> dict[str, Any]:
     found = {}
     for attribute in attributes:
         kind = attribute.value.WhichOneof("value")
-        found[attribute.key] = getattr(attribute.value, kind)
+        value = getattr(attribute.value, kind)
+        if kind == "array_value":
+            value = [one.string_value for one in value.values]
+        found[attribute.key] = value
     return found

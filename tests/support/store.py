@@ -17,6 +17,8 @@ from tests.support.processes import free_port, wait_until
 PROGRAMS = ("valkey-server", "redis-server")
 PASSWORD = "opensesame-Tr0ub4dor&3"  # pragma: allowlist secret
 STOP_S = 10.0
+NO_TLS = "Failed finding TLS support"
+"""What a server says that was built without TLS, before it exits."""
 
 
 @dataclass
@@ -26,6 +28,8 @@ class StoreServer:
     folder: Path
     program: str
     port: int
+    options: tuple[str, ...] = ()
+    """Further options of its command line."""
     process: "subprocess.Popen[bytes] | None" = None
 
     @property
@@ -34,10 +38,11 @@ class StoreServer:
         return f"valkey://:{password}@127.0.0.1:{self.port}/0"
 
     def start(self) -> None:
-        options = ("--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--daemonize", "no")
-        with (self.folder / "store.log").open("ab") as output:
+        address = ("--bind", "127.0.0.1", "--port", str(self.port), "--requirepass", PASSWORD)
+        kept = ("--save", "", "--appendonly", "no", "--daemonize", "no")
+        with self._log.open("ab") as output:
             self.process = subprocess.Popen(
-                [self.program, "--port", str(self.port), "--requirepass", PASSWORD, *options],
+                [self.program, *address, *kept, *self.options],
                 cwd=self.folder,
                 stdout=output,
                 stderr=output,
@@ -57,12 +62,9 @@ class StoreServer:
         assert self.process is not None
         self.process.send_signal(signal.SIGCONT)
 
-    def configure(self, name: str, value: str) -> None:
-        """Change a setting of the running server."""
-        from valkey import Valkey
-
-        with Valkey.from_url(self.url) as client:
-            client.config_set(name, value)
+    @property
+    def _log(self) -> Path:
+        return self.folder / "store.log"
 
     def _end(self, how: int) -> None:
         if self.process is not None:
@@ -71,6 +73,9 @@ class StoreServer:
             self.process = None
 
     def _answers(self) -> bool:
+        assert self.process is not None
+        if self.process.poll() is not None and NO_TLS in self._log.read_text():
+            pytest.skip(f"{self.program} was built without TLS")
         try:
             with socket.create_connection(("127.0.0.1", self.port), timeout=1):
                 return True
@@ -80,15 +85,15 @@ class StoreServer:
 
 
 @contextmanager
-def store_server(folder: Path) -> Iterator[StoreServer]:
-    """Start a server, or skip the test where there is none."""
+def store_server(folder: Path, *options: str) -> Iterator[StoreServer]:
+    """Start a server with these further options, or skip the test where there is none."""
     pytest.importorskip("valkey", reason="the package valkey is not installed")
     program = next((path for name in PROGRAMS if (path := shutil.which(name))), None)
     if program is None:
         pytest.skip("neither valkey-server nor redis-server is installed")
-    server = StoreServer(folder, program, free_port())
-    server.start()
+    server = StoreServer(folder, program, free_port(), options)
     try:
+        server.start()
         yield server
     finally:
         server.kill()

@@ -202,17 +202,6 @@ def test_an_address_that_is_unusable_is_refused_without_being_shown() -> None:
     assert "s3cr3t" not in str(caught.value)
 
 
-def test_the_driver_is_not_imported_for_a_journal_in_a_file() -> None:
-    script = """
-import sys
-from config import load_settings
-from router.build import assemble
-assemble(load_settings(None, journal_path="off"))
-assert not [name for name in sys.modules if name.startswith("psycopg")]
-"""
-    subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=True)
-
-
 def test_a_user_without_rights_is_told_so_by_the_doctor(database: str) -> None:
     with psycopg.connect(database, autocommit=True) as db:
         db.execute("DROP ROLE IF EXISTS guest")

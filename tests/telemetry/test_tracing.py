@@ -6,9 +6,10 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+import orjson
 import pytest
 
-from tests.support.backend_answers import models
+from tests.support.backend_answers import claude_answer, models
 from tests.support.keys import CANARIES
 from tests.support.running_app import (
     RunningApp,
@@ -17,7 +18,7 @@ from tests.support.running_app import (
     refusing,
     running_app,
 )
-from tests.support.scripted import Request, Script, scripted
+from tests.support.scripted import Connection, Request, Script, scripted
 from tests.support.traces import CALLERS, PARENT, TRACE, keeping, sent, trace_of
 from tests.support.waiting import settled
 
@@ -86,17 +87,70 @@ async def test_a_cloud_answer_names_its_provider_and_what_it_cost() -> None:
     assert seen.attributes["llm_router.cost_usd"] > 0
 
 
+@pytest.mark.parametrize(
+    ("side", "dialect", "stream", "tools", "reasons"),
+    [
+        ("local", "chat/completions", False, False, ["stop"]),
+        ("local", "chat/completions", True, False, None),
+        ("local", "messages", True, False, ["stop"]),
+        ("cloud", "chat/completions", True, False, ["stop"]),
+        ("cloud", "chat/completions", False, True, ["tool_calls"]),
+        ("cloud", "messages", False, True, None),
+        ("cloud", "responses", True, True, ["tool_calls"]),
+    ],
+)
+async def test_a_span_says_why_the_answer_ended_where_the_router_has_read_it(
+    side: str, dialect: str, stream: bool, tools: bool, reasons: list[str] | None
+) -> None:
+    """Without a reason: its bytes are relayed unread."""
+
+    async def cloud(connection: Connection, request: Request) -> None:
+        body, kind = claude_answer(request, calls=tools)
+        await (connection.stream(body) if kind == "sse" else connection.answer(body))
+
+    async with traced(local_side, cloud) as (h, collector):
+        said = {"messages": [{"role": "user", "content": "hi"}], "max_tokens": 9}
+        body = {"input": "hi"} if dialect == "responses" else said
+        headers = {"x-force-route": side}
+        await h.http.post(f"/v1/{dialect}", json=body | {"stream": stream}, headers=headers)
+        (seen,) = await spans_of(h, collector)
+    assert seen.attributes["llm_router.outcome"] == "done"
+    assert seen.attributes.get("gen_ai.response.finish_reasons") == reasons
+
+
+@pytest.mark.parametrize("said", [["length", "stop"], ["eos", 5]])
+async def test_reasons_that_the_conventions_do_not_know_are_left_out(said: list[Any]) -> None:
+    async def two(connection: Connection, request: Request) -> None:
+        message = {"role": "assistant", "content": "Hi."}
+        choices = [
+            {"index": i, "message": message, "finish_reason": reason}
+            for i, reason in enumerate(said)
+        ]
+        await connection.answer(orjson.dumps({"object": "chat.completion", "choices": choices}))
+
+    async with traced(two) as (h, collector):
+        assert (
+            await h.ask("hi", body={"n": 2}, headers={"x-force-route": "local"})
+        ).status_code == 200
+        (seen,) = await spans_of(h, collector)
+    known = said if said[0] == "length" else None
+    assert seen.attributes.get("gen_ai.response.finish_reasons") == known
+
+
 async def test_no_span_holds_a_prompt_an_answer_or_an_answers_id() -> None:
     async with traced(journal_prompts=True) as (h, collector):
         said = [
             await h.ask(FOX, body={"stop": ["jump"], "user": "fox-owner"}),
             await h.ask(f"Why is {CANARIES['GitHub']} refused?"),
+            await h.ask(
+                "hi", headers={"traceparent": CALLERS, "tracestate": f"v={CANARIES['GitHub']}"}
+            ),
             await h.http.post("/v1/responses", json={"model": "auto", "input": FOX}),
             await h.ask("?", body={"messages": [{"role": "fox", "content": FOX}]}),
         ]
         spans = await spans_of(h, collector)
     assert len(spans) == len(said)
-    answer_id = said[2].json()["id"]
+    answer_id = said[3].json()["id"]
     assert answer_id.startswith("resp_")
     for text in ("fox", "jump", CANARIES["GitHub"], answer_id):
         assert text.encode() not in collector.raw, text
@@ -107,11 +161,16 @@ async def test_the_trace_goes_on_from_the_caller_to_the_backend() -> None:
     sides = keeping(local_side, heard), keeping(cloud_side, heard)
     async with traced(*sides) as (h, collector):
         for side in ("local", "cloud"):
-            await h.ask("hi", headers={"x-force-route": side, "traceparent": CALLERS})
+            headers = {"traceparent": CALLERS, "tracestate": "rojo=1,congo=t61"}
+            await h.ask("hi", headers=headers | {"x-force-route": side})
         spans = await spans_of(h, collector)
     assert [seen.span.trace_id.hex() for seen in spans] == [TRACE, TRACE]
     assert [seen.parent for seen in spans] == [PARENT, PARENT]
     assert [trace_of(request) for request in heard] == [seen.traceparent for seen in spans]
+    states = [seen.span.trace_state for seen in spans]
+    assert (
+        states == [request.headers["tracestate"] for request in heard] == ["rojo=1,congo=t61"] * 2
+    )
 
 
 async def test_without_a_callers_trace_a_new_one_begins() -> None:

@@ -10,6 +10,8 @@ that continues from the summary is private too.
 from collections.abc import Mapping
 from typing import Any, Final
 
+from router.request import SUMMARY_HEADING
+
 TRIGGER: Final = "compaction_trigger"
 ITEM: Final = "compaction"
 INSTRUCTION: Final = """\
@@ -21,7 +23,6 @@ summary only, and call no tool."""
 
 _MARK: Final = "llm-router summary, version 1\n"
 _PRIVATE_MARK: Final = "llm-router summary of a private conversation, version 1\n"
-_BEFORE: Final = "Summary of the conversation so far:\n\n"
 
 
 def asks_for_summary(body: Mapping[str, Any]) -> bool:
@@ -53,4 +54,4 @@ def summary_in(item: Mapping[str, Any]) -> str:
     summary = private_summary_in(item)
     if not summary and text.startswith(_MARK):
         summary = text.removeprefix(_MARK)
-    return summary and _BEFORE + summary
+    return summary and SUMMARY_HEADING + summary
