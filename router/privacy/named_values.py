@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from functools import lru_cache
 from typing import Final, NamedTuple
 
-from router.privacy.key_shapes import Found, places
+from router.privacy.key_shapes import Found
 from router.privacy.randomness import is_name, is_placeholder, looks_like_password
 from router.privacy.runs import STARTS_VALUE, Text
 from router.privacy.secret_names import Names, named
@@ -58,9 +58,10 @@ def values_in(where: Text) -> Iterator[Found]:
         yield from _named(text, start)
     lower, near = text.lower(), where.beside.lower()
     for heading in _HEADINGS:
-        if not heading.is_near_run or heading.anchor in near:
-            for at in places(lower, heading.anchor):
-                yield from heading.find(text, at)
+        if not heading.is_near_run or heading.pattern.search(near):
+            searched = text if heading.is_exact else lower
+            for place in heading.pattern.finditer(searched):
+                yield from heading.find(text, place.start())
 
 
 def _named(text: bytes, at: int) -> Iterator[Found]:
@@ -97,14 +98,14 @@ def _may_be_named(tail: bytes) -> bool:
 
 # --- secrets that are found by a heading ----------------------------------------------------------
 
-_LOGIN: Final = re.compile(rb"://([^\s/:@\"'<>`]{0,80}):([^\s/@\"'<>`]{4,200})@[A-Za-z0-9\[]")
+_LOGIN: Final = re.compile(rb"://([^\s/:@\"'<>`]{0,80}+):([^\s/@\"'<>`]{4,200}+)@[A-Za-z0-9\[]")
 _SENT: Final = re.compile(
     rb"earer\\?[ \t]{1,3}[\"'`]?([A-Za-z0-9._~+/=-]{16,600})|"
     rb"uthorization[\"']?\s{0,3}[:=,]\s{0,3}[\"'`]?[A-Za-z-]{3,12} "
     rb"([A-Za-z0-9._~+/=:-]{16,600})"
 )
 _ASSIGNED: Final = re.compile(
-    rb"[A-Za-z0-9_.-]{0,40}[\"']?[ \t]{0,3}(?:value[ \t]{0,3})?(=>|:=|[=:])[ \t]{0,3}"
+    rb"[A-Za-z0-9_.-]{0,40}+[\"']?[ \t]{0,3}(?:value[ \t]{0,3})?(=>|:=|[=:])[ \t]{0,3}"
     rb"(?:\"([^\"\s]{8,200})\"|'([^'\s]{8,200})'|"
     rb"([^\s\"'`,;<>(){}\[\]|\\]{8,200})(?![^\s;]))"
 )
@@ -116,12 +117,16 @@ _NETRC_LOGIN: Final = re.compile(
     rb"(?:machine[ \t\n]{1,4}\S{1,60}|default)\s{1,4}login\s{1,4}\S{1,60}\s{1,8}\Z"
 )
 _USER: Final = re.compile(rb"\s(?:-u|--user)[ =][\"']?[^\s:\"']{1,80}:([^\s\"']{6,200})")
+_LONGEST_COMMAND: Final = 400
 _TWO_LINES: Final = (
     rb"[A-Za-z0-9+/]{40}[A-Za-z0-9+/]{0,60}(?:[\s\\n\"',]{1,12}[A-Za-z0-9+/]{16,76})?"
 )
 """Two lines of a private key: the first one is often the same for all keys of a size."""
-_PEM: Final = re.compile(rb"PRIVATE KEY(?: BLOCK)?-----(?:[^-]|-(?!-)){0,200}?" + _TWO_LINES)
-_PUTTY: Final = re.compile(rb"Private-Lines: ?[0-9]{1,3}\s{1,4}" + _TWO_LINES)
+_PRIVATE_KEY: Final = re.compile(
+    rb"(?:PRIVATE KEY(?: BLOCK)?-----(?:[^-]|-(?!-)){0,200}?|Private-Lines: ?[0-9]{1,3}\s{1,4})"
+    + _TWO_LINES
+)
+"""In PEM, or as PuTTY writes it."""
 _PEM_IN_BASE64: Final = re.compile(rb"(?:[A-Za-z0-9+/]{4}){15,30}")
 _SIGNATURE: Final = re.compile(rb"sig=[A-Za-z0-9%+/_-]{40,120}(?:=|%3[Dd])")
 
@@ -137,10 +142,13 @@ _SECRET_ENTRY: Final = re.compile(
 class _Heading(NamedTuple):
     """A piece of text in lower case, and the function that finds secrets behind it."""
 
-    anchor: bytes
+    pattern: re.Pattern[bytes]
+    """Begins with a literal, so that a search takes little time."""
     find: Callable[[bytes, int], Iterator[Found]]
     is_near_run: bool = False
     """The secret is a run, so the heading is searched near runs only."""
+    is_exact: bool = False
+    """The piece of text has capitals."""
 
 
 def _login(text: bytes, at: int) -> Iterator[Found]:
@@ -187,8 +195,11 @@ def _assigned(text: bytes, at: int) -> Iterator[Found]:
 def _netrc(text: bytes, at: int) -> Iterator[Found]:
     """Find the password of a line `machine ... login ... password ...` in a netrc file."""
     found = _NETRC.match(text, at)
-    before = _NETRC_LOGIN.search(text, max(0, at - _PAIR_REACH), at)
-    if found and before and is_login(found[1].decode("latin-1")):
+    if (
+        found is not None
+        and _NETRC_LOGIN.search(text, max(0, at - _PAIR_REACH), at)
+        and is_login(found[1].decode("latin-1"))
+    ):
         yield Found("password in a netrc file", found.start(1), found.end(1))
 
 
@@ -228,21 +239,31 @@ def _kubernetes(text: bytes, at: int) -> Iterator[Found]:
 
 
 def _curl(text: bytes, at: int) -> Iterator[Found]:
-    found = _USER.search(text, at, at + 400)
+    end = at + _LONGEST_COMMAND
+    if b"-u" not in text[at:end]:
+        return
+    found = _USER.search(text, at, end)
     if found is not None and is_login(found[1].decode("latin-1")):
         yield Found("password of a command", found.start(1), found.end(1))
 
 
 _HEADINGS: Final = (
-    _Heading(b"://", _login),
-    _Heading(b"earer", _sent, is_near_run=True),
-    _Heading(b"uthorization", _sent, is_near_run=True),
-    _Heading(b"pass", _assigned),
-    _Heading(b"pwd", _assigned),
-    _Heading(b"secret", _secret),
-    _Heading(b"curl ", _curl),
-    _Heading(b"private key", _matching(PRIVATE_KEY, _PEM)),
-    _Heading(b"private-lines:", _matching(PRIVATE_KEY, _PUTTY)),
-    _Heading(b"ls0tls1crudjti", _encoded, is_near_run=True),
-    _Heading(b"sig=", _matching("Azure shared access signature", _SIGNATURE), is_near_run=True),
+    _Heading(re.compile(b"://"), _login, is_exact=True),
+    _Heading(re.compile(b"earer"), _sent, is_near_run=True),
+    _Heading(re.compile(b"uthorization"), _sent, is_near_run=True),
+    _Heading(re.compile(b"pass"), _assigned),
+    _Heading(re.compile(b"pwd"), _assigned),
+    _Heading(re.compile(b"secret"), _secret),
+    _Heading(re.compile(b"curl "), _curl),
+    _Heading(
+        re.compile(rb"P(?:RIVATE KEY|rivate-Lines:)"),
+        _matching(PRIVATE_KEY, _PRIVATE_KEY),
+        is_exact=True,
+    ),
+    _Heading(re.compile(b"ls0tls1crudjti"), _encoded, is_near_run=True),
+    _Heading(
+        re.compile(b"sig="),
+        _matching("Azure shared access signature", _SIGNATURE),
+        is_near_run=True,
+    ),
 )

@@ -68,6 +68,8 @@ class KeyShape:
     """The pattern of a key from its anchor on."""
     before: str = field(init=False)
     """The pattern before its anchor; mostly empty."""
+    behind: str = field(init=False)
+    """The pattern of what stands directly behind the anchor."""
     inside: bool = field(init=False)
     """The anchor is unlike any word, so it is also found after a letter, as in `nameKEY`."""
     reach_back: int = field(init=False)
@@ -94,6 +96,7 @@ class KeyShape:
             "anchor": anchor,
             "pattern": _pattern(parts[at:]),
             "before": "".join(map(_written, before)),
+            "behind": "".join(map(_written, parts[at + 1 : at + 2])),
             "inside": distinct and not before,
             "reach_back": sum(part.high or len(part.text) for part in before),
             "run": _run_at_end(anchor, parts[at + 1 :]),
