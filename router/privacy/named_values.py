@@ -28,6 +28,15 @@ _END_OF_NAME: Final = re.compile(
     rb"(?i:key|token|pass\w{0,5}|pwd|auth|dsn|pat|secret|creds?|credentials?|login|id|base|value)"
     rb"[0-9_]{0,3}(?:[^A-Za-z0-9]+(?:is|was))?[^A-Za-z0-9]*\Z|\A[^A-Za-z0-9]*\Z"
 )
+_WORDS_BEFORE: Final = re.compile(rb"(?<![A-Za-z0-9_-])(?:[A-Za-z0-9_-]{2,20} ){1,2}\Z")
+_WORDS_REACH: Final = 44
+"""Before a name of several words, as in `our Acme API key is ...`."""
+_NAME_BEHIND: Final = re.compile(
+    rb"[\"'`]? (?:\(|(?:is|was|as) )(?:(?:the|my|our|your|an?) )?"
+    rb"((?:[A-Za-z0-9]{2,20}[ _-]){0,3}(?i:key|token|secret|password))"
+    rb"(?=[).,;:!?\n]|\Z| (?:for|of|to|from|and|in)\b)"
+)
+"""`VALUE (Acme API key)`, `VALUE is my token for ...`."""
 _PAIR_REACH: Final = 160
 _PAIR: Final = re.compile(
     rb"(?:name|key)[\"']?\s{0,3}[:=]\s{0,3}[\"']?([A-Za-z0-9_.-]{2,64})[\"']?[,;]?\s{1,40}[\"']?\Z",
@@ -46,16 +55,18 @@ def values_in(where: Text) -> Iterator[Found]:
     for start, end in where.likely:
         before, between = text[start - 1 : start], text[last_end:start]
         last_end = end
-        if before and before[0] in STARTS_VALUE:
+        if not start or before[0] in STARTS_VALUE:
             yield from _named(text, start)
+            yield from _named_behind(text, start, end)
         elif before in (b"+", b"/") and (len(between) > 40 or between.translate(None, _BASE64)):
             # The first run of a value in base64, which begins before it.
             back = _BASE64_BACK.match(text[max(0, start - 160) : start][::-1])
             at = start - (back.end() if back else 0)
             if at and text[at - 1] in STARTS_VALUE:
                 yield from _named(text, at)
-    for start, _ in where.hexadecimal:
+    for start, end in where.hexadecimal:
         yield from _named(text, start)
+        yield from _named_behind(text, start, end)
     lower, near = text.lower(), where.beside.lower()
     for heading in _HEADINGS:
         if not heading.is_near_run or heading.pattern.search(near):
@@ -73,13 +84,13 @@ def _named(text: bytes, at: int) -> Iterator[Found]:
     if before is None or (before[1] == b":" and before[4]):
         return  # no name, or a part of one, as in `arn:aws:secretsmanager:...:secret:...`
     name = before[3][::-1].decode("ascii")
+    name_at = at - before.end(3)
     if name.lower() == "value":
-        end = at - before.end(3)
-        pair = _PAIR.search(text, max(0, end - _PAIR_REACH), end)
+        pair = _PAIR.search(text, max(0, name_at - _PAIR_REACH), name_at)
         if pair is None:
             return
         name = pair[1].decode("ascii")
-    sure = named(name)
+    sure = _sureness(name, _WORDS_BEFORE.search(text, max(0, name_at - _WORDS_REACH), name_at))
     if sure is Names.NOTHING:
         return
     value = _VALUE.match(text, at)
@@ -88,6 +99,26 @@ def _named(text: bytes, at: int) -> Iterator[Found]:
     if is_named_secret(value.group(), sure):
         is_aws = name.lower().replace("_", "").endswith("secretaccesskey")
         yield Found(AWS_SECRET if is_aws else NAMED, value.start(), value.end())
+
+
+def _sureness(name: str, words: re.Match[bytes] | None) -> Names:
+    """Return how sure a name says that a value is a secret, in prose with the words before it."""
+    alone = named(name)
+    if words is None:
+        return alone
+    whole = named("_".join([*words.group().decode("ascii").split(), name]))
+    # A word such as `public` says that it is none, whatever comes behind it.
+    return Names.NOTHING if alone and not whole else max(alone, whole)
+
+
+def _named_behind(text: bytes, start: int, end: int) -> Iterator[Found]:
+    """Find a value whose name comes behind it, as in `VALUE is my API key`."""
+    behind = _NAME_BEHIND.match(text, end)
+    if behind is None:
+        return
+    sure = named("_".join(re.split(r"[ _-]", behind[1].decode("ascii"))))
+    if sure is not Names.NOTHING and is_named_secret(text[start:end], sure):
+        yield Found(NAMED, start, end)
 
 
 @lru_cache(maxsize=4096)

@@ -94,10 +94,12 @@ def looks_like_key(value: bytes, *, may_be_name: bool) -> bool:
     letters = value.translate(None, _NOT_LETTERS)
     if not letters:
         return len(set(value)) >= _FEW_DIGITS
+    rare = len(value.translate(None, _USUAL))
     if not may_be_name:
-        return changes(value) > 0 or len(value.translate(None, _USUAL)) * 6 >= len(value)
-    has_both = _DIGIT.search(value) is not None and _CAPITAL.search(value) is not None
-    return has_both or looks_random(value)
+        return changes(value) > 0 or rare * 6 >= len(value)
+    has_digit = _DIGIT.search(value) is not None
+    has_both = has_digit and _CAPITAL.search(value) is not None
+    return has_both or looks_random(value) or (has_digit and rare * 4 >= len(value))
 
 
 def looks_like_password(value: str, kinds: int = 3) -> bool:

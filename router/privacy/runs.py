@@ -15,6 +15,9 @@ _KINDS: Final = bytes(
     ord("9" if 48 <= byte <= 57 else "A" if 65 <= byte <= 90 else "-" if byte in b"_-" else "a")
     for byte in range(256)
 )
+_LONGEST_NAME: Final = 36
+_LONGEST_KEY: Final = 64
+"""Of small letters. Between these lengths there are few runs, and keys such as `hf_...`."""
 _AWS_ID: Final = b"A" * 20
 """The kinds of the characters of an id without digits."""
 _HEX: Final = b"0123456789abcdefABCDEF"
@@ -35,6 +38,7 @@ _WHEEL: Final = b".whl"
 """Ends the names of files with long names, of which lock files of Python have thousands."""
 _DOT: Final = ord(".")
 _COLON: Final = ord(":")
+_LINE_END: Final = ord("\n")
 STARTS_VALUE: Final = frozenset(b"=:\"'` >,(")
 """Characters before a value that has a name."""
 
@@ -53,7 +57,7 @@ class Text(NamedTuple):
     """The runs with a digit or a capital."""
     likely: list[Run]
     """The runs that can be keys: with digits, or with a `_` or `-` and letters of both cases, as
-    few names are. Only ids of AWS (`AKIA...`) may have neither."""
+    few names are, or very long. Only ids of AWS (`AKIA...`) may be none of this."""
     hexadecimal: list[Run]
     """The runs of hexadecimal digits and the UUIDs, which are keys only if their name says so."""
     near: bytes
@@ -91,11 +95,13 @@ def _sorted_out(runs: list[Run], data: bytes, kinds: bytes) -> tuple[list[Run], 
                 is_mixed = find(b"-", start, end) >= 0 and find(b"a", start, end) >= 0
                 if is_mixed or find(_AWS_ID, start, end) >= 0:
                     likely.append(run)
+            elif _LONGEST_NAME < end - start < _LONGEST_KEY:
+                likely.append(run)
             continue
         uneven.append(run)
         if start < digest_end or data.startswith(_WHEEL, end):
             continue
-        before = data[start - 1]
+        before = data[start - 1] if start else _LINE_END
         if data[start] == _S or before in b":=" or (before in b"+/" and find(b"-", start, end) < 0):
             digest_end = _digest_end(data, start)
             if start < digest_end:

@@ -60,6 +60,13 @@ def found(text: str) -> set[str]:
         f"bitbucket_client_id: {HEX}",
         f"Our Adafruit API key is {HEX}, is it still valid?",
         f"the token was {MIXED} until yesterday",
+        f"Our Airtable key is {MIXED[:17]}, is it right?",
+        f"my mapbox access token: {MIXED[:17]}",
+        f"The Heroku secret is {UUID}.",
+        f"{MIXED} is my API key",
+        f"`{HEX}` (the Airtable API key) worked",
+        f"use {MIXED} as the Acme token for now",
+        f"I think {UUID} is the Heroku key.",
         f'System.setProperty("ACME_TOKEN", "{MIXED}")',
         f'req.Header.Set("X-Acme-Api-Key", "{HEX}")',
         f"ACME_TOKEN ?= {MIXED}",
@@ -166,6 +173,11 @@ def test_a_secret_with_a_telling_place_is_found(text: str, rule: str) -> None:
         "names = ['some_krb5_key', 'some_krb5_rfc1964_keydata2', 'x']",
         f"kind: Secret\ndata:\n  user: {_base64('admin')}\n",
         "the key is in the second drawer, under version_2_of_the_map",
+        f"The public key is {MIXED}.",
+        f"The idempotency key is {UUID}, as always.",
+        f"{MIXED} is the cache key.",
+        f"commit {HEX[:40]} is the key change",
+        f"see {UUID} (the request id)",
     ],
 )
 def test_a_value_that_is_no_secret_is_let_through(text: str) -> None:
@@ -177,6 +189,7 @@ def test_a_value_that_is_no_secret_is_let_through(text: str) -> None:
     [
         *("password=", "secret: ", "://a:", "://a:b@", "Authorization: Bearer ", "curl ", "sig="),
         *("PRIVATE KEY-----", "LS0tLS1CRUdJTi", '"value": "', "API_KEY=a1B2c3D4e5F6g7H8i9J0 "),
+        *("a1B2c3D4e5F6g7H8i9J0 is my api ", "api key ", "the api key is a1B2c3D4e5F6g7H8i9J0 "),
         *("machine a login b password ", "a1b2c3d4e5f6g7h8+", "token='" + "a1" * 20 + "' "),
     ],
 )
