@@ -35,21 +35,24 @@ _EDGE: Final = "(?:│|┃|║|\\|)".encode()
 """The edge of a box in a terminal or of a table."""
 _EDGE_BACK: Final = b"(?:" + b"|".join(e.encode()[::-1] for e in "│┃║") + b"|\\|)"
 _LINE_END: Final = (
-    rb"=?[ \t]{0,8}(?:\\|[ \t]{0,80}%(e)b)?\r?\n"
-    rb"[ \t]{0,40}(?:[>#*+-][ >]{0,3}|//[ ]?|%(e)b[ \t]{0,8})?" % {b"e": _EDGE}
+    rb"=?[ \t]{0,8}(?:[\\`^]|[ \t]{0,80}%(e)b)?\r?\n"
+    rb"[ \t]{0,40}(?:[>#*+-][ >]{0,3}|//[ ]?|\\|%(e)b[ \t]{0,8})?" % {b"e": _EDGE}
 )
 _TAG: Final = rb"(?:</?(?:a|b|br|code|em|font|i|mark|span|strong|u|wbr)(?:[ /][^<>]{0,100})?>){1,4}"
-_QUOTES: Final = rb"[\"'`][ \t\r\n\\+.&|_]{0,60}[rbuf]?[\"'`]"
-_JOINT: Final = re.compile(rb"(?:%b|%b|%b)(?=%b)" % (_LINE_END, _QUOTES, _TAG, _PIECE))
+_COMMENT: Final = rb"<!--[^<>]{0,60}-->|\]\]><!\[CDATA\[|\*\*"
+"""Of HTML or XML; and Markdown's mark of bold text."""
+_QUOTES: Final = rb"[\"'`][ \t\r\n\\+.&|_]{0,60}[rbufL]?[\"'`]"
+_JOINT: Final = re.compile(rb"(?:%b|%b|%b|%b)(?=%b)" % (_LINE_END, _QUOTES, _TAG, _COMMENT, _PIECE))
 """Between two pieces: the end of a line, also escaped; `" + "` and the like; a tag of HTML."""
 _PIECES: Final = re.compile(rb"%(p)b++((?:%(j)b%(p)b++)*+)" % {b"p": _PIECE, b"j": _JOINT.pattern})
 _PIECES_BEFORE: Final = re.compile(
-    rb"%(p)b{0,160}(?:(?:(?:[ >]{0,3}[>#*+-]|[ ]?//|[ \t]{0,8}%(e)b)?[ \t]{0,40}\n\r?"
-    rb"(?:\\|%(e)b[ \t]{0,80})?[ \t]{0,8}=?|[\"'`][rbuf]?[ \t\r\n\\+.&|_]{0,60}[\"'`]"
-    rb"|(?:>[^<>]{1,110}<){1,4})%(p)b{1,160}){0,2}" % {b"p": _PIECE, b"e": _EDGE_BACK}
+    rb"%(p)b{0,160}(?:(?:(?:[ >]{0,3}[>#*+-]|[ ]?//|\\|[ \t]{0,8}%(e)b)?[ \t]{0,40}\n\r?"
+    rb"(?:[\\`^]|%(e)b[ \t]{0,80})?[ \t]{0,8}=?|[\"'`][rbufL]?[ \t\r\n\\+.&|_]{0,60}[\"'`]"
+    rb"|(?:>[^<>]{1,110}<){1,4}|\[ATADC\[!<>\]\]|\*\*)%(p)b{1,160}){0,2}"
+    % {b"p": _PIECE, b"e": _EDGE_BACK}
 )
 """Up to two pieces before a run, with their joints, in text that is read backwards."""
-_BEFORE_RUN: Final = frozenset(b".+/~\"'`\n\t >|#*-" + "│┃║".encode())
+_BEFORE_RUN: Final = frozenset(b".+/~\"'`\n\t >|#*-[\\" + "│┃║".encode())
 """The last byte of a joint, or of a piece that is no run itself."""
 _REACH: Final = 280
 """Bytes before a run that are looked at for such pieces."""

@@ -158,6 +158,8 @@ _PRIVATE_KEY: Final = re.compile(
     + _TWO_LINES
 )
 """In PEM, or as PuTTY writes it."""
+_LONGEST_KIND: Final = 16
+"""Of a kind of private key, with the word before it: `-END ENCRYPTED`."""
 _PEM_IN_BASE64: Final = re.compile(rb"(?:[A-Za-z0-9+/]{4}){15,30}")
 _SIGNATURE: Final = re.compile(rb"sig=[A-Za-z0-9%+/_-]{40,120}(?:=|%3[Dd])")
 
@@ -245,6 +247,13 @@ def _matching(
     return find
 
 
+def _private_key(text: bytes, at: int) -> Iterator[Found]:
+    """Find a private key behind its first line, unlike what stands behind its last line."""
+    found = _PRIVATE_KEY.match(text, at)
+    if found and b"-END " not in text[max(0, at - _LONGEST_KIND) : at]:
+        yield Found(PRIVATE_KEY, found.start(), found.end())
+
+
 def _encoded(text: bytes, at: int) -> Iterator[Found]:
     """Find a private key that is in base64 once more, as a kubeconfig has it."""
     found = _PEM_IN_BASE64.match(text, at)
@@ -288,7 +297,7 @@ _HEADINGS: Final = (
     _Heading(re.compile(b"curl "), _curl),
     _Heading(
         re.compile(rb"P(?:RIVATE KEY|rivate-Lines:)"),
-        _matching(PRIVATE_KEY, _PRIVATE_KEY),
+        _private_key,
         is_exact=True,
     ),
     _Heading(re.compile(b"ls0tls1crudjti"), _encoded, is_near_run=True),

@@ -28,14 +28,14 @@ _JSON_ESCAPE: Final = re.compile(r"\\[\\\"/'nrt_]")
 _SPARSE: Final = 100
 """Characters for each escape from which on a search for escapes is faster than replacing all."""
 _HEX_ESCAPE: Final = re.compile(
-    r"\\(?:u([0-9A-Fa-f]{4})|u\{([0-9A-Fa-f]{1,6})\}|U([0-9A-Fa-f]{8})"
+    r"\\(?:u{1,4}([0-9A-Fa-f]{4})|[ux]\{([0-9A-Fa-f]{1,6})\}|U([0-9A-Fa-f]{8})"
     r"|x([0-9A-Fa-f]{2})(?![0-9A-Fa-f]{26}))"  # as PostgreSQL writes bytes; hidden.py reads them
 )
 _OCTAL_ESCAPE: Final = re.compile(r"\\([0-3][0-7]{2})")
 _AFTER_ESCAPE: Final = (
     r"(?:\[[0-9:;<=>?]{0,40}[A-Za-z]|\][^\n\x07\x1b\\^]{0,400}(?:\x07|\x1b\\|\\a|\^G)|\(B)"
 )
-_COLOUR: Final = re.compile(r"(?:\x1b|\^\[)" + _AFTER_ESCAPE)
+_COLOUR: Final = re.compile(r"(?:\x1b|\^\[)" + _AFTER_ESCAPE + r"|\x9b[0-9:;<=>?]{0,40}[A-Za-z]")
 _COLOUR_WRITTEN_OUT: Final = re.compile(
     r"\\(?:x1[bB]|0?33|[eE]|u001[bB]|u\{1[bB]\})" + _AFTER_ESCAPE
 )
@@ -98,10 +98,10 @@ def _without_escapes(text: str) -> str:
     """Undo one level of escapes, and remove control sequences of terminals."""
     if "\0" in text:
         text = text.replace("\0", "")
+    if "\x1b" in text or "\x9b" in text or ("^" in text and "^[" in text):
+        text = _COLOUR.sub("", text)  # first, as some of it ends with a control character
     if any(control in text for control in _CONTROLS):
         text = _CONTROL.sub("", _STRUCK_OVER.sub("", text))
-    if "\x1b" in text or ("^" in text and "^[" in text):
-        text = _COLOUR.sub("", text)
     if "\\" in text:
         text = _unescaped(_COLOUR_WRITTEN_OUT.sub("", text))
     if "%" in text and _PERCENT.search(text):

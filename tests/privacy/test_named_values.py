@@ -178,6 +178,10 @@ def test_a_secret_with_a_telling_place_is_found(text: str, rule: str) -> None:
         f"{MIXED} is the cache key.",
         f"commit {HEX[:40]} is the key change",
         f"see {UUID} (the request id)",
+        f"Example api_key='{MIXED}'",
+        "Authorization: Basic YW55dGhpbmc6YW55dGhpbmc",
+        f"a=ice-pwd:{MIXED}",
+        f"-----BEGIN PRIVATE KEY-----\n<key>\n-----END PRIVATE KEY-----\n{MIXED * 3}",
     ],
 )
 def test_a_value_that_is_no_secret_is_let_through(text: str) -> None:

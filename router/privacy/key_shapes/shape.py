@@ -42,7 +42,9 @@ one."""
 _BREAKING: Final = frozenset("bpstv")
 _DISTINCT: Final = 4
 _RARE: Final = 8
-_WORDS: Final = frozenset({"live_", "test_", "secret_", "key-", "key_", "api-", "sdk-", "web_"})
+_WORDS: Final = frozenset(
+    {"live_", "test_", "secret_", "key-", "key_", "api-", "sdk-", "web_", "phs_"}
+)
 """Anchors that end many names."""
 _RUN_AT_END: Final = re.compile(r"[^A-Za-z0-9_-].*", re.DOTALL)
 _NO_MORE: Final = "(?![A-Za-z0-9])"
