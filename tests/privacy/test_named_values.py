@@ -181,6 +181,8 @@ def test_a_secret_with_a_telling_place_is_found(text: str, rule: str) -> None:
         f"Example api_key='{MIXED}'",
         "Authorization: Basic YW55dGhpbmc6YW55dGhpbmc",
         f"a=ice-pwd:{MIXED}",
+        f'"rsaEncryptedKey": "{SAFE}"',
+        f"https://docs.example/edit?resourcekey={MIXED}",
         f"-----BEGIN PRIVATE KEY-----\n<key>\n-----END PRIVATE KEY-----\n{MIXED * 3}",
     ],
 )
