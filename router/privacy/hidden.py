@@ -15,7 +15,8 @@ from router.privacy.texts import UNREADABLE
 
 _B64: Final = rb"[A-Za-z0-9+/_-]"
 _BREAK: Final = rb"\r?\n[ \t>]{0,16}"
-_BASE64: Final = re.compile(
+_HEXADECIMAL: Final = rb"(?:\\?x|0x)?((?:[2-7][0-9A-Fa-f]|0[9ADad]){13,})"
+_BASE64: Final = (
     # The first nine bytes are ASCII, so some of their bits are never set: few other runs begin so.
     rb"(?=(?:[A-Za-f][A-HQ-Xg-nw-z0-3][ABEFIJMNQRUVYZcdghklopstwx014589]%(c)b){3})"
     # Programs that wrap base64 write at least 60 characters on a line.
@@ -24,7 +25,7 @@ _BASE64: Final = re.compile(
 _BREAKS: Final = re.compile(_BREAK)
 _BASE64_BYTES: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
 _STANDARD: Final = bytes.maketrans(b"-_", b"+/")
-_HEXADECIMAL: Final = re.compile(rb"(?:\\?x|0x)?((?:[2-7][0-9A-Fa-f]|0[9ADad]){13,})")
+_CODE: Final = re.compile(rb"%b|%b" % (_HEXADECIMAL, _BASE64))
 _HEX_DIGITS: Final = b"0123456789abcdefABCDEF"
 _DIGESTS: Final = frozenset({32, 40, 64, 128})
 """Lengths of digests in hexadecimal. Lists of files have thousands of them, one after the other."""
@@ -34,21 +35,24 @@ _EDGE: Final = "(?:│|┃|║|\\|)".encode()
 """The edge of a box in a terminal or of a table."""
 _EDGE_BACK: Final = b"(?:" + b"|".join(e.encode()[::-1] for e in "│┃║") + b"|\\|)"
 _LINE_END: Final = (
-    rb"=?[ \t]{0,8}(?:\\|[ \t]{0,80}%(e)b)?\r?\n"
-    rb"[ \t]{0,40}(?:[>#*+-][ >]{0,3}|//[ ]?|%(e)b[ \t]{0,8})?" % {b"e": _EDGE}
+    rb"=?[ \t]{0,8}(?:[\\`^]|[ \t]{0,80}%(e)b)?\r?\n"
+    rb"[ \t]{0,40}(?:[>#*+-][ >]{0,3}|//[ ]?|\\|%(e)b[ \t]{0,8})?" % {b"e": _EDGE}
 )
 _TAG: Final = rb"(?:</?(?:a|b|br|code|em|font|i|mark|span|strong|u|wbr)(?:[ /][^<>]{0,100})?>){1,4}"
-_QUOTES: Final = rb"[\"'`][ \t\r\n\\+.&|_]{0,60}[rbuf]?[\"'`]"
-_JOINT: Final = re.compile(rb"(?:%b|%b|%b)(?=%b)" % (_LINE_END, _QUOTES, _TAG, _PIECE))
+_COMMENT: Final = rb"<!--[^<>]{0,60}-->|\]\]><!\[CDATA\[|\*\*"
+"""Of HTML or XML; and Markdown's mark of bold text."""
+_QUOTES: Final = rb"[\"'`][ \t\r\n\\+.&|_]{0,60}[rbufL]?[\"'`]"
+_JOINT: Final = re.compile(rb"(?:%b|%b|%b|%b)(?=%b)" % (_LINE_END, _QUOTES, _TAG, _COMMENT, _PIECE))
 """Between two pieces: the end of a line, also escaped; `" + "` and the like; a tag of HTML."""
 _PIECES: Final = re.compile(rb"%(p)b++((?:%(j)b%(p)b++)*+)" % {b"p": _PIECE, b"j": _JOINT.pattern})
 _PIECES_BEFORE: Final = re.compile(
-    rb"%(p)b{0,160}(?:(?:(?:[ >]{0,3}[>#*+-]|[ ]?//|[ \t]{0,8}%(e)b)?[ \t]{0,40}\n\r?"
-    rb"(?:\\|%(e)b[ \t]{0,80})?[ \t]{0,8}=?|[\"'`][rbuf]?[ \t\r\n\\+.&|_]{0,60}[\"'`]"
-    rb"|(?:>[^<>]{1,110}<){1,4})%(p)b{1,160}){0,2}" % {b"p": _PIECE, b"e": _EDGE_BACK}
+    rb"%(p)b{0,160}(?:(?:(?:[ >]{0,3}[>#*+-]|[ ]?//|\\|[ \t]{0,8}%(e)b)?[ \t]{0,40}\n\r?"
+    rb"(?:[\\`^]|%(e)b[ \t]{0,80})?[ \t]{0,8}=?|[\"'`][rbufL]?[ \t\r\n\\+.&|_]{0,60}[\"'`]"
+    rb"|(?:>[^<>]{1,110}<){1,4}|\[ATADC\[!<>\]\]|\*\*)%(p)b{1,160}){0,2}"
+    % {b"p": _PIECE, b"e": _EDGE_BACK}
 )
 """Up to two pieces before a run, with their joints, in text that is read backwards."""
-_BEFORE_RUN: Final = frozenset(b".+/~\"'`\n\t >|#*-" + "│┃║".encode())
+_BEFORE_RUN: Final = frozenset(b".+/~\"'`\n\t >|#*-[\\" + "│┃║".encode())
 """The last byte of a joint, or of a piece that is no run itself."""
 _REACH: Final = 280
 """Bytes before a run that are looked at for such pieces."""
@@ -59,25 +63,26 @@ _FEW_PIECES: Final = 8
 _DIGIT: Final = re.compile(rb"[0-9]")
 
 # A digest such as `sha256=3D...` may begin like an escape.
-_QUOTED_PRINTABLE: Final = re.compile(r"=(?<!sha256=)(?:3D|[0-9A-F]{2}=[0-9A-F]{2})")
-_QUOTED: Final = re.compile(r"=\r?\n|((?:=(?<!sha256=)[0-9A-F]{2})+)")
+_QUOTED_PRINTABLE: Final = re.compile(rb"=(?=3D|[0-9A-F]{2}=[0-9A-F]{2})(?<!sha256=)")
+_QUOTED: Final = re.compile(rb"=\r?\n|((?:=(?<!sha256=)[0-9A-F]{2})+)")
 
 
-def hidden_in(text: Text) -> str:
-    """Return all decoded and joined pieces of a text; an empty string if it has none."""
-    return b"\n\n".join([*_decoded(text), *_joined(text)]).decode("utf-8", "ignore")
+def hidden_in(text: Text) -> bytes:
+    """Return all decoded and joined pieces of a text, in UTF-8; nothing if it has none."""
+    pieces = b"\n\n".join([*_decoded(text), *_joined(text)])
+    return pieces.decode("utf-8", "ignore").encode()
 
 
-def unquoted(text: str) -> str:
-    """Decode quoted-printable; return an empty string if the text has no sign of it."""
-    if "=" not in text or not _QUOTED_PRINTABLE.search(text):
-        return ""
+def unquoted(text: bytes) -> bytes:
+    """Decode quoted-printable; return nothing if the text has no sign of it."""
+    if b"=" not in text or not _QUOTED_PRINTABLE.search(text):
+        return b""
     return _QUOTED.sub(_letters, text)
 
 
-def _letters(quoted: re.Match[str]) -> str:
-    digits = (quoted[1] or "").replace("=", "")
-    return bytes.fromhex(digits).decode("utf-8", "replace")
+def _letters(quoted: re.Match[bytes]) -> bytes:
+    digits = (quoted[1] or b"").replace(b"=", b"").decode()
+    return bytes.fromhex(digits).decode("utf-8", "replace").encode()
 
 
 def _decoded(text: Text) -> Iterator[bytes]:
@@ -86,21 +91,20 @@ def _decoded(text: Text) -> Iterator[bytes]:
     for start, _ in _places(text):
         if start < done:
             continue
-        if data[start - 1 : start] in (b"+", b"/"):  # characters of base64 that end a run
+        if start and data[start - 1] in b"+/":  # characters of base64 that end a run
             before = data[max(0, start - 16) : start]
             start -= len(before) - len(before.rstrip(_BASE64_BYTES))
-        if (code := _HEXADECIMAL.match(data, start)) is not None:
-            done = code.end()
+        if (code := _CODE.match(data, start)) is None:
+            continue
+        done = code.end()
+        if code[1]:
             yield bytes.fromhex(code[1].decode())
-        elif (code := _BASE64.match(data, start)) is not None:
-            done = code.end()
-            decoded = _from_base64(code.group())
-            if _is_text(decoded):
-                yield decoded
+        elif _is_text(decoded := _from_base64(code.group())):
+            yield decoded
 
 
 def _places(text: Text) -> list[Run]:
-    return sorted([*text.runs, *text.gaps]) if text.gaps else text.runs
+    return sorted([*text.uneven, *text.gaps]) if text.gaps else text.uneven
 
 
 def _from_base64(code: bytes) -> bytes:
@@ -122,7 +126,9 @@ def _is_text(data: bytes) -> bool:
 def _joined(text: Text) -> Iterator[bytes]:
     """Yield values that are cut at the ends of lines or into added strings, joined."""
     data, done, last_digest = text.data, 0, 0
-    for start, end in text.runs:
+    for start, end in text.uneven:
+        if not _may_be_random(text, start, end):
+            continue
         size = end - start
         is_digest = size in _DIGESTS and not data[start:end].strip(_HEX_DIGITS)
         is_in_list = is_digest and size == last_digest
@@ -136,6 +142,17 @@ def _joined(text: Text) -> Iterator[bytes]:
             done = pieces.end()
             if pieces[1]:
                 yield from _whole(pieces.group())
+
+
+def _may_be_random(text: Text, start: int, end: int) -> bool:
+    """Return whether a run is no word: it has a digit, or is of a kind that few names are of."""
+    kinds = text.kinds
+    if kinds.find(b"9", start, end) >= 0:
+        return True
+    if kinds.find(b"-", start, end) >= 0 and kinds.find(b"a", start, end) >= 0:
+        return True
+    changes = kinds.count(b"aA", start, end) + kinds.count(b"a-A", start, end)
+    return changes * 8 >= end - start
 
 
 def _whole(cut: bytes) -> Iterator[bytes]:

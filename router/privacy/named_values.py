@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from functools import lru_cache
 from typing import Final, NamedTuple
 
-from router.privacy.key_shapes import Found, places
+from router.privacy.key_shapes import Found
 from router.privacy.randomness import is_name, is_placeholder, looks_like_password
 from router.privacy.runs import STARTS_VALUE, Text
 from router.privacy.secret_names import Names, named
@@ -28,6 +28,15 @@ _END_OF_NAME: Final = re.compile(
     rb"(?i:key|token|pass\w{0,5}|pwd|auth|dsn|pat|secret|creds?|credentials?|login|id|base|value)"
     rb"[0-9_]{0,3}(?:[^A-Za-z0-9]+(?:is|was))?[^A-Za-z0-9]*\Z|\A[^A-Za-z0-9]*\Z"
 )
+_WORDS_BEFORE: Final = re.compile(rb"(?<![A-Za-z0-9_-])(?:[A-Za-z0-9_-]{2,20} ){1,2}\Z")
+_WORDS_REACH: Final = 44
+"""Before a name of several words, as in `our Acme API key is ...`."""
+_NAME_BEHIND: Final = re.compile(
+    rb"[\"'`]? (?:\(|(?:is|was|as) )(?:(?:the|my|our|your|an?) )?"
+    rb"((?:[A-Za-z0-9]{2,20}[ _-]){0,3}(?i:key|token|secret|password))"
+    rb"(?=[).,;:!?\n]|\Z| (?:for|of|to|from|and|in)\b)"
+)
+"""`VALUE (Acme API key)`, `VALUE is my token for ...`."""
 _PAIR_REACH: Final = 160
 _PAIR: Final = re.compile(
     rb"(?:name|key)[\"']?\s{0,3}[:=]\s{0,3}[\"']?([A-Za-z0-9_.-]{2,64})[\"']?[,;]?\s{1,40}[\"']?\Z",
@@ -46,21 +55,24 @@ def values_in(where: Text) -> Iterator[Found]:
     for start, end in where.likely:
         before, between = text[start - 1 : start], text[last_end:start]
         last_end = end
-        if before and before[0] in STARTS_VALUE:
+        if not start or before[0] in STARTS_VALUE:
             yield from _named(text, start)
+            yield from _named_behind(text, start, end)
         elif before in (b"+", b"/") and (len(between) > 40 or between.translate(None, _BASE64)):
             # The first run of a value in base64, which begins before it.
             back = _BASE64_BACK.match(text[max(0, start - 160) : start][::-1])
             at = start - (back.end() if back else 0)
             if at and text[at - 1] in STARTS_VALUE:
                 yield from _named(text, at)
-    for start, _ in where.hexadecimal:
+    for start, end in where.hexadecimal:
         yield from _named(text, start)
+        yield from _named_behind(text, start, end)
     lower, near = text.lower(), where.beside.lower()
     for heading in _HEADINGS:
-        if not heading.is_near_run or heading.anchor in near:
-            for at in places(lower, heading.anchor):
-                yield from heading.find(text, at)
+        if not heading.is_near_run or heading.pattern.search(near):
+            searched = text if heading.is_exact else lower
+            for place in heading.pattern.finditer(searched):
+                yield from heading.find(text, place.start())
 
 
 def _named(text: bytes, at: int) -> Iterator[Found]:
@@ -72,13 +84,13 @@ def _named(text: bytes, at: int) -> Iterator[Found]:
     if before is None or (before[1] == b":" and before[4]):
         return  # no name, or a part of one, as in `arn:aws:secretsmanager:...:secret:...`
     name = before[3][::-1].decode("ascii")
+    name_at = at - before.end(3)
     if name.lower() == "value":
-        end = at - before.end(3)
-        pair = _PAIR.search(text, max(0, end - _PAIR_REACH), end)
+        pair = _PAIR.search(text, max(0, name_at - _PAIR_REACH), name_at)
         if pair is None:
             return
         name = pair[1].decode("ascii")
-    sure = named(name)
+    sure = _sureness(name, _WORDS_BEFORE.search(text, max(0, name_at - _WORDS_REACH), name_at))
     if sure is Names.NOTHING:
         return
     value = _VALUE.match(text, at)
@@ -89,6 +101,26 @@ def _named(text: bytes, at: int) -> Iterator[Found]:
         yield Found(AWS_SECRET if is_aws else NAMED, value.start(), value.end())
 
 
+def _sureness(name: str, words: re.Match[bytes] | None) -> Names:
+    """Return how sure a name says that a value is a secret, in prose with the words before it."""
+    alone = named(name)
+    if words is None:
+        return alone
+    whole = named("_".join([*words.group().decode("ascii").split(), name]))
+    # A word such as `public` says that it is none, whatever comes behind it.
+    return Names.NOTHING if alone and not whole else max(alone, whole)
+
+
+def _named_behind(text: bytes, start: int, end: int) -> Iterator[Found]:
+    """Find a value whose name comes behind it, as in `VALUE is my API key`."""
+    behind = _NAME_BEHIND.match(text, end)
+    if behind is None:
+        return
+    sure = named("_".join(re.split(r"[ _-]", behind[1].decode("ascii"))))
+    if sure is not Names.NOTHING and is_named_secret(text[start:end], sure):
+        yield Found(NAMED, start, end)
+
+
 @lru_cache(maxsize=4096)
 def _may_be_named(tail: bytes) -> bool:
     """Return whether text with this end can name a secret. Cached: lock files repeat it often."""
@@ -97,14 +129,14 @@ def _may_be_named(tail: bytes) -> bool:
 
 # --- secrets that are found by a heading ----------------------------------------------------------
 
-_LOGIN: Final = re.compile(rb"://([^\s/:@\"'<>`]{0,80}):([^\s/@\"'<>`]{4,200})@[A-Za-z0-9\[]")
+_LOGIN: Final = re.compile(rb"://([^\s/:@\"'<>`]{0,80}+):([^\s/@\"'<>`]{4,200}+)@[A-Za-z0-9\[]")
 _SENT: Final = re.compile(
     rb"earer\\?[ \t]{1,3}[\"'`]?([A-Za-z0-9._~+/=-]{16,600})|"
     rb"uthorization[\"']?\s{0,3}[:=,]\s{0,3}[\"'`]?[A-Za-z-]{3,12} "
     rb"([A-Za-z0-9._~+/=:-]{16,600})"
 )
 _ASSIGNED: Final = re.compile(
-    rb"[A-Za-z0-9_.-]{0,40}[\"']?[ \t]{0,3}(?:value[ \t]{0,3})?(=>|:=|[=:])[ \t]{0,3}"
+    rb"[A-Za-z0-9_.-]{0,40}+[\"']?[ \t]{0,3}(?:value[ \t]{0,3})?(=>|:=|[=:])[ \t]{0,3}"
     rb"(?:\"([^\"\s]{8,200})\"|'([^'\s]{8,200})'|"
     rb"([^\s\"'`,;<>(){}\[\]|\\]{8,200})(?![^\s;]))"
 )
@@ -116,12 +148,18 @@ _NETRC_LOGIN: Final = re.compile(
     rb"(?:machine[ \t\n]{1,4}\S{1,60}|default)\s{1,4}login\s{1,4}\S{1,60}\s{1,8}\Z"
 )
 _USER: Final = re.compile(rb"\s(?:-u|--user)[ =][\"']?[^\s:\"']{1,80}:([^\s\"']{6,200})")
+_LONGEST_COMMAND: Final = 400
 _TWO_LINES: Final = (
     rb"[A-Za-z0-9+/]{40}[A-Za-z0-9+/]{0,60}(?:[\s\\n\"',]{1,12}[A-Za-z0-9+/]{16,76})?"
 )
 """Two lines of a private key: the first one is often the same for all keys of a size."""
-_PEM: Final = re.compile(rb"PRIVATE KEY(?: BLOCK)?-----(?:[^-]|-(?!-)){0,200}?" + _TWO_LINES)
-_PUTTY: Final = re.compile(rb"Private-Lines: ?[0-9]{1,3}\s{1,4}" + _TWO_LINES)
+_PRIVATE_KEY: Final = re.compile(
+    rb"(?:PRIVATE KEY(?: BLOCK)?-----(?:[^-]|-(?!-)){0,200}?|Private-Lines: ?[0-9]{1,3}\s{1,4})"
+    + _TWO_LINES
+)
+"""In PEM, or as PuTTY writes it."""
+_LONGEST_KIND: Final = 16
+"""Of a kind of private key, with the word before it: `-END ENCRYPTED`."""
 _PEM_IN_BASE64: Final = re.compile(rb"(?:[A-Za-z0-9+/]{4}){15,30}")
 _SIGNATURE: Final = re.compile(rb"sig=[A-Za-z0-9%+/_-]{40,120}(?:=|%3[Dd])")
 
@@ -137,10 +175,13 @@ _SECRET_ENTRY: Final = re.compile(
 class _Heading(NamedTuple):
     """A piece of text in lower case, and the function that finds secrets behind it."""
 
-    anchor: bytes
+    pattern: re.Pattern[bytes]
+    """Begins with a literal, so that a search takes little time."""
     find: Callable[[bytes, int], Iterator[Found]]
     is_near_run: bool = False
     """The secret is a run, so the heading is searched near runs only."""
+    is_exact: bool = False
+    """The piece of text has capitals."""
 
 
 def _login(text: bytes, at: int) -> Iterator[Found]:
@@ -187,8 +228,11 @@ def _assigned(text: bytes, at: int) -> Iterator[Found]:
 def _netrc(text: bytes, at: int) -> Iterator[Found]:
     """Find the password of a line `machine ... login ... password ...` in a netrc file."""
     found = _NETRC.match(text, at)
-    before = _NETRC_LOGIN.search(text, max(0, at - _PAIR_REACH), at)
-    if found and before and is_login(found[1].decode("latin-1")):
+    if (
+        found is not None
+        and _NETRC_LOGIN.search(text, max(0, at - _PAIR_REACH), at)
+        and is_login(found[1].decode("latin-1"))
+    ):
         yield Found("password in a netrc file", found.start(1), found.end(1))
 
 
@@ -201,6 +245,13 @@ def _matching(
             yield Found(rule, found.start(group), found.end(group))
 
     return find
+
+
+def _private_key(text: bytes, at: int) -> Iterator[Found]:
+    """Find a private key behind its first line, unlike what stands behind its last line."""
+    found = _PRIVATE_KEY.match(text, at)
+    if found and b"-END " not in text[max(0, at - _LONGEST_KIND) : at]:
+        yield Found(PRIVATE_KEY, found.start(), found.end())
 
 
 def _encoded(text: bytes, at: int) -> Iterator[Found]:
@@ -228,21 +279,31 @@ def _kubernetes(text: bytes, at: int) -> Iterator[Found]:
 
 
 def _curl(text: bytes, at: int) -> Iterator[Found]:
-    found = _USER.search(text, at, at + 400)
+    end = at + _LONGEST_COMMAND
+    if b"-u" not in text[at:end]:
+        return
+    found = _USER.search(text, at, end)
     if found is not None and is_login(found[1].decode("latin-1")):
         yield Found("password of a command", found.start(1), found.end(1))
 
 
 _HEADINGS: Final = (
-    _Heading(b"://", _login),
-    _Heading(b"earer", _sent, is_near_run=True),
-    _Heading(b"uthorization", _sent, is_near_run=True),
-    _Heading(b"pass", _assigned),
-    _Heading(b"pwd", _assigned),
-    _Heading(b"secret", _secret),
-    _Heading(b"curl ", _curl),
-    _Heading(b"private key", _matching(PRIVATE_KEY, _PEM)),
-    _Heading(b"private-lines:", _matching(PRIVATE_KEY, _PUTTY)),
-    _Heading(b"ls0tls1crudjti", _encoded, is_near_run=True),
-    _Heading(b"sig=", _matching("Azure shared access signature", _SIGNATURE), is_near_run=True),
+    _Heading(re.compile(b"://"), _login, is_exact=True),
+    _Heading(re.compile(b"earer"), _sent, is_near_run=True),
+    _Heading(re.compile(b"uthorization"), _sent, is_near_run=True),
+    _Heading(re.compile(b"pass"), _assigned),
+    _Heading(re.compile(b"pwd"), _assigned),
+    _Heading(re.compile(b"secret"), _secret),
+    _Heading(re.compile(b"curl "), _curl),
+    _Heading(
+        re.compile(rb"P(?:RIVATE KEY|rivate-Lines:)"),
+        _private_key,
+        is_exact=True,
+    ),
+    _Heading(re.compile(b"ls0tls1crudjti"), _encoded, is_near_run=True),
+    _Heading(
+        re.compile(b"sig="),
+        _matching("Azure shared access signature", _SIGNATURE),
+        is_near_run=True,
+    ),
 )

@@ -1,27 +1,22 @@
-"""Converts a text to the readings that the privacy rules search: its plain spelling first.
+"""Converts a text to the plain spelling that the privacy rules search.
 
 Undone are: JSON escapes at every level of nesting, octal escapes, percent-encoding, HTML entities,
 terminal colours (also written out, as in `^[[32m` or `\\033[32m`), letters that are struck over,
-NUL, control and invisible characters, and typographic variants of characters (NFKC). A step that
-does not apply costs one search for the character that it needs. hidden.py finds what is in base64
-and the like, or in pieces.
+NUL, control and invisible characters, and typographic variants of characters (NFKC). None of this
+goes across the end of a line. A step that does not apply costs one search for the character that it
+needs.
 """
 
 import html
 import re
 import unicodedata
-from collections.abc import Iterator
+from functools import lru_cache
 from html.entities import html5
 from typing import Final
 from urllib.parse import unquote
 
-from router.privacy.hidden import hidden_in, unquoted
-from router.privacy.runs import Text
-
 MOST_ROUNDS: Final = 8
 """Levels of encoding that are undone: JSON within JSON within an address, and so on."""
-MOST_LAYERS: Final = 3
-"""Layers of base64 that are undone: a login within a file of Docker within a Kubernetes secret."""
 
 _MARKED: Final = {
     **{"\\\\": "\0", '\\"': '"', "\\/": "/", "\\'": "'", "\\_": "_"},
@@ -33,14 +28,14 @@ _JSON_ESCAPE: Final = re.compile(r"\\[\\\"/'nrt_]")
 _SPARSE: Final = 100
 """Characters for each escape from which on a search for escapes is faster than replacing all."""
 _HEX_ESCAPE: Final = re.compile(
-    r"\\(?:u([0-9A-Fa-f]{4})|u\{([0-9A-Fa-f]{1,6})\}|U([0-9A-Fa-f]{8})"
+    r"\\(?:u{1,4}([0-9A-Fa-f]{4})|[ux]\{([0-9A-Fa-f]{1,6})\}|U([0-9A-Fa-f]{8})"
     r"|x([0-9A-Fa-f]{2})(?![0-9A-Fa-f]{26}))"  # as PostgreSQL writes bytes; hidden.py reads them
 )
 _OCTAL_ESCAPE: Final = re.compile(r"\\([0-3][0-7]{2})")
 _AFTER_ESCAPE: Final = (
-    r"(?:\[[0-9:;<=>?]{0,40}[A-Za-z]|\][^\x07\x1b\\^]{0,400}(?:\x07|\x1b\\|\\a|\^G)|\(B)"
+    r"(?:\[[0-9:;<=>?]{0,40}[A-Za-z]|\][^\n\x07\x1b\\^]{0,400}(?:\x07|\x1b\\|\\a|\^G)|\(B)"
 )
-_COLOUR: Final = re.compile(r"(?:\x1b|\^\[)" + _AFTER_ESCAPE)
+_COLOUR: Final = re.compile(r"(?:\x1b|\^\[)" + _AFTER_ESCAPE + r"|\x9b[0-9:;<=>?]{0,40}[A-Za-z]")
 _COLOUR_WRITTEN_OUT: Final = re.compile(
     r"\\(?:x1[bB]|0?33|[eE]|u001[bB]|u\{1[bB]\})" + _AFTER_ESCAPE
 )
@@ -55,6 +50,8 @@ _INVISIBLE: Final = re.compile(
     "\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
 )
 _ASCII: Final = bytes(range(128))
+_FEW: Final = 8
+"""Up to so many kinds of characters are replaced one by one, which is faster."""
 _TAGS: Final = re.compile("[\U000e0020-\U000e007e]+")
 """A second copy of ASCII in invisible characters."""
 _TAG_OFFSET: Final = 0xE0000
@@ -62,25 +59,6 @@ _CONTROLS: Final = tuple(chr(code) for code in (*range(1, 9), *range(14, 27), *r
 _STRUCK_OVER: Final = re.compile(".\b")
 _CONTROL: Final = re.compile("[\x01-\x08\x0e-\x1a\x1c-\x1f\x7f]")
 _DASH: Final = re.compile("[\u2010-\u2015\u2212\ufe58\ufe63\uff0d]")
-
-
-def readings(text: str) -> Iterator[Text]:
-    """Yield the text in its plain spelling, then its decoded and its joined parts."""
-    plain = normalize(text)
-    read = Text.of(as_bytes(plain))
-    yield read
-    hidden = "\n\n".join(filter(None, (unquoted(plain), hidden_in(read))))
-    for _ in range(MOST_LAYERS):
-        if not hidden:
-            return
-        read = Text.of(as_bytes(normalize(hidden)))
-        yield read
-        hidden = hidden_in(read)
-
-
-def as_bytes(text: str) -> bytes:
-    """Return the text in UTF-8, with halves of surrogate pairs, which a request may hold."""
-    return text.encode("utf-8", "surrogatepass")
 
 
 def normalize(text: str) -> str:
@@ -95,14 +73,35 @@ def normalize(text: str) -> str:
     return text
 
 
+def other_characters(data: bytes) -> set[str]:
+    """Return the characters of a text in UTF-8 that are not in ASCII."""
+    return set(data.translate(None, _ASCII).decode("utf-8", "ignore"))
+
+
+@lru_cache(maxsize=4096)
+def is_variant(character: str) -> bool:
+    """Return whether `normalize` changes this character, or joins it to the one before."""
+    return bool(
+        _INVISIBLE.match(character)
+        or _DASH.match(character)
+        or not unicodedata.is_normalized("NFKC", character)
+        or _joins(character)
+    )
+
+
+def _joins(character: str) -> bool:
+    """Return whether NFKC may join this character to the one before."""
+    return unicodedata.category(character).startswith("M") or "\u1160" <= character <= "\u11ff"
+
+
 def _without_escapes(text: str) -> str:
     """Undo one level of escapes, and remove control sequences of terminals."""
     if "\0" in text:
         text = text.replace("\0", "")
+    if "\x1b" in text or "\x9b" in text or ("^" in text and "^[" in text):
+        text = _COLOUR.sub("", text)  # first, as some of it ends with a control character
     if any(control in text for control in _CONTROLS):
         text = _CONTROL.sub("", _STRUCK_OVER.sub("", text))
-    if "\x1b" in text or ("^" in text and "^[" in text):
-        text = _COLOUR.sub("", text)
     if "\\" in text:
         text = _unescaped(_COLOUR_WRITTEN_OUT.sub("", text))
     if "%" in text and _PERCENT.search(text):
@@ -117,8 +116,7 @@ def _in_plain_characters(text: str) -> str:
     if text.isascii():
         return text
     # The patterns are slow, and most of a text is ASCII: look at its other characters once each.
-    others = as_bytes(text).translate(None, _ASCII).decode("utf-8", "surrogatepass")
-    others = "".join(set(others))
+    others = "".join(other_characters(text.encode("utf-8", "surrogatepass")))
     if _TAGS.search(others):
         tags = "".join(_TAGS.findall(text))
         text += "\n" + "".join(chr(ord(tag) - _TAG_OFFSET) for tag in tags)
@@ -126,8 +124,12 @@ def _in_plain_characters(text: str) -> str:
         text = _INVISIBLE.sub("", text)
     if _DASH.search(others):
         text = _DASH.sub("-", text)
-    if not unicodedata.is_normalized("NFKC", text):
-        text = unicodedata.normalize("NFKC", text)
+    variants = [one for one in others if not unicodedata.is_normalized("NFKC", one)]
+    plain = {one: unicodedata.normalize("NFKC", one) for one in variants[:_FEW]}
+    if len(variants) > len(plain) or any(map(_joins, (*others, *"".join(plain.values())))):
+        return unicodedata.normalize("NFKC", text)
+    for one, characters in plain.items():  # each stands for itself, so this does the same
+        text = text.replace(one, characters)
     return text
 
 

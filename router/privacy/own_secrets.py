@@ -4,7 +4,7 @@ import hashlib
 import logging
 import re
 import secrets
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -18,6 +18,7 @@ log = logging.getLogger("router")
 
 _SHORT_TEXT: Final = 2_000
 _LONG_LINE: Final = 32
+_HEX_DIGITS: Final = b"0123456789abcdefABCDEF"
 _WORD_BREAK: Final = re.compile(r"\s|--")
 
 
@@ -66,10 +67,14 @@ class OwnSecrets:
         anchor = spelling[offset : offset + 4]
         apart = len(spelling) < SHORTEST_SECRET
         digest = self._digest(spelling)
-        return OwnSecret(rule, anchor, offset, len(spelling), digest, bool(runs), apart)
+        # A digest may be no run, where it is one of a list.
+        in_run = bool(runs) and bool(anchor.strip(_HEX_DIGITS))
+        return OwnSecret(rule, anchor, offset, len(spelling), digest, in_run, apart)
 
-    def find(self, read: Text, wanted: Iterable[OwnSecret]) -> Iterator[tuple[str, int, int]]:
+    def find(self, read: Text, wanted: list[OwnSecret]) -> Iterator[tuple[str, int, int]]:
         """Yield rule, start and end of each wanted secret that is in the text."""
+        if not wanted:
+            return
         text, runs = read.data, read.runs
         in_runs = text
         if len(runs) * SHORTEST_RUN < len(text) / 8:  # otherwise nearly all of it is runs

@@ -7,10 +7,10 @@ from typing import Final
 _PLACEHOLDER: Final = re.compile(
     r"example|sample|dummy|placeholder|redacted|(?:change|replace|insert)[-_ ]?(?:me|it|this|with)"
     r"|your[-_ ]|[-_ ]here\b|put[-_ ]your|<[^>]*>|\.\.\.|\*\*\*|eyJzdWIiOiIxMjM0NTY3ODkwI"
-    r"|Eby8vdM02xN|2YotnFZFEjr1z|tGzv3JOkF0XG5|SplxlOBeZQQY|czZCaGRSa3F0",
+    r"|Eby8vdM02xN|2YotnFZFEjr1z|tGzv3JOkF0XG5|SplxlOBeZQQY|czZCaGRSa3F0|eyJzb21lIjoicGF5bG9hZCJ",
     re.IGNORECASE,
 )
-"""`<your key>`, `xxxxxxxx`, `AKIA...EXAMPLE`; the web token of all tutorials, the account of
+"""`<your key>`, `xxxxxxxx`, `AKIA...EXAMPLE`; the web tokens of all tutorials, the account of
 Azure's emulator, and the tokens of RFC 6749."""
 _REPEATED: Final = re.compile(r"([A-Za-z0-9])\1{5,}")
 _COMMON: Final = re.compile(
@@ -47,8 +47,8 @@ def is_placeholder(value: str) -> bool:
     """Return whether a value only stands for one."""
     if _PLACEHOLDER.search(value):
         return True
-    repeated = _REPEATED.search(value)
-    return repeated is not None and len(repeated[0]) * 4 >= len(value)
+    repeated = sum(len(found[0]) for found in _REPEATED.finditer(value))
+    return repeated > 0 and repeated * 4 >= len(value)
 
 
 def changes(value: bytes) -> int:
@@ -94,10 +94,12 @@ def looks_like_key(value: bytes, *, may_be_name: bool) -> bool:
     letters = value.translate(None, _NOT_LETTERS)
     if not letters:
         return len(set(value)) >= _FEW_DIGITS
+    rare = len(value.translate(None, _USUAL))
     if not may_be_name:
-        return changes(value) > 0 or len(value.translate(None, _USUAL)) * 6 >= len(value)
-    has_both = _DIGIT.search(value) is not None and _CAPITAL.search(value) is not None
-    return has_both or looks_random(value)
+        return changes(value) > 0 or rare * 6 >= len(value)
+    has_digit = _DIGIT.search(value) is not None
+    has_both = has_digit and _CAPITAL.search(value) is not None
+    return has_both or looks_random(value) or (has_digit and rare * 4 >= len(value))
 
 
 def looks_like_password(value: str, kinds: int = 3) -> bool:

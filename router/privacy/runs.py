@@ -15,7 +15,11 @@ _KINDS: Final = bytes(
     ord("9" if 48 <= byte <= 57 else "A" if 65 <= byte <= 90 else "-" if byte in b"_-" else "a")
     for byte in range(256)
 )
-_CAPITAL_A: Final = ord("A")
+_LONGEST_NAME: Final = 36
+_LONGEST_KEY: Final = 64
+"""Of small letters. Between these lengths there are few runs, and keys such as `hf_...`."""
+_AWS_ID: Final = b"A" * 20
+"""The kinds of the characters of an id without digits."""
 _HEX: Final = b"0123456789abcdefABCDEF"
 _UUID: Final = 36
 _DIGESTS: Final = {
@@ -24,6 +28,8 @@ _DIGESTS: Final = {
     for mark in (b"-", b"=", b":")
 }
 """Length of a file's digest in base64, by the text before it."""
+_DIGEST_SIZES: Final = frozenset({32, 40, 64, 96, 128})
+_TEXT_IN_HEX: Final = re.compile(rb"(?:[2-7][0-9A-Fa-f]|0[9ADad]){13}")
 _DIGEST_NAMES: Final = (b"sha512-", b"h1:", b"sha256-", b"sha384-")
 """Names of digests that may hold `+` and `/`."""
 _LONGEST_DIGEST: Final = 95
@@ -31,6 +37,8 @@ _S: Final = ord("s")
 _WHEEL: Final = b".whl"
 """Ends the names of files with long names, of which lock files of Python have thousands."""
 _DOT: Final = ord(".")
+_COLON: Final = ord(":")
+_LINE_END: Final = ord("\n")
 STARTS_VALUE: Final = frozenset(b"=:\"'` >,(")
 """Characters before a value that has a name."""
 
@@ -45,9 +53,11 @@ class Text(NamedTuple):
     runs: list[Run]
     gaps: list[Run]
     """The data of pictures and files, which is skipped."""
+    uneven: list[Run]
+    """The runs with a digit or a capital."""
     likely: list[Run]
-    """The runs that can be keys: with digits, or with a `_` or `-` and capitals, as few names are.
-    Only ids of AWS (`AKIA...`) may have neither."""
+    """The runs that can be keys: with digits, or with a `_` or `-` and letters of both cases, as
+    few names are, or very long. Only ids of AWS (`AKIA...`) may be none of this."""
     hexadecimal: list[Run]
     """The runs of hexadecimal digits and the UUIDs, which are keys only if their name says so."""
     near: bytes
@@ -62,31 +72,36 @@ class Text(NamedTuple):
         """Read a text."""
         runs, gaps = runs_in(data)
         kinds = data.translate(_KINDS)
-        likely, hexadecimal = _sorted_out(runs, data, kinds)
+        uneven, likely, hexadecimal = _sorted_out(runs, data, kinds)
         near = _with_neighbours(likely, data)
         beside = near
         if hexadecimal:
             beside = _with_neighbours([*likely, *hexadecimal], data)
-        return cls(data, runs, gaps, likely, hexadecimal, near, beside, kinds)
+        return cls(data, runs, gaps, uneven, likely, hexadecimal, near, beside, kinds)
 
 
-def _sorted_out(runs: list[Run], data: bytes, kinds: bytes) -> tuple[list[Run], list[Run]]:
-    """Return the likely runs, and the hexadecimal ones that stand where a value begins."""
+def _sorted_out(runs: list[Run], data: bytes, kinds: bytes) -> tuple[list[Run], ...]:
+    """Return the uneven runs, the likely ones, and the hexadecimal ones where a value begins."""
     find = kinds.find
+    uneven: list[Run] = []
     likely: list[Run] = []
     hexadecimal: list[Run] = []
     digest_end = 0
     for run in runs:
         start, end = run
         if find(b"9", start, end) < 0:
-            if data[start] == _CAPITAL_A or (
-                find(b"-", start, end) >= 0 and find(b"A", start, end) >= 0
-            ):
+            if find(b"A", start, end) >= 0:
+                uneven.append(run)
+                is_mixed = find(b"-", start, end) >= 0 and find(b"a", start, end) >= 0
+                if is_mixed or find(_AWS_ID, start, end) >= 0:
+                    likely.append(run)
+            elif _LONGEST_NAME < end - start < _LONGEST_KEY:
                 likely.append(run)
             continue
+        uneven.append(run)
         if start < digest_end or data.startswith(_WHEEL, end):
             continue
-        before = data[start - 1]
+        before = data[start - 1] if start else _LINE_END
         if data[start] == _S or before in b":=" or (before in b"+/" and find(b"-", start, end) < 0):
             digest_end = _digest_end(data, start)
             if start < digest_end:
@@ -98,7 +113,7 @@ def _sorted_out(runs: list[Run], data: bytes, kinds: bytes) -> tuple[list[Run], 
                 likely.append(run)
         else:
             likely.append(run)
-    return likely, hexadecimal
+    return uneven, likely, hexadecimal
 
 
 def _is_uuid(run: bytes) -> bool:
@@ -129,11 +144,15 @@ def _with_neighbours(runs: list[Run], data: bytes) -> bytes:
 
 
 def runs_in(text: bytes) -> tuple[list[Run], list[Run]]:
-    """Find the runs, and the data of pictures and files: 512 or more base64 characters."""
+    """Find the runs, and the data of pictures and files: 512 or more base64 characters.
+
+    Lists of files have thousands of digests. Behind another one of its size, a digest is no run.
+    """
     mask = text.translate(_MASK)
     find = mask.find
     runs: list[Run] = []
     data: list[Run] = []
+    last_digest = 0
     start = find(_LONG)
     while start >= 0:
         end = find(b" ", start + SHORTEST_RUN)
@@ -144,6 +163,25 @@ def runs_in(text: bytes) -> tuple[list[Run], list[Run]]:
             data.append((start, end))
             start = find(_LONG, end)
             continue
+        size = end - start
+        if size not in _DIGEST_SIZES or text[start:end].translate(None, _HEX):
+            last_digest = 0
+        elif size == last_digest and _is_listed(text, start):
+            start = find(_LONG, end)
+            continue
+        else:
+            last_digest = size
         runs.append((start, end))
         start = find(_LONG, end)
     return runs, data
+
+
+def _is_listed(text: bytes, start: int) -> bool:
+    """Return whether this is a digest in a list: no value of a name, and no text in hexadecimal."""
+    before = text[start - 1]
+    if before == _COLON:
+        if text[start - 7 : start] not in _DIGESTS:
+            return False
+    elif before in STARTS_VALUE or before == _DOT:
+        return False
+    return not _TEXT_IN_HEX.match(text, start)

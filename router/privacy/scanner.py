@@ -1,7 +1,7 @@
 """Finds private content in requests: the user's secrets, well-known keys, the user's words.
 
 Each part of a request is scanned once: its text, with attachments decoded, as it is written, in
-its plain spelling, decoded, and joined if it is cut in pieces (normalize.py). Found are the values
+its plain spelling, decoded, and joined if it is cut in pieces (spellings.py). Found are the values
 of the user's secret files and the router's own keys (own_secrets.py), keys of known formats
 (key_shapes), values that are named as secrets (named_values.py), and the user's own words
 (patterns.py). docs/privacy.md says what is not found.
@@ -23,11 +23,11 @@ import orjson
 
 from router.privacy.key_shapes import keys_in
 from router.privacy.named_values import values_in
-from router.privacy.normalize import as_bytes, readings
 from router.privacy.own_secrets import OwnSecrets, SecretFile
 from router.privacy.patterns import Words
 from router.privacy.runs import Run, Text
 from router.privacy.secret_files import SHORTEST_SECRET, is_filler, is_secret
+from router.privacy.spellings import Spellings, readings
 from router.privacy.texts import text_in
 
 log = logging.getLogger("router")
@@ -159,16 +159,14 @@ class PrivacyScanner:
 
     def _matches(self, text: str) -> Iterator[tuple[str, bytes]]:
         """Yield rule and value of each finding in the readings of a text and in the text itself."""
-        plain = b""
-        for read in readings(text):
-            plain = plain or read.data
+        spelled = Spellings.of(text)
+        for read in readings(spelled.plain):
             yield from self._own_secrets(read)
             for found in chain(keys_in(read), values_in(read)):
                 yield found.rule, read.data[found.start : found.end]
             yield from self._own_words(read)
-        written = as_bytes(text)
-        if written != plain:
-            read = Text.of(written)
+        if spelled.written:
+            read = Text.of(spelled.written)
             yield from self._own_secrets(read)
             swallowed = [run for run in read.likely if read.data[run[0] - 1] in _SWALLOWS]
             for found in keys_in(read._replace(likely=swallowed, near=b"")):
@@ -176,9 +174,9 @@ class PrivacyScanner:
             yield from self._own_words(read)
 
     def _own_secrets(self, text: Text) -> Iterator[tuple[str, bytes]]:
-        for wanted in (*(file.secrets for file in self._files), self._keys):
-            for rule, start, end in self._own.find(text, wanted):
-                yield rule, text.data[start:end]
+        wanted = [*chain.from_iterable(file.secrets for file in self._files), *self._keys]
+        for rule, start, end in self._own.find(text, wanted):
+            yield rule, text.data[start:end]
 
     def _own_words(self, text: Text) -> Iterator[tuple[str, bytes]]:
         if self._words:

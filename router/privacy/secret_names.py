@@ -46,8 +46,8 @@ _PUBLIC: Final = re.compile(
     r"|partition|next|page|lock[_.-]?token|change[_.-]?token|csrf|xsrf|continuation|sync|cursor"
     r"|translation|(?:^|_)pk|hash|digest"
     r"|fingerprint|checksum|integrity|version|commit|(?<!bit)bucket|lookup|sequence|schema|natural"
-    r"|index|site[_.-]?key|i18n|locale|message[_.-]?key|registry_?key"
-    r"|(?:object|storage|image|file|asset|s3)[_.-]?key"
+    r"|index|example|sample|dummy|ice[_-]?pwd|site[_.-]?key|i18n|locale|message[_.-]?key|registry_?key"
+    r"|(?:object|storage|image|file|asset|s3|resource)[_.-]?key|encrypted"
     r"|key[_.-]?id|keyboard|monkey|hockey|donkey|turkey|jockey|keyframe|etag|routing|dedup"
 )
 

@@ -57,7 +57,8 @@ def is_login(password: str) -> bool:
 def login_in_base64(value: bytes) -> bool | None:
     """Return whether a value is a real login or password in base64; None if it is no text."""
     try:
-        text = base64.b64decode(value, validate=True).decode("ascii")
+        padded = value.rstrip(b"=") + b"=" * (-len(value.rstrip(b"=")) % 4)
+        text = base64.b64decode(padded, validate=True).decode("ascii")
     except (binascii.Error, ValueError):
         return None
     if not text.isprintable():

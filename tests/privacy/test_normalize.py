@@ -38,6 +38,9 @@ from tests.support.texts import many_kinds_of_text
         ("a\x01b\x7fc\x1fd", "abcd"),
         ("a\u2800b\ufff9c", "abc"),
         ("Hi\U000e0061\U000e0062", "Hi\nab"),
+        ("\\uu0041\\x{42}", "AB"),
+        ("\x1b]8;;https://x.example\x07link\x1b]8;;\x07", "link"),
+        ("\x9b32mkey\x9b0m", "key"),
     ],
 )
 def test_each_spelling_becomes_plain(written: str, plain: str) -> None:

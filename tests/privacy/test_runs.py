@@ -43,3 +43,13 @@ def test_a_key_beside_a_digest_is_found(line: str, between: str) -> None:
 def test_hexadecimal_digits_are_a_key_where_a_name_says_so(value: str) -> None:
     assert list(values_in(Text.of(f"ACME_API_KEY={value}".encode())))
     assert not list(values_in(Text.of(f"checksum = '{value}'".encode())))
+
+
+def test_of_a_list_of_digests_only_the_first_is_a_run() -> None:
+    for line in (f"{HEX}  a.tar.gz", f"    --hash=sha256:{HEX} \\"):
+        assert len(Text.of("\n".join([line] * 20).encode()).runs) == 1
+
+
+def test_text_in_hexadecimal_is_no_digest() -> None:
+    line = b"thirty-two characters of a text!".hex()
+    assert len(Text.of("\n".join([line] * 20).encode()).runs) == 20

@@ -67,6 +67,17 @@ def test_an_own_secret_is_found_wherever_it_stands(env: Path, text: str) -> None
     assert PrivacyScanner([env]).scan(asking(text)) == "value of SERVICE_TOKEN in .env"
 
 
+def test_an_own_secret_of_hexadecimal_digits_is_found_in_a_list_of_digests(tmp_path: Path) -> None:
+    secrets = [made_up("0123456789abcdef", 64, str(number)) for number in range(20)]
+    for line in ("{}  a.tar.gz", "    --hash=sha256:{} \\"):
+        text = "\n".join(map(line.format, secrets))
+        file = tmp_path / ".env"
+        file.write_text(f"ACME_KEY={secrets[9]}\n")
+        scanner = PrivacyScanner([file])
+        assert scanner.scan(asking(text)) is not None, line
+        assert scanner.scan(asking(text.replace(secrets[9], secrets[8]))) is None, line
+
+
 async def test_the_routers_own_keys_are_found_even_if_no_file_has_them() -> None:
     async with running_app(router_api_key=TOKEN) as h:
         headers = {"authorization": f"Bearer {TOKEN}", "x-force-route": "cloud"}

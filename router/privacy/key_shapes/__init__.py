@@ -41,6 +41,8 @@ class _Search(NamedTuple):
     to_mark: int
     """Characters of it up to its last `_` or `-`."""
     to_dot: int
+    behind: bytes
+    """A pattern of what stands behind the anchor, at its least length."""
 
 
 _Table = dict[bytes, list[_Search]]
@@ -49,9 +51,9 @@ _BEHIND_MARK: Final = 10
 _MARK_IN_RUN: Final = re.compile(r"[_-][A-Za-z0-9]*\Z")
 _ALONE: Final = frozenset({"_mmk", "-us", "_gitlab_session=", "1//0", "hf_", "api_org_"})
 """Anchors that are looked for by themselves, since no run begins or ends with them."""
-_ANYWHERE: Final = frozenset({b"hf_", b"api_org_", b"hook"})
-"""Anchors of keys that may have no digit, or no run."""
-_GATES: Final = (b"hook", b"Key=", b"~")
+_ANYWHERE: Final = (b"hooks.", b"CONTRIBSYS__COM=")
+"""Parts of anchors of keys that may have no likely run near them."""
+_GATES: Final = (*_ANYWHERE, b"hook", b"Key=", b"~")
 """A part that several anchors share: a text without it is searched for none of them."""
 
 
@@ -59,9 +61,12 @@ def _way(shape: KeyShape) -> str:
     """Return the cheapest way to look for a shape's anchor.
 
     mark: by its last `_` or `-`, anywhere in a run. start: by its first letters, where a run
-    begins. dot: by what stands before its last dot, where a run follows. other: as it is.
+    begins. dot: by what stands before its last dot, where a run follows. end: by the one character
+    behind a run. other: as it is.
     """
     anchor = shape.anchor
+    if len(anchor) == 1 and shape.before and not anchor.isalnum():
+        return "end"
     if anchor in _ALONE or shape.is_broken or shape.run < SHORTEST_RUN:
         return "other"
     if len(_to_mark(shape)) > 2 and not shape.before and _MARK_IN_RUN.search(anchor):
@@ -94,18 +99,38 @@ def _table(way: str, anchor: Callable[[KeyShape], str], key: slice) -> _Table:
             pattern = re.compile(shape.pattern.encode())
             lead = len(shape.anchor) - len(_in_run(shape))
             to_mark, to_dot = len(_to_mark(shape)), len(_to_dot(shape))
-            search = _Search(shape, shape.anchor.encode(), pattern, before, lead, to_mark, to_dot)
+            search = _Search(
+                shape,
+                shape.anchor.encode(),
+                pattern,
+                before,
+                lead,
+                to_mark,
+                to_dot,
+                shape.behind.encode(),
+            )
             table[anchor(shape).encode()[key]].append(search)
     return dict(table)
+
+
+def _places_of(anchor: bytes) -> re.Pattern[bytes]:
+    """Return a pattern for an anchor before a character that may follow it."""
+    behind = [search.behind for search in _BY_ANCHOR[anchor]]
+    return re.compile(rb"%b(?=%b)" % (re.escape(anchor), b"|".join(behind)))
 
 
 _BY_MARK: Final = _table("mark", _to_mark, slice(-3, None))
 _BY_START: Final = _table("start", _in_run, slice(3))
 """By three characters, or the one or two that there are."""
 _BY_DOT: Final = _table("dot", _to_dot, slice(-3, None))
+_BY_END: Final = _table("end", lambda shape: shape.anchor, slice(None))
 _BY_ANCHOR: Final = _table("other", lambda shape: shape.anchor, slice(None))
 _GATED: Final = {
-    gate: [anchor for anchor in _BY_ANCHOR if gate in anchor]
+    gate: [
+        (_places_of(anchor), _BY_ANCHOR[anchor])
+        for anchor in _BY_ANCHOR
+        if gate == next((gate for gate in _GATES if gate in anchor), anchor)
+    ]
     for gate in (*_GATES, *(a for a in _BY_ANCHOR if not any(gate in a for gate in _GATES)))
 }
 _SHORT: Final = frozenset(start[0] for start in _BY_START if len(start) < 3)
@@ -140,12 +165,15 @@ class _Finder:
                         yield from self._at(start - search.to_dot, search)
             if find_mark(b"-", start, end) >= 0:
                 yield from self._inside(start, end)
+        for _, end in where.uneven:
+            for search in _BY_END.get(text[end : end + 1], ()):
+                yield from self._at(end, search)
         for gate, anchors in _GATED.items():
             if gate in (text if gate in _ANYWHERE else where.near):
-                for anchor in anchors:
-                    for at in places(text, anchor):
-                        for search in _BY_ANCHOR[anchor]:
-                            yield from self._at(at, search)
+                for pattern, searches in anchors:
+                    for place in pattern.finditer(text):
+                        for search in searches:
+                            yield from self._at(place.start(), search)
 
     def _inside(self, start: int, end: int) -> Iterator[Found]:
         """Find keys whose anchor ends at a `_` or `-`, or begins behind one, as in `-pKEY`."""

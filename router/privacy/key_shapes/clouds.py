@@ -26,7 +26,7 @@ CLOUDS: Final = (
     KeyShape("Google OAuth refresh token", "1//0{u:40+}", "developers.google.com/identity"),
     KeyShape("Azure storage key", "AccountKey={b:86}==", _AZURE),
     KeyShape("Azure shared access key", "SharedAccessKey={b:42+}", _AZURE),
-    KeyShape("Azure client secret", "{u:3}{d:1}Q~{p:31-34}", "learn.microsoft.com/entra"),
+    KeyShape("Azure client secret", "{v:3}{d:1}Q~{v:31-34}", "learn.microsoft.com/entra"),
     *(
         KeyShape("DigitalOcean token", f"{start}_v1_{{x:64}}", _DO)
         for start in ("dop", "doo", "dor")
@@ -46,7 +46,7 @@ CLOUDS: Final = (
     ),
     KeyShape("Pulumi token", "pul-{x:40}", "pulumi.com/docs/pulumi-cloud/access-management"),
     *(
-        KeyShape("PlanetScale token", f"pscale_{kind}_{{u:32+}}", _PLANETSCALE)
+        KeyShape("PlanetScale token", f"pscale_{kind}_{{p:32+}}", _PLANETSCALE)
         for kind in ("tkn", "pw", "oauth")
     ),
     KeyShape("Supabase token", "sbp_{x:40}", "supabase.com/docs/guides/api/api-keys"),

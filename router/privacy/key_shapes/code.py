@@ -87,6 +87,7 @@ CODE: Final = (
     KeyShape("JSON web token", "eyJ{u:14-600}.eyJ{u:10+}", "rfc-editor.org/rfc/rfc7519"),
     KeyShape("Trello token", "ATTA{X:60+}", "developer.atlassian.com/cloud/trello"),
     KeyShape("JSON web token in base64", "ZXlK{b:40+}", "rfc-editor.org/rfc/rfc7519"),
+    KeyShape("JSON web token in base64url", "ZXlK{u:40+}", "rfc-editor.org/rfc/rfc7519"),
     KeyShape(
         "JSON web token of any header",
         "ey{u:17-600}.ey{u:14+}",

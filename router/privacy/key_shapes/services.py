@@ -6,6 +6,7 @@ from router.privacy.key_shapes.shape import UUID, KeyShape
 
 _SLACK: Final = "docs.slack.dev/authentication/tokens"
 _DISCORD: Final = "docs.discord.com/developers/reference"
+_META: Final = "developers.facebook.com/docs/facebook-login"
 _STRIPE: Final = "docs.stripe.com/keys"
 _SHOPIFY: Final = "shopify.dev/docs/apps/build/authentication-authorization"
 _SQUARE: Final = "developer.squareup.com/docs/build-basics/access-tokens"
@@ -61,11 +62,9 @@ SERVICES: Final = (
     KeyShape("Square token", "sq0atp-{u:22+}", _SQUARE),
     KeyShape("Square secret", "sq0csp-{u:40+}", _SQUARE),
     KeyShape("Square token (newer)", "EAAA{u:22-64}", _SQUARE),
-    KeyShape("Facebook token", "EAA{a:100+}", "developers.facebook.com/docs/facebook-login"),
+    KeyShape("Facebook token", "EAA{a:100+}", _META),
     KeyShape("Instagram token", "IGQV{u:100+}", "developers.facebook.com/docs/instagram-platform"),
-    KeyShape(
-        "Meta app token", "{d:15-16}|{u:27-40}", "developers.facebook.com/docs/facebook-login"
-    ),
+    *(KeyShape("Meta app token", f"{{d:15-16}}{mark}{{u:27-40}}", _META) for mark in "|%"),
     *(
         KeyShape("Plaid token", f"access-{mode}-{UUID}", _PLAID)
         for mode in ("sandbox", "development", "production")
@@ -131,7 +130,7 @@ SERVICES: Final = (
     *(
         KeyShape(
             "Authress key",
-            f"{start}_{{l:5-30}}.{{l:4-6}}.acc{mark}{{u:10-32}}.{{p:30+}}",
+            f"{start}_{{l:5-30}}.{{l:4-6}}.acc{mark}{{u:10-32}}.{{t:30+}}",
             _AUTHRESS,
         )
         for start in ("sc", "ext", "scauth", "authress")

@@ -19,27 +19,32 @@ ALPHABETS: Final = {
     "l": "a-z0-9",
     "p": "A-Za-z0-9_.=-",
     "s": "A-Za-z0-9!@#$%^&*()_=+-",
+    "t": "A-Za-z0-9_.~+/=-",
+    "v": "A-Za-z0-9_.~-",
     "u": "A-Za-z0-9_-",
     "w": "A-Za-z0-9_",
     "x": "a-f0-9",
     "X": "A-Fa-f0-9",
     "z": "A-Za-z",
 }
-"""alphanumeric, base64, capitals, digits, lower case, punctuated, with symbols, URL-safe, word
-characters, hexadecimal in lower and in any case, letters only."""
+"""alphanumeric, base64, capitals, digits, lower case, punctuated, with symbols, of tokens (RFC
+6750), URL-safe, unreserved (RFC 3986), word characters, hexadecimal in lower and in any case,
+letters only."""
 UUID: Final = "{X:8}-{X:4}-{X:4}-{X:4}-{X:12}"
 OPEN: Final = 100
 """Most characters of an open part beyond its least length; this keeps a search linear."""
 
 _PART: Final = re.compile(r"\{([a-zA-Z]):(\d+)(?:(\+)|-(\d+))?\}")
-_LETTERS: Final = frozenset("alzuwps")
-_NAMES: Final = frozenset("uwps")
+_LETTERS: Final = frozenset("alzuwpstv")
+_NAMES: Final = frozenset("uwpstv")
 """Alphabets in which words (_LETTERS) or names (_NAMES) can be written. A key must not look like
 one."""
-_BREAKING: Final = frozenset("bps")
+_BREAKING: Final = frozenset("bpstv")
 _DISTINCT: Final = 4
 _RARE: Final = 8
-_WORDS: Final = frozenset({"live_", "test_", "secret_", "key-", "key_", "api-", "sdk-", "web_"})
+_WORDS: Final = frozenset(
+    {"live_", "test_", "secret_", "key-", "key_", "api-", "sdk-", "web_", "phs_"}
+)
 """Anchors that end many names."""
 _RUN_AT_END: Final = re.compile(r"[^A-Za-z0-9_-].*", re.DOTALL)
 _NO_MORE: Final = "(?![A-Za-z0-9])"
@@ -68,6 +73,8 @@ class KeyShape:
     """The pattern of a key from its anchor on."""
     before: str = field(init=False)
     """The pattern before its anchor; mostly empty."""
+    behind: str = field(init=False)
+    """The pattern of what stands directly behind the anchor."""
     inside: bool = field(init=False)
     """The anchor is unlike any word, so it is also found after a letter, as in `nameKEY`."""
     reach_back: int = field(init=False)
@@ -94,6 +101,7 @@ class KeyShape:
             "anchor": anchor,
             "pattern": _pattern(parts[at:]),
             "before": "".join(map(_written, before)),
+            "behind": "".join(map(_written, parts[at + 1 : at + 2])),
             "inside": distinct and not before,
             "reach_back": sum(part.high or len(part.text) for part in before),
             "run": _run_at_end(anchor, parts[at + 1 :]),
