@@ -13,6 +13,7 @@ import re
 import secrets
 import threading
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import chain
@@ -32,8 +33,9 @@ from router.privacy.texts import text_in
 
 log = logging.getLogger("router")
 
-MOST_KNOWN: Final = 5_000
-"""Pieces of conversations whose findings are remembered, about."""
+MOST_KNOWN: Final = 20_000
+"""Pieces of conversations whose findings are remembered; those not seen for longest are forgotten.
+One takes some 200 bytes, an agent's long conversation has hundreds."""
 MOST_FINDINGS: Final = 100
 """Most findings with an id of their own in one piece."""
 LOOK_AGAIN_S: Final = 2.0
@@ -99,7 +101,7 @@ class PrivacyScanner:
         self._clock = clock
         self._look_at = clock()
         self._refreshing = threading.Lock()
-        self._known: dict[tuple[int, int], tuple[Finding, ...]] = {}
+        self._known: OrderedDict[tuple[int, int], tuple[Finding, ...]] = OrderedDict()
 
     def start(self) -> None:
         """Read the files, and warn about what cannot be looked for."""
@@ -115,18 +117,23 @@ class PrivacyScanner:
         """Find all that is private in a request, of which each piece is place, role and value.
 
         A conversation is sent again with each of its turns: a piece is scanned once while the
-        rules are the same. It is known by its size and hash; Python's hashes of bytes have a key
-        that each process draws anew.
+        rules are the same. It is known by its size (negative if it is no text) and hash; Python's
+        hashes of text and bytes have a key that each process draws anew.
         """
         self._refresh()
         for where, role, value in pieces:
-            raw = orjson.dumps(value)
-            key = (len(raw), hash(raw))
+            if isinstance(value, str):
+                key = (len(value), hash(value))
+            else:
+                raw = orjson.dumps(value)
+                key = (-len(raw), hash(raw))
             found = self._known.get(key)
             if found is None:
                 found = self._known[key] = tuple(self._scan(text_in(value)))
                 if len(self._known) > MOST_KNOWN:
-                    self._known.clear()
+                    self._known.popitem(last=False)
+            else:
+                self._known.move_to_end(key)
             for finding in found:
                 yield replace(finding, where=where, role=role)
 
