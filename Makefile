@@ -12,7 +12,8 @@ RUN_STAMP := $(VENV)/.stamp-run
 DEV_STAMP := $(VENV)/.stamp-dev
 EMBEDDED_STAMP := $(VENV)/.stamp-embedded
 
-# One worker more than cores: tests often wait.
+# One worker more than cores: tests often wait. Each begins with tests that stand together, and so
+# share a server or a browser.
 WORKERS ?= $(shell echo $$(($$(getconf _NPROCESSORS_ONLN) + 1)))
 # Of the whole suite only: a part of it covers a part.
 COVERAGE = $(if $(ARGS),,--cov --cov-report=term:skip-covered)
@@ -44,7 +45,7 @@ doctor: $(RUN_STAMP)
 	@$(BIN)/python -m llm_router doctor $(ARGS)
 
 test: lint typecheck $(EMBEDDED_STAMP)
-	$(BIN)/pytest -n $(WORKERS) $(COVERAGE) $(ARGS)
+	$(BIN)/pytest -n $(WORKERS) --dist worksteal $(COVERAGE) $(ARGS)
 
 lint: $(DEV_STAMP)
 	$(BIN)/ruff format --check .

@@ -6,20 +6,40 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from router.sides import nearby
+from tests.support.browser import browser, tab
 from tests.support.journals import opened
 from tests.support.postgres import database, postgres
 
-__all__ = ["database", "opened", "postgres"]
+__all__ = ["browser", "database", "opened", "postgres", "tab"]
 
 # A busy machine is slow, not wrong.
 settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("patient")
+
+UNCOVERED = (
+    *("tests/chaos/", "tests/e2e/", "tests/llm_router/test_command.py", "tests/test_docs.py"),
+    *(
+        "tests/chat/test_chat.py",
+        "tests/chat/test_commands.py",
+        "tests/chat/test_running_server.py",
+    ),
+    *("tests/wire/test_linear_time.py", "tests/wire/gemini/test_gemini_any.py"),
+)
+"""Tests that run without coverage, which doubles their time: they start programs, which it does not
+see, measure time, or go again and again over lines that other tests cover."""
 
 
 @pytest.fixture(autouse=True)
 def no_servers_nearby(monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep the tests from asking what runs at the usual ports of this machine."""
     monkeypatch.setattr(nearby, "USUAL_PORTS", {})
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what runs without coverage."""
+    for item in items:
+        if item.nodeid.startswith(UNCOVERED):
+            item.add_marker("no_cover")
 
 
 def pytest_collection_finish() -> None:

@@ -408,6 +408,7 @@ FACTS: dict[str, tuple[Any, ...]] = {
 }
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("local", LOCALS)
 @pytest.mark.parametrize("cloud", CLOUDS)
 def test_no_combination_of_facts_passes_a_gate(local: Side, cloud: Side) -> None:

@@ -1,7 +1,7 @@
 """Which package may import which: down only, and a few libraries in one place only."""
 
 import ast
-from collections.abc import Iterator
+from functools import cache
 from itertools import takewhile
 from pathlib import Path
 
@@ -89,16 +89,18 @@ def package_of_file(path: Path) -> str:
     return package_of(".".join(relative.with_suffix("").parts).removesuffix(".__init__"))
 
 
-def imported(path: Path) -> Iterator[str]:
-    """Yield the modules that a file imports, at its top and inside."""
+@cache
+def imported(path: Path) -> frozenset[str]:
+    """Return the modules that a file imports, at its top and inside."""
+    found: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text("utf-8"))):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module == "router":
+            found |= {f"router.{alias.name}" for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
-            if node.module == "router":
-                yield from (f"router.{alias.name}" for alias in node.names)
-            else:
-                yield node.module
+            found.add(node.module)
+    return frozenset(found)
 
 
 def edges() -> set[tuple[str, str]]:

@@ -5,6 +5,7 @@ import re
 import sys
 import tomllib
 from collections.abc import Iterator
+from functools import cache
 from importlib.metadata import packages_distributions
 from itertools import chain
 from pathlib import Path
@@ -69,6 +70,7 @@ def locked(name: str) -> dict[str, list[str]]:
     return versions
 
 
+@cache
 def imported(patterns: tuple[str, ...]) -> set[str]:
     """Distributions that the modules import, at the top or anywhere inside."""
     providers = packages_distributions()

@@ -150,6 +150,7 @@ async def test_well_formed_json_reaches_the_local_server_unchanged(name: str) ->
         assert asked.json == orjson.loads(RELAYED[name]) | {"model": "local-model"}
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
 @pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/responses", "/v1/messages"])
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])

@@ -101,6 +101,7 @@ def test_codes_within_codes_are_read_a_few_times() -> None:
         assert found == (layers <= 3)
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize(
     "piece",
     [

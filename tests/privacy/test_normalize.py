@@ -70,6 +70,7 @@ def test_a_text_that_is_encoded_without_end_is_decoded_a_few_times() -> None:
     assert normalize("%" + "25" * 1000 + "41").startswith("%25")
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("kind", many_kinds_of_text(100).keys())
 def test_normalizing_takes_time_in_proportion(kind: str) -> None:
     for size, limit_s in ((200_000, 0.1), (2_000_000, 1)):

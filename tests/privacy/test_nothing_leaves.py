@@ -59,6 +59,7 @@ async def setup(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
         yield Setup(here, journal, count())
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("path", ROUTES)
 async def test_a_request_without_anything_private_goes_to_the_cloud(
     setup: Setup, path: str
@@ -70,6 +71,7 @@ async def test_a_request_without_anything_private_goes_to_the_cloud(
             assert await setup.cloud_asked(path, body(spelling("an-ordinary-name"))), name
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("canary", CANARY_KINDS.values(), ids=CANARY_KINDS.keys())
 @pytest.mark.parametrize("path", ROUTES)
 async def test_a_secret_is_found_wherever_it_stands_and_however_it_is_spelled(
@@ -80,6 +82,7 @@ async def test_a_secret_is_found_wherever_it_stands_and_however_it_is_spelled(
             assert await setup.cloud_asked(path, body(spelling(canary))) == [], (place, name)
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("canary", CANARY_KINDS.values(), ids=CANARY_KINDS.keys())
 @pytest.mark.parametrize("path", ROUTES)
 async def test_a_secret_in_an_attached_file_is_found(setup: Setup, path: str, canary: str) -> None:

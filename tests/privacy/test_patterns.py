@@ -128,6 +128,7 @@ def test_a_slow_or_meaningless_pattern_is_refused(pattern: str, why: str) -> Non
         assert pattern not in str(failure.value)
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize(
     "pattern",
     [

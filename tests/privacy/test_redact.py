@@ -92,13 +92,14 @@ def test_a_secret_within_a_longer_one_leaves_nothing_of_it() -> None:
     )
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("anchor", sorted({shape.anchor for shape in SHAPES} | {"PRIVATE KEY"}))
 def test_no_text_takes_long(anchor: str) -> None:
     for filler in (anchor, "a", "1", "-", "a1-", f"{anchor}a", f"{anchor}a1.", f"{anchor}-----"):
-        text = anchor + filler * (30_000 // len(filler))
+        text = anchor + filler * (10_000 // len(filler))
         began = time.process_time()
         redact(text)
-        assert time.process_time() - began < 1
+        assert time.process_time() - began < 0.1
 
 
 @pytest.fixture

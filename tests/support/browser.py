@@ -3,14 +3,16 @@
 import asyncio
 import re
 import shutil
+import subprocess
 from base64 import b64decode
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
+
+from tests.support.processes import wait_until
 
 CHROMIUM = (
     shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -21,6 +23,7 @@ FLAGS = (
     *("--lang=en-US", "--remote-debugging-port=0"),
 )
 PATIENCE_S = 20.0
+ADDRESS = re.compile(r"ws://[\d.:]+/\S+")
 KEYS = {
     **{"Tab": 9, "Enter": 13, "Escape": 27, "End": 35, "Home": 36},
     **{"ArrowLeft": 37, "ArrowUp": 38, "ArrowRight": 39, "ArrowDown": 40},
@@ -111,33 +114,45 @@ class Tab:
         return b64decode(said["data"])
 
 
-@asynccontextmanager
-async def browser(profile: Path) -> AsyncIterator[Tab]:
-    """Start a browser; `profile` is a folder for its data."""
+@pytest.fixture(scope="session")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Start the browser that the tests of a session share; return its address, ws://."""
     assert CHROMIUM is not None
-    process = await asyncio.create_subprocess_exec(
-        *(CHROMIUM, *FLAGS, f"--user-data-dir={profile}", "about:blank"),
-        stderr=asyncio.subprocess.PIPE,
-        limit=2**20,
-    )
-    try:
-        assert process.stderr is not None
-        address = None
-        while address is None:
-            line = (await asyncio.wait_for(process.stderr.readline(), PATIENCE_S)).decode()
-            assert line, "the browser did not start"
-            address = re.search(r"ws://([\d.:]+)/", line)
-        async with aiohttp.ClientSession() as http:
-            async with http.get(f"http://{address[1]}/json") as answer:
-                pages = [found for found in await answer.json() if found["type"] == "page"]
-            async with http.ws_connect(pages[0]["webSocketDebuggerUrl"], max_msg_size=0) as socket:
-                tab = Tab(socket)
-                listening = asyncio.create_task(tab.listen())
+    profile = tmp_path_factory.mktemp("browser")
+    command = [CHROMIUM, *FLAGS, f"--user-data-dir={profile}", "about:blank"]
+    log = profile / "log"
+    with log.open("wb") as errors, subprocess.Popen(command, stderr=errors) as process:
+        try:
+            wait_until(lambda: ADDRESS.search(log.read_text()), f"no browser: {log}", PATIENCE_S)
+            yield ADDRESS.findall(log.read_text())[0]
+        finally:
+            process.kill()
+
+
+@pytest.fixture
+async def tab(browser: str) -> AsyncIterator[Tab]:
+    """Open a tab that shares no cookies, storage or cache with others."""
+    async with aiohttp.ClientSession() as http, connected(http, browser) as whole:
+        context = await whole.call("Target.createBrowserContext")
+        target = await whole.call("Target.createTarget", url="about:blank", **context)
+        address = re.sub("/browser/.*", f"/page/{target['targetId']}", browser)
+        try:
+            async with connected(http, address) as tab:
                 for domain in ("Page", "Runtime", "Network"):
                     await tab.call(f"{domain}.enable")
                 yield tab
                 assert tab.faults == []
-                listening.cancel()
-    finally:
-        process.kill()
-        await process.communicate()
+        finally:
+            await whole.call("Target.disposeBrowserContext", **context)
+
+
+@asynccontextmanager
+async def connected(http: aiohttp.ClientSession, address: str) -> AsyncIterator[Tab]:
+    """Connect to a page, or to the whole browser."""
+    async with http.ws_connect(address, max_msg_size=0) as socket:
+        tab = Tab(socket)
+        listening = asyncio.create_task(tab.listen())
+        try:
+            yield tab
+        finally:
+            listening.cancel()

@@ -28,13 +28,17 @@ T = TypeVar("T")
 
 
 def copy_programs(folder: Path) -> None:
-    """Copy the programs, so that a developer's own .env does not affect them."""
+    """Copy the programs, so that a developer's own .env does not affect them.
+
+    The compiled modules go along, with the times of their sources, so that no copy compiles them.
+    """
     for program in ROOT.glob("*.py"):
-        shutil.copy(program, folder)
+        shutil.copy2(program, folder)
+    unfinished = shutil.ignore_patterns("*.pyc.*")
     for package in ("router", "web", "chat", "llm_router"):
-        shutil.copytree(
-            ROOT / package, folder / package, ignore=shutil.ignore_patterns("__pycache__")
-        )
+        shutil.copytree(ROOT / package, folder / package, ignore=unfinished)
+    if (compiled := ROOT / "__pycache__").exists():
+        shutil.copytree(compiled, folder / compiled.name, ignore=unfinished)
 
 
 def free_port() -> int:

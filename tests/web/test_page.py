@@ -20,7 +20,7 @@ from router.telemetry.confidence_figures import confidence_json
 from router.telemetry.journal import Attempt, Journal, Record
 from router.telemetry.stats import decisions_json, stats_json
 from tests.support import paths
-from tests.support.browser import Tab, browser, needs_browser
+from tests.support.browser import Tab, needs_browser
 from tests.support.running_app import on_a_socket, running_app
 from web.page import load_page
 
@@ -175,12 +175,6 @@ async def serve(tmp_path: Path) -> AsyncIterator[Callable[..., Any]]:
         await runner.cleanup()
     for journal in journals:
         journal.close()
-
-
-@pytest.fixture
-async def tab(tmp_path: Path) -> AsyncIterator[Tab]:
-    async with browser(tmp_path / "profile") as tab:
-        yield tab
 
 
 async def drawn(tab: Tab, address: str) -> str:

@@ -1,23 +1,14 @@
 """The calibration curves on the page, and what shadow would have done."""
 
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from router.answers.calibration import Calibration, Calibrations, Curve
 from router.telemetry.record import Record
-from tests.support.browser import Tab, browser, needs_browser
+from tests.support.browser import Tab, needs_browser
 from tests.support.running_app import on_a_socket, running_app
 
 pytestmark = needs_browser
-
-
-@pytest.fixture
-async def tab(tmp_path: Path) -> AsyncIterator[Tab]:
-    async with browser(tmp_path / "profile") as tab:
-        yield tab
 
 
 def rated(number: int, model: str, words: float, now: float) -> Record:

@@ -3,7 +3,6 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,7 +10,7 @@ import pytest
 from router.backend import Status
 from router.events import Usage
 from router.telemetry.record import Record
-from tests.support.browser import Tab, browser, needs_browser
+from tests.support.browser import Tab, needs_browser
 from tests.support.running_app import RunningApp, on_a_socket, running_app
 from web.asgi import Receive, Scope, Send
 from web.events import EventStream
@@ -23,12 +22,6 @@ JOURNALLED: tuple[tuple[str, dict[str, Any]], ...] = (
     ("aider/1", {"target": "cloud", "reason": "complex", "cost_usd": 0.5}),
     ("curl/8", {"outcome": "failed", "status": 502, "error": "NoBackend"}),
 )
-
-
-@pytest.fixture
-async def tab(tmp_path: Path) -> AsyncIterator[Tab]:
-    async with browser(tmp_path / "profile") as tab:
-        yield tab
 
 
 @asynccontextmanager
