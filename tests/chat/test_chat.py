@@ -34,7 +34,7 @@ async def test_an_answer_is_shown_with_where_it_came_from(tmp_path: Path) -> Non
         assert "Hello dear friend.\nlocal · local-model · score" in chat.text
         assert re.search(r" · \d\.\d s · 7 \+ 42 tokens · \$0$", chat.text, re.MULTILINE)
         await chat.enter("/route", "(threshold 100)")
-        assert re.search(r"complex_keywords +\+[\d.]+ +prove", chat.text)
+        assert re.search(r"^complex_keywords +\+[\d.]+ +prove", chat.text, re.MULTILINE)
         await chat.enter("/info", "ready, local-model")
         await chat.enter("/help", "/retry [local|cloud]")
         await chat.enter("/nonsense", "there is no /nonsense")

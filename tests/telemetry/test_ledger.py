@@ -18,6 +18,7 @@ from tests.support.waiting import settled
 from web.asgi import CONNECTION
 
 SECRET = CANARIES["AWS id"]
+OWN_KEY = "open sesame, mountain"
 FOX = "Why does the quick brown fox jump over the lazy dog?"
 
 
@@ -122,6 +123,15 @@ async def test_a_key_in_a_servers_error_is_not_kept() -> None:
         (attempt,) = h.last.attempts
     assert "bad key" in attempt.message
     assert SECRET not in attempt.message
+
+
+async def test_the_routers_own_key_in_a_servers_error_is_not_kept() -> None:
+    local = refusing(500, f"bad key {OWN_KEY}")
+    async with running_app(local=local, router_api_key=OWN_KEY) as h:
+        await h.ask(FOX, headers={"authorization": f"Bearer {OWN_KEY}"})
+        (attempt,) = h.last.attempts
+    assert "bad key" in attempt.message
+    assert OWN_KEY not in attempt.message
 
 
 @pytest.mark.parametrize(
