@@ -1,11 +1,14 @@
 """The bounded store of opaque data that must return to the model that made it."""
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, cast
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from router.clouds.thought_signatures import Vault
+from router.request import ChatRequest
+from router.state.sealed import SealedStore
 
 
 def thought(size: int) -> dict[str, Any]:
@@ -71,3 +74,40 @@ def test_it_never_holds_more_than_it_may(puts: list[tuple[str, int]]) -> None:
     assert sum(last[name] for name in held) <= 8_000
     if puts:
         assert puts[-1][0] in held
+
+
+class Shelf:
+    """What routers share, in memory."""
+
+    def __init__(self) -> None:
+        self.contents: dict[tuple[bytes, str], bytes] = {}
+        self.asked: list[str] = []
+
+    def put(self, kind: bytes, id: str, content: bytes, ttl_s: int) -> None:
+        self.contents[kind, id] = content
+
+    async def get(self, kind: bytes, ids: Sequence[str]) -> list[bytes | None]:
+        self.asked += ids
+        return [self.contents.get((kind, id)) for id in ids]
+
+
+CALL = {"id": "call_1", "type": "function", "function": {"name": "look", "arguments": "{}"}}
+CALLING = ChatRequest({"messages": [{"role": "assistant", "tool_calls": [CALL]}]})
+
+
+async def test_another_router_takes_over_the_thoughts_of_the_same_model_only() -> None:
+    shelf = cast(SealedStore, Shelf())
+    Vault(shared=shelf).put("call_1", "a", thought(1))
+    other = Vault(shared=shelf)
+    await other.fetch(CALLING, "b")
+    assert other.get("call_1", "b") is None
+    await other.fetch(CALLING, "a")
+    assert other.get("call_1", "a") == thought(1)
+
+
+async def test_a_thought_that_is_here_is_not_fetched() -> None:
+    shelf = Shelf()
+    vault = Vault(shared=cast(SealedStore, shelf))
+    vault.put("call_1", "a", thought(1))
+    await vault.fetch(CALLING, "a")
+    assert shelf.asked == []
