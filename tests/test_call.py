@@ -1,5 +1,6 @@
 """Call: which candidate is asked next after which failure, and what that leaves behind."""
 
+import asyncio
 from collections.abc import AsyncGenerator
 from typing import Any
 
@@ -26,6 +27,7 @@ from router.request import ChatRequest
 from router.sides.availability import Watch
 from router.sides.seat import Seat
 from router.sides.slots import Slots
+from tests.support.waiting import settled
 
 LOCAL, CLOUD = Candidate("local", "local", "qwen"), Candidate("cloud", "claude", "sonnet")
 READY = Status("ready", Model("m"))
@@ -216,3 +218,30 @@ async def test_a_block_is_seen_in_the_next_snapshot() -> None:
     seat.watch.failed(failing(BackendUnreachable))
     assert (await seat.side()).blocked
     await seat.watch.aclose()
+
+
+async def test_a_request_that_waited_for_a_side_that_failed_meanwhile_goes_to_the_other() -> None:
+    slots = Slots(1, 1)
+    local, cloud = Scripted("local"), Scripted("claude")
+    places = seats(local, cloud, slots)
+    taken = await slots.acquire()
+    async with call(places, decision()) as one:
+        opening = asyncio.create_task(one.open())
+        await settled(lambda: slots.waiting == 1, "it does not wait")
+        places["local"].watch.failed(failing(BackendUnreachable))
+        taken.release()
+        await opening
+        assert one.candidate == CLOUD
+    assert (local.asked, slots.busy) == ([], 0)
+    await places["local"].watch.aclose()
+
+
+async def test_an_answer_after_a_pause_ends_the_trial() -> None:
+    places = seats(Scripted("local"), Scripted("claude"))
+    breaker = places["local"].watch.breaker
+    breaker.failure(now=0)
+    assert breaker.state(now=1000) == "half-open"
+    async with call(places, decision()) as one:
+        await one.open()
+        assert one.candidate == LOCAL
+    assert breaker.state(now=1000) == "closed"

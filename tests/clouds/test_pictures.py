@@ -314,3 +314,12 @@ async def test_no_credentials_or_cookies_are_sent() -> None:
     async with site(look=look, a=again) as base:
         await Pictures(allowed=anywhere).fetch([f"{base}/look"])
     assert all(head.keys() == {"host", "accept", "accept-encoding", "user-agent"} for head in heads)
+
+
+async def test_the_proxy_of_the_environment_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    async with site(a=picture) as here:
+        url = f"{here}/a"
+        assert await Pictures(allowed=anywhere).fetch([url]) == {url: Picture(PNG, "image/png")}

@@ -168,6 +168,7 @@ def test_a_cloud_keeps_a_prompt_cached_for_five_minutes(after_s: float, warm: bo
         ([QUESTION, {"role": "function", "content": "42"}], True),
         ([QUESTION, {"role": "tool", "content": "42"}, user("go on")], False),
         ([QUESTION, {"role": "tool", "content": "42"}, user("")], True),
+        ([{"role": "system", "content": "Be brief."}] * 3, False),
         ([], False),
     ],
 )

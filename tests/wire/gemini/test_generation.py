@@ -61,6 +61,7 @@ KNOBS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "top_k": ({"top_k": 40}, {"topK": 40}),
     "seed": ({"seed": 42}, {"seed": 42}),
     "a seed beyond 32 bits": ({"seed": 2**40 + 5}, {"seed": 5}),
+    "a negative seed beyond 32 bits": ({"seed": -(2**40) - 5}, {"seed": 2**31 - 5}),
     "penalties": (
         {"presence_penalty": 0.5, "frequency_penalty": -1},
         {"presencePenalty": 0.5, "frequencyPenalty": -1},
@@ -69,6 +70,10 @@ KNOBS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "log probabilities of other tokens": (
         {"logprobs": True, "top_logprobs": 5},
         {"responseLogprobs": True, "logprobs": 5},
+    ),
+    "log probabilities of no other tokens": (
+        {"logprobs": True, "top_logprobs": 0},
+        {"responseLogprobs": True},
     ),
     "no log probabilities": ({"logprobs": False, "top_logprobs": 0}, {}),
     "penalties of zero are none": ({"presence_penalty": 0, "frequency_penalty": 0.0}, {}),
