@@ -1,0 +1,33 @@
+"""The ids of findings, and what the scanner remembers of earlier turns."""
+
+import pytest
+
+from router.privacy import scanner as scanning
+from router.privacy.scanner import Finding, PrivacyScanner
+from tests.support.keys import CANARIES
+
+KEY = CANARIES["GitHub"]
+
+
+def found_by(scanner: PrivacyScanner, text: str = f"My key is {KEY}.") -> list[Finding]:
+    return list(scanner.findings([("messages[0]", "user", text)]))
+
+
+def test_an_id_depends_on_the_key_of_the_scanner() -> None:
+    one, same, other = (PrivacyScanner(id_key=key) for key in (b"one", b"one", b"other"))
+    ids = [found_by(scanner)[0].id for scanner in (one, same, other)]
+    assert ids[0] == ids[1] != ids[2]
+    assert found_by(PrivacyScanner())[0].id != found_by(PrivacyScanner())[0].id
+
+
+def test_what_is_remembered_of_earlier_turns_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scanning, "MOST_KNOWN", 3)
+    scanner = PrivacyScanner()
+    for number in range(10):
+        assert found_by(scanner, f"{number}: {KEY}")
+        assert len(scanner._known) <= 3
+
+
+@pytest.mark.parametrize("body", ['{"content": "%s"}', '"%s"', "no JSON: %s", "\udcff %s"])
+def test_a_key_is_found_in_a_body_of_any_kind(body: str) -> None:
+    assert PrivacyScanner().scan((body % KEY).encode("utf-8", "surrogateescape"))
