@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 
-from router.wire.gemini.schema import TooDeep, cleaned, strictest
+from router.wire.gemini.schema import MAX_NODES, TooDeep, cleaned, strictest
 from tests.support.gemini_words import schemas
 from tests.support.google_published import validator
 
@@ -218,6 +218,13 @@ def test_references_that_double_are_not_unfolded_forever() -> None:
         definitions[f"d{i}"] = {"type": "object", "properties": {"a": twice, "b": twice}}
     with pytest.raises(TooDeep):
         strictest({"$ref": "#/$defs/d59", "$defs": definitions})
+
+
+def test_a_schema_with_too_many_parts_is_refused() -> None:
+    schema = {"type": "object", "properties": {f"p{n}": STRING for n in range(MAX_NODES)}}
+    for make in (cleaned, strictest):
+        with pytest.raises(TooDeep):
+            make(schema)
 
 
 def test_an_allof_that_holds_itself_is_not_unfolded_forever() -> None:

@@ -440,6 +440,14 @@ UNFIT: dict[str, tuple[dict[str, Any], str]] = {
         },
         "messages[0].content[0]",
     ),
+    "a recording that is not base64": (
+        {
+            "messages": [
+                user([{"type": "input_audio", "input_audio": {"data": "?", "format": "wav"}}])
+            ]
+        },
+        "messages[0].content[0]",
+    ),
     "a file kept elsewhere": (
         {"messages": [user([{"type": "file", "file": {"file_id": "file-1"}}])]},
         "messages[0].content[0]",
