@@ -345,6 +345,7 @@ async def test_private_lines_are_never_kept(tmp_path: Path) -> None:
                 for n, line in enumerate(("plain", f"my key is {key}", "project falcon"), 1):
                     await chat.enter(line, "42 tokens", times=n)
                     await chat.enter("/clear", "forgotten", times=n)
+                await chat.enter("/system Speak of the falcon.", "noted")
                 chat.type(CTRL_D)
                 assert await chat.ends() == 0
             kept = history.read_text()
