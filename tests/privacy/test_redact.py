@@ -82,6 +82,12 @@ def test_given_secrets_are_taken_out_however_they_are_spelled(spelling: str) -> 
     assert "battery" not in redact(f"failed: {spelling}", [OWN])
 
 
+def test_a_given_secret_is_removed_from_json() -> None:
+    assert redact(r'{"key": "say \"open sesame\" now"}', ['say "open sesame" now']) == (
+        '{"key": "[redacted]"}'
+    )
+
+
 def test_short_secrets_do_not_garble_the_text() -> None:
     assert redact("asked ollama for a model", ["ollama", ""]) == "asked ollama for a model"
 
