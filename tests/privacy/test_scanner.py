@@ -370,9 +370,9 @@ def test_a_scan_is_fast_and_takes_time_in_proportion(env: Path, kind: str) -> No
         return min(_timed(scanner, body) for _ in range(5))
 
     small, large = (asking(many_kinds_of_text(size)[kind]) for size in (200_000, 2_000_000))
-    # Ten times what it takes on an idle machine; the figures are in the bench.
-    assert seconds(small) < 0.05
-    assert seconds(large) < 0.5
+    # Several times what the slowest kind takes on an idle machine; the figures are in the bench.
+    assert seconds(small) < 0.15
+    assert seconds(large) < 1.5
 
 
 def _timed(scanner: PrivacyScanner, body: bytes) -> float:
