@@ -58,8 +58,9 @@ def conversations(chance: random.Random, numbers: Iterator[int]) -> Iterator[tup
             # Some pastes hold a key, as in real traffic; this one opens nothing.
             secret = f" AWS_SECRET_ACCESS_KEY={chance.randbytes(30).hex()}"
             is_private = chance.random() < 0.02
-            answer = {"role": "assistant", "content": said(chance, 30)}
-            more = said(chance, 20) + (secret if is_private else "")
+            # The number makes messages differ: one that private conversations share marks them.
+            answer = {"role": "assistant", "content": f"{number}: {said(chance, 30)}"}
+            more = f"{number}: {said(chance, 20)}" + (secret if is_private else "")
             messages = [*messages, answer, {"role": "user", "content": more}]
 
 

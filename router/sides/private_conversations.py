@@ -7,7 +7,7 @@ from dataclasses import replace
 from router.privacy.scanner import Finding, PrivacyScanner
 from router.request import ChatRequest, outgoing
 from router.sides.conversations import Marks, marks_of
-from router.state.private_marks import PrivateMarks
+from router.state.private_marks import MOST_ALARMS_EACH, PrivateMarks
 from router.wire.responses.compaction import private_summary_in
 
 log = logging.getLogger("router")
@@ -52,7 +52,7 @@ class PrivateConversations:
                 first = replace(finding, id=alarm.id)
                 if alarm.id not in earlier:
                     log.info("private: %s; this conversation stays on this machine", first)
-        for alarm_id in earlier:
+        for alarm_id in earlier[:MOST_ALARMS_EACH]:
             marks.mark(messages.own, alarm_id)
         if first is None and earlier:
             rule = marks.rule(earlier[0])

@@ -67,6 +67,11 @@ class PrivateMarks:
         self._loaded = path is None
         self._writer = ThreadPoolExecutor(1, "private-marks") if path is not None else None
         self._complained = False
+        self._unwritten: list[bytes] = []
+        """What the thread will write. It is asked once for all that comes until it does so."""
+        self._anew = False
+        """Whether that replaces the file."""
+        self._handing_over = threading.Lock()
         self._kept = 0
         """Pairs of a message and an alarm in memory."""
         self._in_file = 0
@@ -134,7 +139,7 @@ class PrivateMarks:
         if fresh:
             tail = bytes.fromhex(alarm)
             self._in_file += len(fresh)
-            self._submit(b"".join(digest + tail for digest in fresh), os.O_APPEND)
+            self._hand_over(b"".join(digest + tail for digest in fresh))
             self._keep_short()
         return fresh
 
@@ -226,11 +231,29 @@ class PrivateMarks:
             for alarm in alarms
         ]
         self._in_file = len(kept)
-        self._submit(b"".join(kept), os.O_TRUNC)
+        self._hand_over(b"".join(kept), anew=True)
 
-    def _submit(self, data: bytes, how: int) -> None:
-        if self._writer is not None:
-            self._writer.submit(self._write, data, how)
+    def _hand_over(self, data: bytes, *, anew: bool = False) -> None:
+        """Let the thread append the data, or replace the file."""
+        if self._writer is None:
+            return
+        with self._handing_over:
+            if anew:
+                self._unwritten.clear()
+                self._anew = True
+            self._unwritten.append(data)
+            is_first = len(self._unwritten) == 1
+        if is_first:
+            self._writer.submit(self._take_over)
+
+    def _take_over(self) -> None:
+        """Write what was handed over; runs in the thread."""
+        with self._handing_over:
+            data, how = b"".join(self._unwritten), os.O_TRUNC if self._anew else os.O_APPEND
+            self._unwritten.clear()
+            self._anew = False
+        if data or how == os.O_TRUNC:
+            self._write(data, how)
 
     def _write(self, data: bytes, how: int) -> None:
         """Append to the file or replace it; runs in the thread."""

@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -127,6 +128,22 @@ def test_marks_are_bounded_in_memory_and_on_disk(tmp_path: Path) -> None:
     assert MOST_MARKS >= 10_000
 
 
+def test_the_file_of_marks_holds_what_memory_holds(tmp_path: Path) -> None:
+    path = tmp_path / "marks"
+    marks = PrivateMarks(path)
+    chance = random.Random(1)
+    digests = [number.to_bytes(16, "big") for number in range(200)]
+    for number in range(2000):
+        alarm = marks.raise_alarm(chance.sample(digests, 3), f"finding {number}", "a rule")
+        if chance.random() < 0.3:
+            marks.forget(alarm.id)
+    kept = {alarm: set(messages) for alarm, messages in marks.by_alarm().items()}
+    marks.close()
+    again = PrivateMarks(path)
+    assert {alarm: set(messages) for alarm, messages in again.by_alarm().items()} == kept
+    again.close()
+
+
 def test_the_file_of_marks_is_rarely_written_anew(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -138,7 +155,6 @@ def test_the_file_of_marks_is_rarely_written_anew(
         own = (1000 + number).to_bytes(16, "big")
         marks.raise_alarm([own, *shared], f"finding {number}", "a rule")
     marks.close()
-    assert written.count(os.O_APPEND) == 1000
     assert 1 <= written.count(os.O_TRUNC) <= 20
     assert marks.alarms(shared)
 
