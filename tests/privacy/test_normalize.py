@@ -39,6 +39,7 @@ from tests.support.texts import many_kinds_of_text
         ("a\u2800b\ufff9c", "abc"),
         ("Hi\U000e0061\U000e0062", "Hi\nab"),
         ("\\uu0041\\x{42}", "AB"),
+        ("a\\u{110000}b\\u{0}c", "abc"),
         ("\x1b]8;;https://x.example\x07link\x1b]8;;\x07", "link"),
         ("\x9b32mkey\x9b0m", "key"),
     ],

@@ -134,6 +134,11 @@ def test_memory_of_conversations_is_bounded() -> None:
     for i in range(5_000):
         known.price(record("local", conversation=f"c{i}", usage=Usage(2_000, 10)))
     assert len(known._sent) == 2_000
+    again = [record("local", conversation=f"c{i}", usage=Usage(2_000, 10)) for i in (4_999, 0)]
+    for one in again:
+        known.price(one)
+    newest, oldest = [one.saved_usd or 0 for one in again]
+    assert newest < oldest, "only the newest conversations are known to be cached"
 
 
 def test_parts_of_another_model_cost_its_price() -> None:
