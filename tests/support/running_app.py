@@ -113,3 +113,6 @@ async def on_a_socket(app: App) -> AsyncIterator[str]:
         yield f"http://127.0.0.1:{listening.getsockname()[1]}/"
         server.should_exit = True
         await serving
+        for connection in list(server.server_state.connections):
+            connection.transport.abort()  # a browser keeps its connections open
+        await asyncio.sleep(0)
