@@ -20,7 +20,7 @@ from tests.support.clients import said
 
 FACTOR = 8
 """The larger body is so many times the smaller one."""
-MOST_RATIO = 4 * FACTOR
+MOST_RATIO = 6 * FACTOR
 """Between linear time (8) and quadratic time (64). A large body alone needs fresh memory from the
 system, which may take as long as the work."""
 TRIES = 12
