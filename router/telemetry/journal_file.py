@@ -7,6 +7,7 @@ Written by one thread of one process at a time (others wait), read by any. Write
 import os
 import sqlite3
 import threading
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from itertools import chain
@@ -214,13 +215,29 @@ def _opened(path: Path | None) -> sqlite3.Connection:
         check_same_thread=False,
     )
     try:
-        db.execute("PRAGMA journal_mode = WAL")
+        _use_wal(db)
         db.execute("PRAGMA synchronous = NORMAL")
         _migrate(db)
     except BaseException:
         db.close()
         raise
     return db
+
+
+def _use_wal(db: sqlite3.Connection) -> None:
+    """Switch to a write-ahead log.
+
+    While another process does so, SQLite fails at once instead of waiting for BUSY_MS.
+    """
+    until = time.monotonic() + BUSY_MS / 1000
+    while True:
+        try:
+            db.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > until:
+                raise
+        time.sleep(0.01)
 
 
 def _migrate(db: sqlite3.Connection) -> None:
