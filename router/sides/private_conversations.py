@@ -52,7 +52,7 @@ class PrivateConversations:
                 first = replace(finding, id=alarm.id)
                 if alarm.id not in earlier:
                     log.info("private: %s; this conversation stays on this machine", first)
-        for alarm_id in earlier[:MOST_ALARMS_EACH]:
+        for alarm_id in earlier[: MOST_ALARMS_EACH + 1]:  # one more says that there are others
             marks.mark(messages.own, alarm_id)
         if first is None and earlier:
             rule = marks.rule(earlier[0])

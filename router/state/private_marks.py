@@ -21,8 +21,10 @@ log = logging.getLogger("router")
 MOST_MARKS: Final = 20_000
 """Digests that are kept; the ones that were not seen for longest are given up."""
 MOST_ALARMS: Final = 2_000
-MOST_ALARMS_EACH: Final = 4
+MOST_ALARMS_EACH: Final = 8
 """Alarms that one message is marked with; a phrase may stand in more conversations than that."""
+MORE: Final = "00000000"
+"""Stands for all further alarms of a message. It cannot be allowed, so the message stays marked."""
 _DIGEST_BYTES: Final = 16
 _ALARM_BYTES: Final = 4
 _MARK_BYTES: Final = _DIGEST_BYTES + _ALARM_BYTES
@@ -179,7 +181,7 @@ class PrivateMarks:
         """Take an alarm off its conversation, which may hold its finding from now on."""
         self.load()
         digests = [digest for digest, alarms in self._marks.items() if alarm in alarms]
-        if not digests:
+        if not digests or alarm == MORE:
             return False
         self._kept -= len(digests)
         for digest in digests:
@@ -210,7 +212,9 @@ class PrivateMarks:
         """Keep a mark; return whether it is new."""
         before = self._marks.setdefault(digest, frozenset())
         self._marks.move_to_end(digest)
-        if alarm in before or len(before) == MOST_ALARMS_EACH:
+        if alarm not in before and len(before - {MORE}) >= MOST_ALARMS_EACH:
+            alarm = MORE
+        if alarm in before:
             return False
         self._marks[digest] = before | {alarm}
         self._kept += 1

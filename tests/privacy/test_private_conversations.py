@@ -14,7 +14,7 @@ from config import load_settings
 from router.build import build_router, marks_path
 from router.request import ChatRequest
 from router.router import Router
-from router.state.private_marks import MOST_MARKS, PrivateMarks
+from router.state.private_marks import MOST_ALARMS_EACH, MOST_MARKS, PrivateMarks
 from tests.support.keys import CANARIES
 from tests.support.running_app import RunningApp, running_app
 
@@ -279,6 +279,23 @@ async def test_allowing_one_of_two_findings_is_not_enough(h: RunningApp) -> None
         finding = await alarm_of(h, both)
         await h.http.post("/privacy/allow", json={"id": finding["id"]})
         assert await target_of(h, both) == target
+
+
+async def test_a_conversation_with_many_findings_stays_private_when_some_are_allowed(
+    tmp_path: Path,
+) -> None:
+    marks = PrivateMarks(tmp_path / "marks")
+    message = [bytes(16)]
+    findings = [f"finding {n}" for n in range(MOST_ALARMS_EACH + 2)]
+    alarms = [marks.raise_alarm(message, finding, "a rule") for finding in findings]
+    allowed = [marks.allow(alarm.id) for alarm in alarms]
+    assert allowed == [True] * MOST_ALARMS_EACH + [False] * 2
+    (left,) = marks.alarms(message)
+    assert not marks.allow(left)
+    marks.close()
+    again = PrivateMarks(tmp_path / "marks")
+    assert again.alarms(message)
+    again.close()
 
 
 @pytest.mark.parametrize("body", [{}, {"id": 7}, {"id": "1f0c9a52"}, {"id": ""}])
