@@ -366,19 +366,17 @@ def test_any_bytes_can_be_scanned(body: bytes) -> None:
 def test_a_scan_is_fast_and_takes_time_in_proportion(env: Path, kind: str) -> None:
     scanner = PrivacyScanner([env], ["falcon", "Project Titan", r"PRJ-\d{4}", r"\w+@acme\.example"])
 
-    def seconds(body: bytes) -> float:
-        return min(_timed(scanner, body) for _ in range(5))
-
     small, large = (asking(many_kinds_of_text(size)[kind]) for size in (200_000, 2_000_000))
-    # Several times what the slowest kind takes on an idle machine; the figures are in the bench.
-    assert seconds(small) < 0.15
-    assert seconds(large) < 1.5
+    # Twice what the slowest kind takes on an idle machine; the figures are in the bench. A try may
+    # be slow because the machine is busy.
+    assert any(_timed(scanner, small) < 0.05 for _ in range(30))
+    assert any(_timed(scanner, large) < 0.5 for _ in range(10))
 
 
 def _timed(scanner: PrivacyScanner, body: bytes) -> float:
-    began = time.process_time()
+    began = time.thread_time()
     assert scanner.scan(body) is None
-    return time.process_time() - began
+    return time.thread_time() - began
 
 
 def rules(scanner: PrivacyScanner, *contents: Any) -> list[str]:

@@ -18,13 +18,13 @@ from router.wire.gemini import generate_content
 from router.wire.responses import encoder, responses
 from tests.support.clients import said
 
-FACTOR = 8
+FACTOR = 16
 """The larger body is so many times the smaller one."""
 MOST_RATIO = 6 * FACTOR
-"""Between linear time (8) and quadratic time (64). A large body alone needs fresh memory from the
+"""Between linear time (16) and quadratic time (256). A large body alone needs fresh memory from the
 system, which may take as long as the work."""
 TRIES = 12
-SIZE = 750
+SIZE = 400
 USER = {"role": "user", "content": "Hi"}
 
 
