@@ -116,7 +116,7 @@ class Commands:
                 self._say("forgotten; the system text stays" if self._chat.system else "forgotten")
 
     async def say_notice(self) -> None:
-        """Print the notice of the source, if there is one."""
+        """Print the source's notice, if it has one: that the built-in model answers."""
         if notice := await self._chat.source.notice():
             self._console.print(Text(visible(notice), style="yellow"))
 

@@ -2,4 +2,4 @@
 
 
 class ChatError(Exception):
-    """A command failed. The message is one line with the cause and what to do."""
+    """Raised when a command fails. Its message names the cause and what to do, on one line."""

@@ -115,7 +115,7 @@ def copy_checkout(folder: Path) -> None:
     ignore = shutil.ignore_patterns("__pycache__", "*.png")
     for path in ROOT.iterdir():
         is_ours = path.is_dir() and not path.name.startswith(".")
-        if is_ours and path.name not in ("build", "dist", "node_modules"):
+        if is_ours and path.name not in ("build", "dist"):
             shutil.copytree(path, folder / path.name, ignore=ignore)
 
 

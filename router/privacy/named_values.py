@@ -116,7 +116,7 @@ def _named_behind(text: bytes, start: int, end: int) -> Iterator[Found]:
     behind = _NAME_BEHIND.match(text, end)
     if behind is None:
         return
-    sure = named("_".join(re.split(r"[ _-]", behind[1].decode("ascii"))))
+    sure = named(re.sub(r"[ -]", "_", behind[1].decode("ascii")))
     if sure is not Names.NOTHING and is_named_secret(text[start:end], sure):
         yield Found(NAMED, start, end)
 
@@ -173,7 +173,7 @@ _SECRET_ENTRY: Final = re.compile(
 
 
 class _Heading(NamedTuple):
-    """A piece of text in lower case, and the function that finds secrets behind it."""
+    """A pattern for where a kind of secret may begin, and the function that finds it there."""
 
     pattern: re.Pattern[bytes]
     """Begins with a literal, so that a search takes little time."""
@@ -181,7 +181,8 @@ class _Heading(NamedTuple):
     is_near_run: bool = False
     """The secret is a run, so the heading is searched near runs only."""
     is_exact: bool = False
-    """The piece of text has capitals."""
+    """The pattern has capitals, so it is searched in the text as it is written. Other patterns are
+    searched in the text in lower case."""
 
 
 def _login(text: bytes, at: int) -> Iterator[Found]:

@@ -67,7 +67,7 @@ class OwnSecrets:
         anchor = spelling[offset : offset + 4]
         apart = len(spelling) < SHORTEST_SECRET
         digest = self._digest(spelling)
-        # A digest may be no run, where it is one of a list.
+        # Runs leave out the digests of a list (runs_in), and this secret may be one.
         in_run = bool(runs) and bool(anchor.strip(_HEX_DIGITS))
         return OwnSecret(rule, anchor, offset, len(spelling), digest, in_run, apart)
 

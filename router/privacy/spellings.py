@@ -27,11 +27,15 @@ _ESCAPES: Final = (
 _CONTROLS: Final = tuple(bytes([code]) for code in (*range(9), *range(14, 32), 127))
 _CONTROL: Final = re.compile(rb"[\x00-\x08\x0e-\x1f\x7f]")
 _BYTES_A_PLACE: Final = 64
+"""With more than one place to convert in so many bytes, the whole text is converted."""
 _LEAST_PART: Final = 3
-"""If more places or a larger part of a text are to be converted, all of it is."""
+"""If the lines to convert are more than one part of so many, the whole text is converted."""
 _FEW: Final = 100
+"""Up to so many marks are looked at one by one, which is faster than a search for escapes."""
 _CHUNK: Final = 256
+"""Bytes of a text that are searched for variants of characters at a time."""
 _MOST_VARIANTS: Final = 16
+"""With more kinds of variants, the whole text is converted."""
 _APART: Final = b"\n\v\n"
 """Stands between lines of different places. Nothing is undone across the end of a line."""
 
@@ -86,7 +90,7 @@ def _lines_to_convert(data: bytes, is_ascii: bool) -> list[Run]:
     ends: list[int] = []
     for mark, pattern in _ESCAPES:
         few = list(islice(places(data, mark), _FEW))
-        if len(few) < _FEW:  # then this takes a tenth of the time
+        if len(few) < _FEW:
             ends += [at + 1 for at in few if pattern.match(data, at)]
         else:
             ends += [found.end() for found in pattern.finditer(data)]

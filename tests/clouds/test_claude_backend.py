@@ -359,7 +359,7 @@ def kinds_of(error: type[Exception]) -> set[type[Exception]]:
 
 
 def test_every_error_of_the_sdk_and_its_libraries_is_translated() -> None:
-    """Each class is one that `ClaudeErrors.translating` catches."""
+    """Each public exception class is among those that `ClaudeErrors.translating` catches."""
     caught: tuple[type[Exception], ...] = (anthropic.AnthropicError, *connection_errors())
     public = {
         error

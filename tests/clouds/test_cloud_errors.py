@@ -1,4 +1,4 @@
-"""The errors of the clouds have no key in them, whoever put it there."""
+"""Errors of the clouds: the API key is removed from their messages."""
 
 import pytest
 
