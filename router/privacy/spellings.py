@@ -87,28 +87,29 @@ def _as_text(data: bytes) -> str:
 def _lines_to_convert(data: bytes, is_ascii: bool) -> list[Run]:
     """Return the lines that may not be in plain spelling; all as one if they are many."""
     whole = [(0, len(data))]
+    most = len(data) // _BYTES_A_PLACE
     ends: list[int] = []
     for mark, pattern in _ESCAPES:
         few = list(islice(places(data, mark), _FEW))
         if len(few) < _FEW:
             ends += [at + 1 for at in few if pattern.match(data, at)]
         else:
-            ends += [found.end() for found in pattern.finditer(data)]
+            ends += [found.end() for found in islice(pattern.finditer(data), most + 1)]
     if any(control in data for control in _CONTROLS):
-        ends += [found.end() for found in _CONTROL.finditer(data)]
+        ends += [found.end() for found in islice(_CONTROL.finditer(data), most + 1)]
     if not is_ascii:
         variants = _variants(data)
         if variants is None:
             return whole
-        ends += variants
-    if len(ends) * _BYTES_A_PLACE > len(data):
+        ends += islice(variants, most + 1)
+    if len(ends) > most:
         return whole
     lines = _lines_around(sorted(ends), data)
     size = sum(end - start for start, end in lines)
     return whole if size * _LEAST_PART > len(data) else lines
 
 
-def _variants(data: bytes) -> list[int] | None:
+def _variants(data: bytes) -> Iterator[int] | None:
     """Return where there are variants of characters; None if they are of many kinds."""
     # Most of a text is ASCII. Each chunk has all of the last character that begins in it.
     chunks = [
@@ -120,13 +121,13 @@ def _variants(data: bytes) -> list[int] | None:
     variants = [_as_bytes(one) for one in others if is_variant(one)]
     if len(variants) > _MOST_VARIANTS:
         return None
-    return [
+    return (
         start + at + 1
         for start, chunk in chunks
         for variant in variants
         if variant in chunk
         for at in places(chunk, variant)
-    ]
+    )
 
 
 def _lines_around(ends: list[int], data: bytes) -> list[Run]:
