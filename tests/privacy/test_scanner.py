@@ -367,8 +367,8 @@ def test_a_scan_is_fast_and_takes_time_in_proportion(env: Path, kind: str) -> No
     scanner = PrivacyScanner([env], ["falcon", "Project Titan", r"PRJ-\d{4}", r"\w+@acme\.example"])
 
     small, large = (asking(many_kinds_of_text(size)[kind]) for size in (200_000, 2_000_000))
-    # Three times what the slowest kind takes on an idle machine; the figures are in the bench. A try may
-    # be slow because the machine is busy.
+    # Three times what the slowest kind takes on an idle machine; bench/RESULTS.md has the figures.
+    # A try may be slow because the machine is busy.
     assert any(_timed(scanner, small) < 0.05 for _ in range(30))
     assert any(_timed(scanner, large) < 0.5 for _ in range(10))
 
