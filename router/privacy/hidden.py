@@ -126,9 +126,7 @@ def _is_text(data: bytes) -> bool:
 def _joined(text: Text) -> Iterator[bytes]:
     """Yield values that are cut at the ends of lines or into added strings, joined."""
     data, done, last_digest = text.data, 0, 0
-    for start, end in text.uneven:
-        if not _may_be_random(text, start, end):
-            continue
+    for start, end in text.unlike_words:
         size = end - start
         is_digest = size in _DIGESTS and not data[start:end].strip(_HEX_DIGITS)
         is_in_list = is_digest and size == last_digest
@@ -142,17 +140,6 @@ def _joined(text: Text) -> Iterator[bytes]:
             done = pieces.end()
             if pieces[1]:
                 yield from _whole(pieces.group())
-
-
-def _may_be_random(text: Text, start: int, end: int) -> bool:
-    """Return whether a run is no word: it has a digit, or is of a kind that few names are of."""
-    kinds = text.kinds
-    if kinds.find(b"9", start, end) >= 0:
-        return True
-    if kinds.find(b"-", start, end) >= 0 and kinds.find(b"a", start, end) >= 0:
-        return True
-    changes = kinds.count(b"aA", start, end) + kinds.count(b"a-A", start, end)
-    return changes * 8 >= end - start
 
 
 def _whole(cut: bytes) -> Iterator[bytes]:

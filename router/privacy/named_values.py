@@ -292,8 +292,7 @@ _HEADINGS: Final = (
     _Heading(re.compile(b"://"), _login, is_exact=True),
     _Heading(re.compile(b"earer"), _sent, is_near_run=True),
     _Heading(re.compile(b"uthorization"), _sent, is_near_run=True),
-    _Heading(re.compile(b"pass"), _assigned),
-    _Heading(re.compile(b"pwd"), _assigned),
+    _Heading(re.compile(b"p(?:ass|wd)"), _assigned),
     _Heading(re.compile(b"secret"), _secret),
     _Heading(re.compile(b"curl "), _curl),
     _Heading(

@@ -55,6 +55,8 @@ class Text(NamedTuple):
     """The data of pictures and files, which is skipped."""
     uneven: list[Run]
     """The runs with a digit or a capital."""
+    unlike_words: list[Run]
+    """The uneven runs with digits, or of a kind that few names are of."""
     likely: list[Run]
     """The runs that can be keys: with digits, or with a `_` or `-` and letters of both cases, as
     few names are, or very long. Only ids of AWS (`AKIA...`) may be none of this."""
@@ -72,18 +74,19 @@ class Text(NamedTuple):
         """Read a text."""
         runs, gaps = runs_in(data)
         kinds = data.translate(_KINDS)
-        uneven, likely, hexadecimal = _sorted_out(runs, data, kinds)
+        uneven, unlike_words, likely, hexadecimal = _sorted_out(runs, data, kinds)
         near = _with_neighbours(likely, data)
         beside = near
         if hexadecimal:
             beside = _with_neighbours([*likely, *hexadecimal], data)
-        return cls(data, runs, gaps, uneven, likely, hexadecimal, near, beside, kinds)
+        return cls(data, runs, gaps, uneven, unlike_words, likely, hexadecimal, near, beside, kinds)
 
 
 def _sorted_out(runs: list[Run], data: bytes, kinds: bytes) -> tuple[list[Run], ...]:
-    """Return the uneven runs, the likely ones, and the hexadecimal ones where a value begins."""
-    find = kinds.find
+    """Return the uneven runs, those unlike words, the likely ones, and hexadecimal values."""
+    find, count = kinds.find, kinds.count
     uneven: list[Run] = []
+    unlike_words: list[Run] = []
     likely: list[Run] = []
     hexadecimal: list[Run] = []
     digest_end = 0
@@ -92,13 +95,20 @@ def _sorted_out(runs: list[Run], data: bytes, kinds: bytes) -> tuple[list[Run], 
         if find(b"9", start, end) < 0:
             if find(b"A", start, end) >= 0:
                 uneven.append(run)
-                is_mixed = find(b"-", start, end) >= 0 and find(b"a", start, end) >= 0
-                if is_mixed or find(_AWS_ID, start, end) >= 0:
+                if find(b"-", start, end) >= 0 and find(b"a", start, end) >= 0:
+                    unlike_words.append(run)
                     likely.append(run)
+                    continue
+                if find(_AWS_ID, start, end) >= 0:
+                    likely.append(run)
+                changes = count(b"aA", start, end) + count(b"a-A", start, end)
+                if changes * 8 >= end - start:
+                    unlike_words.append(run)
             elif _LONGEST_NAME < end - start < _LONGEST_KEY:
                 likely.append(run)
             continue
         uneven.append(run)
+        unlike_words.append(run)
         if start < digest_end or data.startswith(_WHEEL, end):
             continue
         before = data[start - 1] if start else _LINE_END
@@ -113,7 +123,7 @@ def _sorted_out(runs: list[Run], data: bytes, kinds: bytes) -> tuple[list[Run], 
                 likely.append(run)
         else:
             likely.append(run)
-    return uneven, likely, hexadecimal
+    return uneven, unlike_words, likely, hexadecimal
 
 
 def _is_uuid(run: bytes) -> bool:

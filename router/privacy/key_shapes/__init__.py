@@ -53,7 +53,7 @@ _ALONE: Final = frozenset({"_mmk", "-us", "_gitlab_session=", "1//0", "hf_", "ap
 """Anchors that are looked for by themselves, since no run begins or ends with them."""
 _ANYWHERE: Final = (b"hooks.", b"CONTRIBSYS__COM=")
 """Parts of anchors of keys that may have no likely run near them."""
-_GATES: Final = (*_ANYWHERE, b"hook", b"Key=", b"~")
+_GATES: Final = (*_ANYWHERE, b"hook", b"Key=", b"~", b"pscale_", b"snyk_", b"klarna_", b"+A", b"Az")
 """A part that several anchors share: a text without it is searched for none of them."""
 
 
