@@ -5,6 +5,7 @@ from collections.abc import (
     AsyncGenerator,
     AsyncIterator,
     Awaitable,
+    Callable,
     Iterable,
     Mapping,
 )
@@ -139,6 +140,9 @@ class Relayed:
     """The chunks as one parsed JSON document, if the backend had to parse it anyway."""
     logprobs: Logprobs | None = None
     """None where the server was not asked for them."""
+    offer_to: Callable[[Callable[[bytes], bool]], None] | None = None
+    """Offers the chunks that are only words to a function while a reader waits for `chunks`. The
+    reader gets those that the function refuses by returning False, and all others."""
 
     async def aclose(self) -> None:
         await self.chunks.aclose()

@@ -17,6 +17,7 @@ translation (local/native.py). The exceptions, all of them here or in local/quir
 
 import contextlib
 from collections.abc import AsyncGenerator, Awaitable, Callable
+from functools import partial
 from typing import Any, Final
 
 import orjson
@@ -295,6 +296,8 @@ class LocalBackend:
         chunks = self._relay(answer, first, cutter, tally, note, model, logprobs)
         reply = Relayed(chunks, _name(named, model), format)
         reply.logprobs = logprobs
+        if logprobs is None:
+            reply.offer_to = partial(_offer, answer, cutter, tally)
         reply.chunks = await primed(chunks, self.name)
         return reply
 
@@ -357,6 +360,18 @@ class LocalBackend:
     async def _refusal(self, answer: Answer, model: str) -> BackendError:
         refusal = await read_refusal(answer)
         return self._errors.reported(refusal.status, refusal.error, model, refusal.wait_s)
+
+
+def _offer(answer: Answer, cutter: sse.Cutter, tally: Tally, take: Callable[[bytes], bool]) -> None:
+    """Offer to `take` the pieces that go on as they come."""
+
+    def take_plain(piece: bytes) -> bool:
+        if cutter.passes(piece) and tally.is_plain(piece) and take(piece):
+            tally.note(piece)
+            return True
+        return False
+
+    answer.offer_to(take_plain)
 
 
 async def _whole(asking: Awaitable[Answer]) -> tuple[int, bytes]:

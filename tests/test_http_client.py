@@ -5,6 +5,7 @@ import socket
 import struct
 import threading
 import time
+import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import ExitStack, asynccontextmanager, suppress
 
@@ -186,6 +187,72 @@ def test_a_port_without_a_server_is_known_at_once(run: Callable[[Awaitable[None]
         client = HttpClient("http://127.0.0.1:9", {}, connect_s=2)
         with pytest.raises(NotConnected):
             await client.get("http://127.0.0.1:9/x", within_s=5)
+
+    run(body())
+
+
+def test_a_reader_gets_only_what_was_refused_by_the_function_that_it_was_offered_to(
+    run: Callable[[Awaitable[None]], None],
+) -> None:
+    async def speaking(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+        for pieces in (b"1", b"2"), (b"3",), (b"no",), (b"4", b"no"), (b"5",):
+            await asyncio.sleep(0.01)
+            writer.write(b"".join(b"%x\r\n%b\r\n" % (len(piece), piece) for piece in pieces))
+        await asyncio.sleep(0.01)
+        writer.write(b"0\r\n\r\n")
+        writer.close()
+
+    async def body() -> None:
+        async with asking(speaking) as (client, url):
+            answer = await client.get(url + "/x", within_s=5)
+            came: list[tuple[str, bytes]] = []
+
+            def take(piece: bytes) -> bool:
+                if b"no" in piece:
+                    return False
+                came.append(("taken", piece))
+                return True
+
+            answer.offer_to(take)
+            while piece := await answer.piece():
+                came.append(("read", piece))
+            assert came == [
+                ("taken", b"12"),
+                ("taken", b"3"),
+                ("read", b"no"),
+                ("read", b"4no"),
+                ("taken", b"5"),
+            ]
+
+    run(body())
+
+
+@pytest.mark.parametrize("pause_s", [0, 0.02])
+def test_an_answer_that_is_over_keeps_nothing_of_its_caller(
+    run: Callable[[Awaitable[None]], None], pause_s: float
+) -> None:
+    class Caller:
+        def take(self, piece: bytes) -> bool:
+            return True
+
+    async def hesitating(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(OK[:-2])
+        await asyncio.sleep(pause_s)
+        writer.write(OK[-2:])
+        writer.close()
+
+    async def body() -> None:
+        async with asking(hesitating) as (client, url):
+            answer = await client.get(url + "/x", within_s=5)
+            caller = Caller()
+            gone = weakref.ref(caller)
+            answer.offer_to(caller.take)
+            await answer.read()
+            del caller
+            assert gone() is None, "a cycle would keep it until garbage is collected"
 
     run(body())
 

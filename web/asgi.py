@@ -25,6 +25,8 @@ NOSNIFF: Final = (b"x-content-type-options", b"nosniff")
 JSON_HEADERS: Final = ((b"content-type", b"application/json"), NOSNIFF)
 CONNECTION: Final = "router.connection"
 """The key of the `Connection` in a request's state."""
+OUTLET: Final = "router.outlet"
+"""The key of the `Outlet` in a request's state."""
 
 
 class Connection(Protocol):
@@ -38,6 +40,13 @@ class Connection(Protocol):
 
     def abort(self) -> None:
         """Close the connection without sending what is left."""
+
+
+class Outlet(Protocol):
+    """The way of an answer's body to the caller, for a piece that needs no waiting."""
+
+    def send_piece(self, body: bytes) -> bool:
+        """Send a piece of a body that has begun; return False if `Send` must send it."""
 
 
 class CallerLeft(Exception):

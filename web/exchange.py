@@ -23,9 +23,11 @@ from router.wire.chat import completions
 from web.asgi import (
     CONNECTION,
     JSON_HEADERS,
+    OUTLET,
     CallerLeft,
     Connection,
     Headers,
+    Outlet,
     Receive,
     Scope,
     Send,
@@ -148,7 +150,9 @@ class Exchange:
         self._receive = receive
         self._send = send
         self._connection: Connection | None = scope.get("state", {}).get(CONNECTION)
+        self._outlet: Outlet | None = scope.get("state", {}).get(OUTLET)
         self._task = task
+        self._loop = task.get_loop()
         self._work = Interruptible(task)
         self._keepalive: KeepAlive | None = None
         # The request's id is listed by /decisions. The answer's is not: it opens a conversation
@@ -238,7 +242,7 @@ class Exchange:
         else:
             await self._start(reply)
         last_events = LAST_EVENTS[self._service.dialect]
-        send, time = self._send, self._task.get_loop().time
+        send, time = self._send, self._loop.time
         async with aclosing(self._encoded(reply, request)) as chunks:
             async for chunk in chunks:
                 keepalive.sent_at = time()
@@ -253,10 +257,21 @@ class Exchange:
     def _encoded(self, reply: Reply, request: ChatRequest) -> Items[bytes]:
         """Return the reply as bytes of the caller's dialect, relayed unchanged where possible."""
         if isinstance(reply, Relayed) and reply.format == self._service.dialect:
+            if reply.offer_to is not None and self._outlet is not None:
+                reply.offer_to(self._send_now)
             return reply.chunks
         return self._wire.stream(
             self._flow.events(reply), request, reply.model, self._answer_id, self._created
         )
+
+    def _send_now(self, chunk: bytes) -> bool:
+        """Send words that the task waits for; return False if the task must send them itself."""
+        assert self._outlet is not None
+        assert self._keepalive is not None
+        if not self._outlet.send_piece(chunk):
+            return False
+        self._keepalive.sent_at = self._loop.time()
+        return True
 
     async def _whole(self, reply: Reply, request: ChatRequest) -> None:
         if isinstance(reply, Relayed):
@@ -303,7 +318,7 @@ class Exchange:
         self._flow.entry.failed(error)
         if state is State.STREAMING:
             assert self._keepalive is not None
-            self._keepalive.sent_at = self._task.get_loop().time()
+            self._keepalive.sent_at = self._loop.time()
             await self._send_last(self._wire.error_event(error), self._keepalive)
         else:
             headers = decision_headers(self._flow)
@@ -327,7 +342,7 @@ class Exchange:
             await self._start()
         if self.state is State.STREAMING:
             assert self._keepalive is not None
-            self._keepalive.sent_at = self._task.get_loop().time()
+            self._keepalive.sent_at = self._loop.time()
             await self._send(
                 {"type": "http.response.body", "body": self._wire.KEEPALIVE, "more_body": True}
             )

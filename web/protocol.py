@@ -11,7 +11,7 @@ document it uses:
   `send_400_response()`, `_unset_keepalive_if_required()`, `_start_asgi_task()`
 - RequestResponseCycle: `transport`, `response_started`, `response_complete`, `disconnected`,
   `message_event`, `more_body`
-- FlowControl: `resume_reading()`
+- FlowControl: `resume_reading()`, `write_paused`
 """
 
 import asyncio
@@ -25,7 +25,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from router.deadlines import ticker_of
 from router.errors import InvalidRequest, RouterError
-from web.asgi import CALLER_PAUSE_S, CONNECTION, error_headers
+from web.asgi import CALLER_PAUSE_S, CONNECTION, OUTLET, error_headers
 from web.dialect import error_body
 
 MOST_HEAD_BYTES: Final = 64 * 1024
@@ -124,6 +124,7 @@ class HttpProtocol(HttpToolsProtocol):
         self.scope["state"][CONNECTION] = self
         super().on_headers_complete()
         self._outlet = _Outlet(self)
+        self.scope["state"][OUTLET] = self._outlet
         # Of a transport, a cycle uses only what an outlet has.
         self.cycle.transport = self._outlet  # type: ignore[assignment]
 
@@ -291,6 +292,13 @@ class _Outlet:
         head, self._head = self._head, b""
         self.write = self._transport.write
         self.write(head + data)
+
+    def send_piece(self, body: bytes) -> bool:
+        """Send a piece of a chunked body; return False if it would have to wait."""
+        if self._protocol.flow.write_paused or self._cycle.disconnected:
+            return False
+        self.write(b"%x\r\n%b\r\n" % (len(body), body))
+        return True
 
     def flush(self) -> None:
         """Write a head that is still held back."""

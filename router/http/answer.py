@@ -4,6 +4,7 @@ The parser is llhttp (httptools), which uvicorn uses too.
 """
 
 import asyncio
+from collections.abc import Callable
 from enum import Enum
 from math import inf
 from typing import Final, Protocol
@@ -101,6 +102,7 @@ class Answer:
         self._held_bytes = 0
         self._error: Exception | None = None
         self._waiter: asyncio.Future[None] | None = None
+        self._take: Callable[[bytes], bool] | None = None
         self._asked_at = self._heard_at = loop.time()
         self._deadline = self._asked_at + within_s
         self._idle_s = inf
@@ -124,6 +126,14 @@ class Answer:
         """Change the time limits: `idle_s` between two pieces, `total_s` from the request on."""
         self._idle_s = idle_s
         self._deadline = self._asked_at + total_s
+
+    def offer_to(self, take: Callable[[bytes], bool]) -> None:
+        """Offer what comes to `take` while a reader waits; the reader gets what `take` refuses.
+
+        Waking a task for each token would take more time than the rest of the relay.
+        """
+        if self._state is not State.OVER:
+            self._take = take
 
     async def piece(self) -> bytes:
         """Return the bytes since the last piece, or wait for some; empty at the end."""
@@ -172,6 +182,19 @@ class Answer:
         finally:
             self._waiter = None
 
+    def _deliver(self) -> None:
+        """Pass on the pieces that have come: to `_take`, or to the reader that waits for them."""
+        if self._waiter is None or self._waiter.done():
+            return
+        if self._take is not None and self._state is State.BODY:
+            if len(self._pieces) > 1:
+                self._pieces = [b"".join(self._pieces)]
+            if self._take(self._pieces[0]):
+                self._pieces.clear()
+                self._held_bytes = 0
+                return
+        self._waiter.set_result(None)
+
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
@@ -199,7 +222,7 @@ class Answer:
 
     def _end(self) -> None:
         self._state = State.OVER
-        self._parser = None  # it refers to this object
+        self._parser = self._take = None  # they refer to this object
         self._ticker.forget(self)
         self._wake()
 
@@ -223,6 +246,8 @@ class Answer:
             reusable = reusable and self._keeps_alive
             self._end()
             self._link.release(reusable=reusable)
+        elif self._pieces:
+            self._deliver()
         elif self._state is State.HEAD and self._head_bytes > MOST_HEAD_BYTES:
             self.fail(Unreadable("its head is too long"))
 
@@ -286,7 +311,6 @@ class Answer:
         if self._held_bytes > MOST_HELD_BYTES and self._state is State.BODY:
             self._state = State.PAUSED
             self._link.pause()
-        self._wake()
 
     def on_message_complete(self) -> None:
         """Note the end of the message, and whether the server keeps the connection open."""

@@ -80,9 +80,13 @@ class Joiner:
     def __init__(self) -> None:
         self._held = b""
 
+    def passes(self, block: bytes) -> bool:
+        """Return whether this block goes on as it is."""
+        return not self._held and is_whole(block)
+
     def feed(self, block: bytes) -> bytes:
         """Return the events that are ready, in order; comments may overtake a held event."""
-        if not self._held and is_whole(block):
+        if self.passes(block):
             return block
         return b"".join(self._ready(block))
 

@@ -35,6 +35,10 @@ class Cutter:
         self._tail = b""  # a blank line may straddle two pieces
         self._joiner = Joiner()
 
+    def passes(self, piece: bytes) -> bool:
+        """Return whether this piece goes on as it is: it is whole events, and nothing is held."""
+        return not self._held and piece.endswith(b"\n\n") and self._joiner.passes(piece)
+
     def whole(self, piece: bytes) -> bytes:
         """Return the events that this piece completes; empty if it completes none."""
         held = self._held

@@ -44,6 +44,20 @@ class ChatTally:
         self._calls: list[bytes] = []
         """Blocks with pieces of tool calls; they are read only if no finish follows."""
 
+    def is_plain(self, block: bytes) -> bool:
+        """Return whether a block goes on as it is, and only has to be noted."""
+        return (
+            b"error" not in block
+            and b"[DONE]" not in block
+            and b'"tool_calls"' not in block
+            and (b'"usage"' not in block or _USAGE_FOLLOWS.search(block) is None)
+        )
+
+    def note(self, block: bytes) -> None:
+        """Note a plain block that goes on."""
+        self._has_answer = self._has_answer or b'"delta"' in block
+        self._before, self._last = self._last, block
+
     def passed(self, block: bytes) -> bytes:
         """Return what goes on to the caller of a block of whole events."""
         block, self.error = before_error(block)
