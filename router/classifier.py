@@ -5,7 +5,8 @@ the local model are added later, if it is known: see `scoring/reach.py`.
 
 The points come from `lexicon.json`, which was learned from measured answers: it tells which words
 and counts go with prompts that small models fail. This module only adds them up. The score depends
-on the messages of the human alone, not on the system prompt, tools or tool results.
+on the messages of the human, and for a follow-up on the answer before it; not on the system prompt,
+tools or tool results.
 """
 
 from collections import OrderedDict
@@ -23,7 +24,7 @@ from router.scoring.instruction import HEAD, LONG, TAIL
 from router.scoring.lexicon import SPACELESS_FROM, Lexicon, load
 from router.scoring.reach import Kind, kind_of
 from router.scoring.reading import Reading, read
-from router.scoring.turns import Turn, human_turns
+from router.scoring.turns import Turn, conversation, human_turns
 
 UNSURE_BELOW: Final = 0.2
 """Under the threshold, a score with less confidence does not decide; UNSURE_TARGET does."""
@@ -139,7 +140,7 @@ def score(request: ChatRequest) -> Score:
 
 def score_messages(messages: Sequence[Mapping[str, Any]], tools: object = None) -> Score:
     """Return the score of chat messages. `tools` is accepted and ignored."""
-    turns = human_turns(messages)
+    turns, answer = conversation(messages)
     if not turns:
         return Score(0.0, MappingProxyType(dict.fromkeys((*_NAMES, CONVERSATION), 0.0)), 0.0, 0)
     lexicon = load()
@@ -149,6 +150,8 @@ def score_messages(messages: Sequence[Mapping[str, Any]], tools: object = None) 
         # Only the ends of a long text are read; its tokens are counted in full.
         return weight.alone if len(turn.text) <= LONG else replace(weight.alone, tokens=turn.tokens)
     need, known = _need_of(turns[:-1], lexicon)
+    if answer:
+        need = followups.with_answer(need, answer, _weigh(answer, lexicon).alone.total)
     points = dict(weight.points)
     added = round(followups.points(weight.follow_up(turn.text), need, lexicon), 2)
     points[CONVERSATION] = added

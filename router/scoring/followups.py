@@ -1,22 +1,27 @@
-"""Computes the points that a turn inherits from the turns before it.
+"""Computes the points that a turn inherits from the conversation before it.
 
-The need of a conversation is a score of 0 to 100. "Continue", "yes, do it" and "why?" only refer to
-earlier turns, so they inherit all of the need. "Thanks!" needs nothing. A short turn with content
-of its own ("and for odd n?", "run the tests") inherits a part: the shorter, the more. The need
-fades from turn to turn. A turn that scores higher than the need inherits nothing.
+The need of a conversation is a score of 0 to 100: that of the human's earlier turns, and of the
+answer that the turn follows, which tells what the work has become. "Continue", "yes, do it" and
+"why?" only refer to what was said, so they inherit all of the need. "Thanks!" needs nothing. A turn
+with content of its own ("and for odd n?", "run the tests") gets a part of what the need is above or
+below that of an ordinary conversation: the shorter, the more. The need fades from turn to turn. A
+turn that scores higher than the need inherits nothing.
 """
 
 from typing import Final, NamedTuple
 
 from router.scoring.cues import WORD
 from router.scoring.lexicon import Lexicon
+from router.scoring.turns import ANSWER_CHARS
 
 FADE: Final = 0.93
 """Factor on the conversation's need for each turn that only refers to earlier ones."""
 SHORT: Final = 3
 """Among turns with content of their own, those of up to this many words inherit the most."""
-LONG: Final = 20
+LONG: Final = 100
 """A turn of this many words or more inherits nothing."""
+ANSWER_SHARE: Final = 0.5
+"""Part of the answer before a turn in the conversation's need; of a short answer less."""
 CLOSING_CAP: Final = 20.0
 """Highest score of a turn such as "thanks!"."""
 CLOSING_CHARS: Final = 120
@@ -24,8 +29,15 @@ SPACELESS_CLOSING_CHARS: Final = 16
 """Longer turns are more than thanks, in scripts with spaces and without."""
 EASY_SHARE: Final = 0.3
 """Factor on the share of a short turn that asks for something easy ("in Italian")."""
-OWN_SHARE: Final = 0.4
+OWN_SHARE: Final = 0.8
 """The largest share that a turn with content of its own inherits."""
+ORDINARY: Final = 42.0
+"""The need of a conversation that says nothing about such a turn; a higher one adds points to it, a
+lower one takes points away."""
+MOST_BELOW: Final = 15.0
+"""The most that a lower need counts below the ordinary one."""
+HARD: Final = 50.0
+"""A turn of this score or more loses none."""
 
 
 class FollowUp(NamedTuple):
@@ -60,12 +72,25 @@ def inherited_share(n_words: int, *, refers: bool, easy: bool) -> float:
     return share * EASY_SHARE if easy else share
 
 
+def with_answer(need: float, answer: str, score: float) -> float:
+    """Return the need of a conversation with that of its last answer.
+
+    `answer`: its beginning; `score`: what that would get as a request.
+    """
+    return need + ANSWER_SHARE * len(answer) / ANSWER_CHARS * (score - need)
+
+
 def points(turn: FollowUp, need: float, lexicon: Lexicon) -> float:
-    """Return the points that a turn inherits; negative only for thanks and goodbyes."""
+    """Return the points that a turn inherits; negative for thanks and in an easy conversation."""
     if is_closing(turn.text, lexicon):
         return min(0.0, CLOSING_CAP - turn.own)
     share = inherited_share(turn.n_words, refers=turn.refers, easy=turn.easy)
-    return max(0.0, share * (need - turn.own))
+    missing = max(0.0, need - turn.own)
+    if turn.refers:
+        return share * missing
+    if need < ORDINARY:
+        return 0.0 if turn.own >= HARD else share * max(need - ORDINARY, -MOST_BELOW)
+    return min(share * (need - ORDINARY), missing)
 
 
 def need_after(turn: FollowUp, total: float, need: float, lexicon: Lexicon) -> float:

@@ -101,6 +101,8 @@ class Reading:
     is_english: bool
     refers: bool
     """The turn only refers to earlier ones: "continue", "yes, do it", "why?"."""
+    is_small_step: bool
+    """The turn is a few words with a small step of an agent in them: "commit and push"."""
     n_words: int
     forms: float
     """The amount of structure: the sum of the log counts of forms."""
@@ -108,6 +110,8 @@ class Reading:
     @property
     def asks_easy(self) -> bool:
         """Return whether it asks for something easy and nothing hard; greetings do not count."""
+        if self.is_small_step:
+            return True
         easy = sum([one.strength for one in self.cues if one.is_easy_task])
         return easy >= 1 and self.counts["hard"] + self.counts["expert"] < easy
 
@@ -170,6 +174,7 @@ def read(text: str, lexicon: Lexicon) -> Reading:
     above = tendency / sqrt(len(pieces) or 1) - lexicon.pivot
     counts["hard_words" if above > 0 else "easy_words"] = abs(above)
     forms = _structure(shown, options, n_words, counts)
+    is_short = n_words <= MOST_REFERRING
     return Reading(
         counts=counts,
         words=pieces,
@@ -178,7 +183,8 @@ def read(text: str, lexicon: Lexicon) -> Reading:
         n_spelled=len(spelled),
         unread=unread,
         is_english=english,
-        refers=n_words <= MOST_REFERRING and _refers(pieces, cues, lexicon),
+        refers=is_short and _refers(pieces, cues, lexicon),
+        is_small_step=is_short and not pieces.isdisjoint(lexicon.small_steps),
         n_words=n_words,
         forms=forms,
     )

@@ -22,6 +22,8 @@ MAX_TURNS: Final = 6
 """Most human turns that are read, including the last one."""
 MAX_LOOKED_AT: Final = 40
 """Most user messages that are read to find them."""
+ANSWER_CHARS: Final = 600
+"""Characters that are read of the answer before the last turn."""
 WINDOW: Final = 12_000
 """Characters at either end of a text, and after an envelope, in which envelopes are searched."""
 MAX_ENVELOPES: Final = 64
@@ -165,19 +167,36 @@ class Turn:
         return estimate_tokens(self.text) if self.text else 0
 
 
+class Conversation(NamedTuple):
+    """What the score reads of a conversation."""
+
+    turns: list[Turn]
+    """The last human turns, oldest first."""
+    answer: str
+    """The beginning of the model's last words before the last human turn; empty without any."""
+
+
 def human_turns(messages: Sequence[Mapping[str, Any]], most: int = MAX_TURNS) -> list[Turn]:
-    """Return the last human turns, oldest first; an empty list if there are none.
+    """Return the last human turns, oldest first; an empty list if there are none."""
+    return conversation(messages, most).turns
+
+
+def conversation(messages: Sequence[Mapping[str, Any]], most: int = MAX_TURNS) -> Conversation:
+    """Return the last human turns, and the answer before the last of them.
 
     User messages without an answer between them are one turn: some clients send context and
     request in separate messages.
     """
     turns: list[list[str]] = []
+    answer = ""
     looked_at = 0
     joins = False
     for message in reversed(messages):
         role = message.get("role")
         if role in _ANSWERS:
             joins = False
+            if role == "assistant" and len(turns) == 1 and not answer:
+                answer = text_of(message.get("content")).strip()[:ANSWER_CHARS]
         if role != "user":
             continue
         looked_at += 1
@@ -196,7 +215,8 @@ def human_turns(messages: Sequence[Mapping[str, Any]], most: int = MAX_TURNS) ->
             if text_of(content).startswith(RESTARTS):
                 break
             joins = False
-    return [Turn("\n\n".join(reversed(texts))) for texts in reversed(turns)]
+    said = [Turn("\n\n".join(reversed(texts))) for texts in reversed(turns)]
+    return Conversation(said, answer)
 
 
 def _is_prose(content: Any) -> bool:

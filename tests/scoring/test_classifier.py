@@ -310,7 +310,7 @@ def test_the_evidence_names_the_words_and_the_strongest_first() -> None:
     evidence = explain(request)
     named = {e.count: e.words for e in evidence}
     assert set(named["hard"]) == {"design", "prove", "prove that"}
-    assert named["expert"] == ("lock-free",)
+    assert named["proof"] == ("prove", "prove that")
     sizes = [abs(e.points) for e in evidence]
     assert sizes == sorted(sizes, reverse=True)
     assert all(len(e.words) <= MOST_WORDS for e in evidence)

@@ -82,12 +82,72 @@ def test_going_up_is_free() -> None:
     assert score_messages(talk(EASY, HARD)).signals[CONVERSATION] == 0
 
 
-def test_a_turn_that_stands_for_itself_inherits_nothing() -> None:
-    chat = (
-        "tell me a nice story about a small dog and a cat who want to go to the sea for a day and "
-        "meet a bird on the way that sings them a song about the rain"
+TRIP = (
+    "what is the weather usually like in Rome in May and what should I pack for a week there with "
+    "my two small kids who like to swim and to play in the sand"
+)
+
+
+def test_a_turn_of_a_hundred_words_stands_for_itself_and_inherits_nothing() -> None:
+    long = f"{TRIP}. {TRIP.capitalize()}. {TRIP.capitalize()}. {TRIP.capitalize()}."
+    assert total(HARD, long) == total(long)
+    assert total(TRIP) < total(HARD, TRIP) < 50
+
+
+def test_an_easy_conversation_makes_an_easy_turn_easier_and_a_hard_one_no_easier() -> None:
+    assert total(EASY, "and what do people like to eat there?") < total(
+        "and what do people like to eat there?"
     )
-    assert total(HARD, chat) == total(chat)
+    assert total(EASY, EASY, HARD) == total(HARD)
+
+
+LOOP = (
+    "The deadlock comes from the event loop: the coroutine holds the lock while it waits for the "
+    "callback, and the callback needs the same lock. To prove it, derive the order in which the "
+    "two tasks acquire it, then design a queue that makes the critical section reentrant. I would "
+    "implement it in three steps: first, replace the mutex; then move the callback into a worker "
+    "thread with its own scheduler; finally, analyse the race that remains between cancellation "
+    "and shutdown, because the invariants of the state machine must hold on every path. "
+) * 2
+NAMES = (
+    "Here are some nice names for your cat: Luna, Milo, Nala and Simba. They are all short and "
+    "easy to say, and your cat will like them. If you want, I can give you a list with more, "
+    "for example names of flowers or of food. Have a nice day with your cat, and say hello to her! "
+) * 2
+
+
+def test_a_turn_inherits_from_the_answer_that_it_follows() -> None:
+    def after(answer: str, turn: str) -> float:
+        said = [
+            ("user", "Please help me to fix my program."),
+            ("assistant", answer),
+            ("user", turn),
+        ]
+        return score_messages([{"role": role, "content": text} for role, text in said]).total
+
+    for turn in "yes, do it", "and the first one?", "please write that down for my colleagues":
+        assert after(LOOP, turn) > after(NAMES, turn) + 3
+        assert after("Sure.", turn) == pytest.approx(after("", turn), abs=1)
+    assert after(LOOP, "thanks!") <= followups.CLOSING_CAP
+    assert after(LOOP, HARD) == total(HARD)
+
+
+def test_only_the_answer_right_before_the_turn_counts() -> None:
+    def asked(*answers: str) -> float:
+        messages = [{"role": "user", "content": "Hi, can you help me?"}]
+        for answer in answers:
+            messages += [
+                {"role": "assistant", "content": answer},
+                {"role": "user", "content": "ok, which one?"},
+            ]
+        return score_messages(messages).total
+
+    tool = [{"role": "tool", "content": LOOP, "tool_call_id": "c"}]
+    assert asked(LOOP, NAMES) == pytest.approx(asked(NAMES, NAMES), abs=6)
+    said = [{"role": "user", "content": "ok, which one?"}]
+    assert score_messages([*said, *tool, {"role": "assistant", "content": LOOP}]).total == (
+        score_messages(said).total
+    )
 
 
 def test_the_need_fades_from_turn_to_turn() -> None:
@@ -119,7 +179,7 @@ def test_the_conversations_points_are_a_row_of_their_own() -> None:
 
 
 def test_the_share_falls_with_the_length() -> None:
-    shares = [followups.inherited_share(n, refers=False, easy=False) for n in range(40)]
+    shares = [followups.inherited_share(n, refers=False, easy=False) for n in range(120)]
     assert shares[: followups.SHORT + 1] == [followups.OWN_SHARE] * (followups.SHORT + 1)
     assert shares == sorted(shares, reverse=True)
     assert shares[followups.LONG] == 0

@@ -78,6 +78,7 @@ def test_the_labels_that_ship_are_whole_and_hold_no_text() -> None:
         assert all(label.values())
         assert "NC" not in label["licence"]
     assert sorted(path.name for path in LABELS.glob("*")) == [
+        "agents.tsv",
         "collected.tsv",
         "developers.tsv",
         "pool.tsv",
