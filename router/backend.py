@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, Literal, Protocol, Self, TypeVar, runtime_checkable
 
 from router.errors import BackendBroken
-from router.events import Batch, Usage
+from router.events import Batch, Sink, Usage
 from router.request import ChatRequest, Dialect
 
 Target = Literal["local", "cloud"]
@@ -109,6 +109,10 @@ class Items(Protocol[Item_co]):
     async def aclose(self) -> None: ...
 
 
+Pour = Callable[[Sink[Item]], None]
+"""Sends an answer's items to a sink while a reader waits for the next one, as far as they are only
+words. The reader gets all others, and all while the sink is not ready."""
+
 Token = tuple[str, float]
 """A token and its log-probability."""
 
@@ -140,9 +144,7 @@ class Relayed:
     """The chunks as one parsed JSON document, if the backend had to parse it anyway."""
     logprobs: Logprobs | None = None
     """None where the server was not asked for them."""
-    offer_to: Callable[[Callable[[bytes], bool]], None] | None = None
-    """Offers the chunks that are only words to a function while a reader waits for `chunks`. The
-    reader gets those that the function refuses by returning False, and all others."""
+    pour: Pour[bytes] | None = None
 
     async def aclose(self) -> None:
         await self.chunks.aclose()
@@ -156,6 +158,7 @@ class Translated:
     model: str
     dropped: tuple[str, ...] = ()
     """Names of request fields that this backend left out."""
+    pour: Pour[Batch] | None = None
 
     async def aclose(self) -> None:
         await self.events.aclose()

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Protocol, TypeVar
 
 FinishReason = Literal["stop", "length", "tool_calls", "content_filter"]
 
@@ -102,6 +102,22 @@ Event = (
 Batch = Sequence[Event]
 """Events that arrived together, in order and at least one. Passing on a batch in one step takes a
 fraction of the time that its events would take one by one."""
+
+
+Item_contra = TypeVar("Item_contra", contravariant=True)
+
+
+class Sink(Protocol[Item_contra]):
+    """A way out for items that need not wake the task which reads an answer.
+
+    Waking a task for each token would take more time than the rest of a relay.
+    """
+
+    def is_ready(self) -> bool:
+        """Return whether it can send an item now."""
+
+    def send(self, item: Item_contra) -> None:
+        """Send an item, if it is ready."""
 
 
 async def each_of(batches: AsyncIterator[Batch]) -> AsyncGenerator[Event, None]:

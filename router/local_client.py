@@ -49,6 +49,7 @@ from router.wire import half_characters, sse
 from router.wire.anthropic import claude, messages_relay
 from router.wire.anthropic.messages_encoder import shows_thoughts
 from router.wire.chat import completions, relay
+from router.wire.tally import pour
 from router.wire.tool_names import full_names_of
 
 PROBE_TIMEOUT_S: Final = 3.0
@@ -297,7 +298,7 @@ class LocalBackend:
         reply = Relayed(chunks, _name(named, model), format)
         reply.logprobs = logprobs
         if logprobs is None:
-            reply.offer_to = partial(_offer, answer, cutter, tally)
+            reply.pour = partial(pour, answer.offer_to, cutter, tally)
         reply.chunks = await primed(chunks, self.name)
         return reply
 
@@ -360,18 +361,6 @@ class LocalBackend:
     async def _refusal(self, answer: Answer, model: str) -> BackendError:
         refusal = await read_refusal(answer)
         return self._errors.reported(refusal.status, refusal.error, model, refusal.wait_s)
-
-
-def _offer(answer: Answer, cutter: sse.Cutter, tally: Tally, take: Callable[[bytes], bool]) -> None:
-    """Offer to `take` the pieces that go on as they come."""
-
-    def take_plain(piece: bytes) -> bool:
-        if cutter.passes(piece) and tally.is_plain(piece) and take(piece):
-            tally.note(piece)
-            return True
-        return False
-
-    answer.offer_to(take_plain)
 
 
 async def _whole(asking: Awaitable[Answer]) -> tuple[int, bytes]:

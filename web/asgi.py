@@ -43,10 +43,13 @@ class Connection(Protocol):
 
 
 class Outlet(Protocol):
-    """The way of an answer's body to the caller, for a piece that needs no waiting."""
+    """The way of an answer's body to the caller, for pieces that need no waiting."""
 
-    def send_piece(self, body: bytes) -> bool:
-        """Send a piece of a body that has begun; return False if `Send` must send it."""
+    def is_ready(self) -> bool:
+        """Return whether a piece can be sent now."""
+
+    def send_piece(self, body: bytes) -> None:
+        """Send a piece of a body that has begun, if it is ready."""
 
 
 class CallerLeft(Exception):

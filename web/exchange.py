@@ -2,15 +2,15 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from enum import Enum
-from typing import Any, Final, Protocol
+from typing import Any, Final, Generic, Protocol
 
 import orjson
 
-from router.backend import Items, Relayed, Reply
+from router.backend import Item, Items, Relayed, Reply, Translated
 from router.deadlines import Interruptible
 from router.errors import RouterError, UnknownResponse
 from router.events import Batch
@@ -20,6 +20,7 @@ from router.telemetry.flow import AnswerFlow
 from router.telemetry.ledger import Entry, Ledger
 from router.wire import sse
 from router.wire.chat import completions
+from router.wire.encoded import EncodedStream
 from web.asgi import (
     CONNECTION,
     JSON_HEADERS,
@@ -73,7 +74,7 @@ class Wire(Protocol):
         model: str,
         answer_id: str,
         created: int,
-    ) -> AsyncGenerator[bytes, None]: ...
+    ) -> EncodedStream: ...
     async def complete(
         self,
         batches: AsyncIterator[Batch],
@@ -243,7 +244,7 @@ class Exchange:
             await self._start(reply)
         last_events = LAST_EVENTS[self._service.dialect]
         send, time = self._send, self._loop.time
-        async with aclosing(self._encoded(reply, request)) as chunks:
+        async with aclosing(self._encoded(reply, request, keepalive)) as chunks:
             async for chunk in chunks:
                 keepalive.sent_at = time()
                 if _has_one_of(last_events, chunk):
@@ -254,24 +255,24 @@ class Exchange:
                 await send({"type": "http.response.body", "body": chunk, "more_body": True})
             await self._send_last(b"", keepalive)
 
-    def _encoded(self, reply: Reply, request: ChatRequest) -> Items[bytes]:
-        """Return the reply as bytes of the caller's dialect, relayed unchanged where possible."""
+    def _encoded(
+        self, reply: Reply, request: ChatRequest, keepalive: KeepAlive
+    ) -> Items[bytes] | EncodedStream:
+        """Return the reply as bytes of the caller's dialect, relayed unchanged where possible.
+
+        Words that come while the task waits for them are sent without waking it.
+        """
+        outlet = self._outlet
         if isinstance(reply, Relayed) and reply.format == self._service.dialect:
-            if reply.offer_to is not None and self._outlet is not None:
-                reply.offer_to(self._send_now)
+            if reply.pour is not None and outlet is not None:
+                reply.pour(_CallerSink(outlet, keepalive, bytes))
             return reply.chunks
-        return self._wire.stream(
+        stream = self._wire.stream(
             self._flow.events(reply), request, reply.model, self._answer_id, self._created
         )
-
-    def _send_now(self, chunk: bytes) -> bool:
-        """Send words that the task waits for; return False if the task must send them itself."""
-        assert self._outlet is not None
-        assert self._keepalive is not None
-        if not self._outlet.send_piece(chunk):
-            return False
-        self._keepalive.sent_at = self._loop.time()
-        return True
+        if isinstance(reply, Translated) and reply.pour is not None and outlet is not None:
+            reply.pour(_CallerSink(outlet, keepalive, stream.encode))
+        return stream
 
     async def _whole(self, reply: Reply, request: ChatRequest) -> None:
         if isinstance(reply, Relayed):
@@ -354,6 +355,24 @@ class Exchange:
             answering = f"{call.candidate.target} {call.candidate.model} ({call.reason})"
             comment = f": answered by {answering}\n\n".encode()
             await self._send({"type": "http.response.body", "body": comment, "more_body": True})
+
+
+class _CallerSink(Generic[Item]):
+    """Sends items to the caller, without the exchange's task."""
+
+    def __init__(
+        self, outlet: Outlet, keepalive: KeepAlive, encode: Callable[[Item], bytes]
+    ) -> None:
+        self.is_ready = outlet.is_ready
+        self._send_piece = outlet.send_piece
+        self._keepalive = keepalive
+        self._encode: Callable[[Item], bytes] = encode
+        self._time = asyncio.get_running_loop().time
+
+    def send(self, item: Item) -> None:
+        if piece := self._encode(item):
+            self._send_piece(piece)
+            self._keepalive.sent_at = self._time()
 
 
 def _has_one_of(events: tuple[bytes, ...], chunk: bytes) -> bool:

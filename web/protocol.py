@@ -293,12 +293,11 @@ class _Outlet:
         self.write = self._transport.write
         self.write(head + data)
 
-    def send_piece(self, body: bytes) -> bool:
-        """Send a piece of a chunked body; return False if it would have to wait."""
-        if self._protocol.flow.write_paused or self._cycle.disconnected:
-            return False
+    def is_ready(self) -> bool:
+        return not (self._protocol.flow.write_paused or self._cycle.disconnected)
+
+    def send_piece(self, body: bytes) -> None:
         self.write(b"%x\r\n%b\r\n" % (len(body), body))
-        return True
 
     def flush(self) -> None:
         """Write a head that is still held back."""

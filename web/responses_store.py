@@ -4,7 +4,7 @@ They are in memory and, if several routers share a store, there too.
 """
 
 from collections import OrderedDict
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -15,6 +15,7 @@ from router.events import Batch
 from router.request import ChatRequest
 from router.state.sealed import SealedStore
 from router.wire import sse
+from router.wire.encoded import EncodedStream
 from router.wire.responses import responses
 
 MOST_RESPONSES: Final = 2000
@@ -137,7 +138,7 @@ class StoredResponses:
         model: str,
         answer_id: str,
         created: int,
-    ) -> AsyncGenerator[bytes, None]:
+    ) -> EncodedStream:
         async def keep(response: dict[str, Any]) -> None:
             await self._keep(request, response)
 

@@ -8,14 +8,15 @@ events take four times the CPU of the rest of the route.
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
-from router.backend import Model, Relayed, Reply, Status, TimeLimits, Translated, primed
+from router.backend import Model, Pour, Relayed, Reply, Status, TimeLimits, Translated, primed
 from router.clouds import claude_sdk
 from router.clouds.ability_cache import AbilityCache
 from router.clouds.calls import (
@@ -27,7 +28,7 @@ from router.clouds.calls import (
 )
 from router.clouds.claude_errors import ClaudeErrors
 from router.clouds.claude_models import ClaudeModels
-from router.clouds.direct import DirectClient, Refused
+from router.clouds.direct import DirectClient, Pieces, Refused, WordTap
 from router.clouds.thought_signatures import Vault
 from router.errors import (
     BackendBroken,
@@ -46,6 +47,7 @@ from router.wire.anthropic import claude
 from router.wire.anthropic.claude_model import Abilities
 from router.wire.anthropic.claude_turns import Recall
 from router.wire.failures import CONTEXT_LENGTH, NO_SUCH_MODEL
+from router.wire.tally import pour
 
 if TYPE_CHECKING:
     import anthropic
@@ -179,8 +181,9 @@ class ClaudeBackend:
             plain=way.plain,
         )
         whole = comes_whole(request, sent.params["max_tokens"], self._limits)
-        events = await primed(self._events(sent, model, whole), self.name)
-        return Translated(events, model, sent.dropped)
+        tap = WordTap(claude.ClaudeDecoder(tool_names=sent.names))
+        events = await primed(self._events(sent, model, whole, tap), self.name)
+        return Translated(events, model, sent.dropped, tap.pour)
 
     async def _other_way(self, error: BackendRejected, model: str, way: "_Way") -> "_Way":
         """Return another way to ask, if the refusal may be about this one; else the same way."""
@@ -201,7 +204,11 @@ class ClaudeBackend:
         return _Way(known, claude.forgetting if thoughtless else way.recall, "schema" in words)
 
     async def _events(
-        self, sent: claude.ClaudeRequest, model: str, whole: bool
+        self,
+        sent: claude.ClaudeRequest,
+        model: str,
+        whole: bool,
+        tap: WordTap,
     ) -> AsyncGenerator[Batch, None]:
         demand = {claude.DEMAND: sent.demand} if sent.demand else {}
         limits = for_whole(self._limits) if whole else self._limits
@@ -210,7 +217,8 @@ class ClaudeBackend:
             if whole:
                 batches = claude.decode_whole(chunks, sent.names)
             else:
-                batches = claude.decode(sse.blocks(chunks), sent.names)
+                tap.attach(chunks)
+                batches = tap.events(chunks)
             async for batch in batches:
                 for event in batch:
                     if isinstance(event, ToolCallStart) and (event.extra or demand):
@@ -223,20 +231,32 @@ class ClaudeBackend:
         def note(usage: Usage | None) -> None:
             reply.usage = usage
 
-        relayed = self._stream if original.get("stream") is True else self._document
+        def begun(way: Pour[bytes]) -> None:
+            reply.pour = way
+
         body = _json(claude.passed_on(original, model))
-        reply = Relayed(relayed(body, request.headers, note), model, format="messages")
-        reply.chunks = await primed(reply.chunks, self.name)
+        if original.get("stream") is True:
+            chunks = self._stream(body, request.headers, note, begun)
+        else:
+            chunks = self._document(body, request.headers, note)
+        reply = Relayed(chunks, model, format="messages")
+        reply.chunks = await primed(chunks, self.name)
         return reply
 
     async def _stream(
-        self, body: bytes, headers: Mapping[str, str], note: Callable[[Usage | None], None]
+        self,
+        body: bytes,
+        headers: Mapping[str, str],
+        note: Callable[[Usage | None], None],
+        begun: Callable[[Pour[bytes]], None],
     ) -> AsyncGenerator[bytes, None]:
-        tally = claude.ClaudeTally()
+        tally, cutter = claude.ClaudeTally(), sse.Cutter()
         held: list[bytes] = []
         try:
             async with self._answer(body, self._limits, headers) as chunks:
-                async for block in sse.blocks(chunks):
+                if isinstance(chunks, Pieces):
+                    begun(partial(pour, chunks.offer_to, cutter, tally))
+                async for block in sse.blocks(chunks, cutter):
                     if not sse.ends_whole(block):
                         break
                     held.append(tally.passed(block))
@@ -277,7 +297,7 @@ class ClaudeBackend:
         limits: TimeLimits,
         headers: Mapping[str, str] | None = None,
         path: str = "/v1/messages",
-    ) -> AsyncIterator[AsyncIterator[bytes]]:
+    ) -> AsyncIterator[AsyncIterable[bytes]]:
         """Send a request and yield the bytes of its answer. Leaving early closes the connection."""
         with self._errors.translating():
             client = await self._connected()
@@ -296,12 +316,12 @@ class ClaudeBackend:
             response = await claude_sdk.send(client, path, body, headers or {}, self._limits)
         with self._errors.translating(begun=True):
             try:
-                chunks = paced(response.aiter_bytes(), limits, self.name, asked_at)
-                yield chunks
+                pieces = paced(response.aiter_bytes(), limits, self.name, asked_at)
+                yield pieces
                 # Read to its end, a connection is kept.
                 with contextlib.suppress(BackendTimeout, *connection_errors()):
                     async with asyncio.timeout(_LAST_BYTES_S):
-                        async for _ in chunks:
+                        async for _ in pieces:
                             pass
             finally:
                 await response.aclose()

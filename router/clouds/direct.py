@@ -6,15 +6,18 @@ module sends the bytes. Behind a proxy the SDKs send, because this client has no
 """
 
 import ssl
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from router.backend import TimeLimits
 from router.clouds.calls import too_slow
 from router.errors import BackendBroken, BackendError, BackendMisconfigured, BackendUnreachable
+from router.events import Batch, Sink
 from router.http.answer import Answer, CutOff, HttpError, Unreadable
 from router.http.client import HttpClient
+from router.wire.decoder import WordDecoder, decoded
+from router.wire.sse import Cutter, blocks
 
 MOST_ERROR_BYTES = 64 * 1024
 LAST_BYTES_S = 0.2
@@ -28,6 +31,51 @@ class Refused(Exception):
     status: int
     body: bytes
     headers: Mapping[str, str]
+
+
+class Pieces:
+    """The bytes of an answer: an asynchronous iterator, which `offer_to` can go around."""
+
+    def __init__(self, answer: Answer, pieces: AsyncGenerator[bytes, None]) -> None:
+        self.offer_to = answer.offer_to
+        self._pieces = pieces
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self._pieces
+
+
+class WordTap:
+    """Pours the words of a stream into a sink, past the generators that read it."""
+
+    def __init__(self, decoder: WordDecoder) -> None:
+        """Take the stream's decoder."""
+        self._cutter = Cutter()
+        self._decoder = decoder
+        self._pieces: Pieces | None = None
+
+    def attach(self, pieces: AsyncIterable[bytes]) -> None:
+        """Take the bytes of the stream. Those that an SDK reads cannot be poured."""
+        if isinstance(pieces, Pieces):
+            self._pieces = pieces
+
+    def events(self, pieces: AsyncIterable[bytes]) -> AsyncGenerator[Batch, None]:
+        """Yield the events of the stream, for the reader."""
+        return decoded(blocks(pieces, self._cutter), self._decoder)
+
+    def pour(self, sink: Sink[Batch]) -> None:
+        """Send pieces that are only words to the sink while a reader waits for the next one."""
+
+        def take(piece: bytes) -> bool:
+            if not (self._cutter.passes(piece) and sink.is_ready()):
+                return False
+            batch = self._decoder.words(piece)
+            if batch is None:
+                return False
+            sink.send(batch)
+            return True
+
+        if self._pieces is not None:
+            self._pieces.offer_to(take)
 
 
 class DirectClient:
@@ -47,7 +95,7 @@ class DirectClient:
     @asynccontextmanager
     async def answer(
         self, url: str, headers: bytes, body: bytes, limits: TimeLimits
-    ) -> AsyncIterator[AsyncIterator[bytes]]:
+    ) -> AsyncIterator[Pieces]:
         """Send a body and yield the bytes of the answer. Leaving early closes the connection.
 
         Raises Refused on a status other than 200, and BackendError.
@@ -60,7 +108,7 @@ class DirectClient:
         except (HttpError, TimeoutError) as error:
             raise self._failure(error, limits, None) from None
         try:
-            yield self._chunks(answer, limits)
+            yield Pieces(answer, self._chunks(answer, limits))
         except BaseException:
             answer.close()
             raise

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
-from router.backend import Items, Model, Status, TimeLimits, Translated, primed
+from router.backend import Model, Status, TimeLimits, Translated, primed
 from router.clouds.calls import (
     comes_whole,
     connection_errors,
@@ -28,7 +28,7 @@ from router.clouds.calls import (
     paced,
     too_slow,
 )
-from router.clouds.direct import DirectClient, Refused
+from router.clouds.direct import DirectClient, Refused, WordTap
 from router.clouds.gemini_errors import GeminiErrors
 from router.clouds.gemini_models import BETA, GeminiModels, Limits
 from router.clouds.pictures import PictureError, Pictures
@@ -151,7 +151,7 @@ class GeminiBackend:
 
         sent = encoded(strict=False)
         try:
-            events = await self._begun(request, sent, model)
+            return await self._begun(request, sent, model)
         except BackendRejected as refused:
             if refused.code is not None or refused.status != 400:
                 raise
@@ -162,12 +162,10 @@ class GeminiBackend:
             simpler = next((form for form in forms if form.body != sent.body), None)
             if simpler is None:
                 raise
-            sent = simpler
             try:
-                events = await self._begun(request, sent, model)
+                return await self._begun(request, simpler, model)
             except BackendRejected:
                 raise refused from None  # its message is about the caller's own body
-        return Translated(events, model, sent.dropped)
 
     async def probe(self) -> Status:
         """Return whether there is a key and it opens the model; asks the Models API once an hour.
@@ -184,7 +182,7 @@ class GeminiBackend:
 
     async def _begun(
         self, request: ChatRequest, sent: generate_content.GeminiRequest, model: str
-    ) -> Items[Batch]:
+    ) -> Translated:
         """Return the answer once it has begun.
 
         It is requested again if the model's first answer is unusable, or with the beta of the API
@@ -192,24 +190,33 @@ class GeminiBackend:
         """
         most_tokens = sent.body.get("generationConfig", {}).get("maxOutputTokens")
         whole = comes_whole(request, most_tokens, self._limits)
+
+        async def begun() -> Translated:
+            tap = WordTap(generate_content.GeminiDecoder(sent.names or {}))
+            events = await primed(self._events(sent, model, whole, tap), self.name)
+            return Translated(events, model, sent.dropped, tap.pour)
+
         try:
-            return await primed(self._events(sent, model, whole), self.name)
+            return await begun()
         except generate_content.Malformed:
             pass
         except (generate_content.UnknownGeminiModel, generate_content.UnknownField):
             if not self._models.turn_to_beta(model):
                 raise
-        return await primed(self._events(sent, model, whole), self.name)
+        return await begun()
 
     async def _events(
-        self, sent: generate_content.GeminiRequest, model: str, whole: bool
+        self, sent: generate_content.GeminiRequest, model: str, whole: bool, tap: WordTap
     ) -> AsyncGenerator[Batch, None]:
         client = await self._connected()
-        decode = generate_content.decode_whole if whole else generate_content.decode
         with self._errors.translating():
             async with (
-                contextlib.aclosing(self._chunks(client, sent.body, model, whole)) as chunks,
-                contextlib.aclosing(decode(chunks, sent.names)) as batches,
+                contextlib.aclosing(self._chunks(client, sent.body, model, whole, tap)) as chunks,
+                contextlib.aclosing(
+                    generate_content.decode_whole(chunks, sent.names)
+                    if whole
+                    else tap.events(chunks)
+                ) as batches,
             ):
                 async for batch in batches:
                     for event in batch:
@@ -218,7 +225,12 @@ class GeminiBackend:
                     yield batch
 
     async def _chunks(
-        self, client: "genai.Client", body: Mapping[str, Any], model: str, whole: bool
+        self,
+        client: "genai.Client",
+        body: Mapping[str, Any],
+        model: str,
+        whole: bool,
+        tap: WordTap,
     ) -> AsyncGenerator[bytes, None]:
         """Send a body; yield the answer's bytes. Closing the generator closes the connection."""
         limits = for_whole(self._limits) if whole else self._limits
@@ -230,6 +242,8 @@ class GeminiBackend:
                 data = json.dumps(body).encode()
             try:
                 async with direct.answer(url, lines, data, limits) as pieces:
+                    if not whole:
+                        tap.attach(pieces)
                     async for piece in pieces:
                         yield piece
             except Refused as refused:

@@ -128,10 +128,7 @@ class Answer:
         self._deadline = self._asked_at + total_s
 
     def offer_to(self, take: Callable[[bytes], bool]) -> None:
-        """Offer what comes to `take` while a reader waits; the reader gets what `take` refuses.
-
-        Waking a task for each token would take more time than the rest of the relay.
-        """
+        """Offer what comes to `take` while a reader waits; the reader gets what `take` refuses."""
         if self._state is not State.OVER:
             self._take = take
 

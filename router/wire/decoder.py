@@ -25,6 +25,16 @@ class Decoder(Protocol):
         """Yield what remains when a stream ends without its last word. Raises BackendError."""
 
 
+class WordDecoder(Decoder, Protocol):
+    """A decoder that can read a block of words at once."""
+
+    def words(self, block: bytes) -> Batch | None:
+        """Return the events of a block that is only words.
+
+        None for any other block, which `feed` has to read. Never raises.
+        """
+
+
 async def decoded(blocks: AsyncIterator[bytes], decoder: Decoder) -> AsyncGenerator[Batch, None]:
     """Yield the events of a stream, those of a block as one batch.
 

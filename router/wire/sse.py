@@ -5,7 +5,7 @@ Source: WHATWG HTML, "Server-sent events". Lines may end in LF, CRLF or CR.
 
 import json
 import re
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, Sequence
 from typing import Any, Final, TypeVar
 
 import orjson
@@ -37,7 +37,8 @@ class Cutter:
 
     def passes(self, piece: bytes) -> bool:
         """Return whether this piece goes on as it is: it is whole events, and nothing is held."""
-        return not self._held and piece.endswith(b"\n\n") and self._joiner.passes(piece)
+        is_whole = piece.endswith((b"\n\n", b"\r\n\r\n"))
+        return is_whole and not self._held and self._joiner.passes(piece)
 
     def whole(self, piece: bytes) -> bytes:
         """Return the events that this piece completes; empty if it completes none."""
@@ -66,12 +67,14 @@ class Cutter:
         return b"".join(self._held)
 
 
-async def blocks(chunks: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
-    """Yield the chunks regrouped as `Cutter` does.
+async def blocks(
+    chunks: AsyncIterable[bytes], cutter: Cutter | None = None
+) -> AsyncGenerator[bytes, None]:
+    """Yield the chunks regrouped as `Cutter` does; by this one, if given.
 
     An event that was cut off, with no blank line after it, comes last and unchanged.
     """
-    cutter = Cutter()
+    cutter = cutter or Cutter()
     async for chunk in chunks:
         if block := cutter.whole(chunk):
             yield block

@@ -1,7 +1,7 @@
 """Clients: the official ones, talking to bytes of ours; requests that real ones have sent."""
 
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable
 from typing import Any
 
 import anthropic
@@ -50,7 +50,7 @@ async def said(events: Iterable[Event]) -> AsyncGenerator[Batch, None]:
         yield [event]
 
 
-async def joined(stream: AsyncIterator[bytes]) -> bytes:
+async def joined(stream: AsyncIterable[bytes]) -> bytes:
     return b"".join([chunk async for chunk in stream])
 
 

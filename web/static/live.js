@@ -33,6 +33,7 @@ $("reread").addEventListener("click", async () => {
   } catch (error) {
     $("reread-result").textContent = "";
     say("settings", error.message);
+    await refreshInfo().catch(() => {});  // an answer that was under way has not heard of it yet
   }
 });
 let counted = 0, chosen = false;

@@ -5,7 +5,7 @@ Its errors become the router's errors.
 Source: Anthropic API reference, "Streaming messages", "Errors", "Handling stop reasons".
 """
 
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterator, Mapping
 from typing import Any, Final
 
 import orjson
@@ -44,6 +44,7 @@ STOP: Final = {"type": "message_stop"}
 BEFORE: Final = "before"
 """Key in `ToolCallStart.extra`: the blocks that Claude wrote before the call."""
 
+_DELTA: Final = b"event: content_block_delta\ndata: "
 # An error inside a stream has no HTTP status of its own.
 _STATUS: Final[Mapping[str, int]] = {
     "invalid_request_error": 400,
@@ -171,6 +172,18 @@ class ClaudeDecoder:
             if self.is_over:
                 return
 
+    def words(self, block: bytes) -> Batch | None:
+        """Return the text of a block that is one delta of text; None for any other block."""
+        if not block.startswith(_DELTA):
+            return None
+        try:  # of several events, the first one's data is no JSON by itself
+            match orjson.loads(block[len(_DELTA) :]):
+                case {"type": "content_block_delta", "delta": {"type": "text_delta", "text": text}}:
+                    return self._message.text(text) if isinstance(text, str) else None
+        except orjson.JSONDecodeError:
+            pass
+        return None
+
     def end(self) -> Iterator[Event]:
         """Yield the Finish of a message that stopped without message_stop."""
         if not self.has_finished:
@@ -179,7 +192,7 @@ class ClaudeDecoder:
 
 
 async def decode_whole(
-    chunks: AsyncIterator[bytes],
+    chunks: AsyncIterable[bytes],
     tool_names: Mapping[str, str] | None = None,
     backend: str = BACKEND,
 ) -> AsyncGenerator[Batch, None]:
@@ -274,11 +287,15 @@ class _MessageReader:
                 raise failure(event["error"])
         return ()
 
+    def text(self, text: str) -> tuple[Event, ...]:
+        """Return the events of a piece of text."""
+        self._pieces.append(text)
+        return (TextDelta(text),)
+
     def _delta(self, delta: dict[str, Any]) -> tuple[Event, ...]:
         match delta["type"]:
             case "text_delta":
-                self._pieces.append(text := delta["text"])
-                return (TextDelta(text),)
+                return self.text(delta["text"])
             case "input_json_delta" if fragment := delta["partial_json"]:
                 self._pieces.append(fragment)
                 ready = self._arguments.feed(fragment) if self._in_call else ""

@@ -53,12 +53,19 @@ class ClaudeTally:
             return b""
         return sse.event(STOP, STOP["type"]) if self._has_stopped else None
 
+    def is_plain(self, block: bytes) -> bool:
+        """Return whether a block goes on as it is."""
+        return self.begun and not any(mark in block for mark in _MARKS)
+
+    def note(self, block: bytes) -> None:
+        """Note a plain block that goes on: nothing in it matters later."""
+
     def passed(self, block: bytes) -> bytes:
         """Return the events of a block that go on to the caller: all up to an error.
 
         Raises BackendBroken for an unreadable event before the answer has begun.
         """
-        if self.begun and not any(mark in block for mark in _MARKS):
+        if self.is_plain(block):
             return block
         events = block.replace(b"\r\n", b"\n").split(b"\n\n")
         for position, event in enumerate(events):

@@ -4,7 +4,7 @@ Source: Anthropic API reference, "Messages" and "Streaming messages".
 """
 
 import re
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any, Final
 
 from router.events import (
@@ -20,6 +20,7 @@ from router.events import (
 from router.request import ChatRequest, size_tokens
 from router.wire import sse
 from router.wire.blocks import Block, Blocks, Kind, Step
+from router.wire.encoded import EncodedStream, encoded
 from router.wire.fields import arguments
 
 _STOP: Final[dict[FinishReason, str]] = {
@@ -30,10 +31,10 @@ _STOP: Final[dict[FinishReason, str]] = {
 }
 
 
-async def stream(
+def stream(
     batches: AsyncIterator[Batch], request: ChatRequest, model: str, answer_id: str, created: int
-) -> AsyncGenerator[bytes, None]:
-    """Yield the answer as SSE: message_start, the blocks in order, message_delta, message_stop.
+) -> EncodedStream:
+    """Return the answer as SSE: message_start, the blocks in order, message_delta, message_stop.
 
     The input tokens of message_start are an estimate, those of message_delta the backend's count.
     What a batch makes comes as one piece; that may be nothing.
@@ -43,7 +44,9 @@ async def stream(
     said = [_event({"type": "message_start", "message": message})]
     answer = _MessageBlocks(request, answer_id)
     before = b""
-    async for batch in batches:
+
+    def encode(batch: Batch) -> bytes:
+        nonlocal before
         for event in batch:
             for step, block, words in answer.add(event):
                 if step == "more":
@@ -59,9 +62,11 @@ async def stream(
                 counts = _counts(event.usage or estimate)
                 said.append(_event({"type": "message_delta", "delta": delta, "usage": counts}))
                 said.append(_event({"type": "message_stop"}))
-        if said:
-            yield b"".join(said)
-            said.clear()
+        piece = b"".join(said)
+        said.clear()
+        return piece
+
+    return encoded(batches, encode)
 
 
 async def complete(

@@ -30,6 +30,7 @@ from router.request import ChatRequest, checked, text_of
 from router.wire import sse
 from router.wire.chat.tool_calls import ToolCalls
 from router.wire.decoder import decoded
+from router.wire.encoded import EncodedStream, encoded
 from router.wire.failures import CONTEXT_LENGTH, TOO_LONG_KINDS, status_failure, status_of
 from router.wire.fields import count, parse_body
 from router.wire.openai import KEEPALIVE, error_body
@@ -68,10 +69,10 @@ def parse(raw: bytes, headers: Mapping[str, str] | None = None) -> ChatRequest:
 # --- events to Chat Completions -------------------------------------------------------------------
 
 
-async def stream(
+def stream(
     batches: AsyncIterator[Batch], request: ChatRequest, model: str, answer_id: str, created: int
-) -> AsyncGenerator[bytes, None]:
-    """Yield the answer as SSE: role, deltas, one finish, usage if asked for, [DONE].
+) -> EncodedStream:
+    """Return the answer as SSE: role, deltas, one finish, usage if asked for, [DONE].
 
     Each chunk joins bytes that are the same in every chunk with the JSON of its delta, which
     takes a microsecond or two. The chunks of a batch come as one piece.
@@ -86,7 +87,8 @@ async def stream(
     end = b',"finish_reason":null}]' + usage_null + b"}\n\n"
     after = b',"logprobs":null' + end
     chunks = [before, b'{"role":"assistant","content":"","refusal":null}', after]
-    async for batch in batches:
+
+    def encode(batch: Batch) -> bytes:
         for event in batch:
             if isinstance(event, Finish):
                 reason = event.reason.encode()
@@ -101,11 +103,14 @@ async def stream(
                 chunks.append(sse.DONE)
             elif isinstance(event, Logprobs):
                 said = orjson.dumps(_logprobs(event.tokens))
-                chunks += (before, b'{},"logprobs":', said, end)
+                chunks.extend((before, b'{},"logprobs":', said, end))
             else:
-                chunks += (before, _delta(event), after)
-        yield b"".join(chunks)
+                chunks.extend((before, _delta(event), after))
+        piece = b"".join(chunks)
         chunks.clear()
+        return piece
+
+    return encoded(batches, encode)
 
 
 def _delta(event: Event) -> bytes:

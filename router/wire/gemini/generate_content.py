@@ -21,7 +21,7 @@ from router.wire.gemini.generation import (
     version_of,
 )
 from router.wire.gemini.parts import Fetched, picture_urls
-from router.wire.gemini.reply import SIGNATURE, Malformed, decode, decode_whole
+from router.wire.gemini.reply import SIGNATURE, GeminiDecoder, Malformed, decode, decode_whole
 from router.wire.gemini.rpc_status import (
     NAME,
     UnknownField,
@@ -34,6 +34,7 @@ __all__ = [
     "NAME",
     "NO_SIGNATURE",
     "SIGNATURE",
+    "GeminiDecoder",
     "GeminiRequest",
     "Malformed",
     "UnknownField",

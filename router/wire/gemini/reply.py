@@ -52,6 +52,9 @@ FINISHES: Final[Mapping[str, FinishReason]] = {
 }
 """Finish reasons that are an end; any other is a failure of the model (`Malformed`)."""
 
+_TELLING: Final = frozenset({"error", "promptFeedback"})
+"""Keys of an event that says more than words."""
+_PLAIN_CANDIDATE: Final = frozenset({"content", "index"})
 _PLAIN_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
@@ -62,14 +65,8 @@ class Malformed(NoUsableAnswer):
 def decode(
     chunks: AsyncIterator[bytes], names: Mapping[str, str] | None = None
 ) -> AsyncGenerator[Batch, None]:
-    """Convert a Gemini stream into events.
-
-    Out: deltas in order, then one Finish. A tool call comes whole, its arguments as one delta.
-    `names`: the caller's tool name for each name that may come back, where they differ. Raises
-    Malformed if the model failed or said nothing, BackendBroken if the stream ends too early, and
-    the error that an event of the stream reports.
-    """
-    return decoded(sse.blocks(chunks), _GeminiDecoder(names or {}))
+    """Convert a Gemini stream into events; see `GeminiDecoder`."""
+    return decoded(sse.blocks(chunks), GeminiDecoder(names or {}))
 
 
 async def decode_whole(
@@ -84,7 +81,7 @@ async def decode_whole(
         async for batch in decode(sse.once(document), names):
             yield batch
         return
-    decoder = _GeminiDecoder(names or {})
+    decoder = GeminiDecoder(names or {})
     yield [*decoder.feed(document), *decoder.end()]
 
 
@@ -94,10 +91,14 @@ def _data(block: bytes) -> Sequence[bytes]:
     return (bare,) if bare.startswith((b"{", b"[")) else sse.data_of(block)
 
 
-class _GeminiDecoder:
-    """Converts a Gemini stream into events, and keeps what its end depends on.
+class GeminiDecoder:
+    """Converts a Gemini stream into events.
 
-    No event is the last one: a stream ends with its connection.
+    Out: deltas in order, then one Finish. A tool call comes whole, its arguments as one delta.
+    `names`: the caller's tool name for each name that may come back, where they differ. Raises
+    Malformed if the model failed or said nothing, BackendBroken if the stream ends too early, and
+    the error that an event of the stream reports. No event is the last one: a stream ends with its
+    connection.
     """
 
     is_over: Final = False
@@ -132,6 +133,22 @@ class _GeminiDecoder:
                 raise BackendBroken(
                     "Gemini sent an event in a form it does not document.", backend=NAME
                 ) from None
+
+    def words(self, block: bytes) -> Batch | None:
+        """Return the events of a block that is one piece of text; None for any other block."""
+        if not block.startswith(b"data: "):
+            return None
+        try:  # of several events, the first one's data is no JSON by itself
+            payload = orjson.loads(block[len(b"data: ") :])
+            (candidate,) = payload["candidates"]
+            (part,) = candidate["content"]["parts"]
+            text = part["text"]
+        except (LookupError, TypeError, ValueError):
+            return None
+        is_first = candidate.keys() <= _PLAIN_CANDIDATE and not candidate.get("index")
+        if not is_first or part.keys() != {"text"} or not (isinstance(text, str) and text):
+            return None
+        return list(self._payload(payload)) if payload.keys().isdisjoint(_TELLING) else None
 
     def _payload(self, payload: Any) -> Iterator[Event]:
         if isinstance(payload, list) or "error" in payload:

@@ -11,6 +11,7 @@ from router.events import Batch, Event, Finish, TextDelta, Usage, each_of
 from router.request import ChatRequest
 from router.wire import sse
 from router.wire.blocks import Block, Blocks, Kind, Step
+from router.wire.encoded import EncodedStream
 from router.wire.responses.compaction import asks_for_summary, item_of
 from router.wire.responses.tools import Tool, custom_input, tools_of
 
@@ -23,7 +24,7 @@ _ECHOED: Final = frozenset(
 )
 
 
-async def stream(
+def stream(
     batches: AsyncIterator[Batch],
     request: ChatRequest,
     model: str,
@@ -31,14 +32,26 @@ async def stream(
     created: int,
     *,
     keep: Callable[[Json], Awaitable[None]] | None = None,
-) -> AsyncGenerator[bytes, None]:
-    """Yield the answer as SSE: created, in_progress, the items in order, and the last event.
+) -> EncodedStream:
+    """Return the answer as SSE: created, in_progress, the items in order, and the last event.
 
     There is no [DONE]. What a batch makes comes as one piece; that may be nothing. A failure of
     `batches` becomes response.failed and is raised again. `keep` gets the response before its last
     event is sent: callers hang up when they have read that.
     """
     answer = _events_of(request, model, answer_id, created)
+
+    def encode(batch: Batch) -> bytes:
+        return b"".join([piece for event in batch for piece in answer.add(event)])
+
+    return EncodedStream(_chunks(batches, answer, keep), encode)
+
+
+async def _chunks(
+    batches: AsyncIterator[Batch],
+    answer: "_ResponseEvents",
+    keep: Callable[[Json], Awaitable[None]] | None,
+) -> AsyncGenerator[bytes, None]:
     said = [answer.event(kind, response=answer.response()) for kind in ("created", "in_progress")]
     try:
         async for batch in batches:

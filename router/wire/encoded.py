@@ -1,0 +1,37 @@
+"""The stream of an answer in a caller's format, made of batches of events."""
+
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+
+from router.events import Batch
+
+
+class EncodedStream:
+    """Bytes of a stream: an asynchronous iterator over those of each batch.
+
+    `encode` returns the bytes of a batch that does not come from the iterator. It may only be
+    called while the iterator waits for its next batch, and not for a Finish.
+    """
+
+    def __init__(
+        self, chunks: AsyncGenerator[bytes, None], encode: Callable[[Batch], bytes]
+    ) -> None:
+        self.encode = encode
+        self._chunks = chunks
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self._chunks
+
+    async def aclose(self) -> None:
+        """Stop, and close the batches."""
+        await self._chunks.aclose()
+
+
+def encoded(batches: AsyncIterator[Batch], encode: Callable[[Batch], bytes]) -> EncodedStream:
+    """Return the stream of what `encode` makes of each batch; that may be nothing."""
+
+    async def chunks() -> AsyncGenerator[bytes, None]:
+        async for batch in batches:
+            if chunk := encode(batch):
+                yield chunk
+
+    return EncodedStream(chunks(), encode)
