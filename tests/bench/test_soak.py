@@ -10,7 +10,7 @@ from bench.soak import Question, Soak, outcome_of, soak
 from tests.support.chaos.callers import CHAT, Heard
 from tests.support.chaos.sides import CLAUDE, HELLO, LOCAL
 
-SECONDS = 30
+SECONDS = 15
 MOST_GROWN_MB = 30
 """Caches that fill and a heap that settles; it does not go on growing."""
 
