@@ -109,9 +109,9 @@ class Items(Protocol[Item_co]):
     async def aclose(self) -> None: ...
 
 
-Pour = Callable[[Sink[Item]], None]
-"""Sends an answer's items to a sink while a reader waits for the next one, as far as they are only
-words. The reader gets all others, and all while the sink is not ready."""
+Forward = Callable[[Sink[Item]], None]
+"""Connects an answer to a sink. From then on, what is only words goes to the sink, if a reader
+waits for the next item and the sink is ready. Everything else goes to the reader."""
 
 Token = tuple[str, float]
 """A token and its log-probability."""
@@ -144,7 +144,8 @@ class Relayed:
     """The chunks as one parsed JSON document, if the backend had to parse it anyway."""
     logprobs: Logprobs | None = None
     """None where the server was not asked for them."""
-    pour: Pour[bytes] | None = None
+    forward_to: Forward[bytes] | None = None
+    """None if every chunk must be read."""
 
     async def aclose(self) -> None:
         await self.chunks.aclose()
@@ -158,7 +159,8 @@ class Translated:
     model: str
     dropped: tuple[str, ...] = ()
     """Names of request fields that this backend left out."""
-    pour: Pour[Batch] | None = None
+    forward_to: Forward[Batch] | None = None
+    """None, or without effect, if all events must be read."""
 
     async def aclose(self) -> None:
         await self.events.aclose()

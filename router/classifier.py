@@ -134,7 +134,7 @@ class Score:
 
 
 def score(request: ChatRequest) -> Score:
-    """Return the score of a request by what the human wrote."""
+    """Return the score of a request by its human turns and the answer before the last one."""
     return score_messages(request.messages)
 
 

@@ -108,16 +108,16 @@ Item_contra = TypeVar("Item_contra", contravariant=True)
 
 
 class Sink(Protocol[Item_contra]):
-    """A way out for items that need not wake the task which reads an answer.
+    """Sends the items of an answer without waking the task that reads it.
 
-    Waking a task for each token would take more time than the rest of a relay.
+    Waking that task for each token takes more time than the rest of a relay.
     """
 
     def is_ready(self) -> bool:
-        """Return whether it can send an item now."""
+        """Return whether `send` may be called now."""
 
     def send(self, item: Item_contra) -> None:
-        """Send an item, if it is ready."""
+        """Send an item. Call it only if `is_ready` has just returned True."""
 
 
 async def each_of(batches: AsyncIterator[Batch]) -> AsyncGenerator[Event, None]:

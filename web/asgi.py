@@ -26,7 +26,7 @@ JSON_HEADERS: Final = ((b"content-type", b"application/json"), NOSNIFF)
 CONNECTION: Final = "router.connection"
 """The key of the `Connection` in a request's state."""
 OUTLET: Final = "router.outlet"
-"""The key of the `Outlet` in a request's state."""
+"""The key of the `Sink[bytes]` to the caller in a request's state."""
 
 
 class Connection(Protocol):
@@ -40,16 +40,6 @@ class Connection(Protocol):
 
     def abort(self) -> None:
         """Close the connection without sending what is left."""
-
-
-class Outlet(Protocol):
-    """The way of an answer's body to the caller, for pieces that need no waiting."""
-
-    def is_ready(self) -> bool:
-        """Return whether a piece can be sent now."""
-
-    def send_piece(self, body: bytes) -> None:
-        """Send a piece of a body that has begun, if it is ready."""
 
 
 class CallerLeft(Exception):

@@ -13,7 +13,7 @@ import orjson
 from router.backend import Item, Items, Relayed, Reply, Translated
 from router.deadlines import Interruptible
 from router.errors import RouterError, UnknownResponse
-from router.events import Batch
+from router.events import Batch, Sink
 from router.request import ChatRequest, Dialect
 from router.router import Router
 from router.telemetry.flow import AnswerFlow
@@ -28,7 +28,6 @@ from web.asgi import (
     CallerLeft,
     Connection,
     Headers,
-    Outlet,
     Receive,
     Scope,
     Send,
@@ -151,7 +150,7 @@ class Exchange:
         self._receive = receive
         self._send = send
         self._connection: Connection | None = scope.get("state", {}).get(CONNECTION)
-        self._outlet: Outlet | None = scope.get("state", {}).get(OUTLET)
+        self._outlet: Sink[bytes] | None = scope.get("state", {}).get(OUTLET)
         self._task = task
         self._loop = task.get_loop()
         self._work = Interruptible(task)
@@ -264,14 +263,14 @@ class Exchange:
         """
         outlet = self._outlet
         if isinstance(reply, Relayed) and reply.format == self._service.dialect:
-            if reply.pour is not None and outlet is not None:
-                reply.pour(_CallerSink(outlet, keepalive, bytes))
+            if reply.forward_to is not None and outlet is not None:
+                reply.forward_to(_CallerSink(outlet, keepalive, bytes))
             return reply.chunks
         stream = self._wire.stream(
             self._flow.events(reply), request, reply.model, self._answer_id, self._created
         )
-        if isinstance(reply, Translated) and reply.pour is not None and outlet is not None:
-            reply.pour(_CallerSink(outlet, keepalive, stream.encode))
+        if isinstance(reply, Translated) and reply.forward_to is not None and outlet is not None:
+            reply.forward_to(_CallerSink(outlet, keepalive, stream.encode))
         return stream
 
     async def _whole(self, reply: Reply, request: ChatRequest) -> None:
@@ -361,17 +360,17 @@ class _CallerSink(Generic[Item]):
     """Sends items to the caller, without the exchange's task."""
 
     def __init__(
-        self, outlet: Outlet, keepalive: KeepAlive, encode: Callable[[Item], bytes]
+        self, outlet: Sink[bytes], keepalive: KeepAlive, encode: Callable[[Item], bytes]
     ) -> None:
         self.is_ready = outlet.is_ready
-        self._send_piece = outlet.send_piece
+        self._send = outlet.send
         self._keepalive = keepalive
         self._encode: Callable[[Item], bytes] = encode
         self._time = asyncio.get_running_loop().time
 
     def send(self, item: Item) -> None:
-        if piece := self._encode(item):
-            self._send_piece(piece)
+        if piece := self._encode(item):  # an empty chunk would end the body
+            self._send(piece)
             self._keepalive.sent_at = self._time()
 
 

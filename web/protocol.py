@@ -10,7 +10,7 @@ document it uses:
   `expect_100_continue`, `timeout_keep_alive_handler()`, `on_response_complete()`,
   `send_400_response()`, `_unset_keepalive_if_required()`, `_start_asgi_task()`
 - RequestResponseCycle: `transport`, `response_started`, `response_complete`, `disconnected`,
-  `message_event`, `more_body`
+  `message_event`, `more_body`; that it sends a body without a length in chunks
 - FlowControl: `resume_reading()`, `write_paused`
 """
 
@@ -294,10 +294,12 @@ class _Outlet:
         self.write(head + data)
 
     def is_ready(self) -> bool:
+        """Return whether the caller is there and reads."""
         return not (self._protocol.flow.write_paused or self._cycle.disconnected)
 
-    def send_piece(self, body: bytes) -> None:
-        self.write(b"%x\r\n%b\r\n" % (len(body), body))
+    def send(self, item: bytes) -> None:
+        """Send a piece of the body, past the cycle's own `send`."""
+        self.write(b"%x\r\n%b\r\n" % (len(item), item))  # uvicorn sends a stream in chunks
 
     def flush(self) -> None:
         """Write a head that is still held back."""

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
-from router.backend import Model, Pour, Relayed, Reply, Status, TimeLimits, Translated, primed
+from router.backend import Forward, Model, Relayed, Reply, Status, TimeLimits, Translated, primed
 from router.clouds import claude_sdk
 from router.clouds.ability_cache import AbilityCache
 from router.clouds.calls import (
@@ -28,7 +28,7 @@ from router.clouds.calls import (
 )
 from router.clouds.claude_errors import ClaudeErrors
 from router.clouds.claude_models import ClaudeModels
-from router.clouds.direct import DirectClient, Pieces, Refused, WordTap
+from router.clouds.direct import AnswerBytes, DirectClient, Refused, WordForwarder
 from router.clouds.thought_signatures import Vault
 from router.errors import (
     BackendBroken,
@@ -47,7 +47,7 @@ from router.wire.anthropic import claude
 from router.wire.anthropic.claude_model import Abilities
 from router.wire.anthropic.claude_turns import Recall
 from router.wire.failures import CONTEXT_LENGTH, NO_SUCH_MODEL
-from router.wire.tally import pour
+from router.wire.tally import forward
 
 if TYPE_CHECKING:
     import anthropic
@@ -181,9 +181,9 @@ class ClaudeBackend:
             plain=way.plain,
         )
         whole = comes_whole(request, sent.params["max_tokens"], self._limits)
-        tap = WordTap(claude.ClaudeDecoder(tool_names=sent.names))
-        events = await primed(self._events(sent, model, whole, tap), self.name)
-        return Translated(events, model, sent.dropped, tap.pour)
+        words = WordForwarder(claude.ClaudeDecoder(tool_names=sent.names))
+        events = await primed(self._events(sent, model, whole, words), self.name)
+        return Translated(events, model, sent.dropped, words.forward_to)
 
     async def _other_way(self, error: BackendRejected, model: str, way: "_Way") -> "_Way":
         """Return another way to ask, if the refusal may be about this one; else the same way."""
@@ -208,7 +208,7 @@ class ClaudeBackend:
         sent: claude.ClaudeRequest,
         model: str,
         whole: bool,
-        tap: WordTap,
+        words: WordForwarder,
     ) -> AsyncGenerator[Batch, None]:
         demand = {claude.DEMAND: sent.demand} if sent.demand else {}
         limits = for_whole(self._limits) if whole else self._limits
@@ -217,8 +217,8 @@ class ClaudeBackend:
             if whole:
                 batches = claude.decode_whole(chunks, sent.names)
             else:
-                tap.attach(chunks)
-                batches = tap.events(chunks)
+                words.attach(chunks)
+                batches = words.events(chunks)
             async for batch in batches:
                 for event in batch:
                     if isinstance(event, ToolCallStart) and (event.extra or demand):
@@ -231,12 +231,12 @@ class ClaudeBackend:
         def note(usage: Usage | None) -> None:
             reply.usage = usage
 
-        def begun(way: Pour[bytes]) -> None:
-            reply.pour = way
+        def set_forward(forward_to: Forward[bytes]) -> None:
+            reply.forward_to = forward_to
 
         body = _json(claude.passed_on(original, model))
         if original.get("stream") is True:
-            chunks = self._stream(body, request.headers, note, begun)
+            chunks = self._stream(body, request.headers, note, set_forward)
         else:
             chunks = self._document(body, request.headers, note)
         reply = Relayed(chunks, model, format="messages")
@@ -248,14 +248,14 @@ class ClaudeBackend:
         body: bytes,
         headers: Mapping[str, str],
         note: Callable[[Usage | None], None],
-        begun: Callable[[Pour[bytes]], None],
+        set_forward: Callable[[Forward[bytes]], None],
     ) -> AsyncGenerator[bytes, None]:
         tally, cutter = claude.ClaudeTally(), sse.Cutter()
         held: list[bytes] = []
         try:
             async with self._answer(body, self._limits, headers) as chunks:
-                if isinstance(chunks, Pieces):
-                    begun(partial(pour, chunks.offer_to, cutter, tally))
+                if isinstance(chunks, AnswerBytes):
+                    set_forward(partial(forward, chunks.offer_to, cutter, tally))
                 async for block in sse.blocks(chunks, cutter):
                     if not sse.ends_whole(block):
                         break

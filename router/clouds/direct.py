@@ -33,8 +33,8 @@ class Refused(Exception):
     headers: Mapping[str, str]
 
 
-class Pieces:
-    """The bytes of an answer: an asynchronous iterator, which `offer_to` can go around."""
+class AnswerBytes:
+    """The bytes of an answer, to iterate over, with the answer's `offer_to`."""
 
     def __init__(self, answer: Answer, pieces: AsyncGenerator[bytes, None]) -> None:
         self.offer_to = answer.offer_to
@@ -44,26 +44,26 @@ class Pieces:
         return self._pieces
 
 
-class WordTap:
-    """Pours the words of a stream into a sink, past the generators that read it."""
+class WordForwarder:
+    """Forwards the words of a stream to a sink, so that its generators need not run."""
 
     def __init__(self, decoder: WordDecoder) -> None:
         """Take the stream's decoder."""
         self._cutter = Cutter()
         self._decoder = decoder
-        self._pieces: Pieces | None = None
+        self._pieces: AnswerBytes | None = None
 
     def attach(self, pieces: AsyncIterable[bytes]) -> None:
-        """Take the bytes of the stream. Those that an SDK reads cannot be poured."""
-        if isinstance(pieces, Pieces):
+        """Take the bytes of the stream. Those that an SDK reads are not forwarded."""
+        if isinstance(pieces, AnswerBytes):
             self._pieces = pieces
 
     def events(self, pieces: AsyncIterable[bytes]) -> AsyncGenerator[Batch, None]:
         """Yield the events of the stream, for the reader."""
         return decoded(blocks(pieces, self._cutter), self._decoder)
 
-    def pour(self, sink: Sink[Batch]) -> None:
-        """Send pieces that are only words to the sink while a reader waits for the next one."""
+    def forward_to(self, sink: Sink[Batch]) -> None:
+        """Forward pieces that are only words while a reader waits for the next one."""
 
         def take(piece: bytes) -> bool:
             if not (self._cutter.passes(piece) and sink.is_ready()):
@@ -95,7 +95,7 @@ class DirectClient:
     @asynccontextmanager
     async def answer(
         self, url: str, headers: bytes, body: bytes, limits: TimeLimits
-    ) -> AsyncIterator[Pieces]:
+    ) -> AsyncIterator[AnswerBytes]:
         """Send a body and yield the bytes of the answer. Leaving early closes the connection.
 
         Raises Refused on a status other than 200, and BackendError.
@@ -108,7 +108,7 @@ class DirectClient:
         except (HttpError, TimeoutError) as error:
             raise self._failure(error, limits, None) from None
         try:
-            yield Pieces(answer, self._chunks(answer, limits))
+            yield AnswerBytes(answer, self._chunks(answer, limits))
         except BaseException:
             answer.close()
             raise

@@ -28,7 +28,7 @@ from router.clouds.calls import (
     paced,
     too_slow,
 )
-from router.clouds.direct import DirectClient, Refused, WordTap
+from router.clouds.direct import DirectClient, Refused, WordForwarder
 from router.clouds.gemini_errors import GeminiErrors
 from router.clouds.gemini_models import BETA, GeminiModels, Limits
 from router.clouds.pictures import PictureError, Pictures
@@ -191,31 +191,31 @@ class GeminiBackend:
         most_tokens = sent.body.get("generationConfig", {}).get("maxOutputTokens")
         whole = comes_whole(request, most_tokens, self._limits)
 
-        async def begun() -> Translated:
-            tap = WordTap(generate_content.GeminiDecoder(sent.names or {}))
-            events = await primed(self._events(sent, model, whole, tap), self.name)
-            return Translated(events, model, sent.dropped, tap.pour)
+        async def attempt() -> Translated:
+            words = WordForwarder(generate_content.GeminiDecoder(sent.names or {}))
+            events = await primed(self._events(sent, model, whole, words), self.name)
+            return Translated(events, model, sent.dropped, words.forward_to)
 
         try:
-            return await begun()
+            return await attempt()
         except generate_content.Malformed:
             pass
         except (generate_content.UnknownGeminiModel, generate_content.UnknownField):
             if not self._models.turn_to_beta(model):
                 raise
-        return await begun()
+        return await attempt()
 
     async def _events(
-        self, sent: generate_content.GeminiRequest, model: str, whole: bool, tap: WordTap
+        self, sent: generate_content.GeminiRequest, model: str, whole: bool, words: WordForwarder
     ) -> AsyncGenerator[Batch, None]:
         client = await self._connected()
         with self._errors.translating():
             async with (
-                contextlib.aclosing(self._chunks(client, sent.body, model, whole, tap)) as chunks,
+                contextlib.aclosing(self._chunks(client, sent.body, model, whole, words)) as chunks,
                 contextlib.aclosing(
                     generate_content.decode_whole(chunks, sent.names)
                     if whole
-                    else tap.events(chunks)
+                    else words.events(chunks)
                 ) as batches,
             ):
                 async for batch in batches:
@@ -230,7 +230,7 @@ class GeminiBackend:
         body: Mapping[str, Any],
         model: str,
         whole: bool,
-        tap: WordTap,
+        words: WordForwarder,
     ) -> AsyncGenerator[bytes, None]:
         """Send a body; yield the answer's bytes. Closing the generator closes the connection."""
         limits = for_whole(self._limits) if whole else self._limits
@@ -242,8 +242,7 @@ class GeminiBackend:
                 data = json.dumps(body).encode()
             try:
                 async with direct.answer(url, lines, data, limits) as pieces:
-                    if not whole:
-                        tap.attach(pieces)
+                    words.attach(pieces)
                     async for piece in pieces:
                         yield piece
             except Refused as refused:

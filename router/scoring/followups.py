@@ -3,9 +3,10 @@
 The need of a conversation is a score of 0 to 100: that of the human's earlier turns, and of the
 answer that the turn follows, which tells what the work has become. "Continue", "yes, do it" and
 "why?" only refer to what was said, so they inherit all of the need. "Thanks!" needs nothing. A turn
-with content of its own ("and for odd n?", "run the tests") gets a part of what the need is above or
-below that of an ordinary conversation: the shorter, the more. The need fades from turn to turn. A
-turn that scores higher than the need inherits nothing.
+with content of its own ("and for odd n?", "run the tests") gets a part of the difference between
+the need and ORDINARY: the shorter the turn, the larger the part. Below ORDINARY it loses points,
+unless it scores HARD or more. Above it, no turn rises over the need. The need fades from turn to
+turn.
 """
 
 from typing import Final, NamedTuple
@@ -21,7 +22,7 @@ SHORT: Final = 3
 LONG: Final = 100
 """A turn of this many words or more inherits nothing."""
 ANSWER_SHARE: Final = 0.5
-"""Part of the answer before a turn in the conversation's need; of a short answer less."""
+"""Weight of the answer before a turn in the need; less if it is shorter than ANSWER_CHARS."""
 CLOSING_CAP: Final = 20.0
 """Highest score of a turn such as "thanks!"."""
 CLOSING_CHARS: Final = 120
@@ -37,7 +38,7 @@ lower one takes points away."""
 MOST_BELOW: Final = 15.0
 """The most that a lower need counts below the ordinary one."""
 HARD: Final = 50.0
-"""A turn of this score or more loses none."""
+"""A turn of this score or more loses no points."""
 
 
 class FollowUp(NamedTuple):
@@ -73,9 +74,9 @@ def inherited_share(n_words: int, *, refers: bool, easy: bool) -> float:
 
 
 def with_answer(need: float, answer: str, score: float) -> float:
-    """Return the need of a conversation with that of its last answer.
+    """Return the need of a conversation, mixed with the score of the answer before the turn.
 
-    `answer`: its beginning; `score`: what that would get as a request.
+    `answer`: the beginning of that answer; `score`: the score of this text as a request.
     """
     return need + ANSWER_SHARE * len(answer) / ANSWER_CHARS * (score - need)
 
@@ -87,7 +88,7 @@ def points(turn: FollowUp, need: float, lexicon: Lexicon) -> float:
     share = inherited_share(turn.n_words, refers=turn.refers, easy=turn.easy)
     missing = max(0.0, need - turn.own)
     if turn.refers:
-        return share * missing
+        return missing
     if need < ORDINARY:
         return 0.0 if turn.own >= HARD else share * max(need - ORDINARY, -MOST_BELOW)
     return min(share * (need - ORDINARY), missing)

@@ -140,7 +140,7 @@ def load(path: Path = FILE) -> Lexicon:
 def from_data(data: Mapping[str, Any]) -> Lexicon:
     """Return the lexicon, prepared for the scorer's lookups."""
     words = data["words"].split()
-    one = {word: word for word in words}  # the cues share the words' strings: half a megabyte
+    shared = {word: word for word in words}  # the cues use these strings: saves half a megabyte
     # 20,000 words share a few hundred number objects, which saves half a megabyte.
     tendency = {value: value * data["step"] for value in set(data["weights"])}
     weights = [tendency[value] for value in data["weights"]]
@@ -161,9 +161,9 @@ def from_data(data: Mapping[str, Any]) -> Lexicon:
                 add(stems, entry[:-1], cue)
             elif "_" in entry:
                 first, second = entry.split("_")
-                add(pairs, (one.get(first, first), one.get(second, second)), cue)
+                add(pairs, (shared.get(first, first), shared.get(second, second)), cue)
             else:
-                add(cues, one.get(entry, entry), cue)
+                add(cues, shared.get(entry, entry), cue)
     groups = {name: frozenset(entries.split()) for name, entries in data["groups"].items()}
     groups["function"] |= groups["english"] | groups["foreign"]
     return Lexicon(

@@ -109,7 +109,10 @@ class Reading:
 
     @property
     def asks_easy(self) -> bool:
-        """Return whether it asks for something easy and nothing hard; greetings do not count."""
+        """Return whether it asks for a small step, or for something easy and nothing hard.
+
+        Greetings do not count.
+        """
         if self.is_small_step:
             return True
         easy = sum([one.strength for one in self.cues if one.is_easy_task])

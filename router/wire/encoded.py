@@ -6,10 +6,10 @@ from router.events import Batch
 
 
 class EncodedStream:
-    """Bytes of a stream: an asynchronous iterator over those of each batch.
+    """The bytes of a streamed answer, one item per batch.
 
-    `encode` returns the bytes of a batch that does not come from the iterator. It may only be
-    called while the iterator waits for its next batch, and not for a Finish.
+    `encode` encodes a batch that bypasses the iterator. Call it only after the iterator's first
+    item, while the iterator waits for another one, and never with a Finish.
     """
 
     def __init__(
@@ -22,7 +22,7 @@ class EncodedStream:
         return self._chunks
 
     async def aclose(self) -> None:
-        """Stop, and close the batches."""
+        """Stop encoding. The batches stay open: their reply closes them."""
         await self._chunks.aclose()
 
 

@@ -70,7 +70,7 @@ class Cutter:
 async def blocks(
     chunks: AsyncIterable[bytes], cutter: Cutter | None = None
 ) -> AsyncGenerator[bytes, None]:
-    """Yield the chunks regrouped as `Cutter` does; by this one, if given.
+    """Yield the chunks regrouped by `cutter`, or by a new one.
 
     An event that was cut off, with no blank line after it, comes last and unchanged.
     """

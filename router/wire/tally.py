@@ -6,30 +6,27 @@ from typing import Protocol
 from router.events import Sink
 from router.wire.sse import Cutter
 
+OfferTo = Callable[[Callable[[bytes], bool]], None]
+"""The method `offer_to` of an answer; see `router/http/answer.py`."""
+
 
 class Tally(Protocol):
     """Collects what matters later in the blocks of a stream."""
 
     def is_plain(self, block: bytes) -> bool:
-        """Return whether a block goes on as it is, and only has to be noted."""
+        """Return whether `passed` returns the block unchanged, and nothing ends in it."""
 
-    def note(self, block: bytes) -> None:
-        """Note a plain block that goes on."""
+    def passed(self, block: bytes) -> bytes:
+        """Return what goes on to the caller of a block of whole events."""
 
 
-def pour(
-    offer_to: Callable[[Callable[[bytes], bool]], None],
-    cutter: Cutter,
-    tally: Tally,
-    sink: Sink[bytes],
-) -> None:
-    """Send to the sink the pieces that go on as they come; `offer_to` is that of the answer."""
+def forward(offer_to: OfferTo, cutter: Cutter, tally: Tally, sink: Sink[bytes]) -> None:
+    """Forward the pieces that go on as they come to a sink."""
 
     def take(piece: bytes) -> bool:
         if not (cutter.passes(piece) and tally.is_plain(piece) and sink.is_ready()):
             return False
-        tally.note(piece)
-        sink.send(piece)
+        sink.send(tally.passed(piece))
         return True
 
     offer_to(take)

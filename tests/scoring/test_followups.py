@@ -132,22 +132,23 @@ def test_a_turn_inherits_from_the_answer_that_it_follows() -> None:
     assert after(LOOP, HARD) == total(HARD)
 
 
-def test_only_the_answer_right_before_the_turn_counts() -> None:
-    def asked(*answers: str) -> float:
-        messages = [{"role": "user", "content": "Hi, can you help me?"}]
-        for answer in answers:
-            messages += [
-                {"role": "assistant", "content": answer},
-                {"role": "user", "content": "ok, which one?"},
-            ]
+@pytest.mark.parametrize(
+    "said",
+    [
+        [("assistant", LOOP), ("user", "and then?"), ("assistant", NAMES), ("user", "which one?")],
+        [("assistant", LOOP), ("assistant", NAMES), ("user", "which one?")],
+        [("assistant", NAMES), ("user", "which one?"), ("assistant", LOOP), ("tool", LOOP)],
+    ],
+    ids=["not that of an earlier turn", "not its first part", "not what came after the turn"],
+)
+def test_only_the_last_answer_before_the_turn_counts(said: list[tuple[str, str]]) -> None:
+    def score_of(said: list[tuple[str, str]]) -> float:
+        messages = [{"role": role, "content": text} for role, text in said]
         return score_messages(messages).total
 
-    tool = [{"role": "tool", "content": LOOP, "tool_call_id": "c"}]
-    assert asked(LOOP, NAMES) == pytest.approx(asked(NAMES, NAMES), abs=6)
-    said = [{"role": "user", "content": "ok, which one?"}]
-    assert score_messages([*said, *tool, {"role": "assistant", "content": LOOP}]).total == (
-        score_messages(said).total
-    )
+    begun = ("user", "Hi, can you help me?")
+    alone = [begun, ("assistant", NAMES), ("user", "which one?")]
+    assert score_of([begun, *said]) == score_of(alone)
 
 
 def test_the_need_fades_from_turn_to_turn() -> None:

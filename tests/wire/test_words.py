@@ -39,7 +39,7 @@ def decoded(decoder: WordDecoder, blocks: list[bytes], *, at_once: bool) -> list
 
 
 @pytest.mark.parametrize(("kind", "path"), STREAMS, ids=[path.stem for _, path in STREAMS])
-@pytest.mark.parametrize("newline", [b"\n", b"\r\n"])
+@pytest.mark.parametrize("newline", [b"\n", b"\r\n"], ids=["LF", "CRLF"])
 def test_a_stream_has_the_same_events_whether_its_words_are_read_at_once(
     kind: str, path: Path, newline: bytes
 ) -> None:

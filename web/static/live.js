@@ -32,8 +32,8 @@ $("reread").addEventListener("click", async () => {
     await refresh();
   } catch (error) {
     $("reread-result").textContent = "";
+    await refreshInfo().catch(() => {});  // first: an older answer of /info would clear the message
     say("settings", error.message);
-    await refreshInfo().catch(() => {});  // an answer that was under way has not heard of it yet
   }
 });
 let counted = 0, chosen = false;

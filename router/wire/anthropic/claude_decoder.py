@@ -173,15 +173,19 @@ class ClaudeDecoder:
                 return
 
     def words(self, block: bytes) -> Batch | None:
-        """Return the text of a block that is one delta of text; None for any other block."""
+        """Return the events of a block that is one delta of text; None for any other block."""
         if not block.startswith(_DELTA):
             return None
-        try:  # of several events, the first one's data is no JSON by itself
-            match orjson.loads(block[len(_DELTA) :]):
-                case {"type": "content_block_delta", "delta": {"type": "text_delta", "text": text}}:
-                    return self._message.text(text) if isinstance(text, str) else None
-        except orjson.JSONDecodeError:
-            pass
+        try:
+            data = orjson.loads(block[len(_DELTA) :])
+        except orjson.JSONDecodeError:  # several events are not one JSON document
+            return None
+        match data:
+            case {
+                "type": "content_block_delta",
+                "delta": {"type": "text_delta", "text": str(text)},
+            }:
+                return self._message.text(text)
         return None
 
     def end(self) -> Iterator[Event]:

@@ -54,11 +54,8 @@ class ClaudeTally:
         return sse.event(STOP, STOP["type"]) if self._has_stopped else None
 
     def is_plain(self, block: bytes) -> bool:
-        """Return whether a block goes on as it is."""
+        """Return whether `passed` returns the block unchanged, and nothing ends in it."""
         return self.begun and not any(mark in block for mark in _MARKS)
-
-    def note(self, block: bytes) -> None:
-        """Note a plain block that goes on: nothing in it matters later."""
 
     def passed(self, block: bytes) -> bytes:
         """Return the events of a block that go on to the caller: all up to an error.

@@ -52,12 +52,9 @@ class MessagesTally:
         return sse.event(STOP, STOP["type"]) if self._has_stopped else None
 
     def is_plain(self, block: bytes) -> bool:
-        """Return whether a block goes on as it is."""
+        """Return whether `passed` returns the block unchanged, and nothing ends in it."""
         is_call = bool(self._full_names) and b'"tool_use"' in block
         return not (is_call or any(mark in block for mark in _MARKS))
-
-    def note(self, block: bytes) -> None:
-        """Note a plain block that goes on: nothing in it matters later."""
 
     def passed(self, block: bytes) -> bytes:
         """Return what goes on to the caller of a block of whole events."""

@@ -45,18 +45,13 @@ class ChatTally:
         """Blocks with pieces of tool calls; they are read only if no finish follows."""
 
     def is_plain(self, block: bytes) -> bool:
-        """Return whether a block goes on as it is, and only has to be noted."""
+        """Return whether `passed` returns the block unchanged, and nothing ends in it."""
         return (
             b"error" not in block
             and b"[DONE]" not in block
             and b'"tool_calls"' not in block
             and (b'"usage"' not in block or _USAGE_FOLLOWS.search(block) is None)
         )
-
-    def note(self, block: bytes) -> None:
-        """Note a plain block that goes on."""
-        self._has_answer = self._has_answer or b'"delta"' in block
-        self._before, self._last = self._last, block
 
     def passed(self, block: bytes) -> bytes:
         """Return what goes on to the caller of a block of whole events."""

@@ -52,8 +52,8 @@ FINISHES: Final[Mapping[str, FinishReason]] = {
 }
 """Finish reasons that are an end; any other is a failure of the model (`Malformed`)."""
 
-_TELLING: Final = frozenset({"error", "promptFeedback"})
-"""Keys of an event that says more than words."""
+_NOT_WORDS: Final = frozenset({"error", "promptFeedback"})
+"""Keys of an event that must be read in full."""
 _PLAIN_CANDIDATE: Final = frozenset({"content", "index"})
 _PLAIN_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
@@ -138,17 +138,17 @@ class GeminiDecoder:
         """Return the events of a block that is one piece of text; None for any other block."""
         if not block.startswith(b"data: "):
             return None
-        try:  # of several events, the first one's data is no JSON by itself
+        try:  # several events are not one JSON document
             payload = orjson.loads(block[len(b"data: ") :])
             (candidate,) = payload["candidates"]
             (part,) = candidate["content"]["parts"]
             text = part["text"]
         except (LookupError, TypeError, ValueError):
             return None
-        is_first = candidate.keys() <= _PLAIN_CANDIDATE and not candidate.get("index")
-        if not is_first or part.keys() != {"text"} or not (isinstance(text, str) and text):
+        is_plain = candidate.keys() <= _PLAIN_CANDIDATE and not candidate.get("index")
+        if not is_plain or part.keys() != {"text"} or not (isinstance(text, str) and text):
             return None
-        return list(self._payload(payload)) if payload.keys().isdisjoint(_TELLING) else None
+        return list(self._payload(payload)) if payload.keys().isdisjoint(_NOT_WORDS) else None
 
     def _payload(self, payload: Any) -> Iterator[Event]:
         if isinstance(payload, list) or "error" in payload:

@@ -48,8 +48,8 @@ def stream_of(*words: str) -> bytes:
 
 
 @pytest.fixture
-def sent(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
-    """Whether the connection was ready, each time that it was asked."""
+def readiness(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+    """Record each answer of the connection's `is_ready`."""
     found: list[bool] = []
     is_ready = _Outlet.is_ready
 
@@ -77,26 +77,30 @@ async def raw(h: RunningServer, times: int) -> bytes:
         writer.close()
 
 
-async def test_a_stream_arrives_unchanged_and_its_words_are_sent_at_once(sent: list[bool]) -> None:
+async def test_a_stream_arrives_unchanged_and_its_words_are_sent_at_once(
+    readiness: list[bool],
+) -> None:
     words = [f"word {i}" for i in range(20)]
     async with running_server(LOCAL, speaking(*words), CLAUDE.well) as h:
         answer = await h.http.post(PATH, json=ASKED)
         assert answer.content == stream_of(*words)
-        assert sent.count(True) > 10
+        assert readiness.count(True) > 10
         (record,) = h.assembly.ledger.journal.recent()
         assert record.outcome == "done"
 
 
-async def test_words_that_are_sent_count_against_a_silence(sent: list[bool]) -> None:
+async def test_words_that_are_sent_count_against_a_silence(readiness: list[bool]) -> None:
     words = [f"word {i}" for i in range(12)]
     script = speaking(*words, pause_s=0.06)
     async with running_server(LOCAL, script, CLAUDE.well, keepalive_after_s=0.3) as h:
         answer = await h.http.post(PATH, json=ASKED)
         assert answer.content == stream_of(*words), "there is a keep-alive comment in it"
-        assert True in sent
+        assert True in readiness
 
 
-async def test_the_last_event_ends_the_stream_though_the_backend_goes_on(sent: list[bool]) -> None:
+async def test_the_last_event_ends_the_stream_though_the_backend_goes_on(
+    readiness: list[bool],
+) -> None:
     async def going_on(connection: Connection, request: Request) -> None:
         await connection.begin_stream()
         for event in ROLE, chunk({"content": "a"}), STOP, DONE:
@@ -107,10 +111,10 @@ async def test_the_last_event_ends_the_stream_though_the_backend_goes_on(sent: l
     async with running_server(LOCAL, going_on, CLAUDE.well) as h:
         answer = await h.http.post(PATH, json=ASKED, timeout=1)
         assert answer.content == stream_of("a")
-        assert True in sent
+        assert True in readiness
 
 
-async def test_a_caller_that_reads_slowly_gets_everything(sent: list[bool]) -> None:
+async def test_a_caller_that_reads_slowly_gets_everything(readiness: list[bool]) -> None:
     words = [f"{i} " * 20_000 for i in range(100)]
     async with (
         running_server(LOCAL, speaking(*words), CLAUDE.well) as h,
@@ -118,16 +122,16 @@ async def test_a_caller_that_reads_slowly_gets_everything(sent: list[bool]) -> N
     ):
         await asyncio.sleep(0.5)
         assert b"".join([piece async for piece in answer.aiter_raw()]) == stream_of(*words)
-        assert False in sent, "the connection was never full, so this shows nothing"
+        assert False in readiness, "the connection was never full, so this shows nothing"
 
 
-async def test_requests_on_one_connection_get_each_its_own_stream(sent: list[bool]) -> None:
+async def test_requests_on_one_connection_get_each_its_own_stream(readiness: list[bool]) -> None:
     async with running_server(LOCAL, speaking("a", "b", "c"), CLAUDE.well) as h:
         first, second = (await raw(h, times=2)).split(b"HTTP/1.1 200 OK\r\n")[1:]
         for answer in (first, second):
             chunks = answer.partition(b"\r\n\r\n")[2].split(b"\r\n")
             assert b"".join(chunks[1::2]) == stream_of("a", "b", "c")
-        assert True in sent
+        assert True in readiness
 
 
 ROUTES: dict[str, dict[str, Any]] = {
@@ -174,10 +178,10 @@ def without_ids(stream: bytes) -> bytes:
 @pytest.mark.parametrize("path", ROUTES)
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
 async def test_a_stream_of_any_side_is_the_same_word_by_word_and_all_at_once(
-    kind: Kind, path: str, sent: list[bool]
+    kind: Kind, path: str, readiness: list[bool]
 ) -> None:
     say = SAYINGS[kind.name]
-    words = [say(text) for text in ("a", 'q"uote\\', "line\n\nline", "“é”", "😀", "[DONE]")]
+    words = [say(text) for text in ("a", "", 'q"uote\\', "line\n\nline", "“é”", "😀", "[DONE]")]
     half = say("half").replace(b"half", rb"\ud83d")  # of a character, which is held back
     pieces = [kind.begin, *words, half, kind.more, ASIDES[kind.name], *words, kind.end]
 
@@ -199,4 +203,4 @@ async def test_a_stream_of_any_side_is_the_same_word_by_word_and_all_at_once(
             got.append(without_ids(answer.content))
     assert got[0] == got[1]
     # Translated local streams are decoded in the task.
-    assert (sent.count(True) > 6) == (kind.target == "cloud" or path == PATH)
+    assert (readiness.count(True) > 6) == (kind.target == "cloud" or path == PATH)

@@ -77,18 +77,9 @@ async def relayed(
 ) -> tuple[bytes, str]:
     """Return what comes of a stream, in order, and the failure at its end.
 
-    With `taken`, its words are poured into a sink that takes no more than `busy_after` pieces.
+    With `taken`, its words are forwarded to a sink that takes no more than `busy_after` pieces.
     """
     got: list[bytes] = []
-
-    class Sink:
-        def is_ready(self) -> bool:
-            return taken is not None and len(taken) < busy_after
-
-        def send(self, item: bytes) -> None:
-            assert taken is not None
-            taken.append(item)
-            got.append(item)
 
     async with scripted(script, llama_cpp) as server:
         local = LocalBackend(f"{server.url}/v1", "m", limits=QUICK)
@@ -97,8 +88,18 @@ async def relayed(
             reply = await local.open(asked, "m")
             assert isinstance(reply, Relayed)
             if taken is not None:
-                assert reply.pour is not None
-                reply.pour(Sink())
+                kept = taken
+
+                class Sink:
+                    def is_ready(self) -> bool:
+                        return len(kept) < busy_after
+
+                    def send(self, item: bytes) -> None:
+                        kept.append(item)
+                        got.append(item)
+
+                assert reply.forward_to is not None
+                reply.forward_to(Sink())
             failure = ""
             try:
                 async for block in reply.chunks:
