@@ -189,6 +189,7 @@ class Exchange:
                 self._connection.unwatch(self._leave)
             if self._keepalive is not None:
                 self._keepalive.stop()
+                self._keepalive = None  # breaks a reference cycle that holds the whole request
             if self.state is State.LEFT:
                 self._flow.entry.left()
             self._flow.end_soon()

@@ -294,8 +294,9 @@ class _Outlet:
         self.write(head + data)
 
     def is_ready(self) -> bool:
-        """Return whether the caller is there and reads."""
-        return not (self._protocol.flow.write_paused or self._cycle.disconnected)
+        """Return whether the caller is there and reads, and the body has not ended."""
+        cycle, flow = self._cycle, self._protocol.flow
+        return not (flow.write_paused or cycle.disconnected or cycle.response_complete)
 
     def send(self, item: bytes) -> None:
         """Send a piece of the body, past the cycle's own `send`."""

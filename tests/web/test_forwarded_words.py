@@ -1,6 +1,7 @@
 """Words of a stream that the server sends without waking the request's task."""
 
 import asyncio
+import gc
 import re
 from collections.abc import Callable
 from typing import Any
@@ -21,6 +22,8 @@ from tests.support.chaos.sides import (
 )
 from tests.support.local_backend import DONE, ROLE, STOP, chunk
 from tests.support.scripted import Connection, Request, Script
+from tests.support.waiting import settled
+from web.exchange import Exchange
 from web.protocol import _Outlet
 
 PATH = "/v1/chat/completions"
@@ -112,6 +115,58 @@ async def test_the_last_event_ends_the_stream_though_the_backend_goes_on(
         answer = await h.http.post(PATH, json=ASKED, timeout=1)
         assert answer.content == stream_of("a")
         assert True in readiness
+
+
+async def test_words_after_the_end_reach_no_other_answer(readiness: list[bool]) -> None:
+    async def going_on(connection: Connection, request: Request) -> None:
+        await connection.begin_stream()
+        await connection.chunk(ROLE)
+        await asyncio.sleep(0.01)
+        await connection.chunk(chunk({"content": "one"}))
+        await asyncio.sleep(0.01)
+        # The tally sees no end in this, but the caller does.
+        await connection.chunk(STOP + DONE + b": the [DONE] above was the end\n\n")
+        for _ in range(3):
+            await asyncio.sleep(0.02)
+            await connection.chunk(chunk({"content": "SECRET"}))
+        await connection.end_stream()
+
+    async with running_server(LOCAL, going_on, CLAUDE.well) as h:
+        answers = await raw(h, times=2)
+        assert answers.count(b"data: [DONE]") == 2
+        assert b"SECRET" not in answers
+        assert True in readiness
+
+
+async def test_a_stop_event_without_data_ends_claudes_stream() -> None:
+    async def silent(connection: Connection, request: Request) -> None:
+        await connection.begin_stream()
+        await connection.chunk(CLAUDE.begin)
+        for event in CLAUDE.more, b"event: message_stop\ndata: {}\n\n":
+            await asyncio.sleep(0.01)
+            await connection.chunk(event)
+        await connection.silence()
+
+    async with faulty(CLAUDE, silent) as h:
+        body = ROUTES["/v1/messages"] | {"model": "auto", "stream": True}
+        answer = await h.http.post("/v1/messages", json=body, timeout=2)
+        assert answer.text.endswith("event: message_stop\ndata: {}\n\n")
+
+
+async def test_a_stream_leaves_no_exchange_for_the_garbage_collector() -> None:
+    async with running_server(LOCAL, speaking("a", "b"), CLAUDE.well) as h:
+        gc.collect()
+        gc.disable()
+        try:
+            for _ in range(3):
+                assert (await h.http.post(PATH, json=ASKED)).status_code == 200
+
+            def left() -> list[object]:
+                return [one for one in gc.get_objects() if isinstance(one, Exchange)]
+
+            await settled(lambda: not left(), "an exchange was left")
+        finally:
+            gc.enable()
 
 
 async def test_a_caller_that_reads_slowly_gets_everything(readiness: list[bool]) -> None:

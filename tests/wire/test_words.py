@@ -75,6 +75,8 @@ TEXT = '{"type":"text_delta","text":"%s"}'
         ("claude", claude('{"type":"text_delta"}'), None),
         ("claude", claude("7"), None),
         ("claude", claude('{"type":"text_delta","text":"a'), None),
+        ("claude", claude(TEXT % "a").replace(b'"text":', b'"text":\n'), None),
+        ("gemini", gemini('\n{"content":{"parts":[{"text":"a"}]}}'), None),
         ("claude", b'event: ping\ndata: {"type":"ping"}\n\n', None),
         ("gemini", gemini('{"content":{"parts":[{"text":"a"}]},"index":0}'), "a"),
         ("gemini", gemini('{"content":{"parts":[{"text":"a"}]}}', ',"usageMetadata":{}'), "a"),

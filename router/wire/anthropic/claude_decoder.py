@@ -174,11 +174,12 @@ class ClaudeDecoder:
 
     def words(self, block: bytes) -> Batch | None:
         """Return the events of a block that is one delta of text; None for any other block."""
-        if not block.startswith(_DELTA):
+        line = block[len(_DELTA) :].rstrip(b"\r\n")
+        if not block.startswith(_DELTA) or b"\n" in line:
             return None
         try:
-            data = orjson.loads(block[len(_DELTA) :])
-        except orjson.JSONDecodeError:  # several events are not one JSON document
+            data = orjson.loads(line)
+        except orjson.JSONDecodeError:
             return None
         match data:
             case {

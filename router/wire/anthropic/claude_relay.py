@@ -13,7 +13,7 @@ from router.wire.anthropic.claude_turns import call_id
 from router.wire.anthropic.claude_usage import counted, usage_of
 
 # JSON escapes the quotes in what the model says, so these are keys and types wherever they stand.
-_MARKS: Final = (b'"message_', b'"error"')
+_MARKS: Final = (b'"message_', b"event: message_", b'"error"')
 
 
 def passed_on(original: Mapping[str, Any], model: str) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from router.wire.anthropic.claude_decoder import FINISH, STOP
 from router.wire.anthropic.claude_usage import counted, usage_of
 from router.wire.chat.relay import ReportedError, in_band_error, objects, rewritten
 
-_MARKS: Final = (b'"message_', b"error")
+_MARKS: Final = (b'"message_', b"event: message_", b"error")
 
 
 class MessagesTally:

@@ -136,10 +136,11 @@ class GeminiDecoder:
 
     def words(self, block: bytes) -> Batch | None:
         """Return the events of a block that is one piece of text; None for any other block."""
-        if not block.startswith(b"data: "):
+        line = block.removeprefix(b"data: ").rstrip(b"\r\n")
+        if not block.startswith(b"data: ") or b"\n" in line:
             return None
-        try:  # several events are not one JSON document
-            payload = orjson.loads(block[len(b"data: ") :])
+        try:
+            payload = orjson.loads(line)
             (candidate,) = payload["candidates"]
             (part,) = candidate["content"]["parts"]
             text = part["text"]
