@@ -25,6 +25,7 @@ from config import load_settings
 from router.build import assemble
 from router.classifier import score_messages
 from router.parts.assembly import Assembly
+from tests.support.chaos.sides import claude_delta, claude_event
 from tests.support.live import live
 from tests.support.scripted import Connection, Request, ScriptedServer, scripted
 from web.app import create_app
@@ -76,27 +77,19 @@ async def cloud_side(connection: Connection, request: Request) -> None:
         }
         await connection.answer(orjson.dumps(message))
         return
-    events: list[dict[str, Any]] = [
-        {
-            "type": "message_start",
-            "message": {"id": "msg_1", "model": "claude", "usage": {"input_tokens": 5}},
-        },
-        {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}},
-        {
-            "type": "content_block_delta",
-            "index": 0,
-            "delta": {"type": "text_delta", "text": "cloud says hello"},
-        },
-        {"type": "content_block_stop", "index": 0},
-        {
-            "type": "message_delta",
-            "delta": {"stop_reason": "end_turn"},
-            "usage": {"output_tokens": 3},
-        },
-        {"type": "message_stop"},
-    ]
-    sse = [b"event: %b\ndata: %b\n\n" % (e["type"].encode(), orjson.dumps(e)) for e in events]
-    await connection.stream(*sse)
+    await connection.stream(
+        claude_event(
+            "message_start",
+            message={"id": "msg_1", "model": "claude", "usage": {"input_tokens": 5}},
+        ),
+        claude_event("content_block_start", index=0, content_block={"type": "text", "text": ""}),
+        claude_delta("cloud says hello"),
+        claude_event("content_block_stop", index=0),
+        claude_event(
+            "message_delta", delta={"stop_reason": "end_turn"}, usage={"output_tokens": 3}
+        ),
+        claude_event("message_stop"),
+    )
 
 
 async def refusing(connection: Connection, request: Request) -> None:

@@ -49,7 +49,7 @@ from router.wire import half_characters, sse
 from router.wire.anthropic import claude, messages_relay
 from router.wire.anthropic.messages_encoder import shows_thoughts
 from router.wire.chat import completions, relay
-from router.wire.tally import forward
+from router.wire.forward import forward
 from router.wire.tool_names import full_names_of
 
 PROBE_TIMEOUT_S: Final = 3.0
@@ -298,7 +298,7 @@ class LocalBackend:
         reply = Relayed(chunks, _name(named, model), format)
         reply.logprobs = logprobs
         if logprobs is None:
-            reply.forward_to = partial(forward, answer.offer_to, cutter, tally)
+            reply.forward_to = partial(forward, answer.offer_to, cutter, tally.words)
         reply.chunks = await primed(chunks, self.name)
         return reply
 

@@ -47,7 +47,7 @@ from router.wire.anthropic import claude
 from router.wire.anthropic.claude_model import Abilities
 from router.wire.anthropic.claude_turns import Recall
 from router.wire.failures import CONTEXT_LENGTH, NO_SUCH_MODEL
-from router.wire.tally import forward
+from router.wire.forward import forward
 
 if TYPE_CHECKING:
     import anthropic
@@ -255,7 +255,7 @@ class ClaudeBackend:
         try:
             async with self._answer(body, self._limits, headers) as chunks:
                 if isinstance(chunks, AnswerBytes):
-                    set_forward(partial(forward, chunks.offer_to, cutter, tally))
+                    set_forward(partial(forward, chunks.offer_to, cutter, tally.words))
                 async for block in sse.blocks(chunks, cutter):
                     if not sse.ends_whole(block):
                         break

@@ -17,6 +17,7 @@ from router.events import Batch, Sink
 from router.http.answer import Answer, CutOff, HttpError, Unreadable
 from router.http.client import HttpClient
 from router.wire.decoder import WordDecoder, decoded
+from router.wire.forward import forward
 from router.wire.sse import Cutter, blocks
 
 MOST_ERROR_BYTES = 64 * 1024
@@ -64,18 +65,8 @@ class WordForwarder:
 
     def forward_to(self, sink: Sink[Batch]) -> None:
         """Forward pieces that are only words while a reader waits for the next one."""
-
-        def take(piece: bytes) -> bool:
-            if not (self._cutter.passes(piece) and sink.is_ready()):
-                return False
-            batch = self._decoder.words(piece)
-            if batch is None:
-                return False
-            sink.send(batch)
-            return True
-
         if self._pieces is not None:
-            self._pieces.offer_to(take)
+            forward(self._pieces.offer_to, self._cutter, self._decoder.words, sink)
 
 
 class DirectClient:

@@ -18,6 +18,8 @@ _KINDS: Final = bytes(
 _LONGEST_NAME: Final = 36
 _LONGEST_KEY: Final = 64
 """Of small letters. Between these lengths there are few runs, and keys such as `hf_...`."""
+_WORD_CHARS: Final = 8
+"""Names have fewer changes of case than one in so many characters."""
 _AWS_ID: Final = b"A" * 20
 """The kinds of the characters of an id without digits."""
 _HEX: Final = b"0123456789abcdefABCDEF"
@@ -102,7 +104,7 @@ def _sorted_out(runs: list[Run], data: bytes, kinds: bytes) -> tuple[list[Run], 
                 if find(_AWS_ID, start, end) >= 0:
                     likely.append(run)
                 changes = count(b"aA", start, end) + count(b"a-A", start, end)
-                if changes * 8 >= end - start:
+                if changes * _WORD_CHARS >= end - start:
                     unlike_words.append(run)
             elif _LONGEST_NAME < end - start < _LONGEST_KEY:
                 likely.append(run)

@@ -29,9 +29,9 @@ class WordDecoder(Decoder, Protocol):
     """A decoder that can read a block of words at once."""
 
     def words(self, block: bytes) -> Batch | None:
-        """Return the events of a block that is only words.
+        """Decode a block that holds only words. Never raises.
 
-        None for any other block, which `feed` has to read. Never raises.
+        Returns None for any other block, which `feed` has to read.
         """
 
 

@@ -1,6 +1,5 @@
 """Words of a local stream that go to a sink while a reader waits for the next piece."""
 
-import asyncio
 import re
 from typing import Any
 
@@ -50,11 +49,7 @@ def in_pieces(stream: bytes, size: int | None) -> Script:
     pieces = [stream[i : i + size] for i in range(0, len(stream), size)] if size else events
 
     async def script(connection: Connection, request: Request) -> None:
-        await connection.begin_stream()
-        for piece in pieces:
-            await connection.chunk(piece)
-            await asyncio.sleep(0.002)
-        await connection.end_stream()
+        await connection.stream(*pieces, pause_s=0.002)
 
     return script
 

@@ -51,11 +51,13 @@ class Connection:
     async def end_stream(self) -> None:
         await self.send(b"0\r\n\r\n")
 
-    async def stream(self, *chunks: bytes) -> None:
-        """Send a whole chunked stream."""
+    async def stream(self, *chunks: bytes, pause_s: float = 0) -> None:
+        """Send a whole chunked stream; with a pause, each chunk after the one before was read."""
         await self.begin_stream()
         for chunk in chunks:
             await self.chunk(chunk)
+            if pause_s:
+                await asyncio.sleep(pause_s)
         await self.end_stream()
 
     async def silence(self) -> None:

@@ -34,14 +34,8 @@ def speaking(*words: str, pause_s: float = 0.002) -> Script:
     """Send each word after the one before was read."""
 
     async def script(connection: Connection, request: Request) -> None:
-        await connection.begin_stream()
-        await connection.chunk(ROLE)
-        for word in words:
-            await asyncio.sleep(pause_s)
-            await connection.chunk(chunk({"content": word}))
-        await asyncio.sleep(0.002)
-        await connection.chunk(STOP + DONE)
-        await connection.end_stream()
+        said = [chunk({"content": word}) for word in words]
+        await connection.stream(ROLE, *said, STOP + DONE, pause_s=pause_s)
 
     return script
 
@@ -241,11 +235,7 @@ async def test_a_stream_of_any_side_is_the_same_word_by_word_and_all_at_once(
     pieces = [kind.begin, *words, half, kind.more, ASIDES[kind.name], *words, kind.end]
 
     async def slowly(connection: Connection, request: Request) -> None:
-        await connection.begin_stream()
-        for piece in pieces:
-            await connection.chunk(piece)
-            await asyncio.sleep(0.003)
-        await connection.end_stream()
+        await connection.stream(*pieces, pause_s=0.003)
 
     async def at_once(connection: Connection, request: Request) -> None:
         await connection.stream(b"".join(pieces))

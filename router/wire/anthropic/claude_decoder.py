@@ -173,7 +173,10 @@ class ClaudeDecoder:
                 return
 
     def words(self, block: bytes) -> Batch | None:
-        """Return the events of a block that is one delta of text; None for any other block."""
+        """Decode a block that holds one piece of text and nothing else.
+
+        Returns None for any other block.
+        """
         line = block[len(_DELTA) :].rstrip(b"\r\n")
         if not block.startswith(_DELTA) or b"\n" in line:
             return None

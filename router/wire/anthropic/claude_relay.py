@@ -53,16 +53,17 @@ class ClaudeTally:
             return b""
         return sse.event(STOP, STOP["type"]) if self._has_stopped else None
 
-    def is_plain(self, block: bytes) -> bool:
-        """Return whether `passed` returns the block unchanged, and nothing ends in it."""
-        return self.begun and not any(mark in block for mark in _MARKS)
+    def words(self, block: bytes) -> bytes | None:
+        """Return a block that goes on unchanged, and in which nothing ends; None for any other."""
+        is_plain = self.begun and not any(mark in block for mark in _MARKS)
+        return block if is_plain else None
 
     def passed(self, block: bytes) -> bytes:
         """Return the events of a block that go on to the caller: all up to an error.
 
         Raises BackendBroken for an unreadable event before the answer has begun.
         """
-        if self.is_plain(block):
+        if self.words(block) is not None:
             return block
         events = block.replace(b"\r\n", b"\n").split(b"\n\n")
         for position, event in enumerate(events):

@@ -51,10 +51,10 @@ class MessagesTally:
             return b""
         return sse.event(STOP, STOP["type"]) if self._has_stopped else None
 
-    def is_plain(self, block: bytes) -> bool:
-        """Return whether `passed` returns the block unchanged, and nothing ends in it."""
+    def words(self, block: bytes) -> bytes | None:
+        """Return a block that goes on unchanged, and in which nothing ends; None for any other."""
         is_call = bool(self._full_names) and b'"tool_use"' in block
-        return not (is_call or any(mark in block for mark in _MARKS))
+        return None if is_call or any(mark in block for mark in _MARKS) else block
 
     def passed(self, block: bytes) -> bytes:
         """Return what goes on to the caller of a block of whole events."""

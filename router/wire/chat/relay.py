@@ -44,14 +44,15 @@ class ChatTally:
         self._calls: list[bytes] = []
         """Blocks with pieces of tool calls; they are read only if no finish follows."""
 
-    def is_plain(self, block: bytes) -> bool:
-        """Return whether `passed` returns the block unchanged, and nothing ends in it."""
-        return (
+    def words(self, block: bytes) -> bytes | None:
+        """Return a block that goes on unchanged, and in which nothing ends; None for any other."""
+        is_plain = (
             b"error" not in block
             and b"[DONE]" not in block
             and b'"tool_calls"' not in block
             and (b'"usage"' not in block or _USAGE_FOLLOWS.search(block) is None)
         )
+        return self.passed(block) if is_plain else None
 
     def passed(self, block: bytes) -> bytes:
         """Return what goes on to the caller of a block of whole events."""

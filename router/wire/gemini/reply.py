@@ -135,7 +135,10 @@ class GeminiDecoder:
                 ) from None
 
     def words(self, block: bytes) -> Batch | None:
-        """Return the events of a block that is one piece of text; None for any other block."""
+        """Decode a block that holds one piece of text and nothing else.
+
+        Returns None for any other block.
+        """
         line = block.removeprefix(b"data: ").rstrip(b"\r\n")
         if not block.startswith(b"data: ") or b"\n" in line:
             return None
