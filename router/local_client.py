@@ -16,6 +16,7 @@ translation (local/native.py). The exceptions, all of them here or in local/quir
 """
 
 import contextlib
+import uuid
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from functools import partial
 from typing import Any, Final
@@ -47,7 +48,7 @@ from router.local.servers import fix_command, has_remote_name, model_ids
 from router.request import ChatRequest, Dialect
 from router.wire import half_characters, sse
 from router.wire.anthropic import claude, messages_relay
-from router.wire.anthropic.messages_encoder import shows_thoughts
+from router.wire.anthropic.messages_encoder import shows_thoughts, start_event
 from router.wire.chat import completions, relay
 from router.wire.forward import forward
 from router.wire.tool_names import full_names_of
@@ -169,7 +170,8 @@ class LocalBackend:
             if answer.status != 200:
                 raise await self._refusal(answer, model)
             if request.stream:
-                tally = messages_relay.MessagesTally(short_names)
+                start = partial(start_event, request, model, f"msg_{uuid.uuid4().hex[:24]}")
+                tally = messages_relay.MessagesTally(start, short_names)
                 relayed = await self._stream(answer, tally, model, "messages")
                 return await as_asked(relayed, request, self.name)
             raw, document = await self._document(answer, model)

@@ -13,6 +13,7 @@ from router.local.native import ENDPOINTS, Endpoint
 from router.local_client import LocalBackend
 from router.request import ChatRequest
 from router.wire.anthropic import messages
+from router.wire.anthropic.messages_relay import MessagesTally
 from router.wire.responses import responses
 from tests.support.clients import recorded, recorded_for
 from tests.support.scripted import Connection, Request, Script, ScriptedServer, scripted
@@ -258,6 +259,32 @@ async def test_a_stream_comes_back_byte_for_byte() -> None:
     assert isinstance(asked.reply, Relayed)
     assert (asked.reply.format, asked.reply.model) == ("messages", "real")
     assert asked.reply.usage == Usage(7, 2, cached_tokens=3)
+
+
+async def test_a_stream_without_its_first_event_gets_one() -> None:
+    """llama.cpp leaves it out if the first token is half of a character."""
+    asked = await ask(HI | {"stream": True}, answering(HELLO, END))
+    assert isinstance(asked.reply, Relayed)
+    start, rest = asked.raw.split(b"\n\n", 1)
+    assert rest == HELLO + END
+    message = orjson.loads(start.removeprefix(b"event: message_start\ndata: "))["message"]
+    assert (message["role"], message["model"], message["content"]) == ("assistant", "m", [])
+    assert message["id"].startswith("msg_")
+    counts = message["usage"]
+    assert counts["input_tokens"] > 0
+    assert asked.reply.usage == Usage(counts["input_tokens"], 2)
+
+
+def test_a_first_event_after_a_ping_is_not_added_again() -> None:
+    ping = event("ping")
+    for sent, passed in (
+        ([ping, START, HELLO, END], [ping, START, HELLO, END]),
+        ([ping, HELLO, END], [ping, START + HELLO, END]),
+        ([END], [START + END]),
+    ):
+        tally = MessagesTally(lambda: START)
+        assert tally.words(SAID) is None
+        assert [tally.passed(block) for block in sent] == passed
 
 
 async def test_the_tokens_of_a_whole_answer_are_known() -> None:

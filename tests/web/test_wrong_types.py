@@ -306,7 +306,7 @@ async def read(kind: str, events: list[Any]) -> Usage | None:
             tallies = [relay.ChatTally(hold_usage=True)]
         case "claude":
             decoded = claude.decode(sent(events))
-            tallies = [claude.ClaudeTally(), messages_relay.MessagesTally()]
+            tallies = [claude.ClaudeTally(), messages_relay.MessagesTally(bytes)]
         case _:
             decoded = generate_content.decode(sent(events))
             tallies = []

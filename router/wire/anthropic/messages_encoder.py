@@ -39,9 +39,8 @@ def stream(
     The input tokens of message_start are an estimate, those of message_delta the backend's count.
     What a batch makes comes as one piece; that may be nothing.
     """
-    estimate = Usage(size_tokens(request), 0)
-    message = _message(answer_id, model, [], estimate)
-    said = [_event({"type": "message_start", "message": message})]
+    estimate = _estimate(request)
+    said = [start_event(request, model, answer_id)]
     answer = _MessageBlocks(request, answer_id)
     before = b""
 
@@ -69,6 +68,12 @@ def stream(
     return encoded(batches, encode)
 
 
+def start_event(request: ChatRequest, model: str, answer_id: str) -> bytes:
+    """Return the message_start event; its usage is an estimate of the request's tokens."""
+    message = _message(answer_id, model, [], _estimate(request))
+    return _event({"type": "message_start", "message": message})
+
+
 async def complete(
     batches: AsyncIterator[Batch], request: ChatRequest, model: str, answer_id: str, created: int
 ) -> dict[str, Any]:
@@ -80,7 +85,7 @@ async def complete(
             pass
         if isinstance(event, Finish):
             finish = event
-    usage = finish.usage or Usage(size_tokens(request), 0)
+    usage = finish.usage or _estimate(request)
     content = [answer.whole(block) for block in answer.blocks.done]
     return _message(answer_id, model, content, usage) | _ending(finish, answer.refusal)
 
@@ -187,6 +192,10 @@ def _ending(finish: Finish, refusal: str) -> dict[str, Any]:
         "stop_sequence": None,
         "stop_details": details,
     }
+
+
+def _estimate(request: ChatRequest) -> Usage:
+    return Usage(size_tokens(request), 0)
 
 
 def _counts(usage: Usage) -> dict[str, Any]:

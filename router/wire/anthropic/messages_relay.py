@@ -3,7 +3,7 @@
 JSON escapes the quotes in what the model says, so a key in quotes is a key wherever it is found.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import orjson
@@ -24,17 +24,30 @@ from router.wire.anthropic.claude_usage import counted, usage_of
 from router.wire.chat.relay import ReportedError, in_band_error, objects, rewritten
 
 _MARKS: Final = (b'"message_', b"event: message_", b"error")
+_STARTED_MARKS: Final = (b'"message_', b'"content_block_')
 
 
 class MessagesTally:
-    """Collects what the router must know of a local server's stream that passes through it."""
+    """Collects what the router must know of a local server's stream that passes through it.
 
-    def __init__(self, full_names: Mapping[str, str] | None = None) -> None:
-        """Begin a stream. `full_names`: the caller's name by short name that a model may use."""
+    Adds a message_start if there is none: clients drop an answer that lacks it. llama.cpp sends it
+    with its first token only if that is text, and half of a character is not (build 11549).
+    """
+
+    def __init__(
+        self, start: Callable[[], bytes], full_names: Mapping[str, str] | None = None
+    ) -> None:
+        """Begin a stream.
+
+        `start` returns a message_start event. `full_names`: the caller's name by short name that a
+        model may use.
+        """
         self.error: ReportedError | None = None
         """The error that ended the stream."""
         self.is_over = False
         """Set once the answer has said its last word."""
+        self._start = start
+        self._has_started = False
         self._full_names = full_names or {}
         self._has_stopped = False
         self._counts: dict[str, Any] = {}
@@ -54,10 +67,16 @@ class MessagesTally:
     def words(self, block: bytes) -> bytes | None:
         """Return a block that goes on unchanged, and in which nothing ends; None for any other."""
         is_call = bool(self._full_names) and b'"tool_use"' in block
-        return None if is_call or any(mark in block for mark in _MARKS) else block
+        if is_call or not self._has_started or any(mark in block for mark in _MARKS):
+            return None
+        return block
 
     def passed(self, block: bytes) -> bytes:
         """Return what goes on to the caller of a block of whole events."""
+        if not self._has_started and any(mark in block for mark in _STARTED_MARKS):
+            self._has_started = True
+            if b'"message_start"' not in block:
+                block = self._start() + block
         if self._full_names and b'"tool_use"' in block:
             block = rewritten(block, self._with_full_names)
         if not any(mark in block for mark in _MARKS):
