@@ -15,6 +15,7 @@ from router.events import Usage
 from router.wire import sse
 from router.wire.chat.completions import ChatDecoder, usage_of
 
+_DELTA: Final = re.compile(rb'("delta"\s*:\s*\{\s*)(")')
 _USAGE_FOLLOWS: Final = re.compile(rb'"usage"\s*:\s*\{')
 
 
@@ -57,7 +58,10 @@ class ChatTally:
     def passed(self, block: bytes) -> bytes:
         """Return what goes on to the caller of a block of whole events."""
         block, self.error = before_error(block)
-        self._has_answer = self._has_answer or b'"delta"' in block
+        if not self._has_answer and b'"delta"' in block:
+            self._has_answer = True
+            if b'"role"' not in block:
+                block = _with_role(block)
         if b"[DONE]" in block and _says_done(block):
             if not self._has_answer:
                 self.error = ReportedError("[DONE], without an answer before it")
@@ -184,6 +188,15 @@ def rewritten(block: bytes, change: Callable[[dict[str, Any]], bool]) -> bytes:
             data = [b"data: " + sse.json_of(body) for body in bodies]
             events[position] = b"\n".join([*names, *data])
     return b"\n\n".join(events)
+
+
+def _with_role(block: bytes) -> bytes:
+    """Return the block with a role in its first delta.
+
+    Clients append the answer to the conversation, where a message needs one. llama.cpp sends it
+    with its first token only if that is text, and half of a character is not (build 11549).
+    """
+    return _DELTA.sub(rb'\1"role":"assistant",\2', block, count=1)
 
 
 def _without_usage_chunk(block: bytes) -> bytes:
