@@ -23,6 +23,9 @@ from web.readiness import Readiness
 
 BACKLOG: Final = 2048
 """Connections that may wait to be accepted: a thousand callers may come at once."""
+KEEP_ALIVE_S: Final = 75
+"""Seconds for which an unused connection stays open, as in nginx. Many clients keep theirs for 5 s,
+uvicorn's default, and would use it again at the moment when it is closed."""
 GC_THRESHOLD: Final = 10_000
 """Objects between two garbage collections; Python's default collects several times an answer."""
 
@@ -119,6 +122,7 @@ def uvicorn_config(
         log_config=None,
         server_header=False,
         proxy_headers=False,
+        timeout_keep_alive=KEEP_ALIVE_S,
         timeout_graceful_shutdown=int(settings.shutdown_grace_s),
     )
 

@@ -13,6 +13,7 @@ from tests.support.chaos.raw import CHUNKED, error_of, exchange, head
 from tests.support.chaos.running_server import RunningServer, running_server
 from tests.support.chaos.sides import CLAUDE, HELLO, LOCAL, THERE
 from tests.support.waiting import settled
+from web import serve
 from web.protocol import MOST_HEAD_BYTES
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -310,13 +311,15 @@ async def test_a_slow_head_is_a_408(hasty: RunningServer, raw: bytes) -> None:
     assert error_of("", said)["message"]
 
 
-async def test_an_idle_connection_is_closed(hasty: RunningServer) -> None:
-    reader, writer = await asyncio.open_connection(*hasty.host)
-    writer.write(head("GET /nowhere"))
-    async with asyncio.timeout(8):
-        said = await reader.read()
-    writer.close()
-    assert said.count(b"HTTP/1.1") == 1
+async def test_an_idle_connection_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(serve, "KEEP_ALIVE_S", 0.2)
+    async with running_server(LOCAL, LOCAL.well, CLAUDE.well) as here:
+        reader, writer = await asyncio.open_connection(*here.host)
+        writer.write(head("GET /nowhere"))
+        async with asyncio.timeout(8):
+            said = await reader.read()
+        writer.close()
+        assert said.count(b"HTTP/1.1") == 1
 
 
 async def test_a_slow_second_head_is_a_408_too(hasty: RunningServer) -> None:
