@@ -333,9 +333,9 @@ class Exchange:
 
     def _hang_up(self) -> None:
         """Close the connection to a caller that has stopped reading."""
-        self._leave()
         if self._connection is not None:
-            self._connection.abort()
+            self._connection.abort()  # first: the end of the task means nothing to uvicorn then
+        self._leave()
 
     async def _comment(self) -> None:
         """Send a keep-alive comment, and the head before the first one."""

@@ -1,6 +1,7 @@
 """A backend that is silent for a while: a streaming caller gets comments meanwhile."""
 
 import asyncio
+import logging
 
 import pytest
 
@@ -121,7 +122,9 @@ async def test_a_caller_in_the_queue_gets_comments_too(dialect: Dialect) -> None
 
 
 @dialects
-async def test_a_caller_that_stops_reading_has_left(dialect: Dialect) -> None:
+async def test_a_caller_that_stops_reading_has_left(
+    dialect: Dialect, caplog: pytest.LogCaptureFixture
+) -> None:
     """Otherwise it could hold a slot of the local model without limit."""
 
     async def endless(connection: Connection, request: Request) -> None:
@@ -145,3 +148,4 @@ async def test_a_caller_that_stops_reading_has_left(dialect: Dialect) -> None:
             await here.local.asked.wait()
             await here.local.all_closed()
         writer.close()
+    assert [record.message for record in caplog.records if record.levelno >= logging.ERROR] == []
