@@ -347,7 +347,8 @@ class LocalBackend:
                     piece = await answer.piece()
                 except FAILED as error:
                     if tally.ending is None:
-                        raise self._errors.of_client(error) from None
+                        over_s = self._limits.total_s if answer.is_overdue else None
+                        raise self._errors.of_client(error, over_s) from None
                     piece = b""  # the answer is complete: a broken connection costs nothing
                 block = cutter.whole(piece) if piece else cutter.last()
             if (ending := tally.ending) is None:

@@ -101,11 +101,16 @@ class LocalErrors:
         """Return the error for an unusable answer; `how` continues "The local server"."""
         return BackendBroken(f"The {self._backend} server {how}.", backend=self._backend)
 
-    def of_client(self, error: Exception) -> BackendError:
-        """Return the error for one of `FAILED`."""
+    def of_client(self, error: Exception, over_s: float | None = None) -> BackendError:
+        """Return the error for one of `FAILED`.
+
+        `over_s`: the time for a whole answer, in seconds, if that is over.
+        """
         if isinstance(error, TimeoutError):
-            message = f"The {self._backend} server was silent for too long."
-            return BackendTimeout(message, backend=self._backend)
+            how = "was silent for too long"
+            if over_s is not None:
+                how = f"did not end its answer within {over_s:g} s"
+            return BackendTimeout(f"The {self._backend} server {how}.", backend=self._backend)
         if isinstance(error, CutOff):
             return self.broken("was cut off in the middle of an answer")
         if isinstance(error, Unreadable):
