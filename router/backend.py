@@ -161,6 +161,9 @@ class Translated:
     """Names of request fields that this backend left out."""
     forward_to: Forward[Batch] | None = None
     """None, or without effect, if all events must be read."""
+    counted: Callable[[], Usage | None] = lambda: None
+    """Returns the tokens that the backend has counted so far. An answer that does not come to its
+    end has no other usage."""
 
     async def aclose(self) -> None:
         await self.events.aclose()

@@ -8,7 +8,7 @@ from typing import Any, Self
 
 from router.answers.trust import Trust, Truster
 from router.answers.verify import read_whole, verify
-from router.backend import Relayed, Reply
+from router.backend import Relayed, Reply, Translated
 from router.deciding.facts import Candidate, Decision, Reason
 from router.decision import stays_here
 from router.errors import (
@@ -76,8 +76,13 @@ class Call:
 
     @property
     def usage(self) -> Usage | None:
-        """Return the tokens of a relayed answer; None until it was read to its end."""
-        return self._reply.usage if isinstance(self._reply, Relayed) else None
+        """Return the tokens of the answer, as far as they were read; None if unknown."""
+        match self._reply:
+            case Relayed(usage=usage):
+                return usage
+            case Translated(counted=counted):
+                return counted()
+        return None
 
     @property
     def document(self) -> Mapping[str, Any] | None:

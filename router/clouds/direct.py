@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from router.backend import TimeLimits
 from router.clouds.calls import too_slow
 from router.errors import BackendBroken, BackendError, BackendMisconfigured, BackendUnreachable
-from router.events import Batch, Sink
+from router.events import Batch, Sink, Usage
 from router.http.answer import Answer, CutOff, HttpError, Unreadable
 from router.http.client import HttpClient
 from router.wire.decoder import WordDecoder, decoded
@@ -53,6 +53,10 @@ class WordForwarder:
         self._cutter = Cutter()
         self._decoder = decoder
         self._pieces: AnswerBytes | None = None
+
+    def counted(self) -> Usage | None:
+        """Return the tokens that the stream has counted so far."""
+        return self._decoder.usage
 
     def attach(self, pieces: AsyncIterable[bytes]) -> None:
         """Take the bytes of the stream. Those that an SDK reads are not forwarded."""

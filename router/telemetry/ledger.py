@@ -240,8 +240,7 @@ class Ledger:
                 [self._attempt(one, request, quotable=quotable) for one in call.attempts]
             )
             record.answer = dict(call.trust)
-            if call.usage is not None:
-                record.usage = call.usage
+            record.usage = record.usage or call.usage
         record.fallback = decision.would_fall_back or candidate.target != decision.first.target
         record.prompt = _said(request) if self._journal.prompts else None
         record.target = candidate.target

@@ -102,8 +102,16 @@ class Record:
 
     @property
     def tokens_per_s(self) -> float | None:
-        """Return the tokens per second once the answer had begun; None if unknown."""
-        if self.usage is None or self.total_ms is None or self.first_byte_ms is None:
+        """Return the tokens per second once the answer had begun; None if unknown.
+
+        An answer that was stopped has no count of its own tokens, or not the last one.
+        """
+        if (
+            self.outcome != "done"
+            or self.usage is None
+            or self.total_ms is None
+            or self.first_byte_ms is None
+        ):
             return None
         took_s = (self.total_ms - self.first_byte_ms) / 1000
         return self.usage.completion_tokens / took_s if took_s > 0.01 else None

@@ -4,7 +4,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from typing import Protocol
 
 from router.errors import BackendError
-from router.events import Batch, Event
+from router.events import Batch, Event, Usage
 
 
 class Decoder(Protocol):
@@ -27,6 +27,10 @@ class Decoder(Protocol):
 
 class WordDecoder(Decoder, Protocol):
     """A decoder that can read a block of words at once."""
+
+    @property
+    def usage(self) -> Usage | None:
+        """Return the tokens that the stream has counted so far; None if it has not."""
 
     def words(self, block: bytes) -> Batch | None:
         """Decode a block that holds only words. Never raises.

@@ -5,14 +5,16 @@ import socket
 import struct
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import orjson
 import pytest
 
+from router.events import Usage
 from tests.support.chaos.callers import CHAT, DIALECTS, Dialect
 from tests.support.chaos.running_server import RunningServer, faulty, running_server
-from tests.support.chaos.sides import CLAUDE, KINDS, LOCAL, Kind
+from tests.support.chaos.sides import CLAUDE, GEMINI, KINDS, LOCAL, Kind
 from tests.support.scripted import Connection, Request
 from tests.support.waiting import settled
 
@@ -147,7 +149,32 @@ async def test_leaving_in_mid_stream(
         await backend_is_left(here)
 
 
-@pytest.mark.parametrize("kind", [CLAUDE, KINDS[2]], ids=lambda kind: kind.name)
+GEMINI_COUNTS = b'data: {"usageMetadata": {"promptTokenCount": 7, "candidatesTokenCount": 1}}\n\n'
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [CLAUDE, replace(GEMINI, begin=GEMINI_COUNTS + GEMINI.begin)],
+    ids=lambda kind: kind.name,
+)
+@dialects
+async def test_what_a_cloud_has_counted_is_recorded_though_the_caller_left(
+    kind: Kind, dialect: Dialect
+) -> None:
+    async with (
+        faulty(kind, talking(kind)) as here,
+        caller(here, dialect.path, dialect.body(stream=True)) as (reader, writer),
+    ):
+        await reader.readuntil(b"Hello")
+        leave(writer, abrupt=False)
+        await backend_is_left(here)
+        (record,) = here.assembly.ledger.journal.recent(1)
+        assert (record.outcome, record.usage) == ("left", Usage(7, 1))
+        assert record.cost_usd
+        assert record.tokens_per_s is None
+
+
+@pytest.mark.parametrize("kind", [CLAUDE, GEMINI], ids=lambda kind: kind.name)
 @ways
 async def test_leaving_while_a_whole_answer_is_put_together(kind: Kind, abrupt: bool) -> None:
     async with (

@@ -223,11 +223,13 @@ async def test_a_caller_that_leaves_is_recorded_as_left() -> None:
     assert (record.target, record.outcome, record.status) == ("cloud", "left", 499)
 
 
-async def test_a_cloud_answer_that_breaks_off_has_an_unknown_price() -> None:
+@pytest.mark.parametrize("counts", [True, False])
+async def test_a_cloud_answer_that_breaks_off_costs_what_was_counted(counts: bool) -> None:
     async def breaking(connection: Connection, request: Request) -> None:
         body, _ = claude_answer(request, calls=False)
+        begun = body[: body.index(b"message_delta") - 20]
         await connection.begin_stream()
-        await connection.chunk(body[: body.index(b"message_delta") - 20])
+        await connection.chunk(begun if counts else begun.replace(b'"usage"', b'"other"'))
         connection.reset()
 
     async with running_app(cloud=breaking) as h:
@@ -235,10 +237,11 @@ async def test_a_cloud_answer_that_breaks_off_has_an_unknown_price() -> None:
         record = h.last
         metrics = (await h.http.get("/metrics")).text
         stats = (await h.http.get("/stats")).json()
-    assert (record.outcome, record.cost_usd) == ("failed", None)
-    assert record.unpriced
-    assert "llm_router_unpriced_total 1.0" in metrics
-    assert stats["totals"]["unpriced"] == 1
+    assert record.outcome == "failed"
+    assert (record.cost_usd is not None) == counts
+    assert record.unpriced != counts
+    assert ("llm_router_unpriced_total 1.0" in metrics) != counts
+    assert (stats["totals"]["unpriced"], stats["totals"]["cost_usd"] > 0) == (not counts, counts)
 
 
 async def test_a_cloud_that_was_never_reached_cost_nothing() -> None:

@@ -21,6 +21,7 @@ from router.events import (
     TextDelta,
     ToolCallDelta,
     ToolCallStart,
+    Usage,
 )
 from router.wire import sse
 from router.wire.anthropic.claude_usage import counted, usage_of
@@ -161,6 +162,11 @@ class ClaudeDecoder:
         """Return whether the stop reason has come."""
         return self._message.has_stopped
 
+    @property
+    def usage(self) -> Usage | None:
+        """Return the tokens counted so far: from the first event on those of the prompt."""
+        return self._message.usage
+
     def feed(self, block: bytes) -> Iterator[Event]:
         """Yield the events of a block."""
         for data in sse.data_of(block):
@@ -274,6 +280,11 @@ class _MessageReader:
         """Return whether the stop reason is known."""
         return self._stop_reason is not None
 
+    @property
+    def usage(self) -> Usage | None:
+        """Return the tokens counted so far."""
+        return usage_of(self._usage)
+
     def read(self, event: dict[str, Any]) -> tuple[Event, ...]:
         """Return the events that one event of Claude's stream makes."""
         match event["type"]:
@@ -289,7 +300,7 @@ class _MessageReader:
                 self._end(event)
             case "message_stop":
                 self.ended = True
-                finish = Finish(self._reason(), usage_of(self._usage))
+                finish = Finish(self._reason(), self.usage)
                 return (RefusalDelta(self._refusal), finish) if self._refusal else (finish,)
             case "error":
                 raise failure(event["error"])

@@ -118,6 +118,11 @@ class GeminiDecoder:
         """Return whether the answer has said why it ends."""
         return self._reason in FINISHES
 
+    @property
+    def usage(self) -> Usage | None:
+        """Return the tokens counted so far."""
+        return _usage(self._counts) if self._counts else None
+
     def feed(self, block: bytes) -> Iterator[Event]:
         """Yield the events of a block. Raises BackendError."""
         for data in _data(block):
@@ -188,7 +193,7 @@ class GeminiDecoder:
         if reason == "content_filter":
             stopped = self._message or f"Gemini stopped the answer: {self._reason}."
             yield RefusalDelta(self._blocked or stopped)
-        yield Finish(reason, _usage(self._counts) if self._counts else None)
+        yield Finish(reason, self.usage)
 
     def _finish_reason(self) -> FinishReason:
         if self._reason == "PUP_LIMITED_DISABLED":
