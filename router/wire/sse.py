@@ -89,13 +89,24 @@ def ends_whole(block: bytes) -> bool:
     return block.endswith(_BLANK_LINES)
 
 
+def events_of(block: bytes) -> list[bytes]:
+    """Return the events of a block without the blank lines, then what follows the last one.
+
+    Their lines end in LF. Joined by two of them, they are the block again.
+    """
+    return _with_line_feeds(block).split(b"\n\n")
+
+
+def _with_line_feeds(block: bytes) -> bytes:
+    return block.replace(b"\r\n", b"\n").replace(b"\r", b"\n") if b"\r" in block else block
+
+
 def data_of(block: bytes) -> Sequence[bytes]:
     """Return the data of each event in a block of whole events, in order; comments have none.
 
     A field named `error` is read as the data `{"error": …}`.
     """
-    if b"\r" in block:
-        block = block.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+    block = _with_line_feeds(block)
     if b"error:" in block:
         block = _ERROR_FIELD.sub(_as_data, block)
     found: list[bytes] = _LAST_LINE.findall(block)

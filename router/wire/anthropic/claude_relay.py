@@ -65,7 +65,7 @@ class ClaudeTally:
         """
         if self.words(block) is not None:
             return block
-        events = block.replace(b"\r\n", b"\n").split(b"\n\n")
+        events = sse.events_of(block)
         for position, event in enumerate(events):
             for data in sse.data_of(event):
                 try:

@@ -81,7 +81,7 @@ class MessagesTally:
             block = rewritten(block, self._with_full_names)
         if not any(mark in block for mark in _MARKS):
             return block
-        events = block.replace(b"\r\n", b"\n").split(b"\n\n")
+        events = sse.events_of(block)
         for position, event in enumerate(events):
             for body in objects(event):
                 self._read(body)

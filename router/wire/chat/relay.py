@@ -164,7 +164,7 @@ def before_error(block: bytes) -> tuple[bytes, ReportedError | None]:
     """Return what a block holds before an event that reports an error, and that error."""
     if b"error" not in block:  # every known form of an error has this word
         return block, None
-    events = block.replace(b"\r\n", b"\n").split(b"\n\n")
+    events = sse.events_of(block)
     for position, event in enumerate(events):
         for body in objects(event):
             error = in_band_error(body)
@@ -180,7 +180,7 @@ def rewritten(block: bytes, change: Callable[[dict[str, Any]], bool]) -> bytes:
 
     `change` edits an object in place and returns whether it did; other events pass unchanged.
     """
-    events = block.replace(b"\r\n", b"\n").split(b"\n\n")
+    events = sse.events_of(block)
     for position, event in enumerate(events):
         bodies = list(objects(event))
         if any([change(body) for body in bodies]):
@@ -202,7 +202,7 @@ def _with_role(block: bytes) -> bytes:
 def _without_usage_chunk(block: bytes) -> bytes:
     """Return the block without events that carry usage and no choice."""
     kept = []
-    for event in block.replace(b"\r\n", b"\n").split(b"\n\n"):
+    for event in sse.events_of(block):
         body = next(objects(event), None) if b'"usage"' in event else None
         if body is None or body.get("choices"):
             kept.append(event)

@@ -450,6 +450,15 @@ def test_a_relayed_stream_without_message_stop_gets_one() -> None:
     assert tally.usage == Usage(25, 15)
 
 
+@pytest.mark.parametrize("newline", [b"\n", b"\r\n", b"\r"])
+def test_what_was_said_before_an_error_goes_on(newline: bytes) -> None:
+    said = STOPPED.partition(b"event: content_block_stop")[0]
+    error = b'event: error\ndata: {"type":"error","error":{"type":"api_error","message":"x"}}\n\n'
+    tally = claude.ClaudeTally()
+    assert tally.passed((said + error).replace(b"\n", newline)) == said
+    assert tally.failure is not None
+
+
 def iteration(kind: str, input: int, output: int, **fields: Any) -> dict[str, Any]:
     return {"type": kind, "input_tokens": input, "output_tokens": output, **fields}
 
