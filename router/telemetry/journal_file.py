@@ -155,7 +155,7 @@ class JournalFile:
     def close(self) -> None:
         """Close the file."""
         with self._lock:
-            if self._db is not None and self.path is not None:
+            if self._db is not None:
                 self._db.close()
                 self._db = None
 
