@@ -106,7 +106,10 @@ class EmbeddedServer:
                 pause_s = self._restart_after_s
             failed_starts = 0 if was_ready else failed_starts + 1
             if failed_starts == MAX_FAILED_STARTS:
-                self.unavailable_reason = f"{self.path} does not start: {complaint}"
+                fix = " Install libgomp1." if "libgomp" in complaint else ""
+                self.unavailable_reason = (
+                    f"{self.path} does not start: {complaint.rstrip('.')}.{fix}"
+                )
                 log.error("%s", self.unavailable_reason)
                 self._settled.set()
                 return

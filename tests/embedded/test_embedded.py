@@ -103,6 +103,19 @@ async def test_a_file_that_is_no_model_is_given_up_after_a_few_tries(
     await broken.aclose()
 
 
+async def test_a_missing_library_is_named_with_its_package(
+    server: EmbeddedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fails = "raise ImportError('libgomp.so.1: cannot open shared object file')"
+    monkeypatch.setattr("router.embedded.server.command", lambda *_: [sys.executable, "-c", fails])
+    lacking = EmbeddedServer(str(server.path), restart_after_s=0.01)
+    await lacking.start()
+    async with asyncio.timeout(60):
+        assert not await lacking.ready()
+    assert lacking.unavailable_reason.endswith("shared object file. Install libgomp1.")
+    await lacking.aclose()
+
+
 async def test_a_model_that_is_never_ready_is_given_up(server: EmbeddedServer) -> None:
     slow = EmbeddedServer(str(server.path), restart_after_s=0.01, start_within_s=0.01)
     await slow.start()
