@@ -21,6 +21,7 @@ import sqlite3
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -193,7 +194,7 @@ async def afternoon(running: Server, todo: Iterator[Errand], told: Told) -> str:
 
 def check_kill(journal: Path, told: Told, killed: float) -> str:
     """Check that the journal lacks only answers of the last 200 ms; return a report line."""
-    with sqlite3.connect(journal) as db:
+    with closing(sqlite3.connect(journal)) as db:
         kept = {row[0] for row in db.execute("SELECT id FROM requests")}
         (whole,) = db.execute("PRAGMA integrity_check").fetchone()
     lost = {id: killed - at for id, at in told.at.items() if id not in kept}
@@ -213,7 +214,7 @@ def check_metrics(metrics: str, journal: Path, since: float) -> str:
     }
     sql = """SELECT coalesce(target, 'none'), reason, outcome, count(*) FROM requests
              WHERE time >= ? GROUP BY 1, 2, 3"""
-    with sqlite3.connect(journal) as db:
+    with closing(sqlite3.connect(journal)) as db:
         kept = {tuple(row[:3]): row[3] for row in db.execute(sql, (since,))}
     assert counted == kept, (counted, kept)
     return f"/metrics: {len(families)} families, {sum(kept.values())} requests, as in the journal"
@@ -224,7 +225,7 @@ def spread(journal: Path, now: float, chance: random.Random) -> None:
     start = now - 86_400
     hour = time.localtime(start).tm_hour
     weights = [HOURS[(hour + n) % 24] for n in range(24)]
-    with sqlite3.connect(journal) as db:
+    with closing(sqlite3.connect(journal)) as db, db:
         rows = [row[0] for row in db.execute("SELECT rowid FROM requests ORDER BY time")]
         hours = chance.choices(range(24), weights, k=len(rows))
         times = sorted(start + 3600 * (n + chance.random()) for n in hours)

@@ -5,6 +5,7 @@ import socket
 import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import httpx2
@@ -212,9 +213,8 @@ def test_a_second_ctrl_c_ends_in_good_order(checkout: Path, model_file: Path) ->
         running.process.wait(timeout=30)
         log = running.log.read_text()
         assert "Traceback" not in log
-        with sqlite3.connect(running.log.with_suffix(".db")) as journal:
+        with closing(sqlite3.connect(running.log.with_suffix(".db"))) as journal:
             [(outcome,)] = journal.execute("SELECT outcome FROM requests")
-        journal.close()
         assert outcome == "failed"
 
 

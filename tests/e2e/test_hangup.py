@@ -5,7 +5,7 @@ import os
 import pty
 import signal
 import sqlite3
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, closing
 from pathlib import Path
 from typing import Any
 
@@ -137,9 +137,8 @@ async def test_a_closed_terminal_ends_the_server_in_good_order(programs: Path) -
         error = dialect.hear(await asked).error
         await asyncio.to_thread(running.process.wait, WITHIN_S)
         log = running.log.read_text()
-    with sqlite3.connect(running.log.with_suffix(".db")) as journal:
+    with closing(sqlite3.connect(running.log.with_suffix(".db"))) as journal:
         rows = journal.execute("SELECT outcome FROM requests").fetchall()
-    journal.close()
     assert error is not None
     assert "shutting down" in error["message"]
     assert "Traceback" not in log

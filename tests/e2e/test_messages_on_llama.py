@@ -2,7 +2,7 @@
 
 import sqlite3
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
 
@@ -86,7 +86,7 @@ async def test_text_is_relayed_unchanged_and_its_tokens_are_in_the_journal(
         assert is_llamas_own(streamed)
         assert len(pieces) > 1
         assert streamed.stop_reason in ("end_turn", "max_tokens")
-    with sqlite3.connect(path) as journal:
+    with closing(sqlite3.connect(path)) as journal:
         rows = journal.execute("SELECT prompt_tokens, completion_tokens FROM requests").fetchall()
     counts = [
         (m.usage.input_tokens + (m.usage.cache_read_input_tokens or 0), m.usage.output_tokens)

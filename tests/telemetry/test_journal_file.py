@@ -7,6 +7,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -208,7 +209,7 @@ journal.close()
 
 def test_a_file_of_an_older_version_is_migrated(path: Path) -> None:
     path.parent.mkdir()
-    with sqlite3.connect(path) as db:
+    with closing(sqlite3.connect(path, isolation_level=None)) as db:
         db.executescript(MIGRATIONS[0] + "; PRAGMA user_version = 1")
         columns = [row[1] for row in db.execute("PRAGMA table_info(requests)")]
         old: dict[str, object] = dict.fromkeys(columns, 0) | {
@@ -231,7 +232,7 @@ def test_a_file_of_a_newer_version_is_left_alone(
     path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     path.parent.mkdir()
-    with sqlite3.connect(path) as db:
+    with closing(sqlite3.connect(path, isolation_level=None)) as db:
         db.execute(f"PRAGMA user_version = {len(MIGRATIONS) + 1}")
     db.close()
     journal = Journal(JournalFile(path))

@@ -2,6 +2,7 @@
 
 import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -118,7 +119,7 @@ def test_a_journal_without_shadows_has_none(journal: Journal) -> None:
 def test_an_older_file_has_none_until_it_is_written(tmp_path: Path) -> None:
     path = tmp_path / "journal.db"
     before = next(n for n, script in enumerate(MIGRATIONS) if "shadow_threshold" in script)
-    with sqlite3.connect(path) as db:
+    with closing(sqlite3.connect(path, isolation_level=None)) as db:
         for script in MIGRATIONS[:before]:
             db.executescript(script)
         db.execute(f"PRAGMA user_version = {before}")
