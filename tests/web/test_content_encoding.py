@@ -1,16 +1,19 @@
 """Compressed request bodies."""
 
 import gzip
+import sys
 import zlib
+from importlib import import_module
 from typing import Any
 
 import orjson
 import pytest
-from backports import zstd
 
 from router.errors import InvalidRequest, RouterError, TooLarge
 from tests.support.running_app import running_app
 from web.content_encoding import MOST_RATIO, SMALL_BYTES, decoded
+
+zstd = import_module("compression.zstd" if sys.version_info >= (3, 14) else "backports.zstd")
 
 BODY = orjson.dumps({"messages": [{"role": "user", "content": "Is a tomato a fruit? " * 200}]})
 LIMIT = 4 * 2**20
