@@ -5,7 +5,8 @@ import os
 import pty
 import signal
 import sqlite3
-from contextlib import AbstractAsyncContextManager, closing
+from collections.abc import Iterator
+from contextlib import AbstractAsyncContextManager, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -118,25 +119,36 @@ async def _read_again(running: Server, times: int) -> None:
     await settled(has_read, "the settings were not read", WITHIN_S)
 
 
+@contextmanager
+def inherited(handling: signal.Handlers) -> Iterator[None]:
+    """Let the server inherit how this process handles SIGHUP."""
+    before = signal.signal(signal.SIGHUP, handling)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
 async def test_a_closed_terminal_ends_the_server_in_good_order(programs: Path) -> None:
     master, slave = pty.openpty()
     settings = {"complexity_threshold": 100, "shutdown_grace_s": 1}
     dialect = DIALECTS[0]
-    async with (
-        scripted(begun, models) as local,
-        _started(programs, slave, local_base_url=f"{local.url}/v1", **settings) as running,
-        httpx2.AsyncClient(base_url=running.url, timeout=WITHIN_S, trust_env=False) as http,
-    ):
-        os.close(slave)
-        asked = asyncio.create_task(http.post(dialect.path, json=dialect.body(stream=True)))
-        await settled(lambda: bool(local.answering), "no request came", WITHIN_S)
-        running.process.send_signal(signal.SIGHUP)  # the terminal is still open
-        await _read_again(running, 1)
-        assert running.process.poll() is None
-        os.close(master)
-        error = dialect.hear(await asked).error
-        await asyncio.to_thread(running.process.wait, WITHIN_S)
-        log = running.log.read_text()
+    with inherited(signal.SIG_DFL):
+        async with (
+            scripted(begun, models) as local,
+            _started(programs, slave, local_base_url=f"{local.url}/v1", **settings) as running,
+            httpx2.AsyncClient(base_url=running.url, timeout=WITHIN_S, trust_env=False) as http,
+        ):
+            os.close(slave)
+            asked = asyncio.create_task(http.post(dialect.path, json=dialect.body(stream=True)))
+            await settled(lambda: bool(local.answering), "no request came", WITHIN_S)
+            running.process.send_signal(signal.SIGHUP)  # the terminal is still open
+            await _read_again(running, 1)
+            assert running.process.poll() is None
+            os.close(master)
+            error = dialect.hear(await asked).error
+            await asyncio.to_thread(running.process.wait, WITHIN_S)
+            log = running.log.read_text()
     with closing(sqlite3.connect(running.log.with_suffix(".db"))) as journal:
         rows = journal.execute("SELECT outcome FROM requests").fetchall()
     assert error is not None
@@ -147,13 +159,10 @@ async def test_a_closed_terminal_ends_the_server_in_good_order(programs: Path) -
 
 async def test_a_server_under_nohup_outlives_its_terminal(programs: Path) -> None:
     master, slave = pty.openpty()
-    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does
-    try:
+    with inherited(signal.SIG_IGN):  # as nohup does
         async with _started(programs, slave, local_base_url="http://127.0.0.1:9/v1") as running:
             os.close(slave)
             os.close(master)
             await _read_again(running, 1)
             assert running.process.poll() is None
             assert (await asyncio.to_thread(running.get, "/ready")).status_code == 200
-    finally:
-        signal.signal(signal.SIGHUP, before)
