@@ -3,7 +3,7 @@
 import ipaddress
 import re
 from typing import Final
-from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 STORES: Final = ("valkey", "redis", "valkeys", "rediss")
 """Schemes of STATE_URL; the last two mean TLS."""
@@ -28,8 +28,7 @@ def is_here(host: str) -> bool:
 def is_database(url: str) -> bool:
     """Return whether this is the address of a PostgreSQL database."""
     try:
-        for host in _database_parts(url)[1]:
-            urlsplit(f"//{host}")
+        database_hosts(url)
     except ValueError:
         return False
     return DATABASE.fullmatch(url) is not None
@@ -46,29 +45,35 @@ def is_store(address: str) -> bool:
 
 
 def database_hosts(address: str) -> list[str]:
-    """Return the machines that the address of a database names; none for a socket on this one."""
-    url, listed = _database_parts(address)
-    for name, value in parse_qsl(url.query):
+    """Return the machines that the address of a database names; none for a socket on this one.
+
+    Raises ValueError for a malformed IPv6 address.
+    """
+    _, listed, parameters = _database_parts(address)
+    hosts = [unquote(urlsplit(f"//{one}").hostname or "") for one in listed.split(",")]
+    for name, value in parameters:
         if name in ("host", "hostaddr"):
-            listed += value.split(",")
-    hosts = [unquote(urlsplit(f"//{one}").hostname or "") for one in listed]
+            hosts += value.split(",")
     return [host for host in hosts if host and not host.startswith("/")]
 
 
 def database_passwords(address: str) -> list[tuple[str, str]]:
     """Return the passwords in the address of a database, with their names: the one before the @,
     and those among its parameters."""
-    url, _ = _database_parts(address)
-    found = [("password", unquote(url.password or "")), *parse_qsl(url.query)]
+    login, _, parameters = _database_parts(address)
+    found = [("password", unquote(login.partition(":")[2])), *parameters]
     return [(name, value) for name, value in found if "password" in name and value]
 
 
-def _database_parts(address: str) -> tuple[SplitResult, list[str]]:
-    """Return the address without its hosts, and those, each with its port.
+def _database_parts(address: str) -> tuple[str, str, list[tuple[str, str]]]:
+    """Return the login, the hosts with their ports, and the parameters, as libpq splits them.
 
-    `urlsplit` refuses several hosts of which one is an IPv6 address (Python 3.13).
+    `urlsplit` ends the login elsewhere, and Python 3.13 refuses several hosts with an IPv6 address
+    among them. Source: PostgreSQL documentation, "Connection URIs"; fe-connect.c.
     """
-    scheme, separator, rest = address.partition("://")
-    end = min(at if (at := rest.find(mark)) >= 0 else len(rest) for mark in "/?#")
-    login, at_sign, hosts = rest[:end].rpartition("@")
-    return urlsplit(f"{scheme}{separator}{login}{at_sign}{rest[end:]}"), hosts.split(",")
+    rest = address.partition("://")[2]
+    login, at_sign, behind = rest.partition("@")
+    if not at_sign or "/" in login:
+        login, behind = "", rest
+    hosts = re.split("[/?]", behind, maxsplit=1)[0]
+    return login, hosts, parse_qsl(behind.partition("?")[2])

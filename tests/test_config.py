@@ -293,6 +293,11 @@ def test_the_password_of_the_database_is_a_secret_in_every_spelling(address: str
     assert "canary" not in f"{settings} {settings!r} {settings.model_dump()}"
 
 
+def test_a_password_ends_where_postgresqls_own_library_ends_it() -> None:
+    settings = load_settings(journal_url="postgresql://u:p#1?canary@db.lan/router")
+    assert "p#1?canary" in settings.secrets
+
+
 @pytest.mark.parametrize(
     ("address", "is_here"),
     [
@@ -303,6 +308,9 @@ def test_the_password_of_the_database_is_a_secret_in_every_spelling(address: str
         ("postgresql://u:p@db.lan/db", False),
         ("postgresql://u:p@localhost,db.lan/db", False),
         ("postgresql:///db?host=10.0.0.7", False),
+        ("postgresql:///db?hostaddr=::1", True),
+        ("postgresql://localhost/db?hostaddr=::ffff:8.8.8.8", False),
+        ("postgresql://localhost#@db.lan/db", False),
     ],
 )
 def test_offline_needs_the_journal_on_this_machine(address: str, is_here: bool) -> None:
