@@ -5,7 +5,8 @@ for a chat request always, for another dialect where the server's own endpoint i
 translation (local/native.py). The exceptions, all of them here or in local/quirks.py:
 
 - a stream is asked for its usage; the usage chunk is held back if the caller did not ask for it;
-- a stream that ends without its last event gets one if the answer was complete;
+- a stream that ends without its last event gets one if the answer was complete, and one that
+  begins without a role or a message_start gets that (wire/);
 - half characters are joined or replaced, and short names of namespaced tools are completed;
 - system messages in front are joined, because most chat templates accept only one;
 - parts that a kind of server is known to refuse are sent in a form that it accepts;

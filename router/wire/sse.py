@@ -90,9 +90,9 @@ def ends_whole(block: bytes) -> bool:
 
 
 def events_of(block: bytes) -> list[bytes]:
-    """Return the events of a block without the blank lines, then what follows the last one.
+    """Return the events of a block, and last what follows the last blank line (usually nothing).
 
-    Their lines end in LF. Joined by two of them, they are the block again.
+    Line ends become LF, so that joining with two of them gives a block again.
     """
     return _with_line_feeds(block).split(b"\n\n")
 

@@ -134,6 +134,15 @@ async def test_the_first_words_of_a_stream_have_a_role(sent: bytes, passed: byte
     assert await ask(answering(stream), stream=True) == b"data: %b\n\n" % passed + rest
 
 
+async def test_a_stream_gets_its_role_though_it_begins_without_words() -> None:
+    empty = b'data: {"choices":[{"delta":{}}]}\n\n'
+    words = b'data: {"choices":[{"delta":{"content":"role"}}]}\n\n'
+    said = await ask(answering(empty + words + STOP + DONE), stream=True)
+    assert (
+        said == empty + words.replace(b'{"content', b'{"role":"assistant","content') + STOP + DONE
+    )
+
+
 async def test_a_document_in_answer_to_a_stream_becomes_events() -> None:
     async with scripted(whole(ANSWER)) as server:
         local = backend(server)

@@ -24,7 +24,7 @@ from router.wire.anthropic.claude_usage import counted, usage_of
 from router.wire.chat.relay import ReportedError, in_band_error, objects, rewritten
 
 _MARKS: Final = (b'"message_', b"event: message_", b"error")
-_STARTED_MARKS: Final = (b'"message_', b'"content_block_')
+_STARTED_MARKS: Final = (b'"message_start"', b'"content_block_start"', b'"message_delta"')
 
 
 class MessagesTally:
@@ -73,10 +73,14 @@ class MessagesTally:
 
     def passed(self, block: bytes) -> bytes:
         """Return what goes on to the caller of a block of whole events."""
-        if not self._has_started and any(mark in block for mark in _STARTED_MARKS):
+        read = self._read_block(block)
+        if not self._has_started and any(mark in read for mark in _STARTED_MARKS):
             self._has_started = True
-            if b'"message_start"' not in block:
-                block = self._start() + block
+            if b'"message_start"' not in read:
+                return self._start() + read  # unread: its counts are estimates
+        return read
+
+    def _read_block(self, block: bytes) -> bytes:
         if self._full_names and b'"tool_use"' in block:
             block = rewritten(block, self._with_full_names)
         if not any(mark in block for mark in _MARKS):

@@ -16,6 +16,7 @@ from router.wire import sse
 from router.wire.chat.completions import ChatDecoder, usage_of
 
 _DELTA: Final = re.compile(rb'("delta"\s*:\s*\{\s*)(")')
+_ROLE: Final = re.compile(rb'"role"\s*:\s*"')
 _USAGE_FOLLOWS: Final = re.compile(rb'"usage"\s*:\s*\{')
 
 
@@ -40,7 +41,7 @@ class ChatTally:
         """Set once the answer has said its last word."""
         self._hold_usage = hold_usage
         self._full_names = full_names or {}
-        self._has_answer = False
+        self._has_answer = self._has_role = False
         self._last = self._before = b""
         self._calls: list[bytes] = []
         """Blocks with pieces of tool calls; they are read only if no finish follows."""
@@ -58,10 +59,9 @@ class ChatTally:
     def passed(self, block: bytes) -> bytes:
         """Return what goes on to the caller of a block of whole events."""
         block, self.error = before_error(block)
-        if not self._has_answer and b'"delta"' in block:
-            self._has_answer = True
-            if b'"role"' not in block:
-                block = _with_role(block)
+        self._has_answer = self._has_answer or b'"delta"' in block
+        if not self._has_role:
+            block, self._has_role = _with_role(block)
         if b"[DONE]" in block and _says_done(block):
             if not self._has_answer:
                 self.error = ReportedError("[DONE], without an answer before it")
@@ -190,13 +190,16 @@ def rewritten(block: bytes, change: Callable[[dict[str, Any]], bool]) -> bytes:
     return b"\n\n".join(events)
 
 
-def _with_role(block: bytes) -> bytes:
-    """Return the block with a role in its first delta.
+def _with_role(block: bytes) -> tuple[bytes, bool]:
+    """Return the block with a role in its first delta, and whether there is one now.
 
     Clients append the answer to the conversation, where a message needs one. llama.cpp sends it
     with its first token only if that is text, and half of a character is not (build 11549).
     """
-    return _DELTA.sub(rb'\1"role":"assistant",\2', block, count=1)
+    if _ROLE.search(block) is not None:
+        return block, True
+    block, added = _DELTA.subn(rb'\1"role":"assistant",\2', block, count=1)
+    return block, bool(added)
 
 
 def _without_usage_chunk(block: bytes) -> bytes:
