@@ -161,9 +161,8 @@ class Translated:
     """Names of request fields that this backend left out."""
     forward_to: Forward[Batch] | None = None
     """None, or without effect, if all events must be read."""
-    counted: Callable[[], Usage | None] = lambda: None
-    """Returns the tokens that the backend has counted so far. An answer that does not come to its
-    end has no other usage."""
+    usage_so_far: Callable[[], Usage | None] = lambda: None
+    """Returns the tokens counted so far: the only usage of an answer that does not end."""
 
     async def aclose(self) -> None:
         await self.events.aclose()

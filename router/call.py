@@ -80,8 +80,8 @@ class Call:
         match self._reply:
             case Relayed(usage=usage):
                 return usage
-            case Translated(counted=counted):
-                return counted()
+            case Translated(usage_so_far=usage_so_far):
+                return usage_so_far()
         return None
 
     @property

@@ -183,7 +183,7 @@ class ClaudeBackend:
         whole = comes_whole(request, sent.params["max_tokens"], self._limits)
         words = WordForwarder(claude.ClaudeDecoder(tool_names=sent.names))
         events = await primed(self._events(sent, model, whole, words), self.name)
-        return Translated(events, model, sent.dropped, words.forward_to, words.counted)
+        return Translated(events, model, sent.dropped, words.forward_to, words.usage_so_far)
 
     async def _other_way(self, error: BackendRejected, model: str, way: "_Way") -> "_Way":
         """Return another way to ask, if the refusal may be about this one; else the same way."""

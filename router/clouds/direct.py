@@ -54,7 +54,7 @@ class WordForwarder:
         self._decoder = decoder
         self._pieces: AnswerBytes | None = None
 
-    def counted(self) -> Usage | None:
+    def usage_so_far(self) -> Usage | None:
         """Return the tokens that the stream has counted so far."""
         return self._decoder.usage
 

@@ -194,7 +194,7 @@ class GeminiBackend:
         async def attempt() -> Translated:
             words = WordForwarder(generate_content.GeminiDecoder(sent.names or {}))
             events = await primed(self._events(sent, model, whole, words), self.name)
-            return Translated(events, model, sent.dropped, words.forward_to, words.counted)
+            return Translated(events, model, sent.dropped, words.forward_to, words.usage_so_far)
 
         try:
             return await attempt()

@@ -22,8 +22,8 @@ _NAMES: Final = ", ".join(COLUMNS)
 _COST_USD: Final = "coalesce(sum(cost_usd), 0.0)"
 _SAVED_USD: Final = "coalesce(sum(saved_usd), 0.0)"
 _UNPRICED: Final = (
-    "count(CASE WHEN target = 'cloud' AND first_byte_ms IS NOT NULL AND cost_usd IS NULL"
-    " THEN 1 END)"
+    "count(CASE WHEN target = 'cloud' AND first_byte_ms IS NOT NULL"
+    " AND (cost_usd IS NULL OR outcome != 'done') THEN 1 END)"
 )
 # As real numbers, because a sum of absurd counts may exceed the largest whole number.
 _PROMPT_TOKENS: Final = "coalesce(sum(CAST(prompt_tokens AS double precision)), 0)"

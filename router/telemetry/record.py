@@ -97,14 +97,18 @@ class Record:
 
     @property
     def unpriced(self) -> bool:
-        """Return whether the cloud answered, at least in part, at an unknown cost."""
-        return self.target == "cloud" and self.first_byte_ms is not None and self.cost_usd is None
+        """Return whether the cloud answered, at least in part, at a cost that is not fully known.
+
+        The cost of an answer that did not end is that of the tokens counted until then.
+        """
+        is_known = self.outcome == "done" and self.cost_usd is not None
+        return self.target == "cloud" and self.first_byte_ms is not None and not is_known
 
     @property
     def tokens_per_s(self) -> float | None:
         """Return the tokens per second once the answer had begun; None if unknown.
 
-        An answer that was stopped has no count of its own tokens, or not the last one.
+        A stopped answer has no final count of its tokens.
         """
         if (
             self.outcome != "done"

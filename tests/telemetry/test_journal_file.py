@@ -220,7 +220,6 @@ def test_a_file_of_an_older_version_is_migrated(path: Path) -> None:
         old |= {"attempts": "[]", "time": record().time}
         marks = ", ".join("?" * len(columns))
         db.execute(f"INSERT INTO requests VALUES ({marks})", tuple(old.values()))
-    db.close()
     journal = Journal(JournalFile(path))
     journal.add(record(id="new", fix="lms load qwen"))
     journal.flush()
@@ -234,7 +233,6 @@ def test_a_file_of_a_newer_version_is_left_alone(
     path.parent.mkdir()
     with closing(sqlite3.connect(path, isolation_level=None)) as db:
         db.execute(f"PRAGMA user_version = {len(MIGRATIONS) + 1}")
-    db.close()
     journal = Journal(JournalFile(path))
     journal.add(record())
     journal.flush()
