@@ -334,7 +334,7 @@ class Exchange:
     def _hang_up(self) -> None:
         """Close the connection to a caller that has stopped reading."""
         if self._connection is not None:
-            self._connection.abort()  # first: the end of the task means nothing to uvicorn then
+            self._connection.abort()  # before the task ends, or uvicorn logs an error
         self._leave()
 
     async def _comment(self) -> None:

@@ -106,7 +106,7 @@ class EmbeddedServer:
                 pause_s = self._restart_after_s
             failed_starts = 0 if was_ready else failed_starts + 1
             if failed_starts == MAX_FAILED_STARTS:
-                fix = " Install libgomp1." if "libgomp" in complaint else ""
+                fix = " Install libgomp1 (Debian, Ubuntu)." if "libgomp" in complaint else ""
                 self.unavailable_reason = (
                     f"{self.path} does not start: {complaint.rstrip('.')}.{fix}"
                 )

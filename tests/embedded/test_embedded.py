@@ -112,7 +112,9 @@ async def test_a_missing_library_is_named_with_its_package(
     await lacking.start()
     async with asyncio.timeout(60):
         assert not await lacking.ready()
-    assert lacking.unavailable_reason.endswith("shared object file. Install libgomp1.")
+    assert lacking.unavailable_reason.endswith(
+        "shared object file. Install libgomp1 (Debian, Ubuntu)."
+    )
     await lacking.aclose()
 
 
