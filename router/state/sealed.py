@@ -34,7 +34,7 @@ class SealedStore:
         self._store.put(_place(kind, id), nonce + sealed, ttl_s)
 
     async def written(self) -> None:
-        """Wait a moment until the contents that were kept so far are stored."""
+        """Wait until the contents that were kept so far are stored, or the store has failed."""
         await self._store.written()
 
     async def get(self, kind: bytes, ids: Sequence[str]) -> list[bytes | None]:

@@ -89,7 +89,7 @@ class Store(Protocol):
         ...
 
     async def written(self) -> None:
-        """Wait a moment until what was written so far is there."""
+        """Wait until what was written so far is there, or the server has failed."""
         ...
 
     def on_return(self, name: str, renew: Callable[[], None]) -> None:
@@ -204,7 +204,8 @@ class SharedStore:
     def drop(self, key: bytes) -> None:
         self._write_soon("DEL", PREFIX + key)
 
-    async def written(self, limit_s: float = READ_LIMIT_S) -> None:
+    async def written(self, limit_s: float = WRITE_LIMIT_S) -> None:
+        # As long as a write may take: another router that can read would miss a private mark.
         if not self.up or self._done == self._added:
             return
         settled = asyncio.get_running_loop().create_future()

@@ -87,6 +87,23 @@ async def test_a_server_that_hangs_is_left_alone_after_a_moment(
     assert await read(one, b"key") == b"value"
 
 
+async def test_a_slow_write_is_waited_for(one: SharedStore, store: StoreServer) -> None:
+    """Else the next turn of a private conversation could come to a router that reads no mark."""
+    resumed: list[bool] = []
+
+    def resume() -> None:
+        store.resume()
+        resumed.append(True)
+
+    store.pause()
+    asyncio.get_running_loop().call_later(3 * shared.READ_LIMIT_S, resume)
+    one.put(b"key", b"value", 60)
+    await one.written()
+    assert resumed
+    assert one.up
+    assert await read(one, b"key") == b"value"
+
+
 async def test_a_busy_loop_is_not_taken_for_a_slow_server(one: SharedStore) -> None:
     answer = one.ask([b"key"])
     await asyncio.sleep(0)
