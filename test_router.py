@@ -12,134 +12,24 @@ import json
 import sys
 from collections import defaultdict
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
 
-import httpx2
 import openai
-import orjson
 import pytest
 
-from config import load_settings
-from router.build import assemble
 from router.classifier import score_messages
-from router.parts.assembly import Assembly
-from tests.support.chaos.sides import claude_delta, claude_event
 from tests.support.live import live
-from tests.support.scripted import Connection, Request, ScriptedServer, scripted
-from web.app import create_app
+from tests.support.two_sides import EASY, HARD, TwoSides, refusing, running
 
 PROMPTS: Final = Path(__file__).with_name("bench") / "prompts.jsonl"
 BAR: Final = 0.80
 """Share of the labelled prompts that must go where a person would send them."""
 THRESHOLD: Final = 50
 
-EASY = "What is the capital of France?"
-HARD = (
-    "Design a distributed rate limiter for a multi-region API. First derive the consistency "
-    "requirements, then compare token bucket and sliding window under clock skew, prove that "
-    "your choice never admits more than the limit, and implement it in Go with tests."
-)
-
-
-# --- the server, with a local and a cloud side that say who they are ------------------------------
-
-
-async def local_side(connection: Connection, request: Request) -> None:
-    body = {
-        "id": "chatcmpl-local",
-        "object": "chat.completion",
-        "created": 1,
-        "model": request.json["model"],
-        "choices": [
-            {
-                "index": 0,
-                "message": {"role": "assistant", "content": "local says hello"},
-                "finish_reason": "stop",
-            }
-        ],
-        "usage": {"prompt_tokens": 5, "completion_tokens": 3, "total_tokens": 8},
-    }
-    await connection.answer(orjson.dumps(body))
-
-
-async def cloud_side(connection: Connection, request: Request) -> None:
-    if not request.json.get("stream"):
-        message = {
-            "type": "message",
-            "id": "msg_1",
-            "role": "assistant",
-            "model": "claude-model",
-            "content": [{"type": "text", "text": "cloud says hello"}],
-            "stop_reason": "end_turn",
-            "usage": {"input_tokens": 5, "output_tokens": 3},
-        }
-        await connection.answer(orjson.dumps(message))
-        return
-    await connection.stream(
-        claude_event(
-            "message_start",
-            message={"id": "msg_1", "model": "claude", "usage": {"input_tokens": 5}},
-        ),
-        claude_event("content_block_start", index=0, content_block={"type": "text", "text": ""}),
-        claude_delta("cloud says hello"),
-        claude_event("content_block_stop", index=0),
-        claude_event(
-            "message_delta", delta={"stop_reason": "end_turn"}, usage={"output_tokens": 3}
-        ),
-        claude_event("message_stop"),
-    )
-
-
-async def refusing(connection: Connection, request: Request) -> None:
-    await connection.answer(b'{"error": {"message": "out of order"}}', 500)
-
-
-class Sides:
-    """The app under test, its official client, and the two servers behind it."""
-
-    def __init__(
-        self, local: ScriptedServer, cloud: ScriptedServer, assembly: Assembly, http: Any
-    ) -> None:
-        self.local, self.cloud, self.assembly, self.http = local, cloud, assembly, http
-        self.client = openai.AsyncOpenAI(
-            api_key="unused", base_url="http://localhost/v1", http_client=http
-        )
-
-    async def ask(self, prompt: str, *, model: str = "auto", force: str | None = None) -> Any:
-        """Send a prompt to the chat route; return the raw answer."""
-        headers = {"X-Force-Route": force} if force else {}
-        body = {"model": model, "messages": [{"role": "user", "content": prompt}]}
-        return await self.http.post("/v1/chat/completions", json=body, headers=headers)
-
-
-@asynccontextmanager
-async def running(**overrides: Any) -> AsyncIterator[Sides]:
-    async with scripted(local_side) as local, scripted(cloud_side) as cloud:
-        values: dict[str, Any] = {
-            "env": None,
-            "local_base_url": f"{local.url}/v1",
-            "local_model": "local-model",
-            "anthropic_api_key": "sk-ant-not-a-real-key",
-            "anthropic_base_url": cloud.url,
-            "anthropic_model": "claude-model",
-            "embedded_model": "off",
-            "journal_path": "off",
-            **overrides,
-        }
-        settings = load_settings(**values)
-        assembly = assemble(settings)
-        transport = httpx2.ASGITransport(create_app(settings, assembly))
-        async with httpx2.AsyncClient(transport=transport, base_url="http://localhost") as http:
-            try:
-                yield Sides(local, cloud, assembly, http)
-            finally:
-                await assembly.aclose()
-
 
 @pytest.fixture
-async def sides() -> AsyncIterator[Sides]:
+async def sides() -> AsyncIterator[TwoSides]:
     async with running() as both:
         yield both
 
@@ -147,7 +37,7 @@ async def sides() -> AsyncIterator[Sides]:
 # --- promises ------------------------------------------------------------------------------------
 
 
-async def test_an_easy_prompt_is_answered_by_the_local_model(sides: Sides) -> None:
+async def test_an_easy_prompt_is_answered_by_the_local_model(sides: TwoSides) -> None:
     answer = await sides.ask(EASY)
     assert answer.json()["choices"][0]["message"]["content"] == "local says hello"
     assert answer.headers["x-router-target"] == "local"
@@ -155,7 +45,7 @@ async def test_an_easy_prompt_is_answered_by_the_local_model(sides: Sides) -> No
     assert not sides.cloud.requests
 
 
-async def test_a_hard_prompt_is_answered_by_the_cloud(sides: Sides) -> None:
+async def test_a_hard_prompt_is_answered_by_the_cloud(sides: TwoSides) -> None:
     answer = await sides.ask(HARD)
     assert answer.json()["choices"][0]["message"]["content"] == "cloud says hello"
     assert answer.headers["x-router-target"] == "cloud"
@@ -164,7 +54,7 @@ async def test_a_hard_prompt_is_answered_by_the_cloud(sides: Sides) -> None:
     assert not sides.local.requests
 
 
-async def test_every_answer_says_where_it_came_from_and_why(sides: Sides) -> None:
+async def test_every_answer_says_where_it_came_from_and_why(sides: TwoSides) -> None:
     for prompt in (EASY, HARD):
         answer = await sides.ask(prompt)
         for name in ("target", "model", "score", "reason"):
@@ -173,36 +63,40 @@ async def test_every_answer_says_where_it_came_from_and_why(sides: Sides) -> Non
 
 
 @pytest.mark.parametrize("side", ["local", "cloud"])
-async def test_the_caller_may_force_a_side_by_header_or_by_model(sides: Sides, side: str) -> None:
+async def test_the_caller_may_force_a_side_by_header_or_by_model(
+    sides: TwoSides, side: str
+) -> None:
     prompt = HARD if side == "local" else EASY
     for answer in (await sides.ask(prompt, force=side), await sides.ask(prompt, model=side)):
         assert answer.headers["x-router-target"] == side
         assert answer.headers["x-router-reason"] == "forced"
 
 
-async def test_the_header_wins_over_the_models_name(sides: Sides) -> None:
+async def test_the_header_wins_over_the_models_name(sides: TwoSides) -> None:
     answer = await sides.ask(EASY, model="local", force="cloud")
     assert answer.headers["x-router-target"] == "cloud"
 
 
 @pytest.mark.parametrize(("model", "target"), [("local-model", "local"), ("claude-model", "cloud")])
-async def test_a_models_own_name_asks_for_its_side(sides: Sides, model: str, target: str) -> None:
+async def test_a_models_own_name_asks_for_its_side(
+    sides: TwoSides, model: str, target: str
+) -> None:
     answer = await sides.ask(HARD if target == "local" else EASY, model=model)
     assert (answer.headers["x-router-target"], answer.headers["x-router-model"]) == (target, model)
 
 
-async def test_an_unknown_model_name_means_decide_by_score(sides: Sides) -> None:
+async def test_an_unknown_model_name_means_decide_by_score(sides: TwoSides) -> None:
     assert (await sides.ask(EASY, model="gpt-9")).headers["x-router-target"] == "local"
     assert (await sides.ask(HARD, model="gpt-9")).headers["x-router-target"] == "cloud"
 
 
-async def test_a_wrong_force_header_is_refused(sides: Sides) -> None:
+async def test_a_wrong_force_header_is_refused(sides: TwoSides) -> None:
     answer = await sides.ask(EASY, force="moon")
     assert answer.status_code == 400
     assert answer.json()["error"]["param"] == "X-Force-Route"
 
 
-async def test_the_cloud_answers_when_the_local_server_is_down(sides: Sides) -> None:
+async def test_the_cloud_answers_when_the_local_server_is_down(sides: TwoSides) -> None:
     await sides.local.stop()
     answer = await sides.ask(EASY)
     assert answer.json()["choices"][0]["message"]["content"] == "cloud says hello"
@@ -210,7 +104,7 @@ async def test_the_cloud_answers_when_the_local_server_is_down(sides: Sides) -> 
     await sides.local.start()
 
 
-async def test_the_local_model_answers_when_the_cloud_fails(sides: Sides) -> None:
+async def test_the_local_model_answers_when_the_cloud_fails(sides: TwoSides) -> None:
     sides.cloud.script = refusing
     answer = await sides.ask(HARD)
     assert answer.json()["choices"][0]["message"]["content"] == "local says hello"
@@ -224,7 +118,7 @@ async def test_without_a_cloud_key_everything_stays_local() -> None:
         assert answer.headers["x-router-reason"] == "cloud_unconfigured"
 
 
-async def test_a_forced_side_never_changes_and_gives_its_own_error(sides: Sides) -> None:
+async def test_a_forced_side_never_changes_and_gives_its_own_error(sides: TwoSides) -> None:
     sides.local.script = refusing
     answer = await sides.ask(EASY, force="local")
     assert answer.status_code == 502
@@ -244,7 +138,7 @@ async def test_when_no_side_can_answer_the_error_says_what_to_do() -> None:
         await sides.local.start()
 
 
-async def test_a_request_with_a_key_in_it_never_leaves_the_machine(sides: Sides) -> None:
+async def test_a_request_with_a_key_in_it_never_leaves_the_machine(sides: TwoSides) -> None:
     secret = "AKIA" + "QWERTYUIOPASDFGH"
     kept = await sides.ask(f"{HARD} My key is {secret}.")
     assert (kept.headers["x-router-target"], kept.headers["x-router-reason"]) == (
@@ -257,7 +151,7 @@ async def test_a_request_with_a_key_in_it_never_leaves_the_machine(sides: Sides)
     assert not sides.cloud.requests
 
 
-async def test_classify_shows_the_decision_without_calling_a_model(sides: Sides) -> None:
+async def test_classify_shows_the_decision_without_calling_a_model(sides: TwoSides) -> None:
     answer = await sides.http.post("/classify", json={"prompt": HARD})
     body = answer.json()
     assert body["target"] == "cloud"
@@ -290,7 +184,7 @@ async def test_classify_scores_even_if_no_side_can_answer() -> None:
         await sides.local.start()
 
 
-async def test_models_lists_what_can_be_asked_for(sides: Sides) -> None:
+async def test_models_lists_what_can_be_asked_for(sides: TwoSides) -> None:
     listed = [model.id async for model in sides.client.models.list()]
     assert listed == ["auto", "local", "cloud", "local-model", "claude-model"]
     assert (await sides.client.models.retrieve("local-model")).owned_by == "local"
@@ -298,7 +192,7 @@ async def test_models_lists_what_can_be_asked_for(sides: Sides) -> None:
         await sides.client.models.retrieve("no-such-model")
 
 
-async def test_health_says_what_each_side_can_do(sides: Sides) -> None:
+async def test_health_says_what_each_side_can_do(sides: TwoSides) -> None:
     health = (await sides.http.get("/health")).json()
     assert health["status"] == "ok"
     assert health["local"]["up"]
@@ -306,7 +200,7 @@ async def test_health_says_what_each_side_can_do(sides: Sides) -> None:
     assert health["cloud"]["model"] == "claude-model"
 
 
-async def test_paths_without_v1_work_too(sides: Sides) -> None:
+async def test_paths_without_v1_work_too(sides: TwoSides) -> None:
     body = {"messages": [{"role": "user", "content": EASY}]}
     assert (await sides.http.post("/chat/completions", json=body)).status_code == 200
     assert (await sides.http.get("/models")).status_code == 200
@@ -321,7 +215,7 @@ async def test_paths_without_v1_work_too(sides: Sides) -> None:
     ],
 )
 async def test_errors_have_openais_shape(
-    sides: Sides, method: str, path: str, status: int, code: str
+    sides: TwoSides, method: str, path: str, status: int, code: str
 ) -> None:
     answer = await sides.http.request(method, path)
     assert answer.status_code == status
@@ -330,7 +224,7 @@ async def test_errors_have_openais_shape(
     assert error["code"] == code
 
 
-async def test_a_bad_body_is_refused_with_the_field_that_is_wrong(sides: Sides) -> None:
+async def test_a_bad_body_is_refused_with_the_field_that_is_wrong(sides: TwoSides) -> None:
     with pytest.raises(openai.BadRequestError) as caught:
         await sides.client.chat.completions.create(model="auto", messages=[])
     assert caught.value.param == "messages"
@@ -345,7 +239,7 @@ async def test_the_key_is_asked_for_when_it_is_set() -> None:
         assert good.status_code == 200
 
 
-async def test_the_users_threshold_counts(sides: Sides) -> None:
+async def test_the_users_threshold_counts(sides: TwoSides) -> None:
     async with running(complexity_threshold=100) as patient:
         assert (await patient.ask(HARD)).headers["x-router-target"] == "local"
     async with running(complexity_threshold=0) as eager:

@@ -21,7 +21,7 @@ RUN_TIME = (
     *("config.py", "settings_fields.py", "addresses.py", "env_file.py"),
     *("router/**/*.py", "web/**/*.py", "chat/**/*.py", "llm_router/**/*.py"),
 )
-SCRIPT = ("test_router.py", "tests/support/live.py")
+SCRIPT = ("test_router.py", "tests/support/live.py", "tests/support/two_sides.py")
 TESTS = ("tests/**/*.py", "bench/**/*.py")
 TOOLS = ("tools/**/*.py",)
 OURS = {"router", "web", "chat", "llm_router", "tests", "tools", "bench"}

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from test_router import EASY, HARD
 from tests.support.running_app import RunningApp, cloud_side, local_side, running_app
 from tests.support.scripted import Connection, Request
+from tests.support.two_sides import EASY, HARD
 
 CLASS = "x-claude-code-request-class"
 AGENT = "x-claude-code-agent-id"

@@ -15,9 +15,9 @@ from config import load_settings
 from router.build import assemble
 from router.parts.assembly import Assembly
 from router.wire import sse
-from test_router import EASY, HARD, cloud_side
 from tests.support.keys import CANARIES
 from tests.support.scripted import Connection, Request, ScriptedServer, scripted
+from tests.support.two_sides import EASY, HARD, cloud_side
 from web.app import create_app
 
 TOOL = {"type": "function", "function": {"name": "look", "parameters": {"type": "object"}}}
