@@ -49,6 +49,7 @@ from router.local.servers import fix_command, has_remote_name, model_ids
 from router.request import ChatRequest, Dialect
 from router.wire import half_characters, sse
 from router.wire.anthropic import claude, messages_relay
+from router.wire.anthropic.messages import ID_PREFIX
 from router.wire.anthropic.messages_encoder import shows_thoughts, start_event
 from router.wire.chat import completions, relay
 from router.wire.forward import forward
@@ -171,8 +172,10 @@ class LocalBackend:
             if answer.status != 200:
                 raise await self._refusal(answer, model)
             if request.stream:
-                start = partial(start_event, request, model, f"msg_{uuid.uuid4().hex[:24]}")
-                tally = messages_relay.MessagesTally(start, short_names)
+                tally = messages_relay.MessagesTally(
+                    lambda: start_event(request, model, f"{ID_PREFIX}{uuid.uuid4().hex[:24]}"),
+                    short_names,
+                )
                 relayed = await self._stream(answer, tally, model, "messages")
                 return await as_asked(relayed, request, self.name)
             raw, document = await self._document(answer, model)

@@ -24,8 +24,8 @@ from web.readiness import Readiness
 BACKLOG: Final = 2048
 """Connections that may wait to be accepted: a thousand callers may come at once."""
 KEEP_ALIVE_S: Final = 75
-"""Seconds for which an unused connection stays open, as in nginx. Many clients keep theirs for 5 s,
-uvicorn's default, and would use it again at the moment when it is closed."""
+"""Seconds until an unused connection is closed; nginx's default. uvicorn's, 5 s, is also when many
+clients stop using theirs: some send a request while it is being closed."""
 GC_THRESHOLD: Final = 10_000
 """Objects between two garbage collections; Python's default collects several times an answer."""
 

@@ -157,7 +157,7 @@ class SharedStore:
         if self._touch is not None:
             self._touch.cancel()
             await asyncio.gather(self._touch, return_exceptions=True)
-        await self.written(WRITE_LIMIT_S)
+        await self.written()
         tasks = [task for task in (self._reading, self._writing) if task is not None]
         for task in tasks:
             task.cancel()
@@ -204,13 +204,13 @@ class SharedStore:
     def drop(self, key: bytes) -> None:
         self._write_soon("DEL", PREFIX + key)
 
-    async def written(self, limit_s: float = WRITE_LIMIT_S) -> None:
-        # As long as a write may take: another router that can read would miss a private mark.
+    async def written(self) -> None:
         if not self.up or self._done == self._added:
             return
         settled = asyncio.get_running_loop().create_future()
         self._settling.append((self._added, settled))
-        await asyncio.wait({settled}, timeout=limit_s)
+        # Not less than a write may take: else another router could read before a private mark.
+        await asyncio.wait({settled}, timeout=WRITE_LIMIT_S)
 
     async def look(self) -> None:
         """See whether the server takes writes and still has its data, and act on a change."""

@@ -153,7 +153,7 @@ class JournalFile:
         return f"{self.path}, {count} requests"
 
     def close(self) -> None:
-        """Close the file."""
+        """Close the database."""
         with self._lock:
             if self._db is not None:
                 self._db.close()

@@ -87,3 +87,9 @@ def count(holder: Any, name: str) -> int:
     """Return a token count that a backend reports; 0 for a value that is no count."""
     value = holder.get(name) if isinstance(holder, Mapping) else None
     return max(value, 0) if type(value) is int else 0
+
+
+def text(holder: Mapping[str, Any], name: str) -> str:
+    """Return a text that a backend reports; "" for a value that is no text."""
+    value = holder.get(name)
+    return value if isinstance(value, str) else ""

@@ -18,13 +18,8 @@ import orjson
 from router.request import ChatRequest
 from router.wire import sampling
 from router.wire.anthropic.claude_cache import Block, automatic_mark
-from router.wire.anthropic.claude_decoder import (
-    ClaudeDecoder,
-    decode,
-    decode_whole,
-    failure,
-    message_of,
-)
+from router.wire.anthropic.claude_decoder import ClaudeDecoder, decode, decode_whole, message_of
+from router.wire.anthropic.claude_failures import failure
 from router.wire.anthropic.claude_model import EFFORTS, Abilities
 from router.wire.anthropic.claude_parts import text_block, unfit
 from router.wire.anthropic.claude_relay import ClaudeTally, passed_on

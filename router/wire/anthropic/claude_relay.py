@@ -8,7 +8,8 @@ import orjson
 from router.errors import BackendBroken, BackendError
 from router.events import Usage
 from router.wire import sse
-from router.wire.anthropic.claude_decoder import BACKEND, STOP, failure
+from router.wire.anthropic.claude_decoder import STOP
+from router.wire.anthropic.claude_failures import BACKEND, failure
 from router.wire.anthropic.claude_turns import call_id
 from router.wire.anthropic.claude_usage import counted, usage_of
 

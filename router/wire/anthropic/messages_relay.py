@@ -73,14 +73,15 @@ class MessagesTally:
 
     def passed(self, block: bytes) -> bytes:
         """Return what goes on to the caller of a block of whole events."""
-        read = self._read_block(block)
-        if not self._has_started and any(mark in read for mark in _STARTED_MARKS):
+        block = self._read_block(block)
+        if not self._has_started and any(mark in block for mark in _STARTED_MARKS):
             self._has_started = True
-            if b'"message_start"' not in read:
-                return self._start() + read  # unread: its counts are estimates
-        return read
+            if b'"message_start"' not in block:
+                return self._start() + block  # not read: its counts are only estimates
+        return block
 
     def _read_block(self, block: bytes) -> bytes:
+        """Read a block of whole events; return it with the caller's names, up to an error."""
         if self._full_names and b'"tool_use"' in block:
             block = rewritten(block, self._with_full_names)
         if not any(mark in block for mark in _MARKS):

@@ -15,7 +15,7 @@ from router.events import Usage
 from router.wire import sse
 from router.wire.chat.completions import ChatDecoder, usage_of
 
-_DELTA: Final = re.compile(rb'("delta"\s*:\s*\{\s*)(")')
+_DELTA: Final = re.compile(rb'"delta"\s*:\s*\{\s*(?=")')
 _ROLE: Final = re.compile(rb'"role"\s*:\s*"')
 _USAGE_FOLLOWS: Final = re.compile(rb'"usage"\s*:\s*\{')
 
@@ -191,14 +191,14 @@ def rewritten(block: bytes, change: Callable[[dict[str, Any]], bool]) -> bytes:
 
 
 def _with_role(block: bytes) -> tuple[bytes, bool]:
-    """Return the block with a role in its first delta, and whether there is one now.
+    """Add a role to the first delta of a block without one; return the block and if it has a role.
 
     Clients append the answer to the conversation, where a message needs one. llama.cpp sends it
     with its first token only if that is text, and half of a character is not (build 11549).
     """
     if _ROLE.search(block) is not None:
         return block, True
-    block, added = _DELTA.subn(rb'\1"role":"assistant",\2', block, count=1)
+    block, added = _DELTA.subn(rb'\g<0>"role":"assistant",', block, count=1)
     return block, bool(added)
 
 
