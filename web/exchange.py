@@ -155,6 +155,7 @@ class Exchange:
         self._loop = task.get_loop()
         self._work = Interruptible(task)
         self._keepalive: KeepAlive | None = None
+        self._error_event: Callable[[RouterError], bytes] = service.wire.error_event
         # The request's id is listed by /decisions. The answer's is not: it opens a conversation
         # to `previous_response_id`, so it must not be guessable or visible to others.
         self._answer_id = f"{service.wire.ID_PREFIX}{new_id()}"
@@ -270,6 +271,8 @@ class Exchange:
         stream = self._wire.stream(
             self._flow.events(reply), request, reply.model, self._answer_id, self._created
         )
+        if stream.fail is not None:
+            self._error_event = stream.fail
         if isinstance(reply, Translated) and reply.forward_to is not None and outlet is not None:
             reply.forward_to(_CallerSink(outlet, keepalive, stream.encode))
         return stream
@@ -320,7 +323,7 @@ class Exchange:
         if state is State.STREAMING:
             assert self._keepalive is not None
             self._keepalive.sent_at = self._loop.time()
-            await self._send_last(self._wire.error_event(error), self._keepalive)
+            await self._send_last(self._error_event(error), self._keepalive)
         else:
             headers = decision_headers(self._flow)
             await send_error(self._send, error, self._wire.error_body(error), headers)

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 
+from router.errors import RouterError
 from router.events import Batch
 
 
@@ -9,13 +10,18 @@ class EncodedStream:
     """The bytes of a streamed answer, one item per batch.
 
     `encode` encodes a batch that bypasses the iterator. Call it only after the iterator's first
-    item, while the iterator waits for another one, and never with a Finish.
+    item, while the iterator waits for another one, and never with a Finish. `fail` returns the
+    last events of a stream that fails; it is None where a failure looks alike in every stream.
     """
 
     def __init__(
-        self, chunks: AsyncGenerator[bytes, None], encode: Callable[[Batch], bytes]
+        self,
+        chunks: AsyncGenerator[bytes, None],
+        encode: Callable[[Batch], bytes],
+        fail: Callable[[RouterError], bytes] | None = None,
     ) -> None:
         self.encode = encode
+        self.fail = fail
         self._chunks = chunks
 
     def __aiter__(self) -> AsyncIterator[bytes]:

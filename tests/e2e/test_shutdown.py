@@ -47,6 +47,7 @@ async def test_a_shutdown_ends_an_endless_stream_with_an_error_event(checkout: P
                 assert (heard.text, heard.finish) == (HELLO, None)
                 assert heard.error is not None
                 assert "shutting down" in heard.error["message"]
+                assert (dialect.name == "responses") == ("response.failed" in answer.text)
             code = await asyncio.to_thread(running.process.wait, 30)
             assert code in (0, -signal.SIGTERM)
             assert "Traceback" not in running.log.read_text()

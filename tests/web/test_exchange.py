@@ -12,6 +12,7 @@ from config import load_settings
 from router.build import assemble
 from router.parts.assembly import Assembly
 from router.telemetry.record import Record
+from router.wire import sse
 from tests.support.backend_answers import local_answer, models
 from tests.support.scripted import Connection, Request, Script, scripted
 from tests.support.waiting import settled
@@ -26,6 +27,7 @@ ENDPOINTS: dict[str, tuple[dict[str, Any], bytes]] = {
     "/v1/messages": ({"messages": HI, "max_tokens": 9}, b"event: message_stop"),
 }
 CHAT = "/v1/chat/completions"
+RESPONSES = "/v1/responses"
 EVERY_ENDPOINT = pytest.mark.parametrize("path", ENDPOINTS)
 READ, DECIDED, BEGUN, ENDED, LEFT = (
     State.DECIDING,
@@ -230,6 +232,15 @@ async def test_a_failure_before_the_last_event_is_the_last_event(path: str) -> N
         assert only_record(assembly).outcome == "failed"
     assert last not in visit.sent
     assert b'"error"' in visit.sent.rstrip().rpartition(b"\n\n")[2]
+
+
+async def test_codex_learns_that_a_response_failed_and_its_events_are_numbered() -> None:
+    visit = Visit(RESPONSES, ENDPOINTS[RESPONSES][0])
+    async with server(breaking_half_way) as (app, _):
+        await app(visit.scope, visit.receive, visit.send)
+    events = [orjson.loads(data) for data in sse.data_of(visit.sent)]
+    assert [event["type"] for event in events[-2:]] == ["response.failed", "error"]
+    assert [event["sequence_number"] for event in events] == [*range(len(events))]
 
 
 @EVERY_ENDPOINT

@@ -755,28 +755,45 @@ async def test_a_failure_in_mid_stream_reaches_codex_and_the_openai_client(
         yield [TextDelta("Once")]
         raise error
 
+    stream = wire.stream(breaking(), asked(stream=True), "m", "resp_1", 17)
     begun: list[bytes] = []
 
     async def relay() -> None:
-        async for chunk in wire.stream(breaking(), asked(stream=True), "m", "resp_1", 17):
+        async for chunk in stream:
             begun.append(chunk)
 
     with pytest.raises(RouterError) as caught:
         await relay()
-    assert caught.value is error
-    data = b"".join(begun)
-    failed = orjson.loads([*sse.data_of(data)][-1])
+    assert stream.fail is not None
+    data = b"".join(begun) + stream.fail(caught.value)
+    events = [orjson.loads(one) for one in sse.data_of(data)]
+    assert [event["sequence_number"] for event in events] == [*range(7)]
+    failed, last = events[-2:]
     assert failed["type"] == "response.failed"
-    assert failed["sequence_number"] == 5
     assert failed["response"]["status"] == "failed"
     assert failed["response"]["error"] == {"code": code, "message": "It broke."}
-    data += wire.error_event(error)
+    assert last["type"] == "error"
     received = await openai_client(sse_answer(data)).responses.create(
         model="m", input="x", stream=True
     )
     with pytest.raises(openai.APIError, match="It broke"):
         async for _ in received:
             pass
+
+
+async def test_a_stream_that_fails_at_once_has_its_first_events() -> None:
+    async def breaking() -> Any:
+        raise BackendBroken("It broke.", backend="local")
+        yield
+
+    stream = wire.stream(breaking(), asked(stream=True), "m", "resp_1", 17)
+    with pytest.raises(BackendBroken) as caught:
+        await joined(stream)
+    assert stream.fail is not None
+    events = [orjson.loads(one) for one in sse.data_of(stream.fail(caught.value))]
+    begun = ["response.created", "response.in_progress"]
+    assert [event["type"] for event in events] == [*begun, "response.failed", "error"]
+    assert [event["sequence_number"] for event in events] == [*range(4)]
 
 
 async def test_an_error_is_read_by_the_openai_client() -> None:

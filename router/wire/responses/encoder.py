@@ -12,6 +12,7 @@ from router.request import ChatRequest
 from router.wire import sse
 from router.wire.blocks import Block, Blocks, Kind, Step
 from router.wire.encoded import EncodedStream
+from router.wire.openai import error_body
 from router.wire.responses.compaction import asks_for_summary, item_of
 from router.wire.responses.tools import Tool, custom_input, tools_of
 
@@ -35,16 +36,15 @@ def stream(
 ) -> EncodedStream:
     """Return the answer as SSE: created, in_progress, the items in order, and the last event.
 
-    There is no [DONE]. What a batch makes comes as one piece; that may be nothing. A failure of
-    `batches` becomes response.failed and is raised again. `keep` gets the response before its last
-    event is sent: callers hang up when they have read that.
+    There is no [DONE]. What a batch makes comes as one piece; that may be nothing. `keep` gets the
+    response before its last event is sent: callers hang up when they have read that.
     """
     answer = _events_of(request, model, answer_id, created)
 
     def encode(batch: Batch) -> bytes:
         return b"".join([piece for event in batch for piece in answer.add(event)])
 
-    return EncodedStream(_chunks(batches, answer, keep), encode)
+    return EncodedStream(_chunks(batches, answer, keep), encode, answer.fail)
 
 
 async def _chunks(
@@ -52,25 +52,33 @@ async def _chunks(
     answer: "_ResponseEvents",
     keep: Callable[[Json], Awaitable[None]] | None,
 ) -> AsyncGenerator[bytes, None]:
-    said = [answer.event(kind, response=answer.response()) for kind in ("created", "in_progress")]
-    try:
-        async for batch in batches:
-            for event in batch:
-                if isinstance(event, Finish):
-                    said += answer.finish(event)
-                    response = answer.ended(event)
-                    if keep:
-                        await keep(response)
-                    said.append(answer.event(response["status"], response=response))
-                else:
-                    said += answer.add(event)
-            if said:
-                yield b"".join(said)
-                said.clear()
-    except RouterError as error:
-        said.append(answer.event("failed", response=answer.failed(error)))
-        yield b"".join(said)
-        raise
+    said = answer.unsent
+    said += [answer.event(kind, response=answer.response()) for kind in ("created", "in_progress")]
+    async for batch in batches:
+        for event in batch:
+            if isinstance(event, Finish):
+                said += answer.finish(event)
+                response = answer.ended(event)
+                if keep:
+                    await keep(response)
+                said.append(answer.event(response["status"], response=response))
+            else:
+                said += answer.add(event)
+        if said:
+            piece = b"".join(said)
+            said.clear()
+            yield piece
+
+
+def error_event(error: RouterError, number: int = 0) -> bytes:
+    """Return a failure in mid-stream as the event with this number.
+
+    Its fields stand in it twice: at the top as in the reference, and in `error`, where the openai
+    clients look.
+    """
+    detail = error_body(error)["error"]
+    flat = {key: detail[key] for key in ("code", "message", "param")}
+    return sse.event({"type": "error", **flat, "error": detail, "sequence_number": number}, "error")
 
 
 async def complete(
@@ -97,6 +105,8 @@ class _ResponseEvents:
         self._key = answer_id.removeprefix("resp_")
         self._blocks = Blocks()
         self._output: list[Json] = []
+        self.unsent: list[bytes] = []
+        """Events that wait for the end of their batch."""
         self._number = 0
         self._before = b""
         """The bytes before the words in each delta of the open item."""
@@ -137,8 +147,12 @@ class _ResponseEvents:
         """Return whether the model explained its refusal; that is its whole answer then."""
         return any(block.kind == "refusal" for block in self._blocks.done)
 
-    def failed(self, error: RouterError) -> Json:
-        """Return the response after a failure."""
+    def fail(self, error: RouterError) -> bytes:
+        """Return the last events of a stream that fails: response.failed and error."""
+        failed = self.event("failed", response=self._failed(error))
+        return b"".join((*self.unsent, failed, error_event(error, self._number)))
+
+    def _failed(self, error: RouterError) -> Json:
         code = "rate_limit_exceeded" if error.status == 429 else "server_error"
         if error.code == "context_length_exceeded":  # at which Codex compacts
             code = error.code

@@ -7,13 +7,11 @@ of its tools, `encoder.py` a stream or a response of events.
 from collections.abc import Mapping
 from typing import Any, Final
 
-from router.errors import RouterError
 from router.request import ChatRequest, Purpose
-from router.wire import sse
 from router.wire.fields import invalid, parse_body
 from router.wire.openai import KEEPALIVE, error_body
 from router.wire.responses.compaction import TRIGGER, asks_for_summary
-from router.wire.responses.encoder import complete, stream
+from router.wire.responses.encoder import complete, error_event, stream
 from router.wire.responses.parser import Recall, chat_of, items_of
 
 __all__ = [
@@ -82,14 +80,3 @@ def _whole_message(item: dict[str, Any], id: str) -> dict[str, Any]:
     parts = [{"type": "input_text", "text": content}] if isinstance(content, str) else content
     labels = {"id": id, "type": "message", "status": "completed"}
     return {**labels, **item, "content": parts}
-
-
-def error_event(error: RouterError) -> bytes:
-    """Return a failure in mid-stream, the last event.
-
-    Its fields stand in it twice: at the top as in the reference, and in `error`, where the openai
-    clients look.
-    """
-    detail = error_body(error)["error"]
-    flat = {key: detail[key] for key in ("code", "message", "param")}
-    return sse.event({"type": "error", **flat, "error": detail, "sequence_number": 0}, "error")
