@@ -104,7 +104,7 @@ class Commands:
                 await self._copy(words)
             case "/good" | "/bad":
                 is_rated = await self._chat.rate("good" if name == "/good" else "bad")
-                self._say("noted" if is_rated else NOTHING_ASKED)
+                self._say("noted" if is_rated else self._nothing_to_show())
             case "/save":
                 self._save(words)
             case "/load":
@@ -228,10 +228,17 @@ class Commands:
         rows += [("session", str(chat.spent))]
         self._console.print(table(rows))
 
+    def _nothing_to_show(self) -> str:
+        """Say why there is no answer to show or rate."""
+        last = self._chat.last
+        if last is None:
+            return NOTHING_ASKED
+        return f"the last question was not answered: {last.record.message or last.record.error}"
+
     def _route(self) -> None:
         outcome = self._chat.last
         if outcome is None or outcome.record.target is None:
-            self._say(NOTHING_ASKED)
+            self._say(self._nothing_to_show())
             return
         record = outcome.record
         self._console.print(Text(visible(self._chat.provenance()), style="bold"))

@@ -176,8 +176,8 @@ class Chat:
         self.saved_as = name
 
     async def rate(self, verdict: Feedback) -> bool:
-        """Note how good the last answer was; False if there is none."""
-        if self.last is None or not self.last.record.id:
+        """Note how good the last answer was; False if the last question has none."""
+        if self.last is None or self.last.record.target is None or not self.last.record.id:
             return False
         await self.source.rate(self.last.record.id, verdict)
         return True

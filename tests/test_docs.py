@@ -93,6 +93,8 @@ async def test_every_command_runs(page: Path, tmp_path: Path) -> None:
             "local_base_url": f"{local.url}/v1",
             "local_model": "local-model",
             "embedded_model": "off",
+            "anthropic_api_key": "sk-ant-none",  # the tuner needs the prices of a cloud
+            "anthropic_base_url": "http://127.0.0.1:9",
         }
         starting = server(tmp_path, **settings)
         running = await asyncio.to_thread(starting.__enter__)

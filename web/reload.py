@@ -64,7 +64,12 @@ class Source:
         try:
             _check_file(old)
             wanted = load_settings(self.env, **self.overrides)
-            fixed = {name: getattr(old, name) for name in AT_START}
+            # What is given here counts as set, and chat programs compare what is set.
+            fixed = {
+                name: getattr(old, name)
+                for name in AT_START
+                if name in old.model_fields_set or getattr(wanted, name) != getattr(old, name)
+            }
             settings = load_settings(self.env, **{**self.overrides, **fixed})
             self.hide(settings.secrets)
             check_local_url(settings)

@@ -152,6 +152,12 @@ def _recommend(
     if not has_wishes:
         console.print("Say what you want: --local-share 70, --max-cost 5/day; --write keeps it.")
         return 0
+    if best is None and options.max_cost is not None and not past.is_priced:
+        console.print(
+            "No price of a cloud is known, so no threshold can be chosen by --max-cost. Set"
+            " PRICES, or use --local-share."
+        )
+        return 1
     if best is None:
         most = past.at(100)
         console.print(

@@ -66,6 +66,11 @@ class Replay:
         return sum(one.cloud_usd is None for one in self.past)
 
     @property
+    def is_priced(self) -> bool:
+        """Return whether the price of any request in the cloud is known."""
+        return self.unpriced < len(self.past)
+
+    @property
     def bad(self) -> int:
         """Return the number of local answers rated bad."""
         return sum(one.target == "local" and one.feedback == "bad" for one in self.past)
@@ -90,8 +95,11 @@ class Replay:
     ) -> Outcome | None:
         """Return the lowest threshold with at least this share local and at most this cost.
 
-        Lower ones send more to the cloud. None when no threshold does.
+        Lower ones send more to the cloud. None when no threshold does, or a cost is given and no
+        price is known.
         """
+        if usd_per_day is not None and not self.is_priced:
+            return None
 
         def fits(threshold: float) -> bool:
             outcome = self.at(threshold)

@@ -115,6 +115,22 @@ async def test_ctrl_c_clears_what_was_typed_and_only_twice_on_an_empty_line_leav
     assert [m["content"] for m in local.requests[0].json["messages"]] == ["hi"]
 
 
+async def test_a_question_without_an_answer_is_not_rated_but_explained(tmp_path: Path) -> None:
+    journal = tmp_path / "journal.db"
+    async with (
+        scripted(says_hello) as local,
+        chatting(tmp_path, local, journal_path=journal) as chat,
+    ):
+        await chat.enter("hi", "42 tokens")
+        await chat.enter("/cloud", "cloud")
+        await chat.enter("and now?", "No cloud is configured")
+        for times, command in enumerate(("/bad", "/route"), 1):
+            await chat.enter(command, "the last question was not answered: ", times=times)
+        chat.type(CTRL_D)
+        assert await chat.ends() == 0
+    assert {row[0] for row in JournalFile(journal).rows("SELECT feedback FROM requests")} == {None}
+
+
 async def test_a_cleared_conversation_cannot_be_rated_or_retried(tmp_path: Path) -> None:
     journal = tmp_path / "journal.db"
     async with (

@@ -144,6 +144,12 @@ def test_unknown_prices_and_speeds_stay_unknown(journal: Journal) -> None:
     assert past.at(0).mean_ms is None, "the cloud has answered nothing yet"
 
 
+def test_without_any_price_no_threshold_is_recommended_for_its_cost(journal: Journal) -> None:
+    past = replayed(journal, record(10, saved_usd=None), record(60, saved_usd=None))
+    assert past.recommend(usd_per_day=5) is None
+    assert past.recommend(local_share=0.5) is not None
+
+
 def test_the_summary_counts_requests_decided_by_score(journal: Journal) -> None:
     past = replayed(journal, record(10), record(20, reason="forced"), record(30, saved_usd=None))
     assert report.summary(past) == (

@@ -146,6 +146,13 @@ async def test_settings_for_the_next_start_are_named_in_one_line(
     assert "s3cr3t" not in caplog.text
 
 
+async def test_a_reading_without_changes_leaves_the_same_settings_set() -> None:
+    async with running_app() as app:
+        before = app.assembly.settings.model_fields_set
+        await reload(app)
+        assert app.assembly.settings.model_fields_set == before
+
+
 async def test_a_server_that_is_open_to_the_network_keeps_its_key() -> None:
     """SERVER_HOST counts at the next start, so a file without the key would open it now."""
     async with running_app(server_host="0.0.0.0", router_api_key="a-key") as app:
