@@ -50,6 +50,8 @@ class RouterError(Exception):
         super().__init__(message)
         self.message = message
         self.param = param
+        self.request_id: str | None = None
+        """The id of the request that failed, as in /decisions, once it is known."""
         self.retry_after_s = retry_after_s
         if code is not None:
             self.code = code

@@ -319,6 +319,7 @@ class Exchange:
             return
         self.state = State.ENDED
         error.message = self._service.redact(error.message)
+        error.request_id = self._flow.entry.id
         self._flow.entry.failed(error)
         if state is State.STREAMING:
             assert self._keepalive is not None

@@ -6,11 +6,12 @@ connected to. The Origin, where a browser sends one, must be this server's own o
 CORS_ORIGINS.
 """
 
+import logging
 import re
 from collections.abc import Collection, Mapping
 from typing import Final
 
-from router.errors import Forbidden, InvalidRequest, RouterError
+from router.errors import Forbidden, InvalidRequest, RouterError, Unauthorized
 from web.asgi import (
     NOSNIFF,
     App,
@@ -20,12 +21,17 @@ from web.asgi import (
     Scope,
     Send,
     header,
+    headers_of,
     send_error,
 )
 from web.dialect import error_body
 from web.keys import Keys
 
+log = logging.getLogger("router")
+
 LOOPBACK_NAMES: Final = frozenset({"localhost", "127.0.0.1", "[::1]"})
+LONGEST_PATH: Final = 80
+"""Characters of a path in the log."""
 METHODS: Final = b"GET, HEAD, POST, OPTIONS"
 SHORT_PATHS: Final = frozenset(
     {"chat/completions", "completions", "embeddings", "messages", "models", "responses"}
@@ -65,7 +71,7 @@ class Gate:
         path = scope["path"] = _full_path(scope["path"])
         origin = header(scope, b"origin")
         try:
-            if len(scope["router.headers"]) < len(scope["headers"]):
+            if len(headers_of(scope)) < len(scope["headers"]):
                 _check_repeated(scope)
             self._check_host(scope)
             self._check_origin(scope, origin)
@@ -74,6 +80,8 @@ class Gate:
                 return
             self._keys.check(scope, path)
         except RouterError as error:
+            if isinstance(error, Unauthorized):
+                log.info("refused a request for %r: %s", path[:LONGEST_PATH], error.message)
             await send_error(send, error, error_body(error, scope))
             return
         if origin.lower() in self._origins:

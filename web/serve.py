@@ -3,6 +3,7 @@
 import asyncio
 import errno
 import gc
+import logging
 import os
 import signal
 import socket
@@ -20,6 +21,8 @@ from web.application import Application
 from web.asgi import CALLER_PAUSE_S, App
 from web.protocol import HttpProtocol
 from web.readiness import Readiness
+
+log = logging.getLogger("router")
 
 BACKLOG: Final = 2048
 """Connections that may wait to be accepted: a thousand callers may come at once."""
@@ -69,6 +72,16 @@ class Server(uvicorn.Server):
             self.handle_exit(sig, frame)
         else:
             self._is_due = True
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Say that running answers are waited for, and wait for them."""
+        if running := len(self.server_state.tasks):
+            log.info(
+                "Requests that are still answered: %d. They have %d s; Ctrl-C ends them now.",
+                running,
+                self.config.timeout_graceful_shutdown,
+            )
+        await super().shutdown(sockets)
 
     async def on_tick(self, counter: int) -> bool:
         """Return whether to stop taking requests."""

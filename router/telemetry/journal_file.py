@@ -144,6 +144,8 @@ class JournalFile:
             return "off"
         if not self.path.exists():
             folder = next(parent for parent in self.path.parents if parent.exists())
+            if not folder.is_dir():
+                raise StoreError(f"{folder} is no folder")
             if not os.access(folder, os.W_OK):
                 raise StoreError(f"the folder {folder} cannot be written")
             return f"{self.path} will be created"

@@ -12,6 +12,8 @@ Paint = Callable[[str, Colour], str]
 MOST_COLUMNS: Final = 92
 """Most columns of a line; the time and the level before it take the rest of 120."""
 DETAIL_COLUMNS: Final = 38
+MESSAGE_COLUMNS: Final = 300
+"""Of what went wrong, which says what to do: such a line may be longer."""
 CLIENT_COLUMNS: Final = 12
 SIDE_COLOURS: Final[dict[str, Colour]] = {"local": "green", "cloud": "cyan"}
 UNNAMED: Final = ("", "local", "embedded")
@@ -26,7 +28,7 @@ def plain(text: str, _: Colour) -> str:
 def request_line(record: Record, paint: Paint = plain) -> str:
     """Return side, score, reason, status, times, client, and the model or what went wrong.
 
-    The columns are aligned, and the line has at most MOST_COLUMNS characters.
+    The columns are aligned, and the line of an answer has at most MOST_COLUMNS characters.
     """
     side = record.target or "-"
     failed = record.outcome == "failed"
@@ -47,7 +49,7 @@ def request_line(record: Record, paint: Paint = plain) -> str:
         paint(f"{record.status}", "red" if failed else "yellow" if record.status != 200 else "dim"),
         f"{_seconds(record.total_ms):>7}",
         f"{_cut(client_name(record.user_agent), CLIENT_COLUMNS):<{CLIENT_COLUMNS}}",
-        paint(_cut(detail, DETAIL_COLUMNS), "red") if failed else _cut(detail, DETAIL_COLUMNS),
+        paint(_cut(detail, MESSAGE_COLUMNS), "red") if failed else _cut(detail, DETAIL_COLUMNS),
     ]
     return " ".join(cells).rstrip()
 

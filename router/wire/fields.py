@@ -44,7 +44,8 @@ def invalid(where: str, rule: str) -> InvalidRequest:
 def need(value: Any, kind: type[T], where: str) -> T:
     """Return the value if it is of this kind; else raise InvalidRequest."""
     if type(value) is not kind:
-        raise invalid(where, f"must be {_KINDS[kind]}")
+        rule = "is required and must be" if value is None else "must be"
+        raise invalid(where, f"{rule} {_KINDS[kind]}")
     return value
 
 

@@ -1,5 +1,6 @@
 """The gate: hosts, origins, keys and paths."""
 
+import logging
 from typing import Any
 
 import httpx2
@@ -149,12 +150,15 @@ async def test_the_key_gives_access(headers: dict[str, str]) -> None:
 )
 @pytest.mark.parametrize("path", ["/v1/chat/completions", "/docs", "/stats", "/v1/models"])
 async def test_without_the_key_only_health_and_the_page_are_open(
-    headers: dict[str, str], path: str
+    headers: dict[str, str], path: str, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level(logging.INFO, "router")
     async with client(api_key=KEY) as http:
         raw = [(k.encode(), v.encode("latin-1")) for k, v in headers.items()]
         answer = await http.post(path, headers=raw)
         assert answer.status_code == 401
+        assert path in caplog.text
+        assert KEY not in caplog.text
         assert answer.json()["error"]["code"] == "invalid_api_key"
         assert KEY not in answer.text
         assert (await http.get("/health")).status_code == 200

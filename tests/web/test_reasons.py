@@ -489,7 +489,7 @@ async def test_a_private_conversation_stays_local_and_is_logged_once(
             assert await h.why(turns) == ("local", "private")
         assert (await h.ask(turns, force="cloud")).status_code == 409
         assert await h.why(f"{HARD} Afresh.") == ("cloud", "complex")
-    assert len(lines(caplog, "GitHub token")) == 1
+    assert len(lines(caplog, "private: GitHub token")) == 1
 
 
 async def test_a_private_response_is_followed_up_locally() -> None:
@@ -650,11 +650,11 @@ async def test_a_missing_embedded_model_is_logged_once(
     async with gateway(Studio(), **missing) as h:
         await h.local.stop()
         await h.assembly.start()
-        assert len(lines(caplog, "there is no file /no/such.gguf")) == 1
+        assert len(lines(caplog, "There is no file /no/such.gguf")) == 1
         answer = await h.ask(EASY)
         if key:
             assert why(answer) == ("cloud", "local_down")
         else:
             assert answer.status_code == 503
-            assert "there is no file /no/such.gguf" in answer.json()["error"]["message"]
+            assert "There is no file /no/such.gguf" in answer.json()["error"]["message"]
         await h.local.start()

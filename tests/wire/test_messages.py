@@ -795,11 +795,12 @@ async def test_the_anthropic_client_runs_a_tool_and_parses_structured_output() -
 async def test_errors_have_anthropics_shape(
     error: RouterError, kind: str, raised: type[Exception]
 ) -> None:
+    error.request_id = "req_1"
     body = wire.error_body(error)
     assert body == {
         "type": "error",
         "error": {"type": kind, "message": "x"},
-        "request_id": None,
+        "request_id": "req_1",
     }
     client = anthropic_client(json_answer(body, error.status))
     with pytest.raises(raised):

@@ -33,7 +33,7 @@ function showConfidence(found) {
   const span = found.days === 1 ? "24 hours" : `${whole.format(found.days)} days`;
   const { mode } = found, without = Object.entries(found.uncalibrated);
   $("confidence").hidden = mode === "off" || !(found.calibrations.length || without.length);
-  $("confidence-mode").textContent = `LOCAL_CONFIDENCE=${mode}` + (mode === "shadow" ? ": one answer in 32 is looked at, none is changed" : "");
+  $("confidence-mode").textContent = `LOCAL_CONFIDENCE=${mode}` + (mode === "shadow" ? ": one answer in 64 is looked at, none is changed" : "");
   put($("curves"), ...found.calibrations.map(one => el("div", {},
     el("h3", {}, `${one.model}, ${BY[one.signal]}`), certaintyChart(one), el("p", { class: "small" }, outcomeOf(one, mode, span)),
     el("p", { class: "dim small" }, `Fitted to ${whole.format(one.labels)} compared answers${one.sure ? "" : "; about 200 are needed to say that it works"}. `

@@ -111,7 +111,7 @@ def error_body(error: RouterError) -> dict[str, Any]:
     if error.code == "context_length_exceeded" and "prompt is too long" not in message.lower():
         message = f"prompt is too long: {message}"  # the words at which Claude Code compacts
     detail = {"type": _ERROR_TYPES.get(error.status, other), "message": message}
-    return {"type": "error", "error": detail, "request_id": None}
+    return {"type": "error", "error": detail, "request_id": error.request_id}
 
 
 def error_event(error: RouterError) -> bytes:

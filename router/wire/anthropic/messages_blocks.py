@@ -35,7 +35,10 @@ class MessagesReader:
             raise invalid("messages", "must be a list with at least one message")
         for i, message in enumerate(given):
             self._add(message, f"messages[{i}]")
-        return self._transcript.messages()
+        said = self._transcript.messages()
+        if not said:
+            raise invalid("messages", "must have a message with content")
+        return said
 
     def _add(self, message: dict[str, Any], where: str) -> None:
         content = message.get("content")
