@@ -142,7 +142,20 @@ class Settings(SettingsFields):
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """Return one sentence for each oddity of the .env file."""
+        """Return one sentence for each oddity of the settings and of the .env file."""
+        odd = [
+            f"{name.upper()} has a blank in it, as no key has: copy it again."
+            for name in ("anthropic_api_key", "gemini_api_key", "openai_api_key")
+            if (key := getattr(self, name)) is not None and len(key.get_secret_value().split()) > 1
+        ]
+        if self.router_keys_file is not None and self.router_api_key is None:
+            odd.append(
+                "ROUTER_KEYS_FILE is set without ROUTER_API_KEY, so nobody can open the page,"
+                " /stats or /metrics. Set ROUTER_API_KEY too."
+            )
+        return (*odd, *self._env_file_warnings())
+
+    def _env_file_warnings(self) -> tuple[str, ...]:
         if self._env_file is None:
             return ()
         names = [name.upper() for name in type(self).model_fields]
@@ -177,6 +190,20 @@ class Settings(SettingsFields):
     def cloud_configured(self) -> bool:
         """Return whether a cloud may be asked: there is a key for it, and OFFLINE is not set."""
         return self.cloud_key is not None
+
+    @property
+    def why_no_cloud(self) -> str:
+        """Return why no cloud may be asked, and what to set; empty if one may."""
+        if self.cloud_configured:
+            return ""
+        if self.offline:
+            return "OFFLINE=true: nothing leaves this machine, so no cloud is asked."
+        missing = "ANTHROPIC_API_KEY, GEMINI_API_KEY, or OPENAI_API_KEY and OPENAI_MODEL"
+        if "cloud_provider" in self.model_fields_set:
+            missing = f"{self.provider.upper()}_API_KEY, which CLOUD_PROVIDER={self.provider} needs"
+        elif self.openai_api_key is not None:
+            missing = "OPENAI_MODEL, which OPENAI_API_KEY needs"
+        return f"No cloud is configured: set {missing}, in .env."
 
     @property
     def cloud_key(self) -> SecretStr | None:

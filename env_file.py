@@ -60,8 +60,12 @@ def new_file() -> Path:
 
 def places() -> tuple[Path, ...]:
     """Return where a .env file is looked for, the first one first."""
-    beside = [PROGRAM / NAME] if _is_clone() else []
-    return tuple(dict.fromkeys((Path.cwd() / NAME, *beside, user_file())))
+    return tuple(dict.fromkeys((Path.cwd() / NAME, *own_places())))
+
+
+def own_places() -> tuple[Path, ...]:
+    """Return the places whose .env files belong to this program alone."""
+    return (PROGRAM / NAME, user_file()) if _is_clone() else (user_file(),)
 
 
 def _is_clone() -> bool:
@@ -72,14 +76,18 @@ def find(settings: Collection[str]) -> EnvFile | None:
     """Read the first .env file that sets one of these settings. Raises Unreadable.
 
     So a .env file of another project in the working directory does not hide the user's own.
-    A misspelled name counts, so that the warning about it is given.
+    A misspelled name counts, so that the warning about it is given. If no file sets anything, the
+    first of this program's own is returned, for its problems.
     """
+    idle: EnvFile | None = None
     for path in places():
         if path.is_file():
             file = read(path)
             if any(name in settings or near(name, settings) for name in file.values):
                 return file
-    return None
+            if path in own_places():
+                idle = idle or file
+    return idle
 
 
 def near(name: str, settings: Iterable[str]) -> str:

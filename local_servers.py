@@ -30,12 +30,16 @@ from pydantic import (
 )
 from pydantic_settings import NoDecode
 
+from addresses import is_this_machine
+
 LOOPBACK: Final = ("127.0.0.1", "localhost", "::1")
 NAME: Final = re.compile(r"[a-z][a-z0-9_.-]{0,31}")
 TAKEN: Final = frozenset(
     {"auto", "claude", "cloud", "embedded", "gemini", "local", "none", "openai"}
 )
 """Names that mean something else in a request, a header or a metric."""
+LONGEST_OPTION: Final = 12
+"""A longer name that is no option may be a key, so it is not shown."""
 OPTIONS: Final = "url, model, key, concurrency, private"
 _NEXT: Final = re.compile(r",(?=\s*[A-Za-z][\w.-]*\s*=)")
 """The comma before the next server. Addresses and keys may have commas of their own."""
@@ -141,7 +145,7 @@ def _server(name: str, options: Any) -> LocalServerSettings:
         )
     if not isinstance(options, dict):
         raise ValueError(f"a table [{name}] with some of {OPTIONS}")
-    values = {"private": _is_loopback(options.get("url"))}
+    values = {"private": _is_here(options.get("url"))}
     values |= {key: value for key, value in options.items() if value != ""}
     try:
         return LocalServerSettings.model_validate(values | {"name": name})
@@ -149,7 +153,10 @@ def _server(name: str, options: Any) -> LocalServerSettings:
         fault = error.errors(include_input=False, include_url=False)[0]
     option = str(fault["loc"][0])
     if option not in LocalServerSettings.model_fields:
-        raise ValueError(f"a list of servers with no options but {OPTIONS}, which {name} has")
+        shown = f" ({option})" if option.isidentifier() and len(option) < LONGEST_OPTION else ""
+        raise ValueError(
+            f"a list of servers whose options are {OPTIONS}; {name} has another one{shown}"
+        )
     if fault["type"] == "missing":
         raise ValueError(f"name=address for each server; {name} has no address")
     rule = fault["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
@@ -158,8 +165,8 @@ def _server(name: str, options: Any) -> LocalServerSettings:
     raise ValueError(f"a list of servers whose {option} is {rule}, unlike that of {name}")
 
 
-def _is_loopback(url: object) -> bool:
-    return isinstance(url, str) and is_http_address(url) and urlsplit(url).hostname in LOOPBACK
+def _is_here(url: object) -> bool:
+    return isinstance(url, str) and is_http_address(url) and is_this_machine(url)
 
 
 def _read_text(value: Any) -> Any:

@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 import httpx2
 
 import env_file
+from addresses import is_this_machine
 from chat.text import tolerate_any_text, visible
 from config import VERSION, Settings, SettingsError, load_settings
 from router.backend import Model
@@ -128,7 +129,10 @@ def _settings(settings: Settings) -> Iterator[Finding]:
         yield Finding("settings", "ok", f"no .env file was found (looked for {looked})")
     else:
         known = [name for name in file.values if name.lower() in type(settings).model_fields]
-        yield Finding("settings", "ok", f"{file.path} sets {', '.join(known)}")
+        if known:
+            yield Finding("settings", "ok", f"{file.path} sets {', '.join(known)}")
+        else:
+            yield Finding("settings", "note", f"{file.path} sets nothing")
     for warning in settings.warnings:
         text, _, fix = warning.partition(" Run: ")
         yield Finding(".env", "WRONG" if fix else "note", text, fix)
@@ -170,7 +174,8 @@ async def _sides(assembly: Assembly) -> list[Finding]:
 def _local(side: Side, url: str, servers: list[Found]) -> Iterator[Finding]:
     name, status, model = side.backend, side.status, side.status.model
     if not side.usable or model is None:
-        yield Finding(name, "WRONG", side.why_not, _way_to_a_local_side(status.state, servers))
+        fix = _way_to_a_local_side(url, status.state, servers)
+        yield Finding(name, "WRONG", side.why_not, fix)
         return
     kind = nearby.NAMES.get(status.server, "server")
     yield Finding(name, "ok", f"{kind} at {url}: {_described(model)}")
@@ -188,12 +193,15 @@ def _local(side: Side, url: str, servers: list[Found]) -> Iterator[Finding]:
         yield Finding("agents", "ok", "opencode, Codex and Claude Code fit into this context")
 
 
-def _way_to_a_local_side(state: str, servers: list[Found]) -> str:
+def _way_to_a_local_side(url: str, state: str, servers: list[Found]) -> str:
     if state != "down":
         return ""
     if servers:
         return f"set LOCAL_BASE_URL={servers[0].url.replace('127.0.0.1', 'localhost')}"
-    return "lms server start  (or: ollama serve; or: llama-server -m model.gguf --port 1234)"
+    if not is_this_machine(url):
+        return "start the server there, or change LOCAL_BASE_URL"
+    port = urlsplit(url).port or 80
+    return f"lms server start --port {port}  (or: llama-server -m model.gguf --port {port})"
 
 
 def _described(model: Model) -> str:

@@ -173,6 +173,7 @@ def build_router(
         other_clouds=clouds[1:],
         balancer=balancer,
         offline=settings.offline,
+        why_no_cloud=settings.why_no_cloud,
         picks_model="local_model" not in settings.model_fields_set,
         hold_s=settings.commit_hold_s,
         first_byte_s=settings.first_byte_timeout_s,

@@ -18,7 +18,7 @@ from router.errors import InvalidRequest, NoBackend
 from router.request import ChatRequest, has_images, linked_pictures, size_tokens
 from router.scoring.background import background_kind
 from router.sides.ability import Ability
-from router.sides.absent import NO_CLOUD, NO_PRIVATE_SERVER, OFFLINE, SWITCHED_OFF
+from router.sides.absent import NO_PRIVATE_SERVER, SWITCHED_OFF, no_cloud
 from router.sides.choice import best_first, first_up, with_smallest
 from router.sides.conversations import Conversations, Memory, in_tool_loop, prefixes_of
 from router.sides.members import open_to, within_budget
@@ -48,6 +48,7 @@ class Router:
         ability: Ability | None = None,
         picks_model: bool = False,
         offline: bool = False,
+        why_no_cloud: str = "No cloud is configured.",
         more: Sequence[Seat] = (),
         other_clouds: Sequence[Seat] = (),
         balancer: Balancer | None = None,
@@ -66,14 +67,15 @@ class Router:
         local model, so of several loaded ones the smallest that suffices answers. `more`: further
         local servers; `balancer` knows all of them in their order, and chooses. `other_clouds`:
         those that answer when `cloud` cannot. `privacy` is None where everything may leave.
-        `offline`: nothing may leave this machine. `replicas`: what other routers know of
+        `offline`: nothing may leave this machine. `why_no_cloud`: what to say where `cloud` is
+        None. `replicas`: what other routers know of
         conversations, where several share a store. `conversations` and `names`: what an earlier
         router has remembered."""
         self.policy = policy
         self.ability = ability or Ability()
         self._picks_model = picks_model
         self.offline = offline
-        self._no_cloud = Side("cloud", "", OFFLINE) if offline else NO_CLOUD
+        self._no_cloud = no_cloud(why_no_cloud)
         self.locals = (local, *more)
         self.clouds = (cloud, *other_clouds) if cloud is not None else ()
         seats = (*self.locals, *self.clouds, embedded)
@@ -201,11 +203,9 @@ class Router:
         local = first_up(locals_)
         if not local.status.up and self.embedded is not None and self.cloud is None:
             embedded = await self.embedded.side()
-            if embedded.status.up:
-                local = embedded
-            else:
-                detail = f"{local.status.detail} {embedded.status.detail}"
-                local = replace(local, status=replace(local.status, detail=detail))
+            detail = f"{local.status.detail} {embedded.status.detail}"
+            local = embedded if embedded.status.up else local
+            local = replace(local, status=replace(local.status, detail=detail))
         cloud = await self.cloud.side() if self.cloud is not None else self._no_cloud
         return local, cloud
 

@@ -196,6 +196,37 @@ def test_the_cloud_is_the_named_one_or_the_one_with_a_key(
     assert (settings.provider, settings.cloud_configured) == (provider, configured)
 
 
+def test_a_key_with_a_blank_and_keys_of_a_team_alone_are_warned_about(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("ANTHROPIC_API_KEY", "sk-ant api03")
+    monkeypatch.setenv("ROUTER_KEYS_FILE", str(tmp_path / "keys.toml"))
+    blank, alone = load_settings().warnings
+    assert blank.startswith("ANTHROPIC_API_KEY has a blank")
+    assert alone.startswith("ROUTER_KEYS_FILE is set without ROUTER_API_KEY")
+    monkeypatch.setenv("ANTHROPIC_API_KEY", "sk-ant-api03")
+    monkeypatch.setenv("ROUTER_API_KEY", "two words")
+    assert load_settings().warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("given", "missing"),
+    [
+        ({}, "ANTHROPIC_API_KEY, GEMINI_API_KEY, or OPENAI_API_KEY and OPENAI_MODEL"),
+        ({"OPENAI_API_KEY": "o"}, "OPENAI_MODEL"),
+        ({"CLOUD_PROVIDER": "gemini", "ANTHROPIC_API_KEY": "a"}, "GEMINI_API_KEY"),
+    ],
+)
+def test_what_a_cloud_lacks_is_named(
+    monkeypatch: pytest.MonkeyPatch, given: dict[str, str], missing: str
+) -> None:
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    assert load_settings().why_no_cloud.startswith(f"No cloud is configured: set {missing}, ")
+    monkeypatch.setenv("OFFLINE", "true")
+    assert load_settings().why_no_cloud.startswith("OFFLINE=true")
+
+
 @pytest.mark.parametrize(
     ("url", "asked"),
     [

@@ -71,6 +71,19 @@ def test_a_file_with_nothing_but_a_misspelled_setting_is_read(folders: list[Path
     assert found.path == folders[0]
 
 
+@pytest.mark.parametrize("text", ["# SERVER_PORT=1\n", "SERVER_PORT: 1\n", 'LOCAL_MODEL="open\n'])
+def test_a_file_of_the_programs_own_that_sets_nothing_is_read_for_its_problems(
+    folders: list[Path], text: str
+) -> None:
+    for path in (folders[2], folders[1]):
+        path.write_text(text)
+        found = env_file.find(SETTINGS)
+        assert found is not None
+        assert (found.path, found.values) == (path, {})
+    folders[0].write_text(text)  # perhaps that of another project
+    assert env_file.find(SETTINGS) == env_file.read(folders[1])
+
+
 PLAIN = "# größer\nLOCAL_MODEL=qwen\nSERVER_PORT=9000\n"
 
 

@@ -40,6 +40,7 @@ WITHIN_A_LAYER = {
     ("config", "settings_fields"),
     ("config", "addresses"),
     ("settings_fields", "local_servers"),
+    ("local_servers", "addresses"),
     ("settings_fields", "addresses"),
 }
 """Imports between neighbours, one way only."""

@@ -44,7 +44,7 @@ FAULTS = [
     ("a=http://x/v1,a=http://y/v1", "'a' comes twice"),
     ("gpu=http://x/v1;private=perhaps", "private is yes or no"),
     ("gpu=http://x/v1;concurrency=0", "concurrency is greater than"),
-    ("gpu=http://x/v1;speed=9", "no options but url, model, key, concurrency, private"),
+    ("gpu=http://x/v1;speed=9", "another one (speed)"),
     ("gpu=http://x/v1;private", "with an option of url, model"),
     (f"gpu=http://x/v1;key={KEY};private={KEY}", "private is yes or no"),
     (f"gpu={KEY}", "url is an address"),

@@ -7,10 +7,10 @@ from router.local_client import LocalBackend
 from router.request import ChatRequest
 
 NOTICE = (
-    "The built-in model is only a demonstration. For real answers, start a local server such as"
-    " LM Studio or Ollama, or set ANTHROPIC_API_KEY, GEMINI_API_KEY or OPENAI_API_KEY in .env."
+    "Until then the built-in model answers; it is only a demonstration. Or set a cloud's key"
+    " in .env: ANTHROPIC_API_KEY, GEMINI_API_KEY, or OPENAI_API_KEY and OPENAI_MODEL."
 )
-STAND_IN = "Answers come from {} of EMBEDDED_MODEL, because nothing answers at LOCAL_BASE_URL."
+STAND_IN = "Until then {} of EMBEDDED_MODEL answers."
 
 
 class EmbeddedBackend:

@@ -188,7 +188,7 @@ def _find(model: str) -> tuple[Path, str]:
     else:
         path = Path(model).expanduser().resolve()
         if not path.is_file():
-            return path, f"EMBEDDED_MODEL: there is no file {path}."
+            return path, f"There is no file {path}: change EMBEDDED_MODEL."
     if importlib.util.find_spec("xllamacpp") is None:
         return path, f"xllamacpp, which serves the embedded model, is missing: {HOW_TO_INSTALL}."
     return path, ""

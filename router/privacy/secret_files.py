@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import orjson
-from dotenv import dotenv_values
+from dotenv.parser import parse_stream
 
 from router.privacy.randomness import looks_like_password
 
@@ -31,6 +31,9 @@ _FILLER_WORDS: Final = """
 """
 _FILLERS: Final = frozenset(_FILLER_WORDS.split())
 _LOGIN: Final = re.compile(r"://[^/\s:@]{0,100}:([^@\s/]{4,200})@")
+_ODD_LINE: Final = re.compile(
+    r"""(?m)^[ \t]*(?:export[ \t]+)?([\w.-]+)[ \t]*[=:][ \t]*["']?([^\s"']+)"""
+)
 _YAML_LINE: Final = re.compile(r"""([ ]*)(?:-[ ]+)?["']?([\w.-]+)["']?[ ]*:(?:[ ]+(.*))?\Z""")
 
 
@@ -44,12 +47,20 @@ def read_values(path: Path) -> dict[str, list[str]]:
     elif suffix in (".yaml", ".yml"):
         pairs = _of_yaml(_text_of(path))
     else:
-        values = dotenv_values(stream=StringIO(_text_of(path)), interpolate=False)
-        pairs = ((name, value) for name, value in values.items() if value)
+        pairs = _of_dotenv(_text_of(path))
     found: dict[str, list[str]] = {}
     for name, value in pairs:
         found.setdefault(name, []).append(value)
     return found
+
+
+def _of_dotenv(text: str) -> Iterator[tuple[str, str]]:
+    """Yield names and values, also of lines that set nothing: `NAME: value` or an open quote."""
+    for binding in parse_stream(StringIO(text)):
+        if binding.key is not None and binding.value:
+            yield binding.key, binding.value
+        elif binding.error:
+            yield from _ODD_LINE.findall(binding.original.string)
 
 
 def _text_of(path: Path) -> str:

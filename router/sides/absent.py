@@ -5,15 +5,6 @@ from typing import Final
 from router.backend import Status
 from router.deciding.facts import Side
 
-UNCONFIGURED: Final = Status(
-    "unconfigured",
-    detail="No cloud is configured: set ANTHROPIC_API_KEY, GEMINI_API_KEY or"
-    " OPENAI_API_KEY in .env.",
-)
-OFFLINE: Final = Status(
-    "unconfigured", detail="OFFLINE=true: nothing leaves this machine, so no cloud is asked."
-)
-NO_CLOUD: Final = Side("cloud", "", UNCONFIGURED)
 NO_PRIVATE_SERVER: Final = Side(
     "local",
     "",
@@ -23,3 +14,8 @@ NO_PRIVATE_SERVER: Final = Side(
     ),
 )
 SWITCHED_OFF: Final = Side("local", "", Status("unconfigured"))
+
+
+def no_cloud(reason: str) -> Side:
+    """Return the cloud side where none may be asked. `reason`: why, and what to set."""
+    return Side("cloud", "", Status("unconfigured", detail=reason))

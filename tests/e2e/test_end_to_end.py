@@ -223,7 +223,11 @@ def test_the_embedded_model_ends_with_a_server_that_was_killed(
 ) -> None:
     with server(checkout, local_base_url=nowhere()) as running:
         running.wait_for("local", "ready")
-        line = next(text for text in running.log.read_text().splitlines() if "answers at" in text)
+        line = next(
+            text
+            for text in running.log.read_text().splitlines()
+            if " answers at http://127" in text and "Nothing" not in text
+        )
         address = line.rpartition(" ")[2]
         assert httpx2.get(f"{address}/models", trust_env=False).status_code == 200
         running.process.kill()

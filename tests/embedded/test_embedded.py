@@ -81,7 +81,7 @@ def test_a_missing_package_is_one_line_that_says_how_to_install_it(model: str) -
 async def test_a_missing_file_is_named_and_nothing_is_started(tmp_path: Path) -> None:
     server = EmbeddedServer(str(tmp_path / "none.gguf"))
     assert server.unavailable_reason == (
-        f"EMBEDDED_MODEL: there is no file {tmp_path / 'none.gguf'}."
+        f"There is no file {tmp_path / 'none.gguf'}: change EMBEDDED_MODEL."
     )
     await server.start()
     assert not await server.ready()

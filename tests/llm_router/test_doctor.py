@@ -54,7 +54,8 @@ def machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         "server_port": str(free),
     }.items():
         monkeypatch.setenv(name.upper(), value)
-    monkeypatch.setattr(env_file, "places", lambda: (tmp_path / ".env",))
+    for places in ("places", "own_places"):
+        monkeypatch.setattr(env_file, places, lambda: (tmp_path / ".env",))
     monkeypatch.setattr(nearby, "USUAL_PORTS", {})
 
 
@@ -66,7 +67,7 @@ async def found() -> dict[str, Finding]:
 async def test_a_machine_without_a_model_server_is_told_how_to_start_one() -> None:
     findings = await found()
     assert findings["local"].level == "WRONG"
-    assert findings["local"].fix.startswith("lms server start")
+    assert findings["local"].fix.startswith("lms server start --port 9 ")
     assert findings["cloud"].level == "note"
     assert "ANTHROPIC_API_KEY" in findings["cloud"].text
     assert {name for name, one in findings.items() if one.level == "WRONG"} == {"local"}
@@ -138,6 +139,15 @@ async def test_the_file_that_was_read_is_named_with_what_it_sets(tmp_path: Path)
     env.write_text("COMPLEXITY_THRESHOLD=60\nDATABASE_URL=x\n")
     env.chmod(0o600)
     assert (await found())["settings"].text == f"{env} sets COMPLEXITY_THRESHOLD"
+
+
+async def test_a_file_that_sets_nothing_is_named_with_its_odd_lines(tmp_path: Path) -> None:
+    env = tmp_path / ".env"
+    env.write_text("COMPLEXITY_THRESHOLD: 60\n")
+    env.chmod(0o600)
+    findings = await found()
+    assert findings["settings"].text == f"{env} sets nothing"
+    assert findings[".env"].text == f"{env}, line 1: not NAME=value, so it is left out."
 
 
 async def test_a_file_that_others_can_read_is_wrong_and_has_a_command(tmp_path: Path) -> None:

@@ -52,6 +52,15 @@ def test_secrets_of_each_kind_of_file_are_found(tmp_path: Path, name: str) -> No
     assert scanner.scan(b'{"content":"not-a-secret-but-a-long-name"}') is None
 
 
+@pytest.mark.parametrize(
+    "line", ["SERVICE_TOKEN: {}", 'export SERVICE_TOKEN="{}', "SERVICE_TOKEN = '{}"]
+)
+def test_a_line_that_sets_nothing_may_hold_a_secret(tmp_path: Path, line: str) -> None:
+    path = tmp_path / ".env"
+    path.write_text(f"A=1\n{line.format(TOKEN)}\nB=2\n")
+    assert PrivacyScanner([path]).scan(f'"{TOKEN}"'.encode())
+
+
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "latin-1"])
 def test_files_in_usual_encodings_are_read(tmp_path: Path, encoding: str) -> None:
     path = tmp_path / "work.env"
