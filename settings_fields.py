@@ -91,7 +91,8 @@ class SettingsFields(BaseSettings):
     gemini_base_url: Annotated[Url | None, Field(examples=["https://proxy.example/gemini"])] = None
     """Only for a proxy."""
     openai_api_key: SecretStr | None = None
-    """Key for OpenAI, or for another OpenAI-compatible cloud at OPENAI_BASE_URL. OPENAI_MODEL must be set too."""
+    """Key for OpenAI, or for another OpenAI-compatible cloud at OPENAI_BASE_URL. OPENAI_MODEL must
+    be set too."""
     openai_model: Annotated[str, Field(examples=["gpt-5.5", "deepseek-chat"])] = ""
     """The model of that cloud; it has no default."""
     openai_base_url: Annotated[Url | None, Field(examples=["https://openrouter.ai/api/v1"])] = None

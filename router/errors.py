@@ -6,7 +6,7 @@
     ├─ Unauthorized                 401  the caller's key is wrong or missing
     ├─ Forbidden                    403  this Host, Origin or key may not do that
     ├─ UnknownRoute                 404  no such path
-    ├─ UnknownModel                 404  only GET /v1/models/{id}
+    ├─ UnknownModel                 404  a path that names a model which is not there
     ├─ MethodNotAllowed             405
     ├─ Private                      409  must stay on this machine, but was forced to the cloud
     ├─ TooLarge                     413  the body is over MAX_BODY_MB

@@ -39,7 +39,7 @@ from router.events import Usage
 from router.http.answer import Answer, HttpError
 from router.http.client import HttpClient
 from router.http.proxy import Proxy
-from router.local.discovery import Discovery
+from router.local.discovery import Discovery, plain_name
 from router.local.errors import FAILED, LocalErrors, read_refusal
 from router.local.logprobs import Logprobs, LogprobsWish
 from router.local.native import as_asked, as_it_came
@@ -205,7 +205,8 @@ class LocalBackend:
         return await self._other_routes.relay(path, body)
 
     def _is_remote(self, model: str) -> bool:
-        return model in self._remote or has_remote_name(model)
+        # The server knows a model by several spellings of its name.
+        return plain_name(model) in self._remote or has_remote_name(model)
 
     async def get(self, path: str) -> tuple[int, bytes]:
         """Return the status and body of a path. Raises OSError."""
@@ -215,7 +216,7 @@ class LocalBackend:
         """Return the status of the server. Never raises."""
         status = await self._discovery.look()
         self._server = status.server
-        self._remote = frozenset(model.id for model in status.models if model.remote)
+        self._remote = frozenset(plain_name(one.id) for one in status.models if one.remote)
         return status
 
     async def warm_up(self, model: str) -> None:

@@ -98,8 +98,12 @@ class Application:
             before = self._now
             parts = await asyncio.to_thread(self._source.renewed, before.parts)
             if parts is not None:
-                await parts.prepare()  # so that no request waits for a server's first status
-                self._now = self._build(parts, self.reread)
+                try:
+                    await parts.prepare()  # so that no request waits for a server's first status
+                    self._now = self._build(parts, self.reread)
+                except BaseException:
+                    await parts.aclose(before.parts)
+                    raise
                 self.earlier.append(before)
                 retiring = self._retire(before, self._starting, parts, self._closing)
                 self._closing = self._begin(retiring)

@@ -32,8 +32,8 @@ OUTLET: Final = "router.outlet"
 class Connection(Protocol):
     """The connection to a caller. Waiting for `http.disconnect` would take a task per request."""
 
-    def watch(self, on_disconnect: Callable[[], None]) -> None:
-        """Call `on_disconnect`, once, when the caller is gone."""
+    def watch(self, on_disconnect: Callable[[], None]) -> bool:
+        """Call `on_disconnect`, once, when the caller is gone; return whether it is still there."""
 
     def unwatch(self, on_disconnect: Callable[[], None]) -> None:
         """Stop calling it."""

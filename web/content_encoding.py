@@ -17,6 +17,8 @@ MOST_RATIO: Final = 200
 """Largest growth of a body by decompression; real requests grow by a factor of 3 to 50."""
 SMALL_BYTES: Final = 2**20
 """A decompressed body up to this size may have grown by any factor."""
+MOST_MEMBERS: Final = 16
+"""Compressed parts that a body may consist of. For each one the rest of the body is copied."""
 MOST_WINDOW_LOG: Final = 25
 """Memory that zstd may use for its window: 32 MB."""
 MOST_ENCODINGS: Final = 2
@@ -102,6 +104,11 @@ def _decoded(body: bytes, name: str, limit_bytes: int) -> bytes:
                 raise _too_large(name, size > limit_bytes, limit_bytes)
             if not decompressor.eof:
                 raise EOFError
+            if len(pieces) > MOST_MEMBERS:
+                raise InvalidRequest(
+                    f"The body has more than {MOST_MEMBERS} {name} parts. Compress it as one.",
+                    param="Content-Encoding",
+                )
             rest = decompressor.unused_data
     except _errors(name):
         raise InvalidRequest(

@@ -173,8 +173,8 @@ class Exchange:
         try:
             request = await self._read()
             with self._work:
-                if self._connection is not None:
-                    self._connection.watch(self._leave)
+                if self._connection is not None and not self._connection.watch(self._leave):
+                    raise CallerLeft
                 await self._answer(request)
         except CallerLeft:
             self.state = State.LEFT

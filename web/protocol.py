@@ -226,10 +226,11 @@ class HttpProtocol(HttpToolsProtocol):
         self.flow.resume_reading()
         self._arm(LINGER_S, self.transport.close)
 
-    def watch(self, on_disconnect: Callable[[], None]) -> None:
+    def watch(self, on_disconnect: Callable[[], None]) -> bool:
         self._on_disconnect = on_disconnect
         if not self.pipeline:
             self.flow.resume_reading()  # a large body has paused it; a disconnect must be read
+        return not self.transport.is_closing()
 
     def unwatch(self, on_disconnect: Callable[[], None]) -> None:
         if self._on_disconnect == on_disconnect:

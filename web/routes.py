@@ -4,7 +4,7 @@ import asyncio
 import ipaddress
 import time
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 from fastapi import Query, Request
 from fastapi.responses import JSONResponse, Response
@@ -42,6 +42,9 @@ from web.keys import member_of
 from web.model_list import codex_catalogue, model_list
 from web.page import load_docs, load_page
 from web.relayed import relayed
+
+PROXY_HEADERS: Final = ("forwarded", "via", "x-forwarded-for")
+"""Headers of a reverse proxy: behind one, the address of every caller is the proxy's."""
 
 Days = Annotated[float, Query(gt=0, le=MOST_DAYS)]
 Word = Annotated[str | None, Query(max_length=200)]
@@ -221,7 +224,8 @@ async def metrics(here: Here) -> Response:
 
 def _check_is_here(request: Request, what: str) -> None:
     """Raise Forbidden if the request comes from another machine."""
-    if request.client is None or not _is_loopback(request.client.host):
+    is_passed_on = any(name in request.headers for name in PROXY_HEADERS)
+    if is_passed_on or request.client is None or not _is_loopback(request.client.host):
         raise Forbidden(f"Only the user on the router's own machine can {what}.")
 
 

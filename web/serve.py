@@ -88,6 +88,7 @@ class Server(uvicorn.Server):
         if self._is_due and self._reread is not None:
             self._is_due = False
             self._rereading = asyncio.create_task(self._reread())
+            self._rereading.add_done_callback(_report)
         stops = await super().on_tick(counter)
         return stops and time.monotonic() >= self._until
 
@@ -112,6 +113,11 @@ def serve(
         signal.signal(hangup, server.handle_hangup)
     with suppress(KeyboardInterrupt):
         server.run([listener])
+
+
+def _report(reading: asyncio.Task[object]) -> None:
+    if not reading.cancelled() and (error := reading.exception()) is not None:
+        log.error("internal error while the settings were read again", exc_info=error)
 
 
 def has_terminal() -> bool:

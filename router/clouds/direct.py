@@ -8,7 +8,6 @@ module sends the bytes. Behind a proxy the SDKs send, because this client has no
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 
 from router.backend import TimeLimits
 from router.clouds.calls import too_slow
@@ -25,13 +24,14 @@ LAST_BYTES_S = 0.2
 """How long the end of the HTTP message may take after the end of the answer."""
 
 
-@dataclass(frozen=True, slots=True)
 class Refused(Exception):
     """The cloud answered with another status than 200. `headers` holds its retry-after."""
 
-    status: int
-    body: bytes
-    headers: Mapping[str, str]
+    def __init__(self, status: int, body: bytes, headers: Mapping[str, str]) -> None:
+        super().__init__(status)
+        self.status = status
+        self.body = body
+        self.headers = headers
 
 
 class AnswerBytes:

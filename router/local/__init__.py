@@ -1,1 +1,1 @@
-"""Local servers: discovery, their formats and limits, and a small HTTP client."""
+"""Local servers: discovery, their formats and limits."""

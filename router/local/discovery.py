@@ -30,7 +30,7 @@ from router.local.servers import (
 )
 
 Get = Callable[[str], Awaitable[tuple[int, bytes]]]
-"""Takes a URL; returns status and body. Raises OSError or TimeoutError if no answer comes."""
+"""Takes a URL; returns status and body. Raises OSError, TimeoutError if no answer comes."""
 Post = Callable[[str, dict[str, Any]], Awaitable[tuple[int, bytes]]]
 """The same for a POST of JSON."""
 Found = tuple[str, list[ListedModel]]
@@ -309,8 +309,9 @@ def _wanted(entries: list[ListedModel], wanted: str) -> Model | None:
 
 def _answers_to(entry: ListedModel, wanted: str) -> bool:
     """Return whether the names differ only in case, publisher and `:latest`."""
-    return _plain(wanted) in {_plain(name) for name in (entry.model.id, *entry.names)}
+    return plain_name(wanted) in {plain_name(name) for name in (entry.model.id, *entry.names)}
 
 
-def _plain(name: str) -> str:
+def plain_name(name: str) -> str:
+    """Return a model's name without case, publisher, `:latest` and `.gguf`."""
     return name.lower().rpartition("/")[2].removesuffix(":latest").removesuffix(".gguf")

@@ -162,8 +162,10 @@ class Logprobs:
 
 
 def _events(block: bytes) -> Sequence[bytes]:
-    """Return the events of a block, each with the blank line after it."""
-    return [event + b"\n\n" for event in block.split(b"\n\n")[:-1]] or [block]
+    """Return the events of a block with their blank lines, and what follows the last one."""
+    *whole, rest = block.split(b"\n\n")
+    events = [event + b"\n\n" for event in whole]
+    return [*events, rest] if rest else events
 
 
 def _tokens(event: bytes) -> list[Token]:

@@ -129,6 +129,11 @@ def test_a_whole_answer_has_the_same_bytes_as_without_logprobs(null: bytes) -> N
     assert Logprobs(null).cut(whole(rate=False, null=null)) == whole(rate=False, null=null)
 
 
+def test_blank_lines_around_a_whole_answer_take_nothing_of_it() -> None:
+    given = b"\n\n" + orjson.dumps({"logprobs": None, "reasoning_content": "hm", "content": "Yes"})
+    assert b'"content":"Yes"' in Logprobs(None).cut(given)
+
+
 def test_logprobs_that_the_caller_asked_for_stay() -> None:
     logprobs = Logprobs(None)
     assert [*map(logprobs.cut, stream(rate=True))] == stream(rate=True)

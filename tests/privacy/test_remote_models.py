@@ -15,7 +15,7 @@ from router.local_client import LocalBackend
 from router.parts.assembly import is_elsewhere
 from tests.support.keys import CANARIES
 from tests.support.running_app import cloud_side, local_side, running_app
-from tests.support.scripted import Connection, Request
+from tests.support.scripted import Connection, Request, scripted
 
 CLOUD = {"remote_host": "https://ollama.com:443", "remote_model": "gpt-oss:120b"}
 
@@ -101,6 +101,29 @@ async def test_a_private_request_reaches_no_model_that_runs_elsewhere() -> None:
         health = (await h.http.get("/health")).json()["local"]
         assert health["remote_models"] == ["local-model"]
         assert "does not run on this machine" in health["detail"]
+
+
+@pytest.mark.parametrize("name", ["mine:latest", "mine", "Mine", "library/mine"])
+async def test_every_spelling_of_a_model_that_runs_elsewhere_is_refused_without_a_scan(
+    name: str,
+) -> None:
+    asked: list[str] = []
+
+    async def local(connection: Connection, request: Request) -> None:
+        models = {"/api/ps": [], "/api/tags": [{"name": "mine:latest", **CLOUD}]}
+        if request.path in models:
+            await connection.answer(orjson.dumps({"models": models[request.path]}))
+        else:
+            asked.append(request.path)
+            await connection.answer(b"{}", 404)
+
+    async with scripted(local, local) as ollama_server:
+        backend = LocalBackend(f"{ollama_server.url}/v1", "qwen3:8b", limits=TimeLimits())
+        await backend.probe()
+        with pytest.raises(InvalidRequest, match="does not run on this machine"):
+            await backend.relay("/embeddings", {"model": name, "input": "x"})
+        await backend.aclose()
+    assert "/v1/embeddings" not in asked
 
 
 async def test_requests_without_a_scan_go_only_to_models_on_this_machine() -> None:

@@ -62,6 +62,13 @@ async def test_a_body_that_does_not_match_its_encoding_is_400(encoding: str, fau
 
 
 @pytest.mark.parametrize("compress", [gzip.compress, zstd.compress])
+async def test_a_body_of_very_many_parts_is_refused_at_once(compress: Any) -> None:
+    encoding = "gzip" if compress is gzip.compress else "zstd"
+    with pytest.raises(InvalidRequest, match="as one"):
+        await decoded(compress(b"") * 100_000, encoding, 2**30)
+
+
+@pytest.mark.parametrize("compress", [gzip.compress, zstd.compress])
 async def test_a_body_may_not_grow_beyond_the_limit(compress: Any) -> None:
     encoding = "gzip" if compress is gzip.compress else "zstd"
     assert len(await decoded(compress(bytes(SMALL_BYTES)), encoding, LIMIT)) == SMALL_BYTES

@@ -92,14 +92,15 @@ class Visit:
             "state": {CONNECTION: self},
         }
         self.on_disconnect: Callable[[], None] | None = None
-        self.aborted = False
+        self.aborted = self.gone = False
         self._body = orjson.dumps(body | {"stream": stream, "model": "local"})
         self._until = until
         self.sent = b""
         self.headers: dict[bytes, bytes] = {}
 
-    def watch(self, on_disconnect: Callable[[], None]) -> None:
+    def watch(self, on_disconnect: Callable[[], None]) -> bool:
         self.on_disconnect = on_disconnect
+        return not self.gone
 
     def unwatch(self, on_disconnect: Callable[[], None]) -> None:
         assert self.on_disconnect in (on_disconnect, None)
@@ -209,6 +210,15 @@ async def test_an_exchange_enters_its_states_in_order(
     first, *entered = states
     assert first is State.READING
     assert entered == expected
+
+
+async def test_a_caller_that_left_before_it_was_watched_asks_nobody() -> None:
+    visit = Visit(CHAT, ENDPOINTS[CHAT][0])
+    visit.gone = True
+    async with server(answering) as (app, assembly):
+        await app(visit.scope, visit.receive, visit.send)
+        assert only_record(assembly).outcome == "left"
+    assert visit.sent == b""
 
 
 @EVERY_ENDPOINT

@@ -270,8 +270,9 @@ async def test_a_response_is_still_known_after_it() -> None:
         ("10.0.0.9", {}),
         ("127.0.0.1", {"origin": "https://example.com"}),
         ("127.0.0.1", {"sec-fetch-site": "cross-site"}),
+        ("127.0.0.1", {"x-forwarded-for": "10.0.0.9"}),
     ],
-    ids=["another machine", "another origin", "another site"],
+    ids=["another machine", "another origin", "another site", "a reverse proxy"],
 )
 async def test_only_the_user_on_this_machine_may_ask_for_it(
     client: str, headers: dict[str, str]

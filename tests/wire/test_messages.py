@@ -395,6 +395,12 @@ def test_tools_that_only_anthropic_runs_are_left_out_and_named() -> None:
     assert request.dropped == ("service_tier", "mcp_servers", "tools.web_search")
 
 
+@pytest.mark.parametrize("value", ["a,\tb", "a\u00a0b"])
+def test_a_header_that_cannot_be_passed_on_is_named(value: str) -> None:
+    with pytest.raises(InvalidRequest, match="anthropic-beta"):
+        wire.parse(orjson.dumps(body_of(user("Hi"))), {"anthropic-beta": value})
+
+
 def test_the_original_and_its_headers_stay_with_the_request() -> None:
     body = body_of(user("Hi"), thinking={"type": "adaptive"}, unknown=[1])
     headers = {"Anthropic-Version": "2026-10-21", "anthropic-beta": "x", "x-api-key": "secret"}
@@ -443,6 +449,7 @@ def test_counts_the_tokens_of_a_request_of_claude_code() -> None:
             [text("x-anthropic-billing-header: cch=1;\nBe brief.") | {"cache_control": {}}],
             [text("Be brief.") | {"cache_control": {}}],
         ),
+        ("Say\nx-anthropic-billing-header: a", "Say\nx-anthropic-billing-header: a"),
         ([text("Say x-anthropic-billing-header: a")], [text("Say x-anthropic-billing-header: a")]),
     ],
 )

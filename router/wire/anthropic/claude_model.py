@@ -121,7 +121,7 @@ def from_json(stored: Mapping[str, Any]) -> Abilities:
 def model_names(listed: Any) -> list[str]:
     """Return the ids in the list of the Models API, without retired models.
 
-    None for any other server's list.
+    It is empty for any other server's list.
     """
     data = listed.get("data") if isinstance(listed, Mapping) else None
     return [

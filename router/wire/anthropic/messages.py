@@ -72,6 +72,9 @@ def counting_request(body: dict[str, Any], headers: Mapping[str, str] | None = N
     Raises InvalidRequest.
     """
     kept = {k.lower(): v for k, v in (headers or {}).items() if k.lower() in PASSED_ON}
+    for name, value in kept.items():
+        if not (value.isascii() and value.isprintable()):
+            raise invalid(name, "may have printable ASCII characters only")
     chat, dropped = _chat(body)
     return ChatRequest(chat, "messages", body, kept, dropped)
 
@@ -91,7 +94,8 @@ def without_billing_line(body: dict[str, Any]) -> dict[str, Any]:
     """
     system = body.get("system")
     if isinstance(system, str):
-        return {**body, "system": _BILLING_LINE.sub("", system, count=1)}
+        line = _BILLING_LINE.match(system)
+        return {**body, "system": system[line.end() :]} if line else body
     if not isinstance(system, list):
         return body
     blocks = []
@@ -127,10 +131,11 @@ def _chat(body: dict[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]:
     dropped = [name for name in body if name not in _READ]
     if model := have(body.get("model"), str, "model"):
         chat["model"] = model
-    if limit := have(body.get("max_tokens"), int, "max_tokens"):
+    limit = have(body.get("max_tokens"), int, "max_tokens")
+    if limit is not None:
         if limit < 0:
-            raise invalid("max_tokens", "must be a whole number from 1")
-        chat["max_tokens"] = limit
+            raise invalid("max_tokens", "must be a whole number from 0")
+        chat["max_tokens"] = max(1, limit)  # 0 asks Claude to cache the prompt only
     if stop := have(body.get("stop_sequences"), list, "stop_sequences"):
         chat["stop"] = [need(text, str, f"stop_sequences[{i}]") for i, text in enumerate(stop)]
     for name in ("temperature", "top_p", "top_k"):

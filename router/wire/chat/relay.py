@@ -32,8 +32,11 @@ class ChatTally:
     """Collects what the router must know of a chat stream that passes through it."""
 
     def __init__(self, *, hold_usage: bool, full_names: Mapping[str, str] | None = None) -> None:
-        """`hold_usage`: keep back the usage chunk, which the caller did not ask for.
-        `full_names`: the caller's name for each short name that a model may use for a tool."""
+        """Begin a stream.
+
+        `hold_usage`: keep back the usage chunk, which the caller did not ask for. `full_names`: the
+        caller's name for each short name that a model may use for a tool.
+        """
         self.usage: Usage | None = None
         self.error: ReportedError | None = None
         """The error that ended the stream."""
