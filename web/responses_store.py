@@ -25,7 +25,7 @@ SHARED_S: Final = 7 * 86_400
 """Seconds for which other routers can take a response over."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Kept:
     """The input and output that one response added to its conversation, as JSON."""
 
@@ -34,12 +34,14 @@ class _Kept:
     before: "_Kept | None"
     size_bytes: int
     """Size of the whole conversation up to here."""
+    uses: int = 1
+    """How many need it: its own id, and the turns that follow it."""
 
 
 class ResponsesStore:
     """Conversations by the id of their last response; the least recently used are dropped first.
 
-    The turns of a conversation are stored once, however many of its responses are kept.
+    The turns of a conversation are stored and counted once, however many of its responses are kept.
     """
 
     def __init__(self, most: int = MOST_RESPONSES, most_bytes: int = MOST_BYTES) -> None:
@@ -99,11 +101,22 @@ class ResponsesStore:
 
     def _keep(self, kept: _Kept) -> None:
         self._kept[kept.id] = kept
-        size_bytes = kept.size_bytes
-        self._size_bytes += size_bytes
+        self._size_bytes += len(kept.items)
+        if kept.before is not None:
+            kept.before.uses += 1
         while len(self._kept) > self._most or self._size_bytes > self._most_bytes:
             _, gone = self._kept.popitem(last=False)
-            self._size_bytes -= gone.size_bytes
+            self._give_up(gone)
+
+    def _give_up(self, kept: _Kept) -> None:
+        """Count one use less. With a turn's last use it is gone, and one use of that before it."""
+        turn: _Kept | None = kept
+        while turn is not None:
+            turn.uses -= 1
+            if turn.uses:
+                return
+            self._size_bytes -= len(turn.items)
+            turn = turn.before
 
 
 def _turns(kept: _Kept | None) -> Iterator[_Kept]:

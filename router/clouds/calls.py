@@ -2,13 +2,13 @@
 connections."""
 
 import asyncio
-import ipaddress
 from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import replace
 from typing import Final
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
+from addresses import is_here
 from router.backend import TimeLimits
 from router.deadlines import within
 from router.errors import (
@@ -56,14 +56,7 @@ def may_use_proxy(base_url: str | None) -> bool:
         host = base_url and urlsplit(base_url).hostname
     except ValueError:  # not an address: the request reports that
         return True
-    return not host or not _is_loopback(host)
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
+    return not host or not is_here(host)
 
 
 def has_proxy(base_url: str) -> bool:

@@ -149,6 +149,7 @@ def proxies(monkeypatch: pytest.MonkeyPatch) -> None:
         ("https://127.0.0.1:8443", ""),
         ("https://[::1]", ""),
         ("https://localhost/v1", ""),
+        ("https://host.docker.internal/v1", ""),
         ("https://[not an address", ""),
     ],
 )

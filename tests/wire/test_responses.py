@@ -877,6 +877,22 @@ def test_the_store_forgets_the_response_that_was_unused_for_longest() -> None:
     assert store.recall("d") is None
 
 
+def test_a_long_conversation_does_not_push_out_others() -> None:
+    store = ResponsesStore(most_bytes=1000)
+    store.keep("other", ["x" * 50], None)
+    previous = None
+    for n in range(12):
+        store.keep(str(n), ["x" * 50], previous)
+        previous = str(n)
+    assert store.recall("other") is not None
+    assert len(store.recall("11") or []) == 12
+    for n in range(12, 40):
+        store.keep(str(n), ["x" * 50], None)
+    assert store.recall("11") is None
+    kept = [n for n in range(12, 40) if store.recall(str(n)) is not None]
+    assert len(kept) == 1000 // len(b'["%b"]' % (b"x" * 50))
+
+
 def test_the_store_holds_no_more_bytes_than_it_may() -> None:
     store = ResponsesStore(most_bytes=1000)
     store.keep("big", ["x" * 2000], None)
