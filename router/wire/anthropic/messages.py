@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from router.errors import RouterError
-from router.request import ChatRequest, checked, size_tokens
+from router.request import ChatRequest, checked
 from router.wire import sse
 from router.wire.anthropic.messages_blocks import MessagesReader
 from router.wire.anthropic.messages_encoder import complete, stream
@@ -19,7 +19,6 @@ __all__ = [
     "ID_PREFIX",
     "KEEPALIVE",
     "complete",
-    "count_tokens",
     "counting_request",
     "error_body",
     "error_event",
@@ -77,14 +76,6 @@ def counting_request(body: dict[str, Any], headers: Mapping[str, str] | None = N
             raise invalid(name, "may have printable ASCII characters only")
     chat, dropped = _chat(body)
     return ChatRequest(chat, "messages", body, kept, dropped)
-
-
-def count_tokens(body: dict[str, Any]) -> int:
-    """Return an estimate of the prompt's tokens, too high rather than too low.
-
-    Raises InvalidRequest.
-    """
-    return size_tokens(counting_request(body))
 
 
 def without_billing_line(body: dict[str, Any]) -> dict[str, Any]:
