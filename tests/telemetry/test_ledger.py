@@ -203,7 +203,12 @@ async def test_a_caller_that_leaves_is_recorded_as_left() -> None:
     async with running_app(cloud=silent) as h:
         body = orjson.dumps({"model": "cloud", "messages": [{"role": "user", "content": "hi"}]})
         leaves: list[Callable[[], None]] = []
-        caller = SimpleNamespace(watch=leaves.append, unwatch=leaves.remove)
+
+        def watch(on_disconnect: Callable[[], None]) -> bool:
+            leaves.append(on_disconnect)
+            return True
+
+        caller = SimpleNamespace(watch=watch, unwatch=leaves.remove)
 
         async def receive() -> dict[str, Any]:
             return {"type": "http.request", "body": body}
