@@ -190,14 +190,16 @@ class Call:
             elif turn is not None and was_loaded:
                 turn.first_word()
         except BaseException as error:
-            if reply is not None:
-                await reply.aclose()
-            if slot is not None:
-                slot.release()
-            if isinstance(error, BackendError):
-                watch.failed(error)
-            else:
-                watch.left()
+            try:
+                if reply is not None:
+                    await reply.aclose()
+            finally:
+                if slot is not None:
+                    slot.release()
+                if isinstance(error, BackendError):
+                    watch.failed(error)
+                else:
+                    watch.left()
             raise
         watch.answered()
         self._on_open(self)

@@ -122,7 +122,8 @@ class Router:
             memory = self._conversations.recall(past.prefixes)
             locals_ = [self._with_smallest(request, own, memory, side, cloud) for side in locals_]
             local = local if self._is_stand_in(local) else first_up(locals_)
-        ask = self._ask(request, own, past, force, local, cloud, locals_)
+        self._names.note(locals_, cloud)
+        ask = self._ask(request, own, past, force, local, cloud)
         if ask.private and self._replicas is not None:
             await self._replicas.written()  # its next turn may come to another router at once
         spares: Sequence[Side] = ()
@@ -159,7 +160,7 @@ class Router:
         local = Side("local", self.local.name, _supposed(local_model))
         cloud = Side("cloud", self.cloud.name if self.cloud else "cloud", _supposed(cloud_model))
         past = self._past(request)
-        ask = self._ask(request, score(request), past, None, local, cloud, (local,))
+        ask = self._ask(request, score(request), past, None, local, cloud)
         return decide(ask, local, cloud, self.policy)
 
     def call(self, request: ChatRequest, decision: Decision) -> "Call":
@@ -277,13 +278,12 @@ class Router:
         force: str | None,
         local: Side,
         cloud: Side,
-        locals_: Sequence[Side],
     ) -> Ask:
         """Return the facts for the decision.
 
         `own`: the score without points for the model. `local`: the server whose model gives them.
         """
-        target, model = self._names.demanded(request.model, force, locals_, cloud)
+        target, model = self._names.demanded(request.model, force)
         memory = self._conversations.recall(past.prefixes)
         models = (local.status.model, cloud.status.model)
         has_tools = bool(request.tools)

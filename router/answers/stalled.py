@@ -127,6 +127,13 @@ class _Call:
             return {"": self.arguments}
         return found if isinstance(found, dict) else {"": found}
 
+    def normal_form(self) -> bytes:
+        """Return the arguments as JSON with sorted keys; unchanged if nested too deeply for it."""
+        try:
+            return orjson.dumps(self.values(), option=orjson.OPT_SORT_KEYS)
+        except TypeError:
+            return self.arguments.encode("utf-8", "replace")
+
 
 class _Step:
     """The calls of one answer, and their results.
@@ -148,8 +155,7 @@ class _Step:
     @cached_property
     def asked(self) -> list[tuple[str, bytes]]:
         """Return names and arguments of the calls in a normal form, sorted."""
-        sort = orjson.OPT_SORT_KEYS
-        return sorted((c.name, orjson.dumps(c.values(), option=sort)) for c in self.calls)
+        return sorted((call.name, call.normal_form()) for call in self.calls)
 
     @cached_property
     def outcome(self) -> list[str]:

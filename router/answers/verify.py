@@ -232,7 +232,10 @@ class _Proof:
             if fault := _fault(name, arguments, self._request.tools):
                 raise self._unusable(fault)
             value = orjson.loads(arguments or "{}")
-            call = name, orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
+            try:
+                call = name, orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
+            except TypeError:
+                raise self._unusable("called a tool with arguments nested too deeply") from None
             if call in calls:
                 raise self._unusable("made the same tool call twice")
             calls.add(call)
@@ -293,6 +296,8 @@ def _name_of(tool: dict[str, Any]) -> str:
 
 def _fault(name: str, arguments: str, tools: list[dict[str, Any]]) -> str:
     """Return why the caller could not run this tool call; empty if it could."""
+    if not name:
+        return "called a tool without a name"
     schemas = [tool["function"].get("parameters") for tool in tools if _name_of(tool) == name]
     if not schemas:
         return "called a tool that does not exist"

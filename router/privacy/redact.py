@@ -104,7 +104,11 @@ class RedactingFilter(logging.Filter):
         return True
 
     def _clean_message(self, record: logging.LogRecord) -> None:
-        message = record.getMessage()
+        try:
+            message = record.getMessage()
+        except (TypeError, ValueError, KeyError):  # a library's arguments do not fit its message
+            message = record.msg = f"{record.msg} {record.args}"
+            record.args = ()
         clean = self.clean(message)
         if clean == message:
             return

@@ -28,14 +28,22 @@ class Names:
         self._known_by: dict[Target, list[Status]] = {"local": [], "cloud": []}
         """The statuses that those ids were taken from."""
 
-    def demanded(
-        self, name: str, force: str | None, locals_: Sequence[Side], cloud: Side
-    ) -> tuple[Target | None, str]:
+    def note(self, locals_: Sequence[Side], cloud: Side) -> None:
+        """Keep the names of the models that are there now."""
+        sides: tuple[tuple[Target, Sequence[Side]], ...] = (("local", locals_), ("cloud", (cloud,)))
+        for target, of_target in sides:
+            up = [side.status for side in of_target if side.up]
+            if up and up != self._known_by[target]:
+                self._known_by[target] = up
+                models = [model for status in up for model in (*status.models, status.model)]
+                self._known[target] = {model.id for model in models if model is not None}
+
+    def demanded(self, name: str, force: str | None) -> tuple[Target | None, str]:
         """Return the side and model that a caller demands, by X-Force-Route or by a model's name.
 
         `force`: the header's value. Raises InvalidRequest for any but `local` and `cloud`.
         """
-        by_name = self._named(name, locals_, cloud)
+        by_name = self._named(name)
         if force is None:
             return by_name
         if force not in ("local", "cloud"):
@@ -43,7 +51,7 @@ class Names:
         target: Target = "local" if force == "local" else "cloud"
         return target, by_name[1] if by_name[0] == target else ""
 
-    def _named(self, name: str, locals_: Sequence[Side], cloud: Side) -> tuple[Target | None, str]:
+    def _named(self, name: str) -> tuple[Target | None, str]:
         match name.strip().lower():
             case "local" | "claude-local":
                 return "local", ""
@@ -53,13 +61,8 @@ class Names:
             return "local", name
         if name and name in self._set_models:
             return "local", ""
-        sides: tuple[tuple[Target, Sequence[Side]], ...] = (("local", locals_), ("cloud", (cloud,)))
-        for target, of_target in sides:
-            up = [side.status for side in of_target if side.up]
-            if up and up != self._known_by[target]:
-                self._known_by[target] = up
-                models = [model for status in up for model in (*status.models, status.model)]
-                self._known[target] = {model.id for model in models if model is not None}
+        targets: tuple[Target, ...] = ("local", "cloud")
+        for target in targets:
             if name in self._known.get(target, ()):
                 return target, name
         return None, ""

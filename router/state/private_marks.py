@@ -265,8 +265,14 @@ class PrivateMarks:
         assert path is not None
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | how, 0o600), "wb") as file:
+            replaces = how == os.O_TRUNC
+            target = path.with_name(f"{path.name}.new") if replaces else path
+            with os.fdopen(os.open(target, os.O_WRONLY | os.O_CREAT | how, 0o600), "wb") as file:
+                # A mark that was written in part, on a full disk, would shift all that follow.
+                file.truncate(os.fstat(file.fileno()).st_size // _MARK_BYTES * _MARK_BYTES)
                 file.write(data)
+            if replaces:
+                os.replace(target, path)
         except OSError as error:
             self._complain(error)
 

@@ -128,6 +128,17 @@ def test_marks_are_bounded_in_memory_and_on_disk(tmp_path: Path) -> None:
     assert MOST_MARKS >= 10_000
 
 
+def test_a_mark_that_was_written_in_part_loses_no_later_one(tmp_path: Path) -> None:
+    path = tmp_path / "marks"
+    path.write_bytes(b"half")
+    marks = PrivateMarks(path)
+    marks.raise_alarm([b"a" * 16], "finding", "a rule")
+    marks.close()
+    again = PrivateMarks(path)
+    assert again.alarms([b"a" * 16])
+    again.close()
+
+
 def test_the_file_of_marks_holds_what_memory_holds(tmp_path: Path) -> None:
     path = tmp_path / "marks"
     marks = PrivateMarks(path)

@@ -186,6 +186,12 @@ def test_the_filter_keeps_the_arguments_of_an_access_log_apart() -> None:
     assert record.args == ("127.0.0.1:5", "GET", "/x?key=[redacted]", "1.1", 200)
 
 
+def test_arguments_that_do_not_fit_a_message_break_nothing_and_leak_nothing() -> None:
+    record = logging.LogRecord("x", logging.INFO, __file__, 1, "%d", (OWN,), None)
+    RedactingFilter([OWN]).filter(record)
+    assert OWN not in record.getMessage()
+
+
 def test_a_record_without_keys_is_left_alone() -> None:
     args = ("text", object())
     record = logging.LogRecord("x", logging.INFO, __file__, 1, "%s %s", args, None)

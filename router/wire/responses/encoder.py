@@ -6,7 +6,7 @@ Source: OpenAI API reference, "Responses" and "Streaming events".
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any, Final
 
-from router.errors import BackendBroken, RouterError
+from router.errors import NoUsableAnswer, RouterError
 from router.events import Batch, Event, Finish, TextDelta, Usage, each_of
 from router.request import ChatRequest
 from router.wire import sse
@@ -280,11 +280,11 @@ class _SummaryEvents(_ResponseEvents):
         return iter(())
 
     def finish(self, finish: Finish) -> Iterator[bytes]:
-        """Yield the item. Raises BackendBroken if the model has written no summary."""
+        """Yield the item. Raises NoUsableAnswer if the model has written no summary."""
         summary = "".join(self._texts).strip()
         if not summary:
             problem = "The model has written no summary of the conversation."
-            raise BackendBroken(problem, backend=self._model)
+            raise NoUsableAnswer(problem, backend=self._model)
         item = item_of(summary, f"cmp_{self._key}", is_private=self._is_private)
         self._output.append(item)
         yield self.event("output_item.added", output_index=0, item=item)
