@@ -153,20 +153,10 @@ class Settings(SettingsFields):
                 "ROUTER_KEYS_FILE is set without ROUTER_API_KEY, so nobody can open the page,"
                 " /stats or /metrics. Set ROUTER_API_KEY too."
             )
-        return (*odd, *self._env_file_warnings())
-
-    def _env_file_warnings(self) -> tuple[str, ...]:
-        if self._env_file is None:
-            return ()
-        names = [name.upper() for name in type(self).model_fields]
-        unknown = [name for name in self._env_file.values if name not in names]
-        misspelled = [
-            f"{self._env_file.path}, line {self._env_file.lines[name]}: {name} is no setting."
-            f" Is {meant} meant?"
-            for name in unknown
-            if (meant := env_file.near(name, names))
-        ]
-        return (*self._env_file.problems, *misspelled)
+        if self._env_file is not None:
+            names = [name.upper() for name in type(self).model_fields]
+            odd += [*self._env_file.problems, *self._env_file.misspelled(names)]
+        return tuple(odd)
 
     @property
     def max_body_bytes(self) -> int:
@@ -249,10 +239,9 @@ class Settings(SettingsFields):
                 return self.openai_url
         return self.claude_url
 
-    @property
-    def names_cloud_model(self) -> bool:
-        """Return whether the user has named the model of the cloud in use."""
-        return f"{self.provider}_model" in self.model_fields_set
+    def names_model_of(self, provider: Provider) -> bool:
+        """Return whether the user has named the model of a cloud."""
+        return f"{provider}_model" in self.model_fields_set
 
     @property
     def trace_endpoint(self) -> str | None:

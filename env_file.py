@@ -47,6 +47,14 @@ class EnvFile:
     problems: tuple[str, ...] = ()
     """One sentence for each harmless oddity, with file and line, without a value."""
 
+    def misspelled(self, settings: Collection[str]) -> list[str]:
+        """Return a sentence for each name that is no setting, but nearly one."""
+        return [
+            f"{self.path}, line {self.lines[name]}: {name} is no setting. Is {meant} meant?"
+            for name in self.values
+            if name not in settings and (meant := near(name, settings))
+        ]
+
 
 def user_file() -> Path:
     """Return the .env file in the user's configuration folder."""

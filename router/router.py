@@ -68,9 +68,8 @@ class Router:
         local servers; `balancer` knows all of them in their order, and chooses. `other_clouds`:
         those that answer when `cloud` cannot. `privacy` is None where everything may leave.
         `offline`: nothing may leave this machine. `why_no_cloud`: what to say where `cloud` is
-        None. `replicas`: what other routers know of
-        conversations, where several share a store. `conversations` and `names`: what an earlier
-        router has remembered."""
+        None. `replicas`: what other routers know of conversations, where several share a store.
+        `conversations` and `names`: what an earlier router has remembered."""
         self.policy = policy
         self.ability = ability or Ability()
         self._picks_model = picks_model
@@ -124,8 +123,10 @@ class Router:
             local = local if self._is_stand_in(local) else first_up(locals_)
         self._names.note(locals_, cloud)
         ask = self._ask(request, own, past, force, local, cloud)
-        if ask.private and self._replicas is not None:
+        if self._replicas is not None and ask.private:
             await self._replicas.written()  # its next turn may come to another router at once
+        elif self._replicas is not None:
+            self._replicas.know(past)
         spares: Sequence[Side] = ()
         if self._balancer is not None and not self._is_stand_in(local):
             ask, local, spares = self._placed(self._balancer, own, ask, locals_, cloud)

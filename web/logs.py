@@ -39,7 +39,7 @@ def set_up_logging(
     logging.basicConfig(level=logging.INFO, handlers=[handler])
     for name in QUIET:
         logging.getLogger(name).setLevel(logging.WARNING)
-    # It calls the end of the time for running answers an error.
+    # When the time for running requests is over, uvicorn logs that as an error.
     logging.getLogger("uvicorn.error").addFilter(_is_fault)
     # This library warns of each retry, and then reports the failure as an error.
     logging.getLogger("opentelemetry.exporter").setLevel(logging.ERROR)
@@ -47,7 +47,7 @@ def set_up_logging(
 
 
 def _is_fault(record: logging.LogRecord) -> bool:
-    return not record.msg.startswith("Cancel %s running task")
+    return not str(record.msg).startswith("Cancel %s running task")
 
 
 class TextFormatter(logging.Formatter):

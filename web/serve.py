@@ -77,9 +77,9 @@ class Server(uvicorn.Server):
         """Say that running answers are waited for, and wait for them."""
         if running := len(self.server_state.tasks):
             log.info(
-                "Requests that are still answered: %d. They have %d s; Ctrl-C ends them now.",
-                running,
+                "Waiting up to %d s for the end of running requests (%d). Ctrl-C ends them now.",
                 self.config.timeout_graceful_shutdown,
+                running,
             )
         await super().shutdown(sockets)
 

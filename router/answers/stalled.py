@@ -22,6 +22,7 @@ import orjson
 
 from router.request import text_of
 from router.scoring.turns import human_text
+from router.wire import fields
 
 TIMES: Final = 3
 """This many failures or repetitions in a row mean that the agent is stuck."""
@@ -120,19 +121,8 @@ class _Call:
     arguments: str
 
     def values(self) -> dict[str, Any]:
-        """Return the arguments; empty where they are not an object."""
-        try:
-            found = orjson.loads(self.arguments or "{}")
-        except orjson.JSONDecodeError:
-            return {"": self.arguments}
-        return found if isinstance(found, dict) else {"": found}
-
-    def normal_form(self) -> bytes:
-        """Return the arguments as JSON with sorted keys; unchanged if nested too deeply for it."""
-        try:
-            return orjson.dumps(self.values(), option=orjson.OPT_SORT_KEYS)
-        except TypeError:
-            return self.arguments.encode("utf-8", "replace")
+        """Return the arguments as an object that can be written as JSON again."""
+        return fields.arguments(self.arguments)
 
 
 class _Step:
@@ -155,7 +145,8 @@ class _Step:
     @cached_property
     def asked(self) -> list[tuple[str, bytes]]:
         """Return names and arguments of the calls in a normal form, sorted."""
-        return sorted((call.name, call.normal_form()) for call in self.calls)
+        sort = orjson.OPT_SORT_KEYS
+        return sorted((c.name, orjson.dumps(c.values(), option=sort)) for c in self.calls)
 
     @cached_property
     def outcome(self) -> list[str]:

@@ -128,7 +128,7 @@ def cloud_seats(settings: Settings, limits: TimeLimits, vault: Vault, parts: Par
     for provider in settings.clouds:
         made_of = (
             *(settings.key_of(provider), settings.model_of(provider), settings.url_of(provider)),
-            f"{provider}_model" in settings.model_fields_set,
+            settings.names_model_of(provider),
             *(far, settings.cloud_max_tokens, settings.status_ttl_s, vault),
         )
         make = partial(_cloud_seat, settings, provider, far, vault)
@@ -145,7 +145,7 @@ def _cloud(settings: Settings, provider: Provider, limits: TimeLimits, vault: Va
     assert key is not None
     secret, model = key.get_secret_value(), settings.model_of(provider)
     url = settings.url_of(provider)
-    is_default = f"{provider}_model" not in settings.model_fields_set
+    is_default = not settings.names_model_of(provider)
     match provider:
         case "gemini":
             return GeminiBackend(

@@ -145,10 +145,12 @@ class Replicas:
         sure then, is known, whether the store answers or not.
         """
         is_first = all(message["role"] != "assistant" for message in request.messages)
-        is_known = past.is_sure or is_first or answered_before(request) in self._known
-        if is_known and past.prefixes:
+        return not (past.is_sure or is_first or answered_before(request) in self._known)
+
+    def know(self, past: Past) -> None:
+        """Note a request that was decided, and of which `may_be_private` was false."""
+        if past.prefixes:
             self._known.add(past.prefixes[-1])
-        return not is_known
 
     def was_unsure(self, prefixes: Sequence[bytes]) -> bool:
         """Return whether `may_be_private` was true of a request, or it is forgotten."""

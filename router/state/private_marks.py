@@ -253,25 +253,25 @@ class PrivateMarks:
     def _take_over(self) -> None:
         """Write what was handed over; runs in the thread."""
         with self._handing_over:
-            data, how = b"".join(self._unwritten), os.O_TRUNC if self._anew else os.O_APPEND
+            data, anew = b"".join(self._unwritten), self._anew
             self._unwritten.clear()
             self._anew = False
-        if data or how == os.O_TRUNC:
-            self._write(data, how)
+        if data or anew:
+            self._write(data, anew=anew)
 
-    def _write(self, data: bytes, how: int) -> None:
+    def _write(self, data: bytes, *, anew: bool) -> None:
         """Append to the file or replace it; runs in the thread."""
         path = self._path
         assert path is not None
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            replaces = how == os.O_TRUNC
-            target = path.with_name(f"{path.name}.new") if replaces else path
-            with os.fdopen(os.open(target, os.O_WRONLY | os.O_CREAT | how, 0o600), "wb") as file:
+            target = path.with_name(f"{path.name}.new") if anew else path
+            how = os.O_WRONLY | os.O_CREAT | (os.O_TRUNC if anew else os.O_APPEND)
+            with os.fdopen(os.open(target, how, 0o600), "wb") as file:
                 # A mark that was written in part, on a full disk, would shift all that follow.
                 file.truncate(os.fstat(file.fileno()).st_size // _MARK_BYTES * _MARK_BYTES)
                 file.write(data)
-            if replaces:
+            if anew:
                 os.replace(target, path)
         except OSError as error:
             self._complain(error)

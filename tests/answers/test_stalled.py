@@ -242,3 +242,15 @@ def test_a_long_history_takes_little_time() -> None:
     began = time.process_time()
     is_stalled(messages)
     assert time.process_time() - began < 0.25
+
+
+def test_very_deeply_nested_arguments_are_compared_without_an_error() -> None:
+    def step(number: int) -> list[dict[str, Any]]:
+        deep = ", ".join(["[" * 300 + "]" * 300] * (number + 1))
+        messages = called(number, ("note", {}, "nothing"))
+        messages[0]["tool_calls"][0]["function"]["arguments"] = f'{{"items": [{deep}]}}'
+        return messages
+
+    steps = [step(number) for number in range(5)]
+    assert not is_stalled([TASK, *(message for one in steps for message in one)])
+    assert is_stalled([TASK, *(step(0) * 5)])

@@ -162,4 +162,5 @@ async def test_gemini_answers_with_the_nearest_model_in_place_of_its_default(
     ],
 )
 def test_only_a_model_that_is_set_counts_as_the_users(given: dict[str, Any], named: bool) -> None:
-    assert load_settings(env=None, **given).names_cloud_model is named
+    settings = load_settings(env=None, **given)
+    assert settings.names_model_of(settings.provider) is named

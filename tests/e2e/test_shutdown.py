@@ -50,7 +50,10 @@ async def test_a_shutdown_ends_an_endless_stream_with_an_error_event(checkout: P
                 assert (dialect.name == "responses") == ("response.failed" in answer.text)
             code = await asyncio.to_thread(running.process.wait, 30)
             assert code in (0, -signal.SIGTERM)
-            assert "Traceback" not in running.log.read_text()
+            logged = running.log.read_text()
+            assert "Waiting up to 1 s for the end of running requests (3)" in logged
+            assert "ERROR" not in logged
+            assert "Traceback" not in logged
 
 
 async def test_a_shutdown_does_not_wait_for_listeners_to_events(checkout: Path) -> None:

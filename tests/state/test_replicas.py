@@ -74,11 +74,14 @@ async def test_without_the_store_only_a_known_conversation_goes_to_the_cloud(
     then = [*first, answer, user(f"{HARD} Go on.")]
     async with replicas(store) as (one, other):
         assert await ask(one, first) == "cloud"
+        supposed = {"messages": then, "local_model": "qwen", "cloud_model": "claude"}
+        assert (await other.http.post("/classify", json=supposed)).status_code == 200
         store.kill()
         assert await ask(one, then) == "cloud", "its last turn was answered here"
         assert await ask(other, [user(f"{HARD} Please.")]) == "cloud", "it has no past"
         cut, long = then[1:], [*then[:2] * 250, then[2]]
-        for messages in (then, cut, long):
+        next_turn = [*then, answer, user(f"{HARD} Go on again.")]
+        for messages in (then, next_turn, cut, long):
             assert await ask(other, messages) == "local", "its past is not known here"
             assert other.last.private
         refused = await other.ask("", body={"messages": then}, headers={"x-force-route": "cloud"})

@@ -1,4 +1,4 @@
-"""The app in front of a local and a cloud side that say who they are."""
+"""The app with a local server and a cloud. Their answers name the side that gave them."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager

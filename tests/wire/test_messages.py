@@ -395,6 +395,13 @@ def test_tools_that_only_anthropic_runs_are_left_out_and_named() -> None:
     assert request.dropped == ("service_tier", "mcp_servers", "tools.web_search")
 
 
+def test_max_tokens_0_limits_every_model_and_reaches_claude_unchanged() -> None:
+    request = wire.parse(orjson.dumps(body_of(user("Hi"), max_tokens=0)))
+    assert request.max_tokens == 1
+    assert request.original is not None
+    assert request.original["max_tokens"] == 0
+
+
 @pytest.mark.parametrize("value", ["a,\tb", "a\u00a0b"])
 def test_a_header_that_cannot_be_passed_on_is_named(value: str) -> None:
     with pytest.raises(InvalidRequest, match="anthropic-beta"):
