@@ -36,7 +36,7 @@ from router.backend import (
 )
 from router.errors import BackendError
 from router.events import Usage
-from router.http.answer import Answer, HttpError
+from router.http.answer import LAST_BYTES_S, Answer, HttpError
 from router.http.client import HttpClient
 from router.http.proxy import Proxy
 from router.local.discovery import Discovery, plain_name
@@ -57,8 +57,6 @@ from router.wire.tool_names import full_names_of
 
 PROBE_TIMEOUT_S: Final = 3.0
 MOST_PROBE_BYTES: Final = 8 * 2**20
-LAST_BYTES_S: Final = 0.2
-"""How long the end of the HTTP message may take after the end of the answer."""
 NOT_THERE: Final = (404, 405, 501)
 """Statuses of servers for a path that they do not have."""
 

@@ -18,10 +18,8 @@ from router.errors import (
     BackendTimeout,
     BackendUnreachable,
 )
+from router.http.client import STALE_S
 from router.request import ChatRequest
-
-STALE_S: Final = 0.1
-"""A kept connection that has been closed fails within this time."""
 
 SLOWEST_TOKENS_S: Final = 30
 """Tokens that even a slow cloud model writes in a second."""

@@ -40,6 +40,7 @@ from router.errors import (
     BackendUnreachable,
 )
 from router.events import Batch, ToolCallStart, Usage
+from router.http.answer import LAST_BYTES_S
 from router.http.client import header_lines
 from router.request import ChatRequest
 from router.wire import sse
@@ -54,9 +55,6 @@ if TYPE_CHECKING:
 
 # Given explicitly, because the SDK would otherwise look for keys and addresses of its own.
 BASE_URL: Final = "https://api.anthropic.com"
-
-_LAST_BYTES_S: Final = 0.2
-"""How long the end of the HTTP message may take after the end of Claude's message."""
 
 
 class ClaudeBackend:
@@ -320,7 +318,7 @@ class ClaudeBackend:
                 yield pieces
                 # Read to its end, a connection is kept.
                 with contextlib.suppress(BackendTimeout, *connection_errors()):
-                    async with asyncio.timeout(_LAST_BYTES_S):
+                    async with asyncio.timeout(LAST_BYTES_S):
                         async for _ in pieces:
                             pass
             finally:

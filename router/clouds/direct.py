@@ -13,15 +13,18 @@ from router.backend import TimeLimits
 from router.clouds.calls import too_slow
 from router.errors import BackendBroken, BackendError, BackendMisconfigured, BackendUnreachable
 from router.events import Batch, Sink, Usage
-from router.http.answer import Answer, CutOff, HttpError, Unreadable
+from router.http.answer import (
+    LAST_BYTES_S,
+    MOST_ERROR_BYTES,
+    Answer,
+    CutOff,
+    HttpError,
+    Unreadable,
+)
 from router.http.client import HttpClient
 from router.wire.decoder import WordDecoder, decoded
 from router.wire.forward import forward
 from router.wire.sse import Cutter, blocks
-
-MOST_ERROR_BYTES = 64 * 1024
-LAST_BYTES_S = 0.2
-"""How long the end of the HTTP message may take after the end of the answer."""
 
 
 class Refused(Exception):

@@ -16,6 +16,10 @@ from router.deadlines import ticker_of
 MOST_HEAD_BYTES: Final = 64 * 1024
 MOST_HELD_BYTES: Final = 256 * 1024
 """Received bytes that may wait to be read; with more, reading from the server pauses."""
+MOST_ERROR_BYTES: Final = 64 * 1024
+"""Bytes that are read of an answer with an error status."""
+LAST_BYTES_S: Final = 0.2
+"""How long the end of the HTTP message may take after the end of the model's answer."""
 KEPT_HEADERS: Final = frozenset(
     [b"content-length", b"content-type", b"retry-after", b"transfer-encoding", b"x-request-id"]
 )

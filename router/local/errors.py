@@ -16,7 +16,7 @@ from router.errors import (
     BackendUnfit,
     BackendUnreachable,
 )
-from router.http.answer import Answer, CutOff, HttpError, Unreadable
+from router.http.answer import MOST_ERROR_BYTES, Answer, CutOff, HttpError, Unreadable
 from router.local.servers import setting_of
 from router.privacy.redact import redact
 from router.wire.chat.relay import ReportedError, in_band_error
@@ -24,7 +24,6 @@ from router.wire.failures import CONTEXT_LENGTH, TOO_LONG_KINDS, retry_after_s, 
 
 FAILED: Final = (HttpError, TimeoutError)
 """Errors of the HTTP client."""
-MOST_ERROR_BYTES: Final = 64 * 1024
 MOST_CHARS: Final = 2000
 """Limit of an error message."""
 RETRY_S: Final = 5.0

@@ -20,7 +20,8 @@ _ESCAPE: Final = re.compile(
 )
 """A surrogate pair, a lone surrogate, or any other escape of JSON."""
 
-_EVENT: Final = re.compile(rb".+?(?:\r\n\r\n|\n\n|\r\r|\Z)", re.DOTALL)
+EVENT: Final = re.compile(rb".+?(?:\r\n\r\n|\n\n|\r\r|\Z)", re.DOTALL)
+"""A server-sent event with its blank line, or what is left at the end."""
 
 # A first half at the end of a string, and a second half at the start of one: as escapes, as bytes.
 _HALVES: Final = (
@@ -96,7 +97,7 @@ class Joiner:
         return replaced(held)
 
     def _ready(self, block: bytes) -> Iterator[bytes]:
-        for event in _EVENT.findall(block):
+        for event in EVENT.findall(block):
             if b"data:" not in event:
                 yield event
                 continue

@@ -10,13 +10,12 @@ from typing import Any, Final, TypeVar
 
 import orjson
 
-from router.wire.half_characters import Joiner
+from router.wire.half_characters import EVENT, Joiner
 
 Item = TypeVar("Item")
 
 DONE: Final = b"data: [DONE]\n\n"
 _BLANK_LINES: Final = (b"\n\n", b"\r\n\r\n", b"\r\r")
-_EVENT: Final = re.compile(rb".+?(?:\r\n\r\n|\n\n|\r\r|\Z)", re.DOTALL)
 _LAST_LINE: Final = re.compile(rb"^data: ?(.*)\n\n", re.MULTILINE)
 """A line of data that ends its event."""
 _ERROR_FIELD: Final = re.compile(rb"^error: ?(.*)$", re.MULTILINE)
@@ -121,7 +120,7 @@ def data_of(block: bytes) -> Sequence[bytes]:
 
 def first_data(block: bytes) -> bytes:
     """Return the first data of a block of events that is not empty; b"" if there is none."""
-    for event in _EVENT.finditer(block):
+    for event in EVENT.finditer(block):
         if data := next(filter(None, data_of(event.group())), b""):
             return data
     return b""
