@@ -35,7 +35,11 @@ _NAMED: Final = (
 
 def redact(text: str, secrets: Iterable[str] = ()) -> str:
     """Return the text without keys: given secrets, known formats, and values named as keys."""
-    for spelling in _spellings(secrets):
+    return _redacted(text, _spellings(secrets))
+
+
+def _redacted(text: str, spellings: Iterable[str]) -> str:
+    for spelling in spellings:
         text = text.replace(spelling, GONE)
     text = _without_known_keys(text)
     for pattern in _NAMED:
@@ -78,18 +82,19 @@ class RedactingFilter(logging.Filter):
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
         super().__init__()
-        self._secrets: tuple[str, ...] = ()
+        self._spellings: list[str] = []
         self._formatter = logging.Formatter()
         self.hide(secrets)
 
     def hide(self, secrets: Iterable[str]) -> None:
         """Remove these secrets too from now on."""
-        known = (*self._secrets, *_spellings(secrets))
-        self._secrets = tuple(sorted(dict.fromkeys(known), key=len, reverse=True))
+        # Spelled twice, because a log line may quote JSON in JSON, or an address in an address.
+        known = {*self._spellings, *_spellings(_spellings(secrets))}
+        self._spellings = sorted(known, key=len, reverse=True)
 
     def clean(self, text: str) -> str:
         """Return a text without keys."""
-        return redact(text, self._secrets)
+        return _redacted(text, self._spellings)
 
     def filter(self, record: logging.LogRecord) -> bool:
         if record.exc_info:

@@ -1,8 +1,12 @@
 import io
+import json
 import logging
 import random
 import string
 import time
+from collections.abc import Callable
+from functools import partial
+from urllib.parse import quote
 
 import pytest
 
@@ -145,6 +149,13 @@ def test_the_filter_cleans_messages_and_arguments(log: Log) -> None:
         "own: [redacted]",
         "split over two: Bearer [redacted]",
     ]
+
+
+@pytest.mark.parametrize("around", [json.dumps, partial(quote, safe="")])
+def test_the_filter_removes_a_secret_that_is_spelled_twice(around: Callable[[str], str]) -> None:
+    secret = 'say "open sesame" now'
+    clean = RedactingFilter([secret]).clean(around(around(f"it is {secret}.")))
+    assert clean == around(around("it is SECRET.")).replace("SECRET", "[redacted]")
 
 
 def test_the_filter_cleans_tracebacks(log: Log) -> None:
