@@ -119,7 +119,7 @@ class Router:
             past = await self._replicas.learn(inquiry)
         if self._picks_model:
             memory = self._conversations.recall(past.prefixes)
-            locals_ = [self._with_smallest(request, own, memory, side, cloud) for side in locals_]
+            locals_ = self._with_smallest(request, own, memory, locals_, cloud)
             local = local if self._is_stand_in(local) else first_up(locals_)
         self._names.note(locals_, cloud)
         ask = self._ask(request, own, past, force, local, cloud)
@@ -358,9 +358,14 @@ class Router:
         return ask, local, spares
 
     def _with_smallest(
-        self, request: ChatRequest, own: Score, memory: Memory | None, local: Side, cloud: Side
-    ) -> Side:
-        """Return the local side with the smallest loaded model that suffices for the request."""
+        self,
+        request: ChatRequest,
+        own: Score,
+        memory: Memory | None,
+        locals_: Sequence[Side],
+        cloud: Side,
+    ) -> list[Side]:
+        """Return the local sides, each with its smallest loaded model that suffices."""
         has_tools = bool(request.tools)
 
         def is_able(model: Model) -> bool:
@@ -369,7 +374,7 @@ class Router:
 
         is_warm = memory is not None and self._conversations.is_warm(memory)
         last = memory.model if memory is not None and memory.target == "local" and is_warm else ""
-        return with_smallest(request, local, self.ability.size_b, is_able, last=last)
+        return with_smallest(request, locals_, self.ability.size_b, is_able, last=last)
 
     def _first_word_s(self, local: Side, name: str, unread: int, size: int) -> float | None:
         """Estimate when the local model would begin its answer."""

@@ -11,20 +11,20 @@ from router.scoring.background import background_kind
 
 def with_smallest(
     request: ChatRequest,
-    local: Side,
+    locals_: Sequence[Side],
     size_b: Callable[[Model], float | None],
     is_able: Callable[[Model], bool],
     *,
     last: str = "",
-) -> Side:
-    """Return the local side with the smallest loaded model that suffices for the request.
+) -> list[Side]:
+    """Return the local sides, each with its smallest loaded model that suffices for the request.
 
     `is_able` tells whether a model can do what is asked. `last` is the model of the conversation's
     last turn, if its prompt cache is still warm.
     """
-    loaded = [model for model in local.status.models if model.loaded]
-    if len(loaded) < 2:
-        return local
+    loaded = [[model for model in side.status.models if model.loaded] for side in locals_]
+    if all(len(models) < 2 for models in loaded):
+        return list(locals_)
     needed = needed_tokens(size_tokens(request), request.max_tokens)
     has_tools, pictures = bool(request.tools), has_images(request)
 
@@ -37,10 +37,14 @@ def with_smallest(
         return is_able(model)
 
     background = background_kind(request) is not None
-    chosen = smallest_that_suffices(loaded, size_b, suffices, background=background, last=last)
-    if chosen is None:
-        return local
-    return replace(local, status=replace(local.status, state="ready", model=chosen, detail=""))
+
+    def with_choice(side: Side, models: Sequence[Model]) -> Side:
+        chosen = smallest_that_suffices(models, size_b, suffices, background=background, last=last)
+        if chosen is None:
+            return side
+        return replace(side, status=replace(side.status, state="ready", model=chosen, detail=""))
+
+    return [with_choice(side, models) for side, models in zip(locals_, loaded, strict=True)]
 
 
 def smallest_that_suffices(
