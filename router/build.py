@@ -155,8 +155,8 @@ def build_router(
     conversations = parts.get("conversations", None, Conversations)
     privacy = _privacy(settings, parts)
     return Router(
-        locals_[0],
-        clouds[0] if clouds else None,
+        locals_,
+        clouds,
         embedded_seat(settings, limits, parts),
         policy=Policy(
             settings.complexity_threshold,
@@ -169,8 +169,6 @@ def build_router(
         ),
         privacy=privacy,
         ability=parts.get("ability", settings.local_reach, lambda: Ability(settings.local_reach)),
-        more=locals_[1:],
-        other_clouds=clouds[1:],
         balancer=balancer,
         offline=settings.offline,
         why_no_cloud=settings.why_no_cloud,

@@ -2,11 +2,9 @@
 
 import asyncio
 import logging
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from router.answers.calibration import Calibrations
 from router.answers.stalled import is_stalled
 from router.answers.trust import Truster
 from router.backend import LocalServer, Model, Status, Target
@@ -39,56 +37,56 @@ class Router:
 
     def __init__(
         self,
-        local: Seat,
-        cloud: Seat | None,
+        locals_: Sequence[Seat],
+        clouds: Sequence[Seat],
         embedded: Seat | None,
         *,
         policy: Policy,
         privacy: PrivateConversations | None,
-        ability: Ability | None = None,
-        picks_model: bool = False,
-        offline: bool = False,
-        why_no_cloud: str = "No cloud is configured.",
-        more: Sequence[Seat] = (),
-        other_clouds: Sequence[Seat] = (),
-        balancer: Balancer | None = None,
-        hold_s: float = 8,
-        first_byte_s: float = 300,
-        truster: Truster | None = None,
-        replicas: Replicas | None = None,
-        budget_spent: Callable[[], bool] = lambda: False,
-        spent_by_usd: Callable[[str], float] = lambda name: 0.0,
-        conversations: Conversations | None = None,
-        names: dict[Target, set[str]] | None = None,
-        clock: Callable[[], float] = time.monotonic,
+        ability: Ability,
+        picks_model: bool,
+        offline: bool,
+        why_no_cloud: str,
+        balancer: Balancer | None,
+        hold_s: float,
+        first_byte_s: float,
+        truster: Truster,
+        replicas: Replicas | None,
+        budget_spent: Callable[[], bool],
+        spent_by_usd: Callable[[str], float],
+        conversations: Conversations,
+        names: dict[Target, set[str]],
     ) -> None:
-        """`local` is the user's own server; `embedded` stands in for it while it is down and no
-        cloud is configured; `cloud` is None without a key. `picks_model`: the user has named no
-        local model, so of several loaded ones the smallest that suffices answers. `more`: further
-        local servers; `balancer` knows all of them in their order, and chooses. `other_clouds`:
-        those that answer when `cloud` cannot. `privacy` is None where everything may leave.
-        `offline`: nothing may leave this machine. `why_no_cloud`: what to say where `cloud` is
-        None. `replicas`: what other routers know of conversations, where several share a store.
-        `conversations` and `names`: what an earlier router has remembered."""
+        """Take the seats, and what decides among them.
+
+        `locals_`: the user's own servers; `balancer` knows them in this order, and chooses where
+        there are several. `embedded` stands in for them while they are down and no cloud is
+        configured. `clouds`: none without a key; the later ones answer when the first cannot.
+        `picks_model`: the user has named no local model, so of several loaded ones the smallest
+        that suffices answers. `privacy`: None where everything may leave. `offline`: nothing may
+        leave this machine. `why_no_cloud`: what to say without a cloud. `replicas`: what other
+        routers know of conversations, where several share a store. `conversations` and `names`:
+        what an earlier router has remembered.
+        """
         self.policy = policy
-        self.ability = ability or Ability()
+        self.ability = ability
         self._picks_model = picks_model
         self.offline = offline
         self._no_cloud = no_cloud(why_no_cloud)
-        self.locals = (local, *more)
-        self.clouds = (cloud, *other_clouds) if cloud is not None else ()
+        self.locals = tuple(locals_)
+        self.clouds = tuple(clouds)
         seats = (*self.locals, *self.clouds, embedded)
         self.seats = {seat.name: seat for seat in seats if seat is not None}
-        self.local = local
+        self.local = self.locals[0]
         self._balancer = balancer
-        self.cloud = cloud
+        self.cloud = self.clouds[0] if clouds else None
         self.embedded = embedded
         self.privacy = privacy
-        self._conversations = conversations or Conversations(clock=clock)
+        self._conversations = conversations
         self._replicas = replicas
         self._hold_s = hold_s
         self._first_byte_s = first_byte_s
-        self.truster = truster or Truster("off", Calibrations(), policy.threshold)
+        self.truster = truster
         self._budget_spent = budget_spent
         self._spent_by_usd = spent_by_usd
         set_models = {seat.server.model for seat in self.locals if seat.server is not None}
