@@ -109,12 +109,7 @@ class Router:
             )
         locals_ = await self.local_sides()
         local, cloud = await self._sides(locals_)
-        if self._replicas is None:
-            past, own = self._past(request), score(request)
-        else:
-            inquiry = await self._replicas.ask(request, self._blocks(request))
-            own = score(request)
-            past = await self._replicas.learn(inquiry)
+        past, own = await self._past_and_score(request)
         if self._picks_model:
             memory = self._conversations.recall(past.prefixes)
             locals_ = self._with_smallest(request, own, memory, locals_, cloud)
@@ -262,6 +257,17 @@ class Router:
                 await seat.aclose()
         if self.privacy is not None and (heir is None or heir.privacy is None):
             self.privacy.close()
+
+    async def _past_and_score(self, request: ChatRequest) -> tuple[Past, Score]:
+        """Return what is known of the conversation, and the score without points for the model.
+
+        Where several routers share a store, the request is scored while the store is asked.
+        """
+        if self._replicas is None:
+            return self._past(request), score(request)
+        inquiry = await self._replicas.ask(request, self._blocks(request))
+        own = score(request)
+        return await self._replicas.learn(inquiry), own
 
     async def _embedded_side(self) -> Side:
         return await self.embedded.side() if self.embedded is not None else SWITCHED_OFF
