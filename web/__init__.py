@@ -1,1 +1,4 @@
-"""The HTTP pieces: plain ASGI, no framework. server.py puts them together."""
+"""The HTTP side; app.py puts it together.
+
+The gate and the endpoints of the dialects are plain ASGI, all other routes FastAPI.
+"""

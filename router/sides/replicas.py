@@ -98,9 +98,10 @@ class Replicas:
         known: KnownRequests,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """`marks`: None with PRIVACY=off. `known`: requests that were known so far.
+        """Take the store, and the memory of this process.
 
-        `clock`: seconds that all routers count alike.
+        `marks`: None with PRIVACY=off. `known`: requests that were known so far. `clock`: seconds
+        that all routers count alike.
         """
         self._store = store
         self._conversations = conversations

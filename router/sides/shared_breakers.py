@@ -22,9 +22,10 @@ class SharedBreakers:
         watches: Mapping[bytes, Watch],
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """`watches`: of the backends that are the same for all routers, by a digest of each.
+        """Follow the store, and tell it what the watches see.
 
-        `clock`: seconds that all routers count alike.
+        `watches`: of the backends that are the same for all routers, by a digest of each. `clock`:
+        seconds that all routers count alike.
         """
         self._store = store
         self._watches = watches

@@ -19,7 +19,7 @@ class SealedStore:
     """Keeps contents by kind and id."""
 
     def __init__(self, store: Store) -> None:
-        """Raises ImportError without the package cryptography."""
+        """Load the cipher. Raises ImportError without the package cryptography."""
         from cryptography.exceptions import InvalidTag
         from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 

@@ -77,7 +77,11 @@ class Journal:
         clock: Callable[[], float] = time.time,
         replica: str = "",
     ) -> None:
-        """`store`: None keeps rows in memory. `replica`: this router's name in its rows."""
+        """Take the store; open nothing.
+
+        `store`: None keeps rows in memory. `days`: how long a row is kept. `replica`: this router's
+        name in its rows.
+        """
         self.store: JournalStore = store or JournalFile(None)
         self.prompts = prompts
         """Whether prompt texts are kept."""

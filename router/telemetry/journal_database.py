@@ -136,7 +136,7 @@ class JournalDatabase:
     remedy: Final = "start the database, or correct JOURNAL_URL"
 
     def __init__(self, url: str, *, retry_s: float = RETRY_S) -> None:
-        """Raises ValueError, without the address in it, if that is unusable."""
+        """Read the address; open nothing. Raises ValueError, without it, if it is unusable."""
         try:
             asked = conninfo_to_dict(url)
         except psycopg.Error:

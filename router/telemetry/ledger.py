@@ -124,7 +124,10 @@ class Ledger:
         is_private: Callable[[str], bool],
         spend: Callable[[Record], None] | None = None,
     ) -> None:
-        """`spend`: adds up what requests cost, where several routers do so together."""
+        """Take the parts that a record goes to.
+
+        `spend`: adds up what requests cost, where several routers do so together.
+        """
         self.prices = prices
         self.on_record: Callable[[Record], None] | None = None
         """Called with each record once it is in the journal; on the event loop."""

@@ -101,7 +101,10 @@ class Metrics:
         sides: Callable[[], Iterable[SideState]] = tuple,
         rows_dropped: Callable[[], int] = int,
     ) -> None:
-        """`sides` and `rows_dropped` give, at each scrape, what is not in a record."""
+        """Start all counters at zero.
+
+        `sides` and `rows_dropped` give, at each scrape, what is not in a record.
+        """
         self.sides = sides
         self.rows_dropped = rows_dropped
         self._requests = _Counter("requests", "Requests that ended.", "target", "reason", "outcome")
