@@ -2,7 +2,8 @@
 
 The request building, retries and HTTP layers of the SDKs take more CPU than the rest of the route
 (bench/RESULTS.md). So the SDKs give the address, the headers and the meaning of errors, and this
-module sends the bytes. Behind a proxy the SDKs send, because this client has no proxies.
+module sends the bytes. Behind a proxy the SDKs send, because they also know proxies that are
+reached over TLS, and logins in ~/.netrc.
 """
 
 import ssl
