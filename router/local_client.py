@@ -220,7 +220,7 @@ class LocalBackend:
     async def warm_up(self, model: str) -> None:
         """Make the server load the model, if it is a kind of server that can."""
         with contextlib.suppress(OSError):
-            await self._discovery.warm_up(self._post_json, model)
+            await self._discovery.warm_up(model)
 
     def enlarge_command(self, model: Model, needed_tokens: int) -> str:
         """Return the command that gives the model a context of this size, or ""."""

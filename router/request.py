@@ -42,11 +42,6 @@ class ChatRequest:
     is_private: bool = False
     """It must stay on this machine; set once that is decided."""
 
-    @classmethod
-    def parse(cls, raw: bytes) -> "ChatRequest":
-        """Return the request of a Chat Completions body. Raises InvalidRequest with the field."""
-        return cls(checked(parse_json(raw)))
-
     @property
     def model(self) -> str:
         return self.body.get("model") or ""

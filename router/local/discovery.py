@@ -73,7 +73,7 @@ class Discovery:
         base_url: str,
         wanted: str,
         get: Get,
-        post: Post | None = None,
+        post: Post,
         *,
         name: str = ALONE,
         is_set: bool = True,
@@ -125,10 +125,10 @@ class Discovery:
         latency_ms = (time.perf_counter() - began) * 1000
         return replace(_status(*found, self._wanted, self._set, self._name), latency_ms=latency_ms)
 
-    async def warm_up(self, post: Post, model: str) -> bool:
+    async def warm_up(self, model: str) -> bool:
         """Make the server load this model; return whether it has done so now.
 
-        Returns once it is loaded, within the time limit of `post`. Raises what `post` raises.
+        Returns once it is loaded, within the time limit of a POST. Raises what that raises.
         """
         # The model may be loaded by now.
         status = await self.look()
@@ -141,15 +141,17 @@ class Discovery:
             return False
         if status.server == "ollama":
             # A request without a prompt only loads the model.
-            code, body = await post(self._root + "/api/generate", {"model": model})
+            code, body = await self._post(self._root + "/api/generate", {"model": model})
         else:
             # A model loaded by a request stays loaded for the time that the user has set there.
-            code, body = await post(self._base + "/chat/completions", ONE_TOKEN | {"model": model})
+            code, body = await self._post(
+                self._base + "/chat/completions", ONE_TOKEN | {"model": model}
+            )
         # Some servers are set not to load models on request, or let another model answer.
         path = LOAD_PATHS.get(status.server)
         ignored = path and (code == 200 or _WANTS_LOADING.search(body))
         if ignored and _is_cold(await self.look(), model):
-            code, body = await post(f"{self._root}{path}", {"model": model})
+            code, body = await self._post(f"{self._root}{path}", {"model": model})
         if code != 200:
             log.warning("%s could not load %s: HTTP %d %s", self._base, model, code, body[:200])
         return code == 200
@@ -193,8 +195,6 @@ class Discovery:
         return "ollama", entries
 
     async def _show(self, model: Model) -> object:
-        if self._post is None:
-            return None
         if model not in self._details:
             async with asyncio.timeout(SHOW_TIMEOUT_S):
                 status, body = await self._post(self._root + "/api/show", {"model": model.id})

@@ -133,10 +133,6 @@ class Seat:
         visit = self._balancer.begin(self.name, ask)
         return self.speed.turn(model, unread, ask.size_tokens, visit)
 
-    def must_load(self, model: str) -> bool:
-        """Return whether a request for this model has to load it first."""
-        return self.loader is not None and self.loader.must_load(model)
-
     async def aclose(self) -> None:
         """Stop the background tasks and close the backend."""
         if self.loader is not None:

@@ -68,11 +68,6 @@ class Slots:
         return self._busy
 
     @property
-    def free(self) -> int | None:
-        """Return the number of slots that are left; None where there is no limit."""
-        return None if self._limit is None else max(0, self._limit - self._busy)
-
-    @property
     def waiting(self) -> int:
         """Return the number of requests in the queue."""
         return len(self._people) + len(self._programs)

@@ -43,7 +43,7 @@ def to_gemini(
 
 
 def asked(**body: Any) -> ChatRequest:
-    return ChatRequest.parse(orjson.dumps({"messages": [{"role": "user", "content": "q"}]} | body))
+    return completions.parse(orjson.dumps({"messages": [{"role": "user", "content": "q"}]} | body))
 
 
 # Any body that the client's types allow
@@ -66,7 +66,7 @@ def test_whatever_the_client_can_say_reaches_gemini_or_is_named(
 def reaches_or_is_named(
     body: dict[str, Any], encode: Callable[[ChatRequest], tuple[str, ...]]
 ) -> None:
-    request = ChatRequest.parse(orjson.dumps(body))
+    request = completions.parse(orjson.dumps(body))
     before = orjson.dumps(request.body)
     try:
         named = encode(request)

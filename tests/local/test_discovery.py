@@ -60,6 +60,10 @@ class Server:
         return replace(status, latency_ms=None)
 
 
+async def no_post(url: str, body: dict[str, Any]) -> tuple[int, bytes]:
+    return 404, b"not found"
+
+
 QWEN = Model(
     "qwen2.5-32b-instruct",
     loaded=True,
@@ -161,7 +165,7 @@ async def test_advice_does_not_name_a_default_that_the_server_lacks(
             return 404, b""
         return 200, orjson.dumps({"object": "list", "data": [{"id": one} for one in ids]})
 
-    status = await Discovery(URL + "/v1", "default", get, is_set=False).look()
+    status = await Discovery(URL + "/v1", "default", get, no_post, is_set=False).look()
     assert (status.model.id if status.model else None) == model
     assert status.detail == detail
 
@@ -481,7 +485,7 @@ async def test_nonsense_is_reported_not_raised(raw: bytes, status_code: int) -> 
     async def get(url: str) -> tuple[int, bytes]:
         return status_code, raw
 
-    status = await Discovery(URL + "/v1", "qwen", get).look()
+    status = await Discovery(URL + "/v1", "qwen", get, no_post).look()
     assert (status.state, status.model) == ("down", None)
     assert str(status_code) in status.detail
 
@@ -525,7 +529,7 @@ async def test_a_base_url_without_v1_is_used_unchanged() -> None:
         asked.append(url)
         return 404, b""
 
-    await Discovery("http://host/prefix/openai/", "qwen", get).look()
+    await Discovery("http://host/prefix/openai/", "qwen", get, no_post).look()
     assert asked[0] == "http://host/prefix/openai/api/v1/models"
     assert asked[-1] == "http://host/prefix/openai/models"
 
@@ -553,7 +557,7 @@ async def test_a_cold_model_is_loaded_as_by_a_request() -> None:
         server.replace("GET /api/v1/models", listed)
         return await server.post(url, body)
 
-    assert await server.discovery(wanted).warm_up(post, wanted)
+    assert await Discovery(URL + "/v1", wanted, server.get, post).warm_up(wanted)
     assert posted(server) == [CHAT]
 
 
@@ -574,7 +578,7 @@ async def test_a_server_that_does_not_load_by_itself_gets_a_load_request(
     server.replace(CHAT, {"error": answer}, status)
     if recording == "lmstudio-v0":
         server.replace("POST /api/v1/models/load", {"error": "Unexpected endpoint"})
-    assert await server.discovery(wanted).warm_up(server.post, wanted)
+    assert await server.discovery(wanted).warm_up(wanted)
     first = "POST /api/generate" if recording == "ollama" else CHAT
     assert posted(server)[0] == first
     assert then is None or posted(server) == [first, then]
@@ -594,7 +598,7 @@ async def test_a_model_that_is_loaded_or_cannot_be_loaded_is_not_loaded_again(
     recording: str, wanted: str
 ) -> None:
     server = Server(recording)
-    assert not await server.discovery(wanted).warm_up(server.post, wanted)
+    assert not await server.discovery(wanted).warm_up(wanted)
     assert not [asked for asked in server.asked if asked.endswith(("/load", "/generate", CHAT))]
 
 
@@ -602,7 +606,7 @@ async def test_a_load_that_fails_is_logged(caplog: pytest.LogCaptureFixture) -> 
     server = Server("lmstudio")
     server.replace(CHAT, {"error": "insufficient memory"}, 500)
     discovery = server.discovery("openai/gpt-oss-20b")
-    assert not await discovery.warm_up(server.post, "openai/gpt-oss-20b")
+    assert not await discovery.warm_up("openai/gpt-oss-20b")
     assert server.asked[-1] == CHAT
     assert "could not load openai/gpt-oss-20b: HTTP 500" in caplog.text
     assert "insufficient memory" in caplog.text
@@ -721,7 +725,7 @@ async def test_a_fault_of_a_listed_server_names_it(
             return 404, b""
         return 200, orjson.dumps({"object": "list", "data": [{"id": one} for one in ids]})
 
-    status = await Discovery(URL + "/v1", wanted, get, name="gpu").look()
+    status = await Discovery(URL + "/v1", wanted, get, no_post, name="gpu").look()
     assert (status.model.id if status.model else None) == model
     assert status.detail.startswith(detail)
     assert bool(status.detail) == bool(detail)

@@ -19,7 +19,7 @@ async def queued(awaitable: Awaitable[Slot], slots: Slots) -> "asyncio.Future[Sl
 async def test_without_a_limit_no_request_waits() -> None:
     slots = Slots(None, queue=0)
     held = [await slots.acquire() for _ in range(1000)]
-    assert (slots.busy, slots.free, slots.waiting, slots.full) == (1000, None, 0, False)
+    assert (slots.busy, slots.waiting, slots.full) == (1000, 0, False)
     for slot in held:
         slot.release()
     assert slots.busy == 0
@@ -29,10 +29,10 @@ async def test_a_request_waits_while_all_slots_are_taken() -> None:
     slots = Slots(1, queue=1)
     first = await slots.acquire()
     second = await queued(slots.acquire(), slots)
-    assert (slots.busy, slots.free, slots.waiting) == (1, 0, 1)
+    assert (slots.busy, slots.waiting) == (1, 1)
     first.release()
     (await second).release()
-    assert (slots.busy, slots.free, slots.waiting) == (0, 1, 0)
+    assert (slots.busy, slots.waiting) == (0, 0)
 
 
 async def test_a_slot_is_given_back_once_however_often_it_is_released() -> None:
@@ -175,7 +175,7 @@ async def test_a_higher_limit_starts_waiting_requests() -> None:
     assert (slots.busy, slots.waiting) == (2, 2)
     slots.limit = None
     await asyncio.gather(*waiting)
-    assert (slots.busy, slots.waiting, slots.free) == (4, 0, None)
+    assert (slots.busy, slots.waiting) == (4, 0)
 
 
 async def test_a_lower_limit_lets_running_requests_end() -> None:
@@ -185,7 +185,7 @@ async def test_a_lower_limit_lets_running_requests_end() -> None:
     waiting = await queued(slots.acquire(), slots)
     held[0].release()
     held[1].release()
-    assert (slots.busy, slots.free, slots.waiting) == (1, 0, 1)
+    assert (slots.busy, slots.waiting) == (1, 1)
     held[2].release()
     await waiting
 

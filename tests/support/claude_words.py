@@ -9,6 +9,7 @@ import orjson
 from router.request import ChatRequest
 from router.wire.anthropic import claude
 from router.wire.anthropic.claude_model import Abilities
+from router.wire.chat import completions
 from tests.support.claude_rules import assert_acceptable
 
 MODEL = "claude-sonnet-5-5"
@@ -48,7 +49,7 @@ BETWEEN_TOOLS = replace(ALWAYS_THINKING, between_tools=True)
 
 def request(*messages: Any, **fields: Any) -> ChatRequest:
     body = {"model": "auto", "messages": list(messages) or [user("Hi")], **fields}
-    return ChatRequest.parse(orjson.dumps(body))
+    return completions.parse(orjson.dumps(body))
 
 
 def user(content: Any) -> dict[str, Any]:

@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from router.errors import BackendUnfit, InvalidRequest
-from router.request import ChatRequest
 from router.wire.anthropic import claude
 from router.wire.anthropic.claude_model import Abilities
+from router.wire.chat import completions
 from tests.support.claude_rules import assert_acceptable
 from tests.support.claude_words import (
     ALL,
@@ -118,7 +118,7 @@ bodies = st.fixed_dictionaries(
 def test_any_body_is_sent_in_a_form_that_claude_takes_or_is_unfit(
     body: dict[str, Any], can: Abilities, remembers: bool
 ) -> None:
-    asked = ChatRequest.parse(orjson.dumps(body))
+    asked = completions.parse(orjson.dumps(body))
     kept = {"a": {"before": [THOUGHT, *text("a")]}} if remembers else {}
     try:
         sent = claude.encode(asked, MODEL, max_tokens=99, abilities=can, recall=kept.get)
