@@ -117,10 +117,6 @@ class Score:
     """The kind of task, such as code or writing; see `reach.Kind`."""
 
     @property
-    def score(self) -> float:
-        return self.total
-
-    @property
     def unsure(self) -> bool:
         """Return whether the text gave too little evidence for a score."""
         return self.confidence < UNSURE_BELOW
@@ -138,8 +134,8 @@ def score(request: ChatRequest) -> Score:
     return score_messages(request.messages)
 
 
-def score_messages(messages: Sequence[Mapping[str, Any]], tools: object = None) -> Score:
-    """Return the score of chat messages. `tools` is accepted and ignored."""
+def score_messages(messages: Sequence[Mapping[str, Any]]) -> Score:
+    """Return the score of chat messages."""
     turns, answer = conversation(messages)
     if not turns:
         return Score(0.0, MappingProxyType(dict.fromkeys((*_NAMES, CONVERSATION), 0.0)), 0.0, 0)
