@@ -58,8 +58,9 @@ SIGNALS: Final = (
         "complex_keywords", 0, 50,
         (
             "vocabulary", "hard_words", "hard", "build", "expert", "long_words", "rare_words",
-            "uncommon_words", "names", "code_build", "debug_hard", "design", "proof", "science",
-            "legal", "medical", "finance", "my_case", "long_text", "rare", "analysis", "role",
+            "uncommon_words", "names", "makes", "whole", "code_build", "debug_hard", "design",
+            "proof", "science", "legal", "medical", "finance", "my_case", "long_text", "rare",
+            "analysis", "role",
         ),
         "words that go with prompts small models fail: implement, design, debug, prove, analyze",
     ),
@@ -115,6 +116,11 @@ class Score:
     """Estimated size of the human's turn, pasted text included."""
     kind: Kind = "writing"
     """The kind of task, such as code or writing; see `reach.Kind`."""
+
+    @property
+    def score(self) -> float:
+        """Return the total, by the name that scripts which compare scorers look for."""
+        return self.total
 
     @property
     def unsure(self) -> bool:

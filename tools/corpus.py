@@ -62,14 +62,15 @@ def standardised(values: Sequence[float]) -> Floats:
 
 
 def read_seeds(path: Path) -> list[Row]:
-    """Return the requests of a seed file: `L text` and `C text` under `## group` headings."""
+    """Return the requests of a seed file: `3 text` under `## group` headings, with the need."""
     rows, group = [], ""
     for line in path.read_text(encoding="utf-8").splitlines():
-        if line.startswith("## "):
-            group = line[3:]
-        elif line[:2] in ("L ", "C "):
-            asked = [{"role": "user", "content": line[2:].replace("\\n", "\n")}]
-            rows.append(Row(asked, group, cloud=line[0] == "C"))
+        need, _, text = line.partition(" ")
+        if need == "##":
+            group = text
+        elif need in {"1", "2", "3", "4"}:
+            asked = [{"role": "user", "content": text.replace("\\n", "\n")}]
+            rows.append(Row(asked, group, cloud=need == "4", need=int(need)))
     return rows
 
 

@@ -31,7 +31,7 @@ MOST_POINTS: Final = {"payload": 9.0}
 """The most that some counts may add: the size of what was pasted says little."""
 LEAST_POINTS: Final = {
     "legal": 14.0, "medical": 6.0, "finance": 6.0, "constraint": 12.0, "sequence": 4.0,
-    "asked_size": 6.0, "length": 6.0, "vocabulary": 6.0, "uncommon_words": 6.0,
+    "comparison": 1.0, "asked_size": 6.0, "length": 6.0, "vocabulary": 6.0, "uncommon_words": 6.0,
     "numbers": 8.0, "maths": 4.0, "code": 2.0, "lists": 2.0, "questions": 1.0, "error": 2.0,
     "fences": 1.0, "tables": 1.0, "json": 1.0, "latex": 1.0,
 }  # fmt: skip

@@ -131,21 +131,25 @@ def calibrated(sets: Sequence[Set], corpus: Corpus, several: Sequence[Floats]) -
     """Return the aim with which the marks best separate rows that were left out.
 
     Scores of rows outside the fit are closer together, so the marks that suit the fitted rows are
-    too far apart. `several`: scores of left-out rows by different folds; each counts the same, as
-    does each set.
+    too far apart. `several`: scores of left-out rows by different folds; each counts the same. A
+    set counts by its weight.
     """
-    known = [corpus.origin == i for i, one in enumerate(sets) if one.rows[0].need is not None]
+    known = [
+        (one.weight, corpus.origin == i)
+        for i, one in enumerate(sets)
+        if one.rows[0].need is not None
+    ]
     if not known:
         return Aim()
     shifts = []
     for mark, lowest, _ in MARKS:
         worth = np.zeros(len(SHIFTS))
-        for mine in known:
+        for weight, mine in known:
             above = corpus.need[mine] >= lowest
             for score in several:
                 high = score[mine] + SHIFTS[:, None] >= mark
                 found, kept = high[:, above].mean(1), 1 - high[:, ~above].mean(1)
-                worth += found + kept - UNEVEN * abs(found - kept)
+                worth += weight * (found + kept - UNEVEN * abs(found - kept))
         shifts.append(float(SHIFTS[worth >= worth.max() - NEARLY].mean()))
     marks = [mark + MOVED * shift for (mark, _, _), shift in zip(MARKS, shifts, strict=True)]
     return Aim(tuple(marks), (1 - MOVED) * shifts[-1])
@@ -226,7 +230,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--weight", action="append", default=[], metavar="SET=W",
         help="default: 1 where the rows have a need, else 0.3",
     )  # fmt: skip
-    parser.add_argument("--seeds-weight", type=float, default=0.45)
+    parser.add_argument("--seeds-weight", type=float, default=0.7)
     parser.add_argument(
         "--folds", type=int, default=8, help="for the marks and the figures; 0: neither"
     )

@@ -1,6 +1,7 @@
 """Finds cues in a text: words, listed by hand, that tell what kind of task it asks for."""
 
 import re
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Final, NamedTuple
 
@@ -16,6 +17,8 @@ GREETS: Final = 2.0
 """Strength of those easy cues that are greetings and thanks."""
 EASY_TASKS: Final = frozenset({"easy", "rewrite", "digest"})
 """Counts whose cues name a task that is easy for any text."""
+HARD_TASKS: Final = frozenset({"hard", "expert"})
+"""Counts whose cues name a task that is not."""
 
 # Letters of all scripts with the marks that belong to them (Python's \w leaves Hindi's out).
 _LETTER: Final = (
@@ -39,6 +42,11 @@ class Found(NamedTuple):
     def is_easy_task(self) -> bool:
         """Return whether it names an easy task; greetings and thanks do not."""
         return self.facet in EASY_TASKS and (self.facet != "easy" or self.strength < GREETS)
+
+
+def names_any(words: Sequence[str], entries: frozenset[str]) -> bool:
+    """Return whether one of the words, or two in a row, joined with "_", is an entry."""
+    return not entries.isdisjoint(words) or not entries.isdisjoint(map("_".join, pairwise(words)))
 
 
 def cues_in(

@@ -11,7 +11,7 @@ turn.
 
 from typing import Final, NamedTuple
 
-from router.scoring.cues import WORD
+from router.scoring.cues import WORD, names_any
 from router.scoring.lexicon import Lexicon
 from router.scoring.turns import ANSWER_CHARS
 
@@ -58,9 +58,9 @@ def is_closing(text: str, lexicon: Lexicon) -> bool:
     """Return whether this turn is only thanks, praise or goodbye."""
     if len(text) > CLOSING_CHARS or "?" in text or "\uff1f" in text:
         return False
-    words = set(WORD.findall(text.lower()))
-    if words & lexicon.closing:
-        return words <= lexicon.closing | lexicon.polite
+    words = WORD.findall(text.lower().replace("\u2019", "'"))
+    if names_any(words, lexicon.closing):
+        return not set(words) - lexicon.closing - lexicon.polite
     spaceless = not text.isascii() and len(text) <= SPACELESS_CLOSING_CHARS
     return spaceless and any(sign in text for sign in lexicon.closing_signs)
 

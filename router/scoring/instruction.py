@@ -3,7 +3,7 @@
 import re
 from typing import Final
 
-from router.scoring.cues import NO_SPACES, WORD, cues_in
+from router.scoring.cues import HARD_TASKS, NO_SPACES, WORD, cues_in, names_any
 from router.scoring.lexicon import Lexicon
 
 HEAD: Final = 2_000
@@ -18,6 +18,16 @@ CLEARLY: Final = 1.5
 """A cue of this strength marks an easy task, even with a short text."""
 TASK: Final = 120
 """Characters in which the colon of "translate this into French:" is looked for."""
+LAST: Final = 200
+"""Longer paragraphs, in characters, are no request about the text before them."""
+BEFORE: Final = 120
+"""Shorter texts, in characters, are no document before a request."""
+FEW_WORDS: Final = 5
+"""A request of this many words need not point at the text: "tl;dr"."""
+FEW_SIGNS: Final = 10
+"""The same in characters of text without spaces."""
+OPENING: Final = 4
+"""Words of a line in which its request is looked for."""
 
 FENCE: Final = "```"
 
@@ -57,16 +67,8 @@ def split(text: str, lexicon: Lexicon) -> tuple[str, str | None]:
     Of pasted code, logs, tables and quoted mail, the forms count but not the words. Of a document
     with an easy task, only the size counts.
     """
-    if found := _COLON.search(text, 0, TASK):
-        easy, _ = _asks_for(text[: found.start()], lexicon)
-        # A text follows a colon. After a line break there may be a second request.
-        if easy >= CLEARLY and (found[0] != "\n" or not _asks_for(text[:ASK], lexicon)[1]):
-            return text[: found.end()], None
-    if (stop := _STOP.search(text, 0, TASK)) and len(text) > 2 * TASK:
-        first = text[: stop.start()]
-        names_it = not lexicon.given.isdisjoint(WORD.findall(first.lower()))
-        if names_it and _asks_for(first, lexicon)[0] >= CLEARLY:
-            return text[: stop.end()], None
+    if (end := _end_of_easy_head(text, lexicon)) or (start := _start_of_easy_tail(text, lexicon)):
+        return text[:end] if end else text[start:], None
     if len(text) <= LONG and "\n" not in text:
         return text, None
     if len(text) > LONG:
@@ -86,6 +88,52 @@ def split(text: str, lexicon: Lexicon) -> tuple[str, str | None]:
     if len(prose) == len(text) or not WORD.search(prose):
         return text, None
     return prose, text
+
+
+def _end_of_easy_head(text: str, lexicon: Lexicon) -> int:
+    """Return the end of an easy request that a document follows; 0 if there is none."""
+    if found := _COLON.search(text, 0, TASK):
+        easy, _ = _asks_for(text[: found.start()], lexicon)
+        # A text follows a colon. After a line break there may be a second request.
+        if easy >= CLEARLY and (found[0] != "\n" or not _has_request(text[found.end() :], lexicon)):
+            return found.end()
+    if (stop := _STOP.search(text, 0, TASK)) and len(text) > 2 * TASK:
+        first = text[: stop.start()]
+        names_it = not lexicon.given.isdisjoint(WORD.findall(first.lower()))
+        if names_it and _asks_for(first, lexicon)[0] >= CLEARLY:
+            return stop.end()
+    return 0
+
+
+def _start_of_easy_tail(text: str, lexicon: Lexicon) -> int:
+    """Return the start of an easy request about the document before it; 0 if there is none."""
+    body = text.rstrip()
+    start = body.rfind("\n", -LAST) + 1
+    if start < BEFORE and _width(body[:start]) < BEFORE:
+        return 0
+    last = body[start:].lower()
+    words = WORD.findall(last)
+    points_at_it = not lexicon.pointing.isdisjoint(words) or not lexicon.given.isdisjoint(words)
+    signs = sum(map(len, NO_SPACES.findall(last)))
+    is_short = signs <= FEW_SIGNS if signs else len(words) <= FEW_WORDS
+    if not (points_at_it or is_short) or not lexicon.goes_on.isdisjoint(words):
+        return 0
+    before = body[:start].rstrip()
+    if _asks_for(last, lexicon)[0] < CLEARLY or before[-1] in "?\uff1f:":
+        return 0
+    return 0 if _has_request(before, lexicon) else start
+
+
+def _has_request(text: str, lexicon: Lexicon) -> bool:
+    """Return whether a line of the first ASK characters opens with a request that is not easy."""
+    for line in text[:ASK].splitlines():
+        words = WORD.findall(" ".join(line.lower().split(maxsplit=OPENING)[:OPENING]))
+        if names_any(words, lexicon.demand):
+            return True
+        # Terms of experts begin documents, too.
+        if any(cue.facet == "hard" for cue in cues_in(words, set(words), None, [], lexicon)):
+            return True
+    return False
 
 
 def _prose(text: str, lexicon: Lexicon) -> str:
@@ -121,9 +169,12 @@ def _asks_for(ask: str, lexicon: Lexicon) -> tuple[float, bool]:
     words = WORD.findall(low)
     runs = [] if low.isascii() else NO_SPACES.findall(low)
     cues = cues_in(words, set(words), None, runs, lexicon)
-    hard = any(cue.facet in ("hard", "expert") for cue in cues)
-    easy = max([cue.strength for cue in cues if cue.is_easy_task], default=0.0)
-    return (0.0 if hard else easy), hard
+    easy = {cue.word: cue.strength for cue in cues if cue.is_easy_task}
+    # "Grammar" is a term of experts, too.
+    hard = any(cue.facet in HARD_TASKS and cue.word not in easy for cue in cues)
+    if hard or names_any(words, lexicon.demand):
+        return 0.0, True
+    return max(easy.values(), default=0.0), False
 
 
 def _first_paragraph(head: str) -> str:

@@ -92,6 +92,18 @@ class Lexicon:
     """Polite words that do not turn those into a request."""
     closing_signs: frozenset[str]
     """Thanks in languages without spaces."""
+    greeting: frozenset[str]
+    """Words that mark a greeting or small talk before a request: "hi", "hope", "sorry"."""
+    small_talk: frozenset[str]
+    """Words that stand in such clauses: "doing", "well", "advance"."""
+    pointing: frozenset[str]
+    """Words by which a request means the text next to it: "this", "above"."""
+    goes_on: frozenset[str]
+    """Words by which a request continues the one before it: "then", "finally", "your"."""
+    asks: frozenset[str]
+    """Words that ask about a program, not for one: "what", "explain"."""
+    demand: frozenset[str]
+    """Words that ask for more than an easy task does: "solve", "and_explain"."""
 
     def tendency(self, word: str) -> float | None:
         """Return a word's tendency, by itself or by its letters."""

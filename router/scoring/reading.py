@@ -13,6 +13,7 @@ from itertools import pairwise
 from math import fsum, log, sqrt
 from typing import Final
 
+from router.scoring.courtesy import without_courtesy
 from router.scoring.cues import MOST_SIGNS, NO_SPACES, WORD, Found, cues_in
 from router.scoring.instruction import split
 from router.scoring.lexicon import SPACELESS_FROM, Lexicon
@@ -29,9 +30,9 @@ MOST_UNKNOWN: Final = 120
 FACETS: Final = {
     "fact": -1, "rewrite": -1, "digest": -1, "chat": -1, "home": -1, "brainstorm": -1,
     "advice": -1, "short_text": -1, "code_small": -1, "step": -1,
-    "long_text": 1, "code_build": 1, "debug": 1, "debug_hard": 1, "design": 1, "proof": 1,
-    "science": 1, "legal": 1, "medical": 1, "finance": 1, "my_case": 1, "rare": 1, "analysis": 1,
-    "reason": 1, "code_word": 1, "school_maths": 1, "role": 1,
+    "long_text": 1, "makes": 1, "whole": 1, "code_build": 1, "debug": 1, "debug_hard": 1,
+    "design": 1, "proof": 1, "science": 1, "legal": 1, "medical": 1, "finance": 1, "my_case": 1,
+    "rare": 1, "analysis": 1, "reason": 1, "code_word": 1, "school_maths": 1, "role": 1,
 }  # fmt: skip
 """Kinds of tasks that cues show. 1: a sign of a hard request, -1: of an easy one, 0: of neither.
 The words are in `tools/cues/`."""
@@ -121,6 +122,7 @@ class Reading:
 
 def read(text: str, lexicon: Lexicon) -> Reading:
     """Return all counts of a turn."""
+    text = without_courtesy(text, lexicon)
     ask, shown = split(text, lexicon)
     pasted = len(text) - len(ask)
     ask, options = _options_apart(ask)
@@ -146,6 +148,8 @@ def read(text: str, lexicon: Lexicon) -> Reading:
         counts[name] += 2 * strength if early else strength
         if name == "hard" and strength >= 2:
             counts["rigor"] += 1
+    if counts["whole"] and (counts["fact"] or not lexicon.asks.isdisjoint(distinct)):
+        counts["whole"] = 0.0  # "what is a compiler?" asks for no program
 
     size = len(ask)
     spaceless = sum(map(len, runs))
@@ -154,7 +158,7 @@ def read(text: str, lexicon: Lexicon) -> Reading:
     counts["payload"] = log(1 + max(pasted, 0) / 4)
     counts["asked_size"] = _asked_size(low)
     if n_words:
-        sentences = len(_SENTENCE.findall(ask.strip(" .!?\n"))) + 1
+        sentences = len(_SENTENCE.findall(ask.strip(" .!?\n\u3002\uff01\uff1f"))) + 1
         counts["sentence"] = min(n_words / sentences, 60.0)
         if english:
             counts["long_words"] = sum([len(word) > 8 for word in words]) / len(words)

@@ -28,7 +28,8 @@ GOING_ON = [
     "weiter", "ja, mach das", "warum?", "oui", "pourquoi ?", "sí, hazlo", "¿por qué?",
     "sim", "continua", "perché?", "sì", "да", "продолжай", "почему?", "tak", "dalej",
     "ja, doe maar", "evet", "devam et", "继续", "好的", "为什么", "続けて", "なぜ",
-    "계속해", "네", "왜", "जारी रखो", "हाँ", "نعم", "أكمل", "لماذا",
+    "ja", "да", "はい", "好", "是的", "예", "igen", "계속해", "네", "왜",
+    "जारी रखो", "हाँ", "نعم", "أكمل", "لماذا",
 ]  # fmt: skip
 
 
@@ -44,7 +45,9 @@ def test_a_referring_follow_up_inherits_the_whole_need(short: str) -> None:
         "thanks!", "thank you so much", "great, that helped a lot", "perfect, bye", "danke",
         "vielen Dank!", "merci beaucoup", "muchas gracias", "obrigado", "grazie mille", "спасибо",
         "谢谢", "ありがとう", "감사합니다", "धन्यवाद", "شكرا", "teşekkürler", "dziękuję", "dank je",
-        "tack",
+        "tack", "got it", "all good now", "that fixed it, thank you", "works now, cheers mate",
+        "danke dir", "alles klar, danke", "merci à toi", "vale, gracias", "понятно, спасибо",
+        "助かりました", "知道了",
     ],
 )  # fmt: skip
 def test_thanks_ask_for_nothing_whatever_came_before(closing: str) -> None:
@@ -135,20 +138,21 @@ def test_a_turn_inherits_from_the_answer_that_it_follows() -> None:
 @pytest.mark.parametrize(
     "said",
     [
-        [("assistant", LOOP), ("user", "and then?"), ("assistant", NAMES), ("user", "which one?")],
-        [("assistant", LOOP), ("assistant", NAMES), ("user", "which one?")],
-        [("assistant", NAMES), ("user", "which one?"), ("assistant", LOOP), ("tool", LOOP)],
+        [("assistant", "?"), ("user", "and then?"), ("assistant", NAMES), ("user", "which one?")],
+        [("assistant", "?"), ("assistant", NAMES), ("user", "which one?")],
+        [("assistant", NAMES), ("user", "which one?"), ("assistant", "?"), ("tool", "?")],
     ],
     ids=["not that of an earlier turn", "not its first part", "not what came after the turn"],
 )
 def test_only_the_last_answer_before_the_turn_counts(said: list[tuple[str, str]]) -> None:
-    def score_of(said: list[tuple[str, str]]) -> float:
-        messages = [{"role": role, "content": text} for role, text in said]
+    def score_with(answer: str) -> float:
+        messages = [
+            {"role": role, "content": answer if text == "?" else text}
+            for role, text in [("user", "Hi, can you help me?"), *said]
+        ]
         return score_messages(messages).total
 
-    begun = ("user", "Hi, can you help me?")
-    alone = [begun, ("assistant", NAMES), ("user", "which one?")]
-    assert score_of([begun, *said]) == score_of(alone)
+    assert score_with(LOOP) == score_with(NAMES)
 
 
 def test_the_need_fades_from_turn_to_turn() -> None:

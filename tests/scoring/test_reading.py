@@ -215,6 +215,59 @@ def test_an_easy_question_about_a_hard_document_stays_easy(document: str) -> Non
     assert easy.signals["token_count"] <= 10
 
 
+NOTICE: Final = (
+    "The library will move in June. Readers must return every book before the 12th, since the "
+    "shelves are counted then. If a book cannot be found, the fee must be paid, unless it was "
+    "reported. However, the reading room stays open, and the council decides later whether the "
+    "new building needs a second entrance."
+)
+AFTER: Final = [
+    "summarize this", "tl;dr", "TL;DR please", "can you shorten that?", "translate to Spanish",
+    "Please translate the text above into French.", "fix the grammar", "make it more formal",
+    "what's the main point?", "is this positive or negative?", "3 keywords",
+    "kurz zusammenfassen", "bitte auf Englisch übersetzen", "résume ce texte en une phrase",
+    "resúmelo en español", "кратко перескажи", "总结一下", "要約して",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("request_", AFTER)
+@pytest.mark.parametrize("copies", [1, 2, 4, 12])
+def test_an_easy_request_may_stand_after_a_text_of_any_size(request_: str, copies: int) -> None:
+    text = "\n\n".join([NOTICE] * copies)
+    assert asked(f"{text}\n\n{request_}") == request_
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"Prove that the notice contradicts itself: {NOTICE}\n\nSummarize it in two sentences.",
+        f"{NOTICE}\n\nThen translate your answer into French.",
+        f"{NOTICE}\nWhat follows from this for the budget?\nsummarize",
+        f"{NOTICE}\n\nIs the argument valid?",
+        f"{NOTICE}\n\nsummarize and solve the problem",
+        "Build a parser for it.\n\nsummarize this",
+    ],
+)
+def test_a_request_that_belongs_to_another_is_not_taken_for_the_whole(text: str) -> None:
+    assert asked(text) == text
+
+
+@pytest.mark.parametrize(
+    "head", ["Summarize and solve", "Translate, then calculate", "Übersetze und löse"]
+)
+def test_an_easy_word_before_a_colon_does_not_hide_a_harder_one(head: str) -> None:
+    text = f"{head}: determine all primes p for which p^2 + 2 is prime"
+    assert asked(text) == text
+
+
+@pytest.mark.parametrize(
+    "head", ["fix the grammar and spelling", "tl;dr", "make this shorter", "Кратко перескажи"]
+)
+@pytest.mark.parametrize("between", [": ", ":\n", "\n\n"])
+def test_an_easy_request_may_stand_before_a_text(head: str, between: str) -> None:
+    assert asked(head + between + NOTICE).rstrip(":") == head
+
+
 def test_the_size_of_a_document_adds_a_few_points_at_most() -> None:
     text = "Fix the typos in the text below.\n\n"
     few, many = (read(text + "word and word. " * n, load()).counts for n in (200, 100_000))
