@@ -7,7 +7,7 @@ import asyncio
 import dataclasses
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,13 +86,13 @@ async def compare(
 
     Raises NoVerdict, and RouterError when a side cannot answer.
     """
-    local, cloud = await asyncio.gather(
+    local, cloud = await _both(
         _answer(router, "local", prompt.text), _answer(router, "cloud", prompt.text)
     )
     # A server without log-probabilities gives none for a yes either.
     rates = local.words is not None
     check = await _self_check(router, prompt.text, local.text) if rates else None
-    one, two = await asyncio.gather(
+    one, two = await _both(
         _answer(router, "cloud", judge_prompt(prompt.text, local.text, cloud.text)),
         _answer(router, "cloud", judge_prompt(prompt.text, cloud.text, local.text)),
     )
@@ -118,6 +118,18 @@ class _Answer:
     usage: Usage | None
     words: float | None
     """The signal `words` of answers/confidence.py, where the server gives probabilities."""
+
+
+async def _both(
+    one: Coroutine[Any, Any, _Answer], other: Coroutine[Any, Any, _Answer]
+) -> tuple[_Answer, _Answer]:
+    """Return two answers. If one fails the other is cancelled, since it may cost money."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            first, second = group.create_task(one), group.create_task(other)
+    except* RouterError as failed:
+        raise failed.exceptions[0] from None
+    return first.result(), second.result()
 
 
 async def _answer(router: Router, side: Target, text: str) -> _Answer:

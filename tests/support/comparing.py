@@ -2,7 +2,7 @@
 
 import json
 import re
-from typing import Any
+from typing import Any, Self
 
 from aiohttp import web
 
@@ -94,7 +94,7 @@ class Sides:
             await response.write(b"data: [DONE]\n\n")
         return response
 
-    async def __aenter__(self) -> "Sides":
+    async def __aenter__(self) -> Self:
         app = web.Application()
         app.router.add_post("/v1/chat/completions", self.chat)
         app.router.add_post("/v1/messages", self.messages)

@@ -1,6 +1,8 @@
 """The tuner: what it recommends follows from the journal, and it changes one line of .env."""
 
 import argparse
+import asyncio
+import contextlib
 import io
 import math
 import re
@@ -9,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aiohttp import web
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
@@ -16,9 +19,12 @@ from rich.console import Console
 import env_file
 from config import Settings, load_settings
 from router.backend import Target
+from router.build import assemble
+from router.errors import BackendBroken
 from router.events import Usage
 from router.request import estimate_tokens
 from router.telemetry.journal import DAY_S, Journal, Record
+from router.telemetry.prices import Prices
 from router.tuning import compare, judge, main, replay, report
 from router.tuning.compare import Prompt
 from router.tuning.judge import Compared, NoVerdict, Rate, Verdict
@@ -523,6 +529,45 @@ async def test_a_private_prompt_is_left_out_and_never_sent_to_the_cloud(
     assert "Left out: " in text
     assert secret not in text
     assert not any(secret in said for said in sides.cloud)
+
+
+class Failing(Sides):
+    """A local server that fails once the cloud answers, and a cloud that answers until left."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked = asyncio.Event()
+        self.was_left = asyncio.Event()
+
+    async def chat(self, request: web.Request) -> web.StreamResponse:
+        await self.asked.wait()
+        return web.json_response({"error": {"message": "out of memory"}}, status=500)
+
+    async def messages(self, request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"content-type": "text/event-stream"})
+        await response.prepare(request)
+        self.asked.set()
+        with contextlib.suppress(ConnectionError):
+            while True:
+                await response.write(b'event: ping\ndata: {"type": "ping"}\n\n')
+                await asyncio.sleep(0.01)
+        self.was_left.set()
+        return response
+
+
+async def test_a_cloud_answer_is_given_up_when_the_local_side_fails(
+    both: Settings, tmp_path: Path
+) -> None:
+    async with Failing() as sides:
+        urls = {"local_base_url": f"{sides.url}/v1", "anthropic_base_url": sides.url}
+        parts = assemble(both.model_copy(update=urls))
+        try:
+            with pytest.raises(BackendBroken, match="out of memory"):
+                await compare.compare(parts.router, "key", POOL[0], ("qwen", "x"), Prices())
+            async with asyncio.timeout(5):
+                await sides.was_left.wait()
+        finally:
+            await parts.aclose()
 
 
 async def test_says_which_side_is_missing(sides: Sides, both: Settings, tmp_path: Path) -> None:
