@@ -3,9 +3,9 @@
 import asyncio
 import logging
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from router.call import Call, FailedAttempt
 from router.deciding.facts import Decision
@@ -18,6 +18,7 @@ from router.telemetry.journal import Journal
 from router.telemetry.log_line import request_line
 from router.telemetry.metrics import Metrics
 from router.telemetry.prices import Prices
+from router.telemetry.quotations import quotes
 from router.telemetry.record import Attempt, Record
 
 if TYPE_CHECKING:  # the SDK is optional, and imported where it is used
@@ -31,8 +32,6 @@ SOON_S: Final = 0.01
 """Longest time between the end of a request and its record."""
 QUESTION_CHARS: Final = 4000
 MESSAGE_CHARS: Final = 200
-QUOTED_CHARS: Final = 16
-"""An error message that repeats this many characters of a request quotes it."""
 
 
 class Entry:
@@ -46,6 +45,8 @@ class Entry:
         agent = user_agent[:200]
         self.record = Record(id, time.time(), dialect, user_agent=agent, caller=caller)
         self.request: ChatRequest | None = None
+        self.bodies: list[Mapping[str, Any]] = []
+        """What the caller sent, in each form in which a backend may get it."""
         self.decision: Decision | None = None
         self.span: Span | None = None
         """The request's span, where requests are traced."""
@@ -60,6 +61,7 @@ class Entry:
     def asked(self, request: ChatRequest) -> None:
         """Note what the caller asked for."""
         self.request = request
+        self.bodies = [request.body] + ([request.original] if request.original else [])
         self.record.asked_model = request.model[:200]
         self.record.stream = request.stream
 
@@ -196,12 +198,11 @@ class Ledger:
         record = entry.record
         record.threshold = self._threshold
         request, decision = entry.request, entry.decision
-        if request is not None:
-            quotable = decision is not None and self._may_quote(decision)
-            if record.message and not quotable and _quotes(record.message, request):
-                record.message = ""
-            if decision is not None:
-                self._fill_in(record, request, decision, call)
+        quotable = decision is not None and self._may_quote(decision)
+        if record.message and not quotable and quotes(record.message, *entry.bodies):
+            record.message = ""
+        if request is not None and decision is not None:
+            self._fill_in(entry, request, decision, call)
         if record.private or (decision is None and record.target is None):
             # A request that failed before the decision may be private, for all that is known.
             record.asked_model = record.user_agent = ""
@@ -221,8 +222,9 @@ class Ledger:
             log.info("%s", request_line(record), extra={"request": record})
 
     def _fill_in(
-        self, record: Record, request: ChatRequest, decision: Decision, call: Call | None
+        self, entry: Entry, request: ChatRequest, decision: Decision, call: Call | None
     ) -> None:
+        record = entry.record
         score = decision.score
         record.score, record.confidence = score.total, score.confidence
         record.signals = dict(score.signals)
@@ -240,7 +242,7 @@ class Ledger:
             record.reason = call.reason
             quotable = self._may_quote(decision)
             record.attempts = tuple(
-                [self._attempt(one, request, quotable=quotable) for one in call.attempts]
+                [self._attempt(one, entry, quotable=quotable) for one in call.attempts]
             )
             record.answer = dict(call.trust)
             record.usage = record.usage or call.usage
@@ -270,9 +272,9 @@ class Ledger:
         """Return whether a stored message may repeat some of the request."""
         return self._journal.prompts and decision.private is None
 
-    def _attempt(self, failed: FailedAttempt, request: ChatRequest, *, quotable: bool) -> Attempt:
+    def _attempt(self, failed: FailedAttempt, entry: Entry, *, quotable: bool) -> Attempt:
         message = self._redact(failed.error.message)[:MESSAGE_CHARS]
-        if not quotable and _quotes(message, request):
+        if not quotable and quotes(message, *entry.bodies):
             message = ""
         candidate, error = failed.candidate, type(failed.error).__name__
         return Attempt(candidate.backend, candidate.model, error, message, failed.ms)
@@ -294,15 +296,3 @@ def _said(request: ChatRequest) -> str | None:
     """Return the prompt to keep: what the human said last."""
     turns = human_turns(request.messages, most=1)
     return turns[-1].text if turns else None
-
-
-def _quotes(message: str, request: ChatRequest) -> bool:
-    """Return whether a backend's error message repeats some of the request, as some do."""
-    pieces = [message[at : at + QUOTED_CHARS] for at in range(0, len(message), QUOTED_CHARS // 2)]
-    pieces = [piece for piece in pieces if len(piece) == QUOTED_CHARS]
-    for said in request.messages:
-        text = text_of(said.get("content")).strip()
-        short = len(text) < 2 * QUOTED_CHARS
-        if (short and len(text) > 2 and text in message) or any(piece in text for piece in pieces):
-            return True
-    return False

@@ -80,6 +80,40 @@ async def test_a_message_that_quotes_the_prompt_is_stored_only_with_journal_prom
     assert attempt.error == "BackendBroken"
 
 
+@pytest.mark.parametrize("kept", [False, True])
+async def test_a_message_that_quotes_a_tool_call_is_stored_only_with_journal_prompts(
+    kept: bool,
+) -> None:
+    function = {"name": "note", "arguments": orjson.dumps({"text": FOX}).decode()}
+    call = {"id": "call_1", "type": "function", "function": function}
+    messages = [
+        {"role": "user", "content": "Note it."},
+        {"role": "assistant", "content": None, "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": "call_1", "content": "done"},
+    ]
+    async with running_app(
+        local=refusing(500, f"cannot parse {FOX!r}"), journal_prompts=kept, unsure_target="local"
+    ) as h:
+        await h.ask("", body={"messages": messages})
+        (attempt,) = h.last.attempts
+    assert ("brown fox" in attempt.message) is kept
+    assert attempt.error == "BackendBroken"
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [("/v1/completions", {"prompt": FOX}), ("/v1/embeddings", {"input": [FOX]})],
+)
+async def test_a_message_that_quotes_a_relayed_text_is_not_stored(
+    path: str, body: dict[str, Any]
+) -> None:
+    async with running_app(local=refusing(400, f"cannot read {FOX!r}")) as h:
+        answer = await h.http.post(path, json=body)
+        record = h.last
+    assert "brown fox" in answer.text
+    assert (record.status, record.message) == (400, "")
+
+
 async def test_the_stored_prompt_is_the_humans_text() -> None:
     async with running_app(journal_prompts=True) as h:
         await h.ask("<system-reminder>Today is Monday.</system-reminder>\n\nWhat is 2 + 2?")
