@@ -126,7 +126,7 @@ class Call:
                 if isinstance(error, BackendError):
                     self._seats[self.candidate.backend].watch.failed(error)
         finally:
-            self._end_turn()
+            self._end_turn(is_whole=error is None)
             if self._slot is not None:
                 self._slot.release()
 
@@ -149,7 +149,7 @@ class Call:
             try:
                 return await self._try(candidate)
             except BackendError as error:
-                self._end_turn()
+                self._end_turn(is_whole=False)
                 ms = (time.perf_counter() - started) * 1000
                 self.attempts.append(FailedAttempt(candidate, error, ms))
                 if not error.retryable:
@@ -206,9 +206,9 @@ class Call:
         self._slot, self._reply = slot, reply
         return reply
 
-    def _end_turn(self) -> None:
+    def _end_turn(self, *, is_whole: bool) -> None:
         if self._turn is not None:
-            self._turn.ended()
+            self._turn.ended(is_whole=is_whole)
             self._turn = None
 
     async def _judge(self, reply: Reply, candidate: Candidate, seat: Seat) -> None:

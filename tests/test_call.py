@@ -1,6 +1,7 @@
 """Call: which candidate is asked next after which failure, and what that leaves behind."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncGenerator
 from typing import Any
 
@@ -27,6 +28,7 @@ from router.request import ChatRequest
 from router.sides.availability import Watch
 from router.sides.seat import Seat
 from router.sides.slots import Slots
+from router.sides.speed import Past, Speed
 from tests.support.waiting import settled
 
 LOCAL, CLOUD = Candidate("local", "local", "qwen"), Candidate("cloud", "claude", "sonnet")
@@ -191,6 +193,33 @@ async def test_a_slot_is_held_until_the_answer_is_closed_and_given_back_once() -
     async with call(places, decision()) as one:
         await one.open()
         assert slots.busy == 0, "the local side has failed"
+
+
+@pytest.mark.parametrize(
+    ("raised", "learned_s"),
+    [(None, 2.0), (asyncio.CancelledError(), 20.0), (failing(BackendBroken), 20.0)],
+    ids=["whole", "left", "failed"],
+)
+async def test_an_answer_that_is_left_or_fails_does_not_count_as_a_short_one(
+    raised: BaseException | None, learned_s: float
+) -> None:
+    now = 0.0
+    speed = Speed(lambda: now)
+    speed.seed([Past(LOCAL.model, 20, 1.0, 20.0)])
+    places = seats(Scripted("local"), Scripted("claude"))
+    places["local"].speed = speed
+    for _ in range(3):
+        with contextlib.suppress(asyncio.CancelledError, BackendBroken):
+            async with call(places, decision(LOCAL)) as one:
+                await one.open()
+                now += 2
+                if raised is not None:
+                    raise raised
+        places["local"].watch.answered()
+    speed.turn(LOCAL.model, 20, 20).started()
+    alone, queued = (speed.first_word_s(LOCAL.model, 20, 20, limit) for limit in (None, 1))
+    assert alone is not None
+    assert queued == pytest.approx(2 * alone + learned_s)
 
 
 async def test_a_full_queue_sends_the_request_to_the_cloud() -> None:

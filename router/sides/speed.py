@@ -164,11 +164,11 @@ class Turn:
         """Note that an answer came in one piece."""
         self._visit.opened(written_tokens)
 
-    def ended(self) -> None:
-        """Note that the request is over, answered or not."""
+    def ended(self, *, is_whole: bool) -> None:
+        """Note that the request is over; learn from a streamed answer if it was written whole."""
         self._visit.ended()
         self._speed.forget(self)
-        if self._first_at is not None:
+        if is_whole and self._first_at is not None:
             self._speed.rates(self._model).wrote(self._speed.now() - self._first_at)
 
     def left_s(self, now: float) -> float:

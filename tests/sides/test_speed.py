@@ -70,7 +70,7 @@ class Server:
             self.at(self.now + reads + writes, partial(self.ends, turn))
 
     def ends(self, turn: Turn) -> None:
-        turn.ended()
+        turn.ended(is_whole=True)
         self.running -= 1
         self.let_in()
 
@@ -141,7 +141,7 @@ def test_a_server_without_a_cache_is_found_out() -> None:
         turn.started()
         now += 50.2
         turn.first_word()
-        turn.ended()
+        turn.ended(is_whole=True)
     assert speed.first_word_s(MODEL, 50, 5_000) == pytest.approx(50, rel=0.2)
 
 
@@ -155,10 +155,29 @@ def test_a_request_that_is_given_up_leaves_the_queue() -> None:
     assert alone is not None
     assert queued is not None
     assert queued == pytest.approx(alone + 60, rel=0.1)
-    second.ended()
+    second.ended(is_whole=False)
     assert speed.first_word_s(MODEL, 1_000, 1_000, 1) == pytest.approx(alone + 30, rel=0.1)
-    first.ended()
+    first.ended(is_whole=False)
     assert speed.first_word_s(MODEL, 1_000, 1_000, 1) == pytest.approx(alone)
+
+
+@pytest.mark.parametrize(("is_whole", "writing_s"), [(True, 2.0), (False, 20.0)])
+def test_only_whole_answers_say_how_long_one_takes(is_whole: bool, writing_s: float) -> None:
+    now = 0.0
+    speed = Speed(lambda: now)
+    speed.seed([Past(MODEL, 1_000, 10.0, 20.0)])
+    for _ in range(5):
+        turn = speed.turn(MODEL, 1_000, 1_000)
+        turn.started()
+        now += 10
+        turn.first_word()
+        now += 2
+        turn.ended(is_whole=is_whole)
+    speed.turn(MODEL, 1_000, 1_000).started()
+    alone = speed.first_word_s(MODEL, 1_000, 1_000)
+    queued = speed.first_word_s(MODEL, 1_000, 1_000, 1)
+    assert alone is not None
+    assert queued == pytest.approx(2 * alone + writing_s, rel=0.05)
 
 
 def test_new_tokens_are_those_after_the_last_answer() -> None:
