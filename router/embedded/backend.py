@@ -68,9 +68,9 @@ class EmbeddedBackend:
                 self.server.model_id,
                 name=self.name,
                 limits=self._limits,
+                kind="llama.cpp",
                 confidence=self._confidence,
             )
-            await relay.probe()  # finds out the kind of server
         return relay
 
     async def _forget_relay(self) -> None:

@@ -12,9 +12,14 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import aiohttp
+import orjson
 import pytest
 
+from router.backend import TimeLimits
+from router.embedded.backend import EmbeddedBackend
 from router.embedded.server import ROOT, EmbeddedServer
+from router.wire.anthropic import messages
+from tests.support.scripted import Connection, Request, scripted
 from tests.support.waiting import settled
 
 CHILDREN = Path(f"/proc/self/task/{os.getpid()}/children")
@@ -140,6 +145,35 @@ async def test_start_does_not_wait_and_ready_means_that_it_answers(server: Embed
     ):
         assert answer.status == 200
         assert (await answer.json())["model"] == server.model_id
+
+
+class Running(EmbeddedServer):
+    """A server that runs already."""
+
+    async def start(self) -> None:
+        pass
+
+    async def ready(self) -> bool:
+        return True
+
+
+async def test_requests_are_sent_as_llama_cpp_takes_them_also_after_a_caller_that_left() -> None:
+    async def silent(connection: Connection, request: Request) -> None:
+        await connection.silence()
+
+    hi = {"model": "m", "max_tokens": 9, "messages": [{"role": "user", "content": "Hi"}]}
+    request = messages.parse(orjson.dumps(hi), {})
+    async with scripted(silent, silent) as there:
+        running = Running(__file__)
+        running.base_url = f"{there.url}/v1"
+        backend = EmbeddedBackend(running, TimeLimits())
+        for has_come in (lambda: bool(there.open), there.asked.is_set):
+            asking = asyncio.create_task(backend.open(request, "m"))
+            await settled(has_come, "the server was not asked")
+            asking.cancel()
+            await asyncio.gather(asking, return_exceptions=True)
+        await backend.aclose()
+    assert {request.path for request in there.requests} == {"/v1/messages"}
 
 
 async def test_starts_again_after_a_crash(server: EmbeddedServer) -> None:
