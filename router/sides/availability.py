@@ -110,6 +110,7 @@ class Watch:
         self._seen_at = float("-inf")
         self._probe: asyncio.Task[Status] | None = None
         self._vigil: asyncio.Task[None] | None = None
+        self._is_closed = False
 
     @property
     def last(self) -> Status | None:
@@ -142,14 +143,19 @@ class Watch:
         """
         if self._status is None:
             return await self.look()
-        if self.fresh is None:
+        if self.fresh is None and not self._is_closed:
             probe = self._begin()
             if self._patience_s and self._clock() - self._seen_at > OLD_TTLS * self._ttl_s:
                 await asyncio.wait({probe}, timeout=self._patience_s)
         return self._status
 
     async def look(self) -> Status:
-        """Return a new status: probe now, or join the probe that is under way."""
+        """Return a new status: probe now, or join the probe that is under way.
+
+        A closed watch probes no more.
+        """
+        if self._is_closed:
+            return self._status or Status("down")
         return await asyncio.shield(self._begin())
 
     def failed(self, error: BackendError) -> None:
@@ -161,7 +167,8 @@ class Watch:
         self.breaker.failure(now, error.retry_after_s)
         if self.on_breaker is not None:
             self.on_breaker(self.breaker.retry_in_s(now))
-        self._begin()
+        if not self._is_closed:
+            self._begin()
 
     def failed_elsewhere(self, pause_s: float) -> None:
         """Note that another router gives the backend a pause of this length."""
@@ -181,6 +188,8 @@ class Watch:
         self.breaker.released()
 
     async def aclose(self) -> None:
+        """End the probes. A probe that ends meanwhile begins no other."""
+        self._is_closed = True
         for task in (self._vigil, self._probe):
             if task is not None:
                 task.cancel()
@@ -200,7 +209,8 @@ class Watch:
             log.log(level, "%s: %s", self.backend.name, status.in_words(before))
         if before is not None and before.state != "ready" == status.state:
             self.answered()
-        if status.state == "down" and self._again and (self._vigil is None or self._vigil.done()):
+        is_watched = self._vigil is not None and not self._vigil.done()
+        if status.state == "down" and self._again and not (is_watched or self._is_closed):
             self._vigil = asyncio.create_task(self._until_back())
         return status
 

@@ -17,6 +17,7 @@ from router.errors import (
 )
 from router.request import ChatRequest
 from router.sides.availability import LONGEST_PAUSE_S, LONGEST_RETRY_AFTER_S, Breaker, Watch
+from tests.support.waiting import settled
 
 READY, COLD, DOWN = Status("ready"), Status("cold"), Status("down")
 
@@ -270,6 +271,32 @@ async def test_a_side_that_is_down_is_looked_at_until_it_is_back() -> None:
         await fake.last_look.wait()
     await watch.aclose()
     assert fake.probes == 4
+
+
+@pytest.mark.parametrize("turns", range(6))
+async def test_a_probe_that_ends_while_the_watch_closes_begins_no_other(turns: int) -> None:
+    fake = Fake(DOWN)
+    watch = Watch(fake, ttl_s=0)
+    await watch.status()
+    fake.may_answer.clear()
+    await settled(lambda: fake.probes == 2, "it was not looked at again")
+    closing = asyncio.create_task(watch.aclose())
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    fake.may_answer.set()
+    await closing
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+async def test_a_request_that_fails_after_the_end_begins_no_probe() -> None:
+    fake = Fake(READY)
+    watch = Watch(fake, ttl_s=0)
+    await watch.status()
+    await watch.aclose()
+    watch.failed(BackendUnreachable("gone", backend="fake"))
+    assert await watch.status() == await watch.look() == READY
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+    assert fake.probes == 1
 
 
 @pytest.mark.parametrize("gone", [DOWN, COLD])
