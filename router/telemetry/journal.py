@@ -104,6 +104,7 @@ class Journal:
         self._looked = threading.Event()
         self._thread: threading.Thread | None = None
         self._starting = threading.Lock()
+        self._ending = threading.Lock()
 
     def add(self, record: Record) -> None:
         """Keep a record. Costs microseconds; a failing store raises nothing here."""
@@ -183,13 +184,22 @@ class Journal:
         return done.wait(timeout_s)
 
     def close(self) -> None:
-        """Write the rest and close the store."""
+        """Write the rest, also what comes meanwhile, and close the store."""
+        with self._ending:  # several threads may close it
+            while self._end_thread() and not self._queue.empty():
+                self._start()
+            self.store.close()
+
+    def _end_thread(self) -> bool:
+        """Let the thread write the rest and end; False if that takes too long."""
         self._closing = True
-        if self.flush() and self._thread is not None:
+        is_written = self.flush()
+        if is_written and self._thread is not None:
             self._thread.join()
+        self._closing = False  # before `add` may start another thread
+        if is_written:
             self._thread = None
-        self.store.close()
-        self._closing = False
+        return is_written
 
     def _remembered(self, request_id: str) -> Record | None:
         return next((r for r in reversed(list(self._recent)) if r.id == request_id), None)

@@ -3,7 +3,7 @@
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -328,3 +328,38 @@ def test_a_journal_can_be_closed_twice_and_used_again(journal: Journal, opened: 
     journal.add(record("b", time=NOON + 1))
     journal.close()
     assert ids(opened()) == ["a", "b"]
+
+
+class Ending(Journal):
+    """A journal in which something happens when its thread ends for the first time."""
+
+    happens: Callable[[], None] | None = None
+
+    def _write(self) -> None:
+        super()._write()
+        if self.happens is not None:
+            happens, self.happens = self.happens, None
+            happens()
+
+
+def test_a_row_that_comes_while_the_journal_closes_is_written(opened: Opened) -> None:
+    journal = Ending(opened(), clock=lambda: NOON)
+    journal.happens = lambda: journal.add(record("late"))
+    journal.add(record("early", time=NOON - 1))
+    journal.close()
+    assert ids(opened()) == ["early", "late"]
+
+
+def test_a_second_close_does_not_wait_for_a_thread_that_has_ended(opened: Opened) -> None:
+    journal = Ending(opened(), clock=lambda: NOON)
+    second = threading.Thread(target=journal.close)
+
+    def closed_again() -> None:
+        second.start()
+        second.join(0.1)
+
+    journal.happens = closed_again
+    journal.add(record("one"))
+    journal.close()
+    second.join(2)
+    assert not second.is_alive()
