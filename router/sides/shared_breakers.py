@@ -30,6 +30,8 @@ class SharedBreakers:
         self._store = store
         self._watches = watches
         self._clock = clock
+        self._own: dict[bytes, bytes] = {}
+        """The last pause that this router has written, by digest."""
         for digest, watch in watches.items():
             watch.on_breaker = partial(self._tell, digest)
         store.every_look("breakers", self._follow)
@@ -37,13 +39,14 @@ class SharedBreakers:
     def _tell(self, digest: bytes, pause_s: float) -> None:
         """Write that a backend gets a pause of this length; 0: the pause is over."""
         if pause_s > 0:
-            until = repr(self._clock() + pause_s).encode()
+            until = self._own[digest] = repr(self._clock() + pause_s).encode()
             self._store.put(BREAKER + digest, until, max(SHORTEST_S, round(pause_s)))
         else:
             self._store.drop(BREAKER + digest)
 
     async def _follow(self) -> None:
         values = await self._store.ask([BREAKER + digest for digest in self._watches])
-        for watch, until in zip(self._watches.values(), values or (), strict=False):
-            if until is not None:
+        for (digest, watch), until in zip(self._watches.items(), values or (), strict=False):
+            # Its own pause may be over already, while the store does not know it yet.
+            if until is not None and until != self._own.get(digest):
                 watch.failed_elsewhere(float(until) - self._clock())

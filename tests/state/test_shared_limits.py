@@ -116,6 +116,20 @@ async def test_a_cloud_that_fails_for_one_router_is_left_alone_by_the_other(
         assert not there.blocked, "the store says no more that it fails"
 
 
+async def test_a_router_does_not_take_its_own_pause_for_that_of_another(
+    store: StoreServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with replicas(store, anthropic_base_url="http://127.0.0.1:9") as (one, other):
+        here, there = (each.assembly.router.seats["claude"].watch for each in (one, other))
+        here.failed(BackendBusy("Overloaded", backend="claude", retry_after_s=60))
+        await looked(one, other)
+        monkeypatch.setattr(one.assembly.store, "drop", lambda key: None)  # not written yet
+        here.answered()
+        await looked(one, other)
+        assert not here.blocked
+        assert there.blocked
+
+
 async def test_a_local_server_on_each_machine_has_a_breaker_of_its_own(
     store: StoreServer,
 ) -> None:
