@@ -142,17 +142,18 @@ class JournalFile:
         """Return in a few words what is there; raises StoreError unless it can be written."""
         if self.path is None:
             return "off"
-        if not self.path.exists():
-            folder = next(parent for parent in self.path.parents if parent.exists())
-            if not folder.is_dir():
-                raise StoreError(f"{folder} is no folder")
-            if not os.access(folder, os.W_OK):
-                raise StoreError(f"the folder {folder} cannot be written")
-            return f"{self.path} will be created"
-        ((count,),) = self.rows(QUERIES.count)
-        if not os.access(self.path, os.W_OK):
-            raise StoreError("it cannot be written")
-        return f"{self.path}, {count} requests"
+        with _store_errors():  # a folder may not be searched
+            if not self.path.exists():
+                folder = next(parent for parent in self.path.parents if parent.exists())
+                if not folder.is_dir():
+                    raise StoreError(f"{folder} is no folder")
+                if not os.access(folder, os.W_OK):
+                    raise StoreError(f"the folder {folder} cannot be written")
+                return f"{self.path} will be created"
+            ((count,),) = self.rows(QUERIES.count)
+            if not os.access(self.path, os.W_OK):
+                raise StoreError("it cannot be written")
+            return f"{self.path}, {count} requests"
 
     def close(self) -> None:
         """Close the database."""

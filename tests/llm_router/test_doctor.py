@@ -197,6 +197,26 @@ async def test_the_journal_is_counted_and_an_unreadable_one_is_wrong(tmp_path: P
     assert "JOURNAL_PATH" in finding.fix
 
 
+async def test_a_journal_in_a_folder_that_may_not_be_read_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    path = tmp_path / "closed" / "journal.db"
+    monkeypatch.setenv("JOURNAL_PATH", str(path))
+    exists = Path.exists
+
+    def refused(asked: Path) -> bool:  # for root no folder is closed
+        if asked == path:
+            raise PermissionError(13, "Permission denied", str(path))
+        return exists(asked)
+
+    monkeypatch.setattr(Path, "exists", refused)
+    finding = (await found())["journal"]
+    assert finding.level == "WRONG"
+    assert finding.text.startswith(f"{path} cannot be used")
+    assert "Permission denied" in finding.text
+    assert "JOURNAL_PATH" in finding.fix
+
+
 async def test_the_database_of_the_journal_is_examined_without_its_password(
     monkeypatch: pytest.MonkeyPatch, database: str
 ) -> None:
