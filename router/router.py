@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import replace
 
 from router.answers.stalled import is_stalled
@@ -252,11 +253,12 @@ class Router:
     async def aclose(self, heir: "Router | None" = None) -> None:
         """Close every backend but those of the heir, the router of later settings."""
         kept = heir.seats.values() if heir is not None else ()
-        for seat in self.seats.values():
-            if seat not in kept:
-                await seat.aclose()
-        if self.privacy is not None and (heir is None or heir.privacy is None):
-            self.privacy.close()
+        async with AsyncExitStack() as stack:  # calls the last one first, and each if one fails
+            if self.privacy is not None and (heir is None or heir.privacy is None):
+                stack.callback(self.privacy.close)
+            for seat in self.seats.values():
+                if seat not in kept:
+                    stack.push_async_callback(seat.aclose)
 
     async def _past_and_score(self, request: ChatRequest) -> tuple[Past, Score]:
         """Return what is known of the conversation, and the score without points for the model.

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Collection, Coroutine
+from contextlib import AsyncExitStack
 from typing import Any
 
 from router.parts.assembly import Assembly
@@ -165,9 +166,10 @@ class Application:
             for task in self._tasks:
                 task.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)
-            for generation in self.earlier:
-                await generation.parts.aclose(self._now.parts)
-            await self._now.parts.aclose()
+            async with AsyncExitStack() as stack:  # calls the last one first, and each if one fails
+                stack.push_async_callback(self._now.parts.aclose)
+                for generation in reversed(self.earlier):
+                    stack.push_async_callback(generation.parts.aclose, self._now.parts)
 
     def _begin(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
         task = asyncio.create_task(work)

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import socket
 from collections.abc import Callable, Collection
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
 from urllib.parse import urlsplit
@@ -187,16 +188,20 @@ class Assembly:
         await seat.watch.look()
 
     async def aclose(self, heir: "Assembly | None" = None) -> None:
-        """Close everything that the heir, the assembly of later settings, does not use."""
+        """Close everything that the heir, the assembly of later settings, does not use.
+
+        If a part fails to close, the others are closed all the same, and its error is raised.
+        """
         journal = self.ledger.journal  # now every ended request is in it
-        await self.router.aclose(heir.router if heir is not None else None)
-        if self.store is not None and (heir is None or heir.store is not self.store):
-            await self.store.aclose()
-        if heir is None:
-            await asyncio.to_thread(journal.close)
         tracing = self.ledger.tracing
-        if tracing is not None and (heir is None or heir.ledger.tracing is not tracing):
-            await asyncio.to_thread(tracing.close)
+        async with AsyncExitStack() as stack:  # calls the last one first
+            if tracing is not None and (heir is None or heir.ledger.tracing is not tracing):
+                stack.push_async_callback(asyncio.to_thread, tracing.close)
+            if heir is None:
+                stack.push_async_callback(asyncio.to_thread, journal.close)
+            if self.store is not None and (heir is None or heir.store is not self.store):
+                stack.push_async_callback(self.store.aclose)
+            stack.push_async_callback(self.router.aclose, heir.router if heir is not None else None)
 
 
 def traced(settings: Settings) -> tuple[str | None, dict[str, str]]:

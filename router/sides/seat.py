@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from contextlib import AsyncExitStack
 from typing import Final, Self
 
 from router.backend import Backend, LocalServer, Status, Target
@@ -135,10 +136,11 @@ class Seat:
 
     async def aclose(self) -> None:
         """Stop the background tasks and close the backend."""
-        if self.loader is not None:
-            await self.loader.aclose()
-        await self.watch.aclose()
-        await self.backend.aclose()
+        async with AsyncExitStack() as stack:  # calls the last one first, and each if one fails
+            stack.push_async_callback(self.backend.aclose)
+            stack.push_async_callback(self.watch.aclose)
+            if self.loader is not None:
+                stack.push_async_callback(self.loader.aclose)
 
     def _snapshot(self, status: Status) -> Side:
         slots = self.slots
