@@ -1,59 +1,69 @@
 """Counts today's cost of the cloud, in all and for each member of a team."""
 
+import threading
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
-from typing import NamedTuple
 
 from router.telemetry.record import Record
 
 
-class _Seen(NamedTuple):
-    until: float
-    """The midnight that ends the day."""
-    usd: Mapping[str, float]
-    """USD in the journal's store, of all processes, by caller."""
-    written: Mapping[str, float]
-    """The part of `Spending._added` that `usd` includes, by caller."""
-
-
 class Spending:
-    """Adds the spending of this process to that in the journal's store.
+    """Adds the spending of this process to that in the journal's store, for one day at a time.
 
     `add` and `today_usd` are for the event loop, `written` and `seen` for the journal's thread.
     """
 
     def __init__(self, now: float) -> None:
+        self._lock = threading.Lock()
+        self._begin_day(now)
+
+    def _begin_day(self, now: float) -> None:
+        """Forget what was spent before: rows that were lost must not count on each later day."""
+        self._since, self._until = day_of(now)
         self._added: defaultdict[str, float] = defaultdict(float)
         self._written: defaultdict[str, float] = defaultdict(float)
-        self._seen = _Seen(day_of(now)[1], {}, {})
+        self._stored: Mapping[str, float] = {}
+        """USD in the journal's store, of all processes, by caller."""
+        self._included: Mapping[str, float] = {}
+        """The part of `_added` that `_stored` includes, by caller."""
 
     def add(self, record: Record) -> None:
-        """Count the cost of a request."""
+        """Count the cost of a request, for the day on which it began."""
         if record.cost_usd:
-            self._turn_day(record.time)
-            self._added[record.caller] += record.cost_usd
+            with self._lock:
+                self._turn_day(record.time)
+                if record.time >= self._since:
+                    self._added[record.caller] += record.cost_usd
 
     def today_usd(self, now: float, caller: str | None = None) -> float:
         """Return what was spent since local midnight, by everyone or by one caller."""
-        self._turn_day(now)
-        _, usd, written = self._seen
-        if caller is None:
-            return sum(usd.values()) + sum(self._added.values()) - sum(written.values())
-        return usd.get(caller, 0.0) + self._added.get(caller, 0.0) - written.get(caller, 0.0)
+        with self._lock:
+            self._turn_day(now)
+            parts = (self._stored, self._added, self._included)
+            if caller is None:
+                stored, added, included = (sum(part.values()) for part in parts)
+            else:
+                stored, added, included = (part.get(caller, 0.0) for part in parts)
+            return stored + added - included
 
     def written(self, records: Iterable[Record]) -> None:
         """Note that these records are in the store now."""
-        for record in records:
-            self._written[record.caller] += record.cost_usd or 0.0
+        with self._lock:
+            for record in records:
+                if record.cost_usd and record.time >= self._since:
+                    self._written[record.caller] += record.cost_usd
 
     def seen(self, rows: Iterable[tuple[str, float]], now: float) -> None:
-        """Store the journal's figures of today: the rows of Queries.spent."""
-        self._seen = _Seen(day_of(now)[1], dict(rows), dict(self._written))
+        """Store the journal's figures of the day of `now`: the rows of Queries.spent."""
+        with self._lock:
+            self._turn_day(now)
+            if now >= self._since:
+                self._stored, self._included = dict(rows), dict(self._written)
 
     def _turn_day(self, now: float) -> None:
-        if now >= self._seen.until:
-            self._seen = _Seen(day_of(now)[1], {}, dict(self._added))
+        if now >= self._until:
+            self._begin_day(now)
 
 
 def day_of(now: float) -> tuple[float, float]:

@@ -229,6 +229,46 @@ def test_without_a_file_the_days_spending_is_counted_in_memory() -> None:
     journal.close()
 
 
+def test_the_cost_of_a_row_that_was_lost_counts_on_its_day_only(
+    opened: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("router.telemetry.journal.LOOK_S", 0)
+    now = NOON
+    journal = Journal(opened(), clock=lambda: now)
+    journal.add(record("lost", target="cloud", cost_usd=4, usage=Usage(10**30, 1)))
+    journal.add(record("kept", target="cloud", cost_usd=2))
+    journal.flush()
+    assert journal.spent_today_usd() == 6
+    for day in (1, 2):
+        now = NOON + day * DAY_S
+        journal.add(record(f"day {day}", target="cloud", cost_usd=1, time=now))
+        journal.flush()
+        assert journal.spent_today_usd() == 1
+    journal.close()
+
+
+def test_a_row_that_is_written_after_midnight_counts_on_the_day_before(
+    opened: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("router.telemetry.journal.LOOK_S", 0)
+    now = NOON
+    journal = Journal(opened(), clock=lambda: now)
+    write = journal.store.write
+    monkeypatch.setattr(journal.store, "write", broken)
+    monkeypatch.setattr(journal.store, "retry_s", 0)
+    journal.add(record("late", target="cloud", cost_usd=4))
+    journal.flush()
+    assert journal.spent_today_usd() == 4
+    now += DAY_S
+    assert journal.spent_today_usd() == 0
+    monkeypatch.setattr(journal.store, "write", write)
+    journal.add(record("early", target="cloud", cost_usd=1, time=now))
+    journal.flush()
+    assert journal.spent_today_usd() == 1
+    assert ids(journal.store) == ["late", "early"]
+    journal.close()
+
+
 # ---- bounds
 
 
