@@ -3,6 +3,9 @@
 A mark is the digest of a message with the alarm that the message was part of. Marks are kept in a
 file beside the journal, so that a restart forgets none: 16 bytes of digest and 4 of the alarm's id
 each, nothing else. What was allowed is kept in memory only.
+
+Several processes may use one file: each reads the marks of the others when it starts, and keeps
+them when it writes the file anew.
 """
 
 import logging
@@ -10,11 +13,13 @@ import os
 import secrets
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
+
+from router.state.file_lock import locked
 
 log = logging.getLogger("router")
 
@@ -73,6 +78,13 @@ class PrivateMarks:
         """What the thread will write. It is asked once for all that comes until it does so."""
         self._anew = False
         """Whether that replaces the file."""
+        self._dropped: set[bytes] = set()
+        """Marks that the file has and memory has not, and alarms without any: a file that is
+        written anew lacks them. Other marks in it are those of other processes."""
+        self._to_drop: set[bytes] = set()
+        """Those that were handed over with marks to replace the file with."""
+        self._dropping: set[bytes] = set()
+        """Those that the thread has not taken out of the file yet."""
         self._handing_over = threading.Lock()
         self._kept = 0
         """Pairs of a message and an alarm in memory."""
@@ -91,11 +103,12 @@ class PrivateMarks:
             except OSError as error:
                 raw = b""
                 self._complain(error)
-            for at in range(0, len(raw) - _MARK_BYTES + 1, _MARK_BYTES):
-                digest = raw[at : at + _DIGEST_BYTES]
-                alarm = raw[at + _DIGEST_BYTES : at + _MARK_BYTES].hex()
+            for mark in _split(raw):
+                digest, alarm = mark[:_DIGEST_BYTES], mark[_DIGEST_BYTES:].hex()
                 self._put(digest, alarm)
                 self._in_file += 1
+                if alarm not in self._marks[digest]:  # it is among MORE now
+                    self._dropped.add(mark)
             self._loaded = True
             self._keep_short()
 
@@ -137,13 +150,12 @@ class PrivateMarks:
 
     def learn(self, digests: Iterable[bytes], alarm: str) -> list[bytes]:
         """Keep marks without a call of the listener; return the messages that did not have them."""
-        fresh = [digest for digest in digests if self._put(digest, alarm)]
+        fresh = {digest: kept for digest in digests if (kept := self._put(digest, alarm))}
         if fresh:
-            tail = bytes.fromhex(alarm)
             self._in_file += len(fresh)
-            self._hand_over(b"".join(digest + tail for digest in fresh))
+            self._hand_over(b"".join(_mark(digest, kept) for digest, kept in fresh.items()))
             self._keep_short()
-        return fresh
+        return [*fresh]
 
     def know(self, alarm: Alarm) -> None:
         """Keep an alarm."""
@@ -184,6 +196,7 @@ class PrivateMarks:
         if not digests or alarm == MORE:
             return False
         self._kept -= len(digests)
+        self._dropped.add(bytes.fromhex(alarm))
         for digest in digests:
             others = self._marks[digest] - {alarm}
             if others:
@@ -208,20 +221,22 @@ class PrivateMarks:
         if self._writer is not None:
             self._writer.shutdown()
 
-    def _put(self, digest: bytes, alarm: str) -> bool:
-        """Keep a mark; return whether it is new."""
+    def _put(self, digest: bytes, alarm: str) -> str | None:
+        """Keep a mark; return its alarm or MORE, None if it is not new."""
         before = self._marks.setdefault(digest, frozenset())
         self._marks.move_to_end(digest)
         if alarm not in before and len(before - {MORE}) >= MOST_ALARMS_EACH:
             alarm = MORE
         if alarm in before:
-            return False
+            return None
         self._marks[digest] = before | {alarm}
         self._kept += 1
         while len(self._marks) > self._limit:
-            _, given_up = self._marks.popitem(last=False)
+            old, given_up = self._marks.popitem(last=False)
             self._kept -= len(given_up)
-        return True
+            if self._path is not None:
+                self._dropped.update(_mark(old, one) for one in given_up)
+        return alarm
 
     def _keep_short(self) -> None:
         """Write the file anew when half of it or more is no longer kept."""
@@ -229,11 +244,7 @@ class PrivateMarks:
             self._rewrite()
 
     def _rewrite(self) -> None:
-        kept = [
-            digest + bytes.fromhex(alarm)
-            for digest, alarms in self._marks.items()
-            for alarm in alarms
-        ]
+        kept = [_mark(digest, one) for digest, alarms in self._marks.items() for one in alarms]
         self._in_file = len(kept)
         self._hand_over(b"".join(kept), anew=True)
 
@@ -245,6 +256,8 @@ class PrivateMarks:
             if anew:
                 self._unwritten.clear()
                 self._anew = True
+                self._to_drop |= self._dropped
+                self._dropped = set()
             self._unwritten.append(data)
             is_first = len(self._unwritten) == 1
         if is_first:
@@ -254,6 +267,8 @@ class PrivateMarks:
         """Write what was handed over; runs in the thread."""
         with self._handing_over:
             data, anew = b"".join(self._unwritten), self._anew
+            self._dropping |= self._to_drop
+            self._to_drop.clear()
             self._unwritten.clear()
             self._anew = False
         if data or anew:
@@ -265,16 +280,26 @@ class PrivateMarks:
         assert path is not None
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            target = path.with_name(f"{path.name}.new") if anew else path
-            how = os.O_WRONLY | os.O_CREAT | (os.O_TRUNC if anew else os.O_APPEND)
-            with os.fdopen(os.open(target, how, 0o600), "wb") as file:
-                # A mark that was written in part, on a full disk, would shift all that follow.
-                file.truncate(os.fstat(file.fileno()).st_size // _MARK_BYTES * _MARK_BYTES)
-                file.write(data)
-            if anew:
-                os.replace(target, path)
+            with locked(path):
+                if anew:
+                    self._replace(path, data)
+                else:
+                    _write_to(path, data, os.O_APPEND)
         except OSError as error:
             self._complain(error)
+
+    def _replace(self, path: Path, data: bytes) -> None:
+        """Replace the file by these marks and those of other processes; runs in the thread."""
+        own, dropped = set(_split(data)), self._dropping
+        others = [
+            mark
+            for mark in dict.fromkeys(_split(path.read_bytes() if path.exists() else b""))
+            if not (mark in own or mark in dropped or mark[_DIGEST_BYTES:] in dropped)
+        ]
+        new = path.with_name(f"{path.name}.new")
+        _write_to(new, b"".join(others[-self._limit :]) + data, os.O_TRUNC)
+        os.replace(new, path)
+        dropped.clear()
 
     def _complain(self, error: OSError) -> None:
         if not self._complained:
@@ -284,3 +309,21 @@ class PrivateMarks:
                 self._path,
                 error.strerror,
             )
+
+
+def _mark(digest: bytes, alarm: str) -> bytes:
+    return digest + bytes.fromhex(alarm)
+
+
+def _split(raw: bytes) -> Iterator[bytes]:
+    """Yield the marks of a file, without one that was written in part."""
+    for at in range(0, len(raw) - _MARK_BYTES + 1, _MARK_BYTES):
+        yield raw[at : at + _MARK_BYTES]
+
+
+def _write_to(path: Path, data: bytes, how: int) -> None:
+    """Write to a file for its owner alone. `how`: O_APPEND or O_TRUNC."""
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | how, 0o600), "wb") as file:
+        # A mark that was written in part, on a full disk, would shift all that follow.
+        file.truncate(os.fstat(file.fileno()).st_size // _MARK_BYTES * _MARK_BYTES)
+        file.write(data)

@@ -2,7 +2,10 @@
 
 import json
 import random
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +16,10 @@ from config import load_settings
 from router.build import build_router, marks_path
 from router.request import ChatRequest
 from router.router import Router
+from router.state.file_lock import locked
 from router.state.private_marks import MOST_ALARMS_EACH, MOST_MARKS, PrivateMarks
 from tests.support.keys import CANARIES
+from tests.support.paths import ROOT
 from tests.support.running_app import RunningApp, running_app
 
 KEY = CANARIES["GitHub"]
@@ -167,6 +172,98 @@ def test_the_file_of_marks_is_rarely_written_anew(
     marks.close()
     assert 1 <= written.count(True) <= 20
     assert marks.alarms(shared)
+
+
+def test_a_file_that_is_written_anew_keeps_the_marks_of_other_processes(tmp_path: Path) -> None:
+    path = tmp_path / "marks"
+    one, other = PrivateMarks(path), PrivateMarks(path)
+    assert other.is_empty, "it has read the file"
+    mine = one.raise_alarm([b"a" * 16], "finding", "a rule")
+    one.raise_alarm([b"b" * 16], "finding", "a rule")
+    other.raise_alarm([b"c" * 16], "finding", "a rule")
+    other.mark([b"d" * 16], mine.id)
+    other.close()
+    one.allow(mine.id)
+    one.close()
+    again = PrivateMarks(path)
+    found = [letter for letter in "abcd" if again.alarms([letter.encode() * 16])]
+    assert found == ["b", "c"], "what was allowed is not private for other processes' marks either"
+    again.close()
+
+
+def test_a_file_that_is_shortened_keeps_the_marks_of_other_processes(tmp_path: Path) -> None:
+    path = tmp_path / "marks"
+    one, other = PrivateMarks(path, limit=10), PrivateMarks(path, limit=10)
+    assert one.is_empty
+    other.raise_alarm([b"c" * 16], "finding", "a rule")
+    other.close()
+    for number in range(100):
+        one.raise_alarm([number.to_bytes(16, "big")], "finding", "a rule")
+    one.close()
+    assert path.stat().st_size <= 21 * 20
+    again = PrivateMarks(path)
+    assert again.alarms([b"c" * 16])
+    again.close()
+
+
+MARKS_AND_ALLOWS = """
+import sys
+from pathlib import Path
+from router.state.private_marks import PrivateMarks
+
+marks = PrivateMarks(Path(sys.argv[1]))
+print("ready", flush=True)
+sys.stdin.read()
+for number in range(100):
+    marks.raise_alarm([f"{sys.argv[2]} {number:>14}".encode()], f"kept {number}", "a rule")
+    marks.allow(marks.raise_alarm([bytes(16)], f"allowed {number}", "a rule").id)
+    marks._writer.submit(int).result()  # each write is one of its own
+marks.close()
+"""
+
+
+def test_processes_that_write_one_file_lose_no_mark(tmp_path: Path) -> None:
+    path = tmp_path / "marks"
+    command = [sys.executable, "-c", MARKS_AND_ALLOWS, str(path)]
+    with ExitStack() as stack:
+        running = [
+            stack.enter_context(
+                subprocess.Popen(
+                    [*command, name], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+                )
+            )
+            for name in "abc"
+        ]
+        for process in running:
+            assert process.stdout is not None
+            assert process.stdout.readline()
+        for process in running:
+            assert process.stdin is not None
+            process.stdin.close()
+        assert [process.wait(60) for process in running] == [0, 0, 0]
+    marks = PrivateMarks(path)
+    lost = [
+        digest
+        for name in "abc"
+        for number in range(100)
+        if not marks.alarms([digest := f"{name} {number:>14}".encode()])
+    ]
+    marks.close()
+    assert lost == []
+
+
+def test_a_write_waits_for_another_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "marks"
+    marks = PrivateMarks(path)
+    monkeypatch.setattr("router.state.file_lock.WAIT_S", 0.01)
+    with locked(path):
+        marks.raise_alarm([b"a" * 16], "finding", "a rule")
+        marks.close()
+        assert not path.exists()
+    assert "cannot be kept over a restart" in caplog.text
+    assert "marks.lock" in caplog.text
 
 
 @pytest.mark.parametrize("content", [b"", b"short", bytes(1010)])
