@@ -40,7 +40,8 @@ log = logging.getLogger("router")
 def assemble(settings: Settings, before: Assembly | None = None) -> Assembly:
     """Build all parts from the settings. Opens nothing; raises SettingsError on a bad value.
 
-    `before`: the assembly of earlier settings, whose parts are used again where they can be.
+    `before`: the assembly of earlier settings, whose parts are used again where they can be. They
+    serve it as they are until the new assembly's `take_over` is called.
     """
     parts = Parts(before.parts if before is not None else None)
     journal = _journal(settings, parts)
@@ -53,7 +54,6 @@ def assemble(settings: Settings, before: Assembly | None = None) -> Assembly:
         return here_usd if shared is None else max(here_usd, shared.spending.today_usd(caller))
 
     router = build_router(settings, spent_today_usd, parts, shared)
-    sharing.share_breakers(settings, shared, router)
     cloud_model = settings.cloud_model if settings.cloud_configured else None
     prices = parts.get(
         "prices",
@@ -61,8 +61,6 @@ def assemble(settings: Settings, before: Assembly | None = None) -> Assembly:
         lambda: Prices(settings.prices or {}, cloud_model),
     )
     metrics = parts.get("metrics", None, Metrics)
-    metrics.sides = partial(_side_states, router)
-    metrics.rows_dropped = lambda: journal.dropped
     ledger = Ledger(
         journal,
         prices,
@@ -77,7 +75,15 @@ def assemble(settings: Settings, before: Assembly | None = None) -> Assembly:
     if before is not None and traced(settings) == traced(before.settings):
         ledger.tracing = before.ledger.tracing
     parts.settle()
-    return Assembly(settings, router, ledger, team, shared, parts)
+
+    def take_over() -> None:
+        sharing.connect(settings, shared, router)
+        metrics.sides = partial(_side_states, router)
+        metrics.rows_dropped = lambda: journal.dropped
+
+    if before is None:
+        take_over()
+    return Assembly(settings, router, ledger, team, shared, parts, take_over)
 
 
 def _journal(settings: Settings, parts: Parts) -> Journal:

@@ -79,12 +79,12 @@ class Router:
         seats = (*self.locals, *self.clouds, embedded)
         self.seats = {seat.name: seat for seat in seats if seat is not None}
         self.local = self.locals[0]
-        self._balancer = balancer
+        self.balancer = balancer
         self.cloud = self.clouds[0] if clouds else None
         self.embedded = embedded
         self.privacy = privacy
         self._conversations = conversations
-        self._replicas = replicas
+        self.replicas = replicas
         self._hold_s = hold_s
         self._first_byte_s = first_byte_s
         self.truster = truster
@@ -117,13 +117,13 @@ class Router:
             local = local if self._is_stand_in(local) else first_up(locals_)
         self._names.note(locals_, cloud)
         ask = self._ask(request, own, past, force, local, cloud)
-        if self._replicas is not None and ask.private:
-            await self._replicas.written()  # its next turn may come to another router at once
-        elif self._replicas is not None:
-            self._replicas.know(past)
+        if self.replicas is not None and ask.private:
+            await self.replicas.written()  # its next turn may come to another router at once
+        elif self.replicas is not None:
+            self.replicas.know(past)
         spares: Sequence[Side] = ()
-        if self._balancer is not None and not self._is_stand_in(local):
-            ask, local, spares = self._placed(self._balancer, own, ask, locals_, cloud)
+        if self.balancer is not None and not self._is_stand_in(local):
+            ask, local, spares = self._placed(self.balancer, own, ask, locals_, cloud)
         if ask.force == "local" and self._names.is_embedded(ask.force_model):
             local = await self._embedded_side()
         if self._is_stand_in(local):
@@ -211,7 +211,7 @@ class Router:
         This is the first one that has the model, else the first one that is up. Only servers that
         may get private requests count. Raises NoBackend.
         """
-        may_see = self._balancer.private if self._balancer is not None else [True]
+        may_see = self.balancer.private if self.balancer is not None else [True]
         sides = zip(self.locals, await self.local_sides(), may_see, strict=True)
         known = [(seat.server, side) for seat, side, private in sides if private and seat.server]
         if not known:
@@ -240,7 +240,7 @@ class Router:
             return False
         if self.privacy.allow(alarm):
             return True
-        return self._replicas is not None and await self._replicas.allow(alarm)
+        return self.replicas is not None and await self.replicas.allow(alarm)
 
     def is_private(self, request: ChatRequest) -> bool:
         """Return whether the conversation of a request that was decided is, or may be, private."""
@@ -248,7 +248,7 @@ class Router:
             return False
         if self.privacy.is_marked(request):
             return True
-        return self._replicas is not None and self._replicas.was_unsure(prefixes_of(request))
+        return self.replicas is not None and self.replicas.was_unsure(prefixes_of(request))
 
     async def aclose(self, heir: "Router | None" = None) -> None:
         """Close every backend but those of the heir, the router of later settings."""
@@ -265,11 +265,11 @@ class Router:
 
         Where several routers share a store, the request is scored while the store is asked.
         """
-        if self._replicas is None:
+        if self.replicas is None:
             return self._past(request), score(request)
-        inquiry = await self._replicas.ask(request, self._blocks(request))
+        inquiry = await self.replicas.ask(request, self._blocks(request))
         own = score(request)
-        return await self._replicas.learn(inquiry), own
+        return await self.replicas.learn(inquiry), own
 
     async def _embedded_side(self) -> Side:
         return await self.embedded.side() if self.embedded is not None else SWITCHED_OFF
@@ -323,7 +323,7 @@ class Router:
         return Past(prefixes_of(request), self._blocks(request))
 
     def _blocks(self, request: ChatRequest) -> Sequence[bytes]:
-        return blocks_of(request) if self._balancer is not None else ()
+        return blocks_of(request) if self.balancer is not None else ()
 
     def _private(self, request: ChatRequest, past: Past) -> str | None:
         """Return what keeps a request on this machine."""
@@ -331,7 +331,7 @@ class Router:
             return None
         if (finding := self.privacy.check(request, past.marks)) is not None:
             return str(finding)
-        if self._replicas is not None and self._replicas.may_be_private(request, past):
+        if self.replicas is not None and self.replicas.may_be_private(request, past):
             return UNKNOWN_PAST
         return None
 
@@ -401,8 +401,8 @@ class Router:
         )
         conversation = call.decision.ask.conversation
         memory = self._conversations.remember(conversation, memory)
-        if self._replicas is not None:
-            self._replicas.remember(conversation, memory)
+        if self.replicas is not None:
+            self.replicas.remember(conversation, memory)
 
 
 def _supposed(model: str) -> Status:

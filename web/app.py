@@ -144,5 +144,4 @@ def _generation(
         allowed_hosts=[*settings.allowed_hosts, settings.server_host],
         cors_origins=settings.cors_origins,
     )
-    feed.follow(parts)
     return Generation(parts, gate, endpoints.values())

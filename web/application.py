@@ -65,6 +65,7 @@ class Application:
     ) -> None:
         self._build = build
         self._now = build(parts, self.reread)
+        feed.follow(parts)
         self.earlier: list[Generation] = []
         """Generations that still have requests."""
         self._readiness = readiness
@@ -97,19 +98,29 @@ class Application:
         """Read the settings again. If they cannot be used, everything stays as it was."""
         async with self._reading:
             before = self._now
-            parts = await asyncio.to_thread(self._source.renewed, before.parts)
-            if parts is not None:
+            renewed = await asyncio.to_thread(self._source.renewed, before.parts)
+            if renewed is not None:
+                parts, reading = renewed
                 try:
                     await parts.prepare()  # so that no request waits for a server's first status
-                    self._now = self._build(parts, self.reread)
+                    generation = self._build(parts, self.reread)
                 except BaseException:
                     await parts.aclose(before.parts)
                     raise
-                self.earlier.append(before)
-                retiring = self._retire(before, self._starting, parts, self._closing)
-                self._closing = self._begin(retiring)
-                self._starting = self._begin(parts.announce(before.parts))
+                self._switch(generation)
+                self._source.accept(reading)
             return self._source.last
+
+    def _switch(self, generation: Generation) -> None:
+        """Answer new requests with this generation. It is prepared, so nothing here can fail."""
+        before, parts = self._now, generation.parts
+        parts.take_over()
+        self._now = generation
+        self._feed.follow(parts)
+        self.earlier.append(before)
+        retiring = self._retire(before, self._starting, parts, self._closing)
+        self._closing = self._begin(retiring)
+        self._starting = self._begin(parts.announce(before.parts))
 
     async def _retire(self, old: Generation, starting: _Task, heir: Assembly, first: _Task) -> None:
         """Close the parts that only an earlier generation needs, after `first` has ended.

@@ -55,8 +55,8 @@ class Source:
     hide: Callable[[Iterable[str]], None] = lambda secrets: None
     last: Reading = field(default_factory=lambda: Reading(time.time()))
 
-    def renewed(self, running: Assembly) -> Assembly | None:
-        """Read the settings again and return their assembly.
+    def renewed(self, running: Assembly) -> tuple[Assembly, Reading] | None:
+        """Read the settings again; return their assembly, and a result for `accept`.
 
         If they cannot be used, log a line for each fault and return None.
         """
@@ -80,11 +80,14 @@ class Source:
                 log.error("The settings stay as they were: %s", line)
             return None
         later = tuple(name for name in _differing(old, wanted) if name.lower() in AT_START)
-        self.last = Reading(time.time(), _differing(old, settings), later)
-        log.info("The settings were read again. Changed: %s", ", ".join(self.last.changed) or "-")
-        if later:
+        return assembly, Reading(time.time(), _differing(old, settings), later)
+
+    def accept(self, reading: Reading) -> None:
+        """Note and log that settings which were read now count."""
+        self.last = reading
+        log.info("The settings were read again. Changed: %s", ", ".join(reading.changed) or "-")
+        if later := reading.at_next_start:
             log.warning("These count at the next start of the server: %s", ", ".join(later))
-        return assembly
 
 
 def _check_file(settings: Settings) -> None:

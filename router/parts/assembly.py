@@ -42,6 +42,8 @@ class Assembly:
     shared: Shared | None
     """The store that several routers share; None without STATE_URL."""
     parts: Parts
+    take_over: Callable[[], None]
+    """Gives this router the parts that one of earlier settings used. Cannot fail."""
 
     @property
     def redact(self) -> Callable[[str], str]:

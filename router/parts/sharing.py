@@ -14,6 +14,7 @@ from router.sides.pool import Balancer
 from router.sides.private_conversations import PrivateConversations
 from router.sides.replicas import KnownRequests, Replicas
 from router.sides.shared_breakers import SharedBreakers
+from router.state.private_marks import PrivateMarks
 from router.state.sealed import SealedStore
 from router.state.shared import SharedStore
 from router.state.shared_marks import SharedMarks
@@ -69,29 +70,44 @@ def replicas(
 ) -> Replicas | None:
     """Return the exchange of conversations with other routers; None without a store.
 
-    Marks and a balancer that earlier settings have connected to a store change to this one.
+    `connect` lets marks and balancer use it.
     """
-    marks = privacy.marks if privacy is not None else None
     if shared is None:
-        if marks is not None:
-            marks.listener = None
-        if balancer is not None:
-            balancer.placed = None
         return None
     shared_marks = None
-    if marks is not None:
+    if privacy is not None:
+        marks = privacy.marks
         make = partial(SharedMarks, shared.store, marks)
+        listener = marks.listener
         shared_marks = parts.get("shared marks", (shared, marks), make)
+        marks.listener = listener
     known = parts.get("known requests", shared, KnownRequests)
     return Replicas(shared.store, conversations, shared_marks, balancer, known)
 
 
-def share_breakers(settings: Settings, shared: Shared | None, router: Router) -> None:
-    """Share the breakers of the backends that other routers use too."""
+def connect(settings: Settings, shared: Shared | None, router: Router) -> None:
+    """Connect the router's marks, balancer and breakers to the store, in place of an earlier one.
+
+    A router of earlier settings may have used the same ones.
+    """
+    replicas = router.replicas
+    if router.privacy is not None:
+        _listen(router.privacy.marks, replicas.marks if replicas is not None else None, shared)
+    if router.balancer is not None:
+        router.balancer.placed = replicas.placed if replicas is not None else None
     for seat in router.seats.values():
         seat.watch.on_breaker = None
     if shared is not None:
         SharedBreakers(shared.store, _shared_watches(settings, router))
+
+
+def _listen(marks: PrivateMarks, listener: SharedMarks | None, shared: Shared | None) -> None:
+    """Pass marks on to this listener, at first those that another one or none has got."""
+    if marks.listener is listener:
+        return
+    marks.listener = listener
+    if listener is not None and shared is not None and shared.store.up:
+        listener.renew()
 
 
 def _shared_watches(settings: Settings, router: Router) -> dict[bytes, Watch]:

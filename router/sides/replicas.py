@@ -105,12 +105,10 @@ class Replicas:
         """
         self._store = store
         self._conversations = conversations
-        self._marks = marks
+        self.marks = marks
         self._balancer = balancer
         self._clock = clock
         self._known = known
-        if balancer is not None:
-            balancer.placed = self._placed
 
     async def ask(self, request: ChatRequest, blocks: Sequence[bytes]) -> Inquiry:
         """Ask the store for other routers' knowledge; pass the result to `learn`.
@@ -122,8 +120,8 @@ class Replicas:
         last = prefixes[-MOST_PREFIXES:]
         blocks = self._balancer.unknown(blocks) if self._balancer is not None else ()
         keys = [CONVERSATION + prefix for prefix in last] + [BLOCK + block for block in blocks]
-        if self._marks is not None:
-            keys += self._marks.keys(marks.all)
+        if self.marks is not None:
+            keys += self.marks.keys(marks.all)
         inquiry = Inquiry(self._store.ask(keys), past, last, blocks, self._store.is_complete)
         await asyncio.sleep(0)  # lets the question leave before the request is scored
         return inquiry
@@ -163,9 +161,15 @@ class Replicas:
             row = (memory.target, memory.escalated, memory.model, self._clock())
             self._store.put(CONVERSATION + prefixes[-1], orjson.dumps(row), CONVERSATION_S)
 
+    def placed(self, server: str, model: str, blocks: list[bytes]) -> None:
+        """Write which server has the beginning of a prompt in its cache."""
+        where = orjson.dumps((server, model))
+        for block in blocks:
+            self._store.put(BLOCK + block, where, BLOCK_S)
+
     async def allow(self, alarm: str) -> bool:
         """Allow the finding of another router's alarm; False if there is no such alarm."""
-        return self._marks is not None and await self._marks.allow(alarm)
+        return self.marks is not None and await self.marks.allow(alarm)
 
     async def written(self) -> None:
         """Wait until the other routers can know what this one does, or the store has failed."""
@@ -179,19 +183,14 @@ class Replicas:
                 self._conversations.learn(prefix, self._memory(value))
         self._learn_blocks(inquiry.blocks, values[of_prefixes:of_blocks])
         marks = inquiry.past.marks
-        if self._marks is not None and marks is not None and values:
-            await self._marks.learn(marks.all, values[of_blocks:])
+        if self.marks is not None and marks is not None and values:
+            await self.marks.learn(marks.all, values[of_blocks:])
 
     def _memory(self, value: bytes) -> Memory:
         row: tuple[Target, bool, str, float] = orjson.loads(value)
         target, escalated, model, at = row
         age_s = max(0.0, self._clock() - at)
         return self._conversations.memory(target, escalated=escalated, model=model, age_s=age_s)
-
-    def _placed(self, server: str, model: str, blocks: list[bytes]) -> None:
-        where = orjson.dumps((server, model))
-        for block in blocks:
-            self._store.put(BLOCK + block, where, BLOCK_S)
 
     def _learn_blocks(self, blocks: Sequence[bytes], values: Values) -> None:
         held: dict[bytes, list[bytes]] = {}

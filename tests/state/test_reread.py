@@ -2,7 +2,10 @@
 
 from typing import Any
 
+import pytest
+
 from router.errors import BackendBusy
+from router.parts.assembly import Assembly
 from tests.support.replicas import HARD, SECRET, ask, looked, replicas, respond, user
 from tests.support.running_app import RunningApp, running_app
 from tests.support.store import StoreServer, store_server
@@ -91,6 +94,27 @@ async def test_costs_before_it_count_on_both_routers(store: StoreServer) -> None
         for router in (one, other):
             assert await ask(router, [user(HARD)]) == "local"
             assert router.last.reason == "budget"
+
+
+@pytest.mark.parametrize("url", [None, "valkey://127.0.0.1:9"], ids=["no store", "another"])
+async def test_settings_that_cannot_be_prepared_leave_the_store_connected(
+    url: str | None, store: StoreServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fails(self: Assembly) -> None:
+        raise OSError("no more file descriptors")
+
+    async with replicas(store, anthropic_base_url="http://127.0.0.1:9") as (one, other):
+        with monkeypatch.context() as patch:
+            patch.setattr(Assembly, "prepare", fails)
+            with pytest.raises(OSError, match="file descriptors"):
+                await reread(one, state_url=url)
+        assert await ask(one, PRIVATE) == "local"
+        here, there = (each.assembly.router.seats["claude"].watch for each in (one, other))
+        here.failed(BackendBusy("Overloaded", backend="claude", retry_after_s=60))
+        await looked(one, other)
+        assert there.blocked
+        assert await ask(other, CLEARED) == "local"
+        assert other.last.private
 
 
 async def test_another_address_counts_from_the_next_request_on(store: StoreServer) -> None:

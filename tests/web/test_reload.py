@@ -10,6 +10,7 @@ from typing import Any
 import httpx2
 import pytest
 
+from router.parts.assembly import Assembly
 from tests.support.backend_answers import models
 from tests.support.journals import Opened
 from tests.support.keys import CANARIES
@@ -129,6 +130,22 @@ async def test_a_file_that_is_good_again_clears_the_error(tmp_path: Path) -> Non
         file.write_text("MAX_LOCAL_TOKENS=1\n")
         assert (await reload(app)).json()["changed"] == ["MAX_LOCAL_TOKENS"]
         assert (await app.http.get("/info")).json()["settings"]["error"] == ""
+
+
+async def test_settings_that_cannot_be_prepared_leave_the_running_ones_whole(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def fails(self: Assembly) -> None:
+        raise OSError("no more file descriptors")
+
+    monkeypatch.setattr(Assembly, "prepare", fails)
+    async with running_app() as app:
+        with pytest.raises(OSError, match="file descriptors"):
+            await reload(app, anthropic_api_key=None, complexity_threshold=100)
+        counted = (await app.http.get("/metrics")).text
+        shown = (await app.http.get("/info")).json()["settings"]
+    assert 'side="claude"' in counted
+    assert shown["changed"] == []
 
 
 async def test_settings_for_the_next_start_are_named_in_one_line(
