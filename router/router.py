@@ -14,6 +14,7 @@ from router.classifier import Score, score
 from router.deciding.facts import Ask, Decision, Policy, Side
 from router.decision import UNKNOWN_PAST, decide
 from router.errors import InvalidRequest, NoBackend
+from router.privacy.scanner import LARGE_BYTES
 from router.request import ChatRequest, has_images, linked_pictures, size_tokens
 from router.scoring.background import background_kind
 from router.sides.ability import Ability
@@ -94,12 +95,16 @@ class Router:
         self._names = Names(set_models, embedded, names)
 
     async def decide(
-        self, request: ChatRequest, force: str | None = None, member: Member | None = None
+        self,
+        request: ChatRequest,
+        force: str | None = None,
+        member: Member | None = None,
+        size_bytes: int = 0,
     ) -> Decision:
         """Return the candidates and the reason.
 
         `force`: "local" or "cloud"; None: the model name or the score decides. `member`: the
-        owner of the key, if a team has keys.
+        owner of the key, if a team has keys. `size_bytes`: of the body it came in.
         Raises InvalidRequest on any other `force`, Forbidden and BudgetSpent for a member, and
         what decision.decide() raises.
         """
@@ -108,6 +113,7 @@ class Router:
                 "OFFLINE=true: nothing is fetched from the network. Send the picture or file"
                 " itself, as a data: URL."
             )
+        await self.read_ahead(request, size_bytes)
         locals_ = await self.local_sides()
         local, cloud = await self._sides(locals_)
         past, own = await self._past_and_score(request)
@@ -140,6 +146,11 @@ class Router:
         if member is None:
             return decision
         return within_budget(decision, member, self._spent_by_usd)
+
+    async def read_ahead(self, request: ChatRequest, size_bytes: int) -> None:
+        """Do the work for a large request that would hold the event loop up."""
+        if size_bytes >= LARGE_BYTES and self.privacy is not None:
+            await self.privacy.read_ahead(request)
 
     def what_if(self, request: ChatRequest, local_model: str, cloud_model: str) -> Decision:
         """Return the decision as if these models were loaded; no server is asked.

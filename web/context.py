@@ -46,12 +46,14 @@ class Context:
         """Return the settings."""
         return self.parts.settings
 
+    async def body(self, request: Request) -> bytes:
+        """Return a request's body. Raises RouterError and CallerLeft."""
+        limit = self.settings.max_body_bytes
+        return await read_body(request.scope, request.receive, limit, self.caller_pause_s)
+
     async def json_body(self, request: Request) -> dict[str, Any]:
         """Return the JSON object in a request's body. Raises RouterError and CallerLeft."""
-        limit = self.settings.max_body_bytes
-        return parse_json(
-            await read_body(request.scope, request.receive, limit, self.caller_pause_s)
-        )
+        return parse_json(await self.body(request))
 
     def given_to(self, app: App) -> App:
         """Return the app, whose handlers find this context in each request."""

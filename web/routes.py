@@ -21,7 +21,7 @@ from router.errors import (
     RouterError,
     UnknownModel,
 )
-from router.request import ChatRequest, checked
+from router.request import ChatRequest, checked, parse_json
 from router.state.same_user import prove, read_key
 from router.telemetry.confidence_figures import confidence_json
 from router.telemetry.stats import (
@@ -52,7 +52,9 @@ Word = Annotated[str | None, Query(max_length=200)]
 
 async def count_tokens(request: Request, here: Here) -> Response:
     """Count the tokens of a Messages request; an estimate, unless Claude is asked for."""
-    chat = messages.counting_request(await here.json_body(request), request.headers)
+    raw = await here.body(request)
+    chat = messages.counting_request(parse_json(raw), request.headers)
+    await here.router.read_ahead(chat, len(raw))
     member = member_of(request.scope)
     return JSONResponse(
         {"input_tokens": await token_counts.count_tokens(here.router, chat, member)}
@@ -88,13 +90,15 @@ async def get_model(model_id: str, request: Request, here: Here) -> Response:
 
 async def classify(request: Request, here: Here) -> Response:
     """Decide where a prompt or a chat body would go, without calling a model."""
-    body = await here.json_body(request)
+    raw = await here.body(request)
+    body = parse_json(raw)
     if "messages" not in body:
         if not isinstance(body.get("prompt"), str):
             raise InvalidRequest("Send `prompt`, a string, or `messages`.", param="prompt")
         body = {**body, "messages": [{"role": "user", "content": body["prompt"]}]}
     local, cloud = (_supposed_model(body, f"{side}_model") for side in ("local", "cloud"))
     chat = ChatRequest(checked(body), purpose=purpose_of(request.scope))
+    await here.router.read_ahead(chat, len(raw))
     outcome: Decision | RouterError
     try:
         if local or cloud:

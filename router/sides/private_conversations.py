@@ -59,6 +59,10 @@ class PrivateConversations:
             first = Finding(rule, earlier[0], "an earlier message of this conversation")
         return first
 
+    async def read_ahead(self, request: ChatRequest) -> None:
+        """Scan what is large and new in a request without holding the event loop up."""
+        await self._scanner.read_ahead(outgoing(request))
+
     def finds_in(self, request: ChatRequest) -> bool:
         """Return whether the request itself holds something private. Marks nothing."""
         return any(True for _ in self._findings(request))

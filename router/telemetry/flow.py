@@ -31,11 +31,18 @@ class AnswerFlow:
         """None until the router has decided."""
 
     async def decide(
-        self, request: ChatRequest, force: str | None, member: Member | None = None
+        self,
+        request: ChatRequest,
+        force: str | None,
+        member: Member | None = None,
+        size_bytes: int = 0,
     ) -> Call:
-        """Return the call that will try the candidates. Raises what Router.decide() raises."""
+        """Return the call that will try the candidates. Raises what Router.decide() raises.
+
+        `size_bytes`: of the body it came in.
+        """
         self.entry.asked(request)
-        decision = await self._router.decide(request, force, member)
+        decision = await self._router.decide(request, force, member, size_bytes)
         self.entry.decided(decision)
         self.call = self._router.call(request, decision)
         return self.call

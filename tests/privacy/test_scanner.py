@@ -1,9 +1,11 @@
+import asyncio
 import base64
 import json
 import logging
 import os
 import random
 import string
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,7 +19,13 @@ from detect_secrets.settings import transient_settings
 
 from router.privacy.key_shapes import SHAPES
 from router.privacy.named_values import AWS_SECRET, NAMED, PRIVATE_KEY
-from router.privacy.scanner import LOOK_AGAIN_S, MOST_FINDINGS, Finding, PrivacyScanner
+from router.privacy.scanner import (
+    LARGE_BYTES,
+    LOOK_AGAIN_S,
+    MOST_FINDINGS,
+    Finding,
+    PrivacyScanner,
+)
 from router.request import ChatRequest, outgoing
 from tests.support.keys import ALNUM, CANARIES, URL_SAFE, made_up
 from tests.support.running_app import running_app
@@ -451,3 +459,50 @@ def test_findings_beyond_the_limit_have_no_id() -> None:
     found = list(PrivacyScanner().findings(outgoing(ChatRequest({"messages": messages}))))
     assert len(found) == MOST_FINDINGS + 1
     assert found[-1].id == ""
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/messages/count_tokens", "/classify"])
+async def test_other_requests_are_answered_while_a_large_body_is_scanned(
+    path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, answered = threading.Event(), threading.Event()
+    scan = PrivacyScanner._scan
+
+    def slow(self: PrivacyScanner, text: str) -> Iterator[Finding]:
+        if len(text) > LARGE_BYTES:
+            begun.set()
+            assert answered.wait(5), "the event loop stood still"
+        return scan(self, text)
+
+    monkeypatch.setattr(PrivacyScanner, "_scan", slow)
+    words = f"{'word ' * 40_000}{CANARIES['GitHub']}"
+    body = {"messages": [{"role": "user", "content": words}]}
+    async with running_app() as app:
+        large = asyncio.create_task(app.http.post(path, json=body))
+        await asyncio.to_thread(begun.wait, 5)
+        assert (await app.ask("Hi")).status_code == 200
+        answered.set()
+        assert (await large).status_code == 200
+        assert (await app.ask("", body=body)).headers["x-router-reason"] == "private"
+
+
+async def test_a_secret_that_is_new_while_a_large_text_is_scanned_is_found_in_it(
+    env: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 0.0
+    scanner = PrivacyScanner([env], clock=lambda: now)
+    pieces = [("messages[0]", "user", f"{'word ' * 40_000}{AWKWARD[::-1]}")]
+    scan = scanner._scan
+
+    def meanwhile(text: str) -> Iterator[Finding]:
+        nonlocal now
+        found = list(scan(text))
+        if now == 0:
+            env.write_text(f"NEW_TOKEN='{AWKWARD[::-1]}'\n")
+            now += LOOK_AGAIN_S
+            assert list(scanner.findings([])) == []
+        return iter(found)
+
+    monkeypatch.setattr(PrivacyScanner, "_scan", lambda self, text: meanwhile(text))
+    await scanner.read_ahead(pieces)
+    assert [found.rule for found in scanner.findings(pieces)] == ["value of NEW_TOKEN in .env"]
