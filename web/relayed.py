@@ -61,16 +61,19 @@ async def relayed(path: str, request: Request, here: Context) -> ClosingStream:
         ledger.end_soon(entry, None)
         raise
     entry.opened()
-    return ClosingStream(_recorded(chunks, entry, ledger), media_type=content_type)
+    stream = _recorded(chunks, entry, ledger)
+    await anext(stream)  # only a started generator closes its source
+    return ClosingStream(stream, media_type=content_type)
 
 
 async def _recorded(
     chunks: AsyncGenerator[bytes, None], entry: Entry, ledger: Ledger
 ) -> AsyncGenerator[bytes, None]:
-    """Yield the chunks; record the request at their end."""
+    """Yield nothing, then the chunks; record the request at their end."""
     entry.left()
     try:
         async with aclosing(chunks):
+            yield b""
             async for chunk in chunks:
                 yield chunk
         entry.done()

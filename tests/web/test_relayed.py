@@ -109,6 +109,36 @@ async def test_a_caller_that_leaves_is_recorded_as_gone() -> None:
         assert app.last.outcome == "left"
 
 
+async def test_a_caller_that_leaves_before_the_head_leaves_no_answer_open() -> None:
+    is_closed, head = asyncio.Event(), asyncio.Event()
+
+    async def script(connection: Connection, request: Request) -> None:
+        try:
+            await connection.begin_stream()
+            await connection.silence()
+        finally:
+            is_closed.set()
+
+    bodies = [b'{"prompt": "Hi", "stream": true}']
+
+    async def receive() -> dict[str, Any]:
+        if bodies:
+            return {"type": "http.request", "body": bodies.pop(), "more_body": False}
+        await head.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(message: Any) -> None:
+        head.set()
+        await asyncio.Event().wait()
+
+    async with running_app(script) as app:
+        scope = {"type": "http", "method": "POST", "path": "/v1/completions", "query_string": b""}
+        await app.app(scope | {"headers": [(b"host", b"localhost")]}, receive, send)
+        async with asyncio.timeout(10):
+            await is_closed.wait()
+        assert app.last.outcome == "left"
+
+
 def assert_recorded(app: RunningApp, outcome: str, status: int, model: str) -> None:
     record = app.last
     assert (record.outcome, record.status, record.asked_model) == (outcome, status, model)
