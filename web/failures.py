@@ -47,6 +47,8 @@ async def _left(_: Request, __: CallerLeft) -> Response:
 
 def _answer(error: RouterError, request: Request) -> Response:
     headers = {name.decode(): value.decode() for name, value in error_headers(error)}
+    if error.request_id is not None:
+        headers["x-request-id"] = error.request_id
     body = orjson.dumps(error_body(error, request.scope))
     return Response(body, status_code=error.status, headers=headers)
 

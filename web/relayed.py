@@ -53,6 +53,7 @@ async def relayed(path: str, request: Request, here: Context) -> ClosingStream:
         record.model = record.asked_model or server.model
         content_type, chunks = await unless_left(request.receive, server.relay(path, body))
     except RouterError as error:
+        error.request_id = entry.id
         entry.failed(error)
         ledger.end_soon(entry, None)
         raise
@@ -63,7 +64,7 @@ async def relayed(path: str, request: Request, here: Context) -> ClosingStream:
     entry.opened()
     stream = _recorded(chunks, entry, ledger)
     await anext(stream)  # only a started generator closes its source
-    return ClosingStream(stream, media_type=content_type)
+    return ClosingStream(stream, headers={"x-request-id": entry.id}, media_type=content_type)
 
 
 async def _recorded(

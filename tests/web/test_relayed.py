@@ -67,7 +67,7 @@ async def test_another_refusal_is_not_blamed_on_the_model(path: str) -> None:
 
 
 @routes
-async def test_each_request_is_recorded(path: str) -> None:
+async def test_each_request_is_recorded_and_its_id_is_in_the_answer(path: str) -> None:
     async def script(connection: Connection, request: Request) -> None:
         await connection.answer(b'{"object": "list"}')
 
@@ -75,8 +75,10 @@ async def test_each_request_is_recorded(path: str) -> None:
         answer = await app.http.post(path, json=ROUTES[path] | {"model": "m"})
         assert answer.status_code == 200
         assert_recorded(app, "done", 200, "m")
-        await app.http.post(path, content=b"no JSON")
+        assert answer.headers["x-request-id"] == app.last.id
+        refused = await app.http.post(path, content=b"no JSON")
         assert_recorded(app, "failed", 400, "")
+        assert refused.headers["x-request-id"] == app.last.id
 
 
 async def test_a_stream_that_fails_raises_in_the_client_and_is_recorded_as_failed() -> None:
