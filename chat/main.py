@@ -12,10 +12,8 @@ Ctrl-C, 141 when the reader of stdout has gone.
 import argparse
 import asyncio
 import logging
-import os
 import sys
 from collections.abc import Sequence
-from typing import Final
 
 from chat import served
 from chat.in_process import InProcess
@@ -25,9 +23,6 @@ from config import bad_settings_exit, settings_or_exit
 from router.build import assemble
 from router.errors import RouterError
 from router.parts.assembly import Assembly
-
-READER_GONE: Final = 141
-"""The exit status that a shell reports for a program that a closed pipe has ended."""
 
 
 def main(arguments: Sequence[str] | None = None, prog: str = "chat.py") -> int:
@@ -51,14 +46,7 @@ def main(arguments: Sequence[str] | None = None, prog: str = "chat.py") -> int:
         if not question:
             print("There is no question: pass one, or pipe one in.", file=sys.stderr)
             return 2
-    try:
-        return asyncio.run(_chat(assembly, options, question))
-    except KeyboardInterrupt:
-        return 130
-    except BrokenPipeError:
-        # Python flushes stdout once more at its end, and would complain.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return READER_GONE
+    return asyncio.run(_chat(assembly, options, question))
 
 
 def _parser(prog: str) -> argparse.ArgumentParser:

@@ -1,7 +1,11 @@
 """Programs that cannot start say why in one line."""
 
+import os
+import signal
 import subprocess
 import sys
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -42,3 +46,69 @@ def test_a_missing_module_of_the_program_is_not_reported_as_a_missing_package(
     monkeypatch.setattr("importlib.import_module", missing)
     with pytest.raises(ModuleNotFoundError):
         launch.run("chat.main")
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        *(["server.py", "--help"], ["chat.py", "--help"], ["tune.py", "--help"]),
+        *(["-m", "llm_router", name] for name in ("--help", "doctor", "keys list", "classify Hi")),
+        ["-m", "llm_router", "service", "install", "--dry-run"],
+        ["tune.py"],
+    ],
+    ids=" ".join,
+)
+def test_a_reader_that_leaves_early_ends_a_program_quietly(
+    program: list[str], tmp_path: Path
+) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(
+        [sys.executable, *" ".join(program).split()],
+        cwd=ROOT,
+        env=os.environ
+        | {"JOURNAL_PATH": str(tmp_path / "journal.db"), "EMBEDDED_MODEL": "off"}
+        | {"PYTHONUNBUFFERED": ""},
+        stdout=writer,
+        stderr=subprocess.PIPE,
+        stdin=subprocess.DEVNULL,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    os.close(writer)
+    assert "Traceback" not in done.stderr
+    assert "BrokenPipe" not in done.stderr
+    assert done.returncode in (launch.READER_GONE, 1)
+
+
+def test_ctrl_c_ends_a_program_quietly(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted() -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("importlib.import_module", lambda name: SimpleNamespace(main=interrupted))
+    with pytest.raises(SystemExit) as stopped:
+        launch.run("chat.main")
+    assert stopped.value.code == launch.INTERRUPTED
+
+
+def test_ctrl_c_ends_the_set_up_with_one_line(tmp_path: Path) -> None:
+    pip = tmp_path / "pip.py"
+    pip.write_text("import time\nprint('Collecting a', flush=True)\ntime.sleep(30)\n")
+    (tmp_path / "a.lock").write_text("a==1\n")
+    command = [sys.executable, "tools/install.py", "a thing", "-r", str(tmp_path / "a.lock")]
+    with subprocess.Popen(
+        command,
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": str(tmp_path)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline().startswith("Installing a thing")
+        os.killpg(process.pid, signal.SIGINT)
+        _, said = process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert said == "\nStopped. The same command goes on.\n"

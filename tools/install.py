@@ -17,6 +17,8 @@ ADDRESS_UNREACHABLE: Final = re.compile(
     r"Failed to establish a new connection|NameResolutionError|Network is unreachable"
     r"|ConnectTimeout|ReadTimeout|ProxyError|Max retries exceeded",
 )
+INTERRUPTED: Final = 130
+"""What a shell reports for a program that Ctrl-C has ended."""
 PLAIN_STEP: Final = 20
 """Packages between two lines of progress, if the output is no terminal."""
 
@@ -24,6 +26,15 @@ PLAIN_STEP: Final = 20
 def main() -> int:
     """Run pip; returns its exit status."""
     name, *arguments = sys.argv[1:]
+    try:
+        return install(name, arguments)
+    except KeyboardInterrupt:
+        print("\nStopped. The same command goes on.", file=sys.stderr)
+        return INTERRUPTED
+
+
+def install(name: str, arguments: list[str]) -> int:
+    """Run pip and show its progress; return its exit status."""
     pip = [sys.executable, "-m", "pip", "install", "--disable-pip-version-check", "--retries", "2"]
     count = packages(arguments)
     said = []
