@@ -170,7 +170,9 @@ class Served:
 
     def _cut_off(self) -> RouterError:
         return BackendBroken(
-            f"The server at {self.url} broke off its answer; /retry asks again.", backend="server"
+            f"The server at {self.url} broke off its answer. If it has stopped, start it again;"
+            " /retry asks again.",
+            backend="server",
         )
 
 

@@ -11,6 +11,7 @@ from tests.support.chatting import (
     environment,
     run,
     says_hello,
+    server_process,
     server_running,
     talks_on,
 )
@@ -128,3 +129,20 @@ async def test_a_server_that_stops_is_one_line(tmp_path: Path) -> None:
         await chat.enter("/info", "does not answer any more.", times=2)
         assert "Traceback" not in chat.text
         await talking.__aexit__(None, None, None)
+
+
+async def test_a_server_that_dies_in_an_answer_is_one_line_below_what_came(tmp_path: Path) -> None:
+    async with (
+        scripted(talks_on) as local,
+        server_process(environment(tmp_path, local)) as (process, server),
+    ):
+        port = port_of(server)
+        async with chatting(tmp_path, local, columns=160, server_port=port) as chat:
+            await chat.enter("tell me", "It all began")
+            process.kill()
+            await chat.shows(
+                f"The server at http://127.0.0.1:{port} broke off its answer. If it has stopped,"
+                " start it again; /retry asks again.\nauto >"
+            )
+            assert "tell me\nIt all began\nfrom an unknown side · 0." in chat.text
+            assert "unanswered" not in chat.text

@@ -3,7 +3,7 @@
 import asyncio
 import os
 import sys
-from asyncio.subprocess import DEVNULL, PIPE
+from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -103,6 +103,13 @@ async def run(
 @asynccontextmanager
 async def server_running(env: dict[str, str]) -> AsyncIterator[httpx2.AsyncClient]:
     """Start `server.py` on a free port; yield a client of it, whose `base_url` is its address."""
+    async with server_process(env) as (_, http):
+        yield http
+
+
+@asynccontextmanager
+async def server_process(env: dict[str, str]) -> AsyncIterator[tuple[Process, httpx2.AsyncClient]]:
+    """Start `server.py` on a free port; yield its process and a client of it."""
     port = free_port()
     process = await asyncio.create_subprocess_exec(
         sys.executable, ROOT / "server.py", env={**env, "SERVER_PORT": str(port)}, stderr=DEVNULL
@@ -113,7 +120,7 @@ async def server_running(env: dict[str, str]) -> AsyncIterator[httpx2.AsyncClien
         async with httpx2.AsyncClient(base_url=url, headers=headers, trust_env=False) as http:
             async with asyncio.timeout(WITHIN_S):
                 await _up(http)
-            yield http
+            yield process, http
     finally:
         if process.returncode is None:
             process.terminate()
