@@ -20,16 +20,19 @@ import orjson
 import pytest
 import yaml
 
+from router import errors
 from router.classifier import SIGNALS
 from router.deciding.facts import REASONS
 from router.events import Event, Finish, TextDelta, Usage
 from router.request import ChatRequest
 from router.wire.chat import completions
+from router.wire.failures import CONTEXT_LENGTH, NO_SUCH_MODEL
 from tests.support.clients import joined, said
 from tests.support.paths import ROOT
 from tests.support.processes import Server, copy_programs, server
 from tests.support.scripted import Connection, Request, scripted
 from tools import settings_docs
+from web.app import DIALECT_PATHS, ROUTES
 
 PAGES = sorted(
     [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")], key=lambda path: path.relative_to(ROOT)
@@ -206,6 +209,31 @@ def test_every_reason_and_every_signal_is_explained() -> None:
     scoring = (ROOT / "docs" / "scoring.md").read_text("utf-8")
     for signal in SIGNALS:
         assert f"| {signal.name.replace('_', ' ')} |" in scoring
+
+
+def test_every_route_and_every_error_is_explained() -> None:
+    page = (ROOT / "docs" / "api.md").read_text("utf-8")
+    routes = [path.partition("/{")[0] for _, path, _ in ROUTES] + [*DIALECT_PATHS, "/openapi.json"]
+    assert [path for path in routes if f"{path}`" not in _ended(page)] == []
+    sources = [path.read_text("utf-8") for top in ("router", "web") for path in _modules(top)]
+    codes = {found for source in sources for found in re.findall(r'\bcode="(\w+)"', source)}
+    classes = [one for one in vars(errors).values() if isinstance(one, type)]
+    known = [one for one in classes if issubclass(one, errors.RouterError)]
+    codes |= {one.code for one in known if one.code} | {CONTEXT_LENGTH, NO_SUCH_MODEL}
+    statuses = {one.status for one in known}
+    statuses |= {int(n) for source in sources for n in re.findall(r"[( ]status=(\d+)", source)}
+    rows = page.partition("| status | code |")[2].partition("\n\n")[0]
+    assert {code for code in codes if f"`{code}`" not in rows} == set()
+    assert {status for status in statuses if f"\n| {status} |" not in rows} == set()
+
+
+def _modules(top: str) -> list[Path]:
+    return sorted((ROOT / top).rglob("*.py"))
+
+
+def _ended(page: str) -> str:
+    """Return a page with every path in it ended by a backtick, without parameters."""
+    return re.sub(r"(`(?:[A-Z]+ )?/[\w./]*?)(?:/\{\S+|\?\S+)`", r"\1`", page)
 
 
 def _first_cells(rows: str) -> str:
