@@ -65,6 +65,13 @@ FORCE_ROUTE: Final[Json] = {
     "description": "Ask this side, whatever the score is.",
     "schema": {"type": "string", "enum": ["local", "cloud"]},
 }
+KEY: Final = "key"
+"""The name of the key in the document; docs.html uses it too."""
+KEY_SCHEME: Final[Json] = {
+    "type": "http",
+    "scheme": "bearer",
+    "description": "ROUTER_API_KEY, or a key of ROUTER_KEYS_FILE; needed where one of them is set.",
+}
 OWN_GROUPS: Final = frozenset({"What there is", "Decisions", "State and figures"})
 """Groups whose answers the router writes itself: every field is always there."""
 DECISION_HEADERS: Final[Json] = {
@@ -130,6 +137,9 @@ def add_operations(api: FastAPI, paths: Iterable[str]) -> None:
                 routes=api.routes,
             )
             api.openapi_schema["paths"] = operations | api.openapi_schema["paths"]
+            components = api.openapi_schema.setdefault("components", {})
+            components["securitySchemes"] = {KEY: KEY_SCHEME}
+            api.openapi_schema["security"] = [{KEY: []}, {}]
         return api.openapi_schema
 
     api.openapi = openapi  # type: ignore[method-assign]

@@ -9,9 +9,11 @@ from web.asgi import Scope, header
 
 MEMBER: Final = "router.member"
 """The key of the team's `Member` in a request's scope, where one of their keys was sent."""
-OPEN_PATHS: Final = frozenset({"/", "/health", "/identity", "/ready"})
-"""Paths that need no key."""
-MEMBERS_PATHS: Final = frozenset({"/classify", "/docs", "/feedback"})
+OPEN_PATHS: Final = frozenset({"/", "/docs", "/health", "/identity", "/ready"})
+"""Paths that need no key: a browser cannot send one for a page. Pages hold no data."""
+OPEN_FILES: Final = "/static-offline-docs/"
+"""Begins the paths of the files that /docs loads."""
+MEMBERS_PATHS: Final = frozenset({"/classify", "/feedback", "/openapi.json"})
 """Paths outside /v1 that the team's keys open."""
 
 
@@ -37,6 +39,8 @@ class Keys:
     def check(self, scope: Scope, path: str) -> None:
         """Store the owner of the key in the scope. Raises Unauthorized and Forbidden."""
         if (self._api_key is None and self._team is None) or path in OPEN_PATHS:
+            return
+        if path.startswith(OPEN_FILES):
             return
         sent = header(scope, b"authorization")
         key = sent[7:] if sent[:7].lower() == "bearer " else header(scope, b"x-api-key")

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
+from tests.support.browser import Tab, needs_browser
 from tests.support.keys import CANARIES
-from tests.support.running_app import RunningApp, running_app
+from tests.support.running_app import RunningApp, on_a_socket, running_app
 from web import describe
 
 ELSEWHERE = ("/v1/completions", "/v1/embeddings", "/events")
@@ -95,3 +96,31 @@ def shape(stream: str) -> list[tuple[str, list[str]]]:
         fields = sorted(json.loads(data)) if data.startswith("{") else [data]
         found.append((lines.get("event", "data"), fields))
     return found
+
+
+async def test_the_document_names_the_key(h: RunningApp) -> None:
+    document = (await h.http.get("/openapi.json")).json()
+    (name,) = document["components"]["securitySchemes"]
+    scheme = document["components"]["securitySchemes"][name]
+    assert (scheme["type"], scheme["scheme"]) == ("http", "bearer")
+    assert document["security"] == [{name: []}, {}]
+
+
+@needs_browser
+async def test_the_page_asks_for_the_key_and_sends_it(tab: Tab) -> None:
+    async with (
+        running_app(router_api_key="open sesame") as h,
+        on_a_socket(h.app) as address,
+    ):
+        await tab.open(f"{address}docs")
+        for key, then in (
+            ("guess", "!document.querySelector('form').hidden"),
+            ("open sesame", "document.querySelector('.opblock')"),
+        ):
+            await tab.until("!document.querySelector('form').hidden")
+            await tab.value("document.querySelector('input').value = ''")
+            await tab.value("document.querySelector('input').focus()")
+            await tab.type(key)
+            await tab.press("Enter")
+            await tab.until(then)
+        await tab.until("document.querySelector('.authorize.locked')")

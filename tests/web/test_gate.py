@@ -148,8 +148,8 @@ async def test_the_key_gives_access(headers: dict[str, str]) -> None:
 @pytest.mark.parametrize(
     "headers", [{}, {"Authorization": "Bearer wrong"}, {"Authorization": KEY}, {"x-api-key": "é"}]
 )
-@pytest.mark.parametrize("path", ["/v1/chat/completions", "/docs", "/stats", "/v1/models"])
-async def test_without_the_key_only_health_and_the_page_are_open(
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/openapi.json", "/stats", "/v1/models"])
+async def test_without_the_key_only_health_and_the_pages_are_open(
     headers: dict[str, str], path: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, "router")
@@ -163,6 +163,8 @@ async def test_without_the_key_only_health_and_the_page_are_open(
         assert KEY not in answer.text
         assert (await http.get("/health")).status_code == 200
         assert (await http.get("/")).status_code == 200
+        assert (await http.get("/docs")).status_code == 200
+        assert (await http.get("/static-offline-docs/swagger-ui.css")).status_code == 200
 
 
 @pytest.mark.parametrize("opened", ["https://UI.example", "https://ui.example/"])

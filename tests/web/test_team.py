@@ -83,6 +83,7 @@ async def test_figures_are_for_the_router_api_key_only(tmp_path: Path, path: str
         assert (await o.get(ADMIN, path)).status_code == 200
         assert (await o.get("ana", "/events")).status_code == 403
         assert (await o.get("ana", "/v1/models")).status_code == 200
+        assert (await o.get("ana", "/openapi.json")).status_code == 200
 
 
 async def test_a_revoked_key_is_refused_without_a_restart(tmp_path: Path) -> None:
