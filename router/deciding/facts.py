@@ -34,8 +34,8 @@ Reason = Literal[
     "escalated",
     "stalled",
 ]
-"""Why a side answers, in order of precedence. Of the last five, all but `stalled` mean that the
-preferred side could not answer."""
+"""Why a side answers; docs/routing.md has the order in which they decide. Of the last five, all but
+`stalled` mean that the preferred side could not answer."""
 
 REASONS: Final = get_args(Reason)
 ANSWER_TOKENS: Final = 1024

@@ -52,7 +52,7 @@ const REASONS = {
   slow: "The first word would take longer than LOCAL_PATIENCE_S on the local side.",
   local_cold: "The local model must first be loaded.",
   local_busy: "The local queue is full.",
-  inherited: "It is a follow-up, so it goes where the conversation went.",
+  inherited: "It is a follow-up in a conversation that is hard or the cloud’s, so the cloud goes on.",
   no_signal: "Nothing in it shows how hard it is, so UNSURE_TARGET decides.",
   complex: "It scores at or above the threshold.",
   simple: "It scores below the threshold.",
