@@ -5,6 +5,7 @@ from typing import Any
 
 import httpx2
 
+from router.classifier import score_messages
 from tests.support.chatting import (
     CTRL_C,
     chatting,
@@ -42,7 +43,9 @@ async def test_the_server_of_the_same_user_answers_with_everything_the_chat_show
         port = port_of(server)
         async with chatting(tmp_path, local, columns=160, server_port=port, **settings) as chat:
             await chat.shows(f"The server at http://127.0.0.1:{port} answers; --in-process")
-            await chat.enter("prove it", "Hello dear friend.\nlocal · local-model · score 53")
+            asked = score_messages([{"role": "user", "content": "prove it"}]).total
+            said = f"Hello dear friend.\nlocal · local-model · score {asked:.0f}"
+            await chat.enter("prove it", said)
             await chat.shows("7 + 42 tokens · $0")
             for typed, said in {
                 "/route": "prove",
