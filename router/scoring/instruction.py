@@ -67,8 +67,10 @@ def split(text: str, lexicon: Lexicon) -> tuple[str, str | None]:
     Of pasted code, logs, tables and quoted mail, the forms count but not the words. Of a document
     with an easy task, only the size counts.
     """
-    if (end := _end_of_easy_head(text, lexicon)) or (start := _start_of_easy_tail(text, lexicon)):
-        return text[:end] if end else text[start:], None
+    if end := _end_of_easy_head(text, lexicon):
+        return text[:end], None
+    if start := _start_of_easy_tail(text, lexicon):
+        return text[start:], None
     if len(text) <= LONG and "\n" not in text:
         return text, None
     if len(text) > LONG:
@@ -119,9 +121,9 @@ def _start_of_easy_tail(text: str, lexicon: Lexicon) -> int:
     if not (points_at_it or is_short) or not lexicon.goes_on.isdisjoint(words):
         return 0
     before = body[:start].rstrip()
-    if _asks_for(last, lexicon)[0] < CLEARLY or before[-1] in "?\uff1f:":
+    if before.endswith(("?", "\uff1f", ":")) or _has_request(before, lexicon):
         return 0
-    return 0 if _has_request(before, lexicon) else start
+    return start if _asks_for(last, lexicon)[0] >= CLEARLY else 0
 
 
 def _has_request(text: str, lexicon: Lexicon) -> bool:
