@@ -20,7 +20,7 @@ from typing import Any, Final, NamedTuple
 
 from router.request import ChatRequest
 from router.scoring import followups
-from router.scoring.instruction import HEAD, LONG, TAIL
+from router.scoring.instruction import FENCE, HEAD, LONG, TAIL
 from router.scoring.lexicon import SPACELESS_FROM, Lexicon, load
 from router.scoring.reach import Kind, kind_of
 from router.scoring.reading import Reading, read
@@ -68,7 +68,7 @@ SIGNALS: Final = (
         "simple_keywords", -15, 0,
         (
             "easy_words", "easy", "fact", "rewrite", "digest", "chat", "home", "brainstorm",
-            "advice", "short_text", "code_small", "step",
+            "advice", "short_text", "code_small", "step", "on_text",
         ),
         "words that go with prompts they manage: summarize, translate, fix grammar, what is",
     ),
@@ -290,11 +290,12 @@ def _weigh(text: str, lexicon: Lexicon) -> _Weight:
     """Return the points of a turn, which is read only once.
 
     Agents send a turn again with every step, chats with every later turn. Only its hash is kept,
-    not its text. Of a long turn only both ends are read, so the hash covers those and its size.
+    not its text. Of a long turn only both ends are read, so the hash covers those, its size, and
+    whether a fence is open between them.
     """
     gist = text
     if len(text) > LONG:
-        gist = f"{len(text)} {text[:HEAD]} {text[-TAIL:]}"
+        gist = f"{len(text)} {text.count(FENCE, 0, -TAIL) % 2} {text[:HEAD]} {text[-TAIL:]}"
     key = blake2b(gist.encode("utf-8", "surrogatepass"), digest_size=16).digest()
     weight = _weights.get(key)
     if weight is not None:

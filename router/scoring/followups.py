@@ -9,6 +9,7 @@ unless it scores HARD or more. Above it, no turn rises over the need. The need f
 turn.
 """
 
+from itertools import pairwise
 from typing import Final, NamedTuple
 
 from router.scoring.cues import WORD, names_any
@@ -59,10 +60,16 @@ def is_closing(text: str, lexicon: Lexicon) -> bool:
     if len(text) > CLOSING_CHARS or "?" in text or "\uff1f" in text:
         return False
     words = WORD.findall(text.lower().replace("\u2019", "'"))
-    if names_any(words, lexicon.closing):
-        return not set(words) - lexicon.closing - lexicon.polite
     spaceless = not text.isascii() and len(text) <= SPACELESS_CLOSING_CHARS
-    return spaceless and any(sign in text for sign in lexicon.closing_signs)
+    signs = [sign for sign in lexicon.closing_signs if sign in text] if spaceless else []
+    if not signs and not names_any(words, lexicon.closing):
+        return False
+    others = set(words) - lexicon.closing - lexicon.polite - lexicon.function
+    if any(not any(sign in word for sign in signs) for word in others):
+        return False
+    # "Great, do it" goes on.
+    pairs = lexicon.pairs
+    return all(name != "step" for pair in pairwise(words) for name, _ in pairs.get(pair, ()))
 
 
 def inherited_share(n_words: int, *, refers: bool, easy: bool) -> float:

@@ -98,10 +98,18 @@ class Lexicon:
     """Words that stand in such clauses: "doing", "well", "advance"."""
     pointing: frozenset[str]
     """Words by which a request means the text next to it: "this", "above"."""
+    not_it: frozenset[str]
+    """Words by which such a request says that it is none: "don't", "sorry", "first"."""
     goes_on: frozenset[str]
     """Words by which a request continues the one before it: "then", "finally", "your"."""
+    between: frozenset[str]
+    """Words between "write" and "app" after which no app is asked for: "about", "our", "slogan"."""
     asks: frozenset[str]
     """Words that ask about a program, not for one: "what", "explain"."""
+    work: frozenset[str]
+    """Verbs with which a sentence asks for more than an easy task: "find", "compare"."""
+    wants: frozenset[str]
+    """Words with which a sentence asks its reader for something: "please", "need"."""
     demand: frozenset[str]
     """Words that ask for more than an easy task does: "solve", "and_explain"."""
 

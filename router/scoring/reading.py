@@ -24,12 +24,16 @@ GOING_ON: Final = frozenset({"step", "why"})
 """Counts whose cues only refer to earlier turns."""
 MOST_REFERRING: Final = 8
 """Longer turns, in words, have content of their own."""
+MOST_ASKING: Final = 3
+"""Words at the beginning of a turn by which it asks about something."""
+FARTHEST: Final = 5
+"""Most words from "write" to the program that is to be written."""
 MOST_UNKNOWN: Final = 120
 """Most words outside the lexicon that are judged by their letters."""
 
 FACETS: Final = {
     "fact": -1, "rewrite": -1, "digest": -1, "chat": -1, "home": -1, "brainstorm": -1,
-    "advice": -1, "short_text": -1, "code_small": -1, "step": -1,
+    "advice": -1, "short_text": -1, "code_small": -1, "step": -1, "on_text": -1,
     "long_text": 1, "makes": 1, "whole": 1, "code_build": 1, "debug": 1, "debug_hard": 1,
     "design": 1, "proof": 1, "science": 1, "legal": 1, "medical": 1, "finance": 1, "my_case": 1,
     "rare": 1, "analysis": 1, "reason": 1, "code_word": 1, "school_maths": 1, "role": 1,
@@ -148,8 +152,8 @@ def read(text: str, lexicon: Lexicon) -> Reading:
         counts[name] += 2 * strength if early else strength
         if name == "hard" and strength >= 2:
             counts["rigor"] += 1
-    if counts["whole"] and (counts["fact"] or not lexicon.asks.isdisjoint(distinct)):
-        counts["whole"] = 0.0  # "what is a compiler?" asks for no program
+    if counts["whole"] and not _asks_for_a_program(words, cues, counts, lexicon):
+        counts["whole"] = 0.0
 
     size = len(ask)
     spaceless = sum(map(len, runs))
@@ -194,6 +198,31 @@ def read(text: str, lexicon: Lexicon) -> Reading:
         is_small_step=is_short and not pieces.isdisjoint(lexicon.small_steps),
         n_words=n_words,
         forms=forms,
+    )
+
+
+def _asks_for_a_program(
+    words: list[str], cues: list[Found], counts: dict[str, float], lexicon: Lexicon
+) -> bool:
+    """Return whether a program is to be made, not only named: "write a compiler"."""
+    if counts["fact"] or not lexicon.asks.isdisjoint(words[:MOST_ASKING]):
+        return False
+    verbs, programs = (
+        [
+            words.index(first)
+            for cue in cues
+            if cue.facet == facet and (first := cue.word.split()[0]) in words
+        ]
+        for facet in ("makes", "whole")
+    )
+    if not (verbs and programs):
+        # Text without spaces has no words.
+        return bool(counts["makes"]) and not counts["short_text"]
+    return any(
+        abs(program - verb) <= FARTHEST
+        and lexicon.between.isdisjoint(words[min(verb, program) : max(verb, program)])
+        for verb in verbs
+        for program in programs
     )
 
 

@@ -28,7 +28,8 @@ GOING_ON = [
     "weiter", "ja, mach das", "warum?", "oui", "pourquoi ?", "sí, hazlo", "¿por qué?",
     "sim", "continua", "perché?", "sì", "да", "продолжай", "почему?", "tak", "dalej",
     "ja, doe maar", "evet", "devam et", "继续", "好的", "为什么", "続けて", "なぜ",
-    "ja", "да", "はい", "好", "是的", "예", "igen", "계속해", "네", "왜",
+    "great, do it", "bitte", "tamam", "お願いします", "ja", "да", "はい", "好", "是的", "예",
+    "igen", "계속해", "네", "왜",
     "जारी रखो", "हाँ", "نعم", "أكمل", "لماذا",
 ]  # fmt: skip
 
@@ -47,7 +48,8 @@ def test_a_referring_follow_up_inherits_the_whole_need(short: str) -> None:
         "谢谢", "ありがとう", "감사합니다", "धन्यवाद", "شكرا", "teşekkürler", "dziękuję", "dank je",
         "tack", "got it", "all good now", "that fixed it, thank you", "works now, cheers mate",
         "danke dir", "alles klar, danke", "merci à toi", "vale, gracias", "понятно, спасибо",
-        "助かりました", "知道了",
+        "助かりました", "知道了", "谢谢\uff0c搞定了", "cảm ơn bạn", "gracias por eso",
+        "merci, ça marche", "thanks, that does it",
     ],
 )  # fmt: skip
 def test_thanks_ask_for_nothing_whatever_came_before(closing: str) -> None:

@@ -10,7 +10,7 @@ from typing import Any, Final
 import pytest
 
 from router.classifier import score_messages
-from router.scoring import cues, followups, instruction, reading, turns
+from router.scoring import cues, followups, instruction, reading, text_tasks, turns
 from router.scoring.instruction import HEAD, LONG, TAIL, split
 from router.scoring.lexicon import load
 from router.scoring.reading import read
@@ -88,7 +88,7 @@ def members(items: list[Any]) -> set[str]:
 
 PATTERNS: Final = {
     f"{module.__name__}.{name}": value
-    for module in (cues, instruction, reading, turns, followups)
+    for module in (cues, followups, instruction, reading, text_tasks, turns)
     for name, value in vars(module).items()
     if isinstance(value, re.Pattern)
 }
@@ -224,7 +224,7 @@ NOTICE: Final = (
 AFTER: Final = [
     "summarize this", "tl;dr", "TL;DR please", "can you shorten that?", "translate to Spanish",
     "Please translate the text above into French.", "fix the grammar", "make it more formal",
-    "what's the main point?", "is this positive or negative?", "3 keywords",
+    "what's the main point?", "is this positive or negative?", "give me keywords",
     "kurz zusammenfassen", "bitte auf Englisch übersetzen", "résume ce texte en une phrase",
     "resúmelo en español", "кратко перескажи", "总结一下", "要約して",
 ]  # fmt: skip
@@ -261,11 +261,81 @@ def test_an_easy_word_before_a_colon_does_not_hide_a_harder_one(head: str) -> No
 
 
 @pytest.mark.parametrize(
-    "head", ["fix the grammar and spelling", "tl;dr", "make this shorter", "Кратко перескажи"]
+    "head", ["fix the grammar and spelling", "tl;dr this", "make this shorter", "Кратко перескажи"]
 )
 @pytest.mark.parametrize("between", [": ", ":\n", "\n\n"])
 def test_an_easy_request_may_stand_before_a_text(head: str, between: str) -> None:
     assert asked(head + between + NOTICE).rstrip(":") == head
+
+
+HARD_BODIES: Final = [
+    "Let G be a finite group. I want you to prove that a subgroup of the smallest prime index is "
+    "normal, and to give a counterexample for every other index, with all the steps of the proof.",
+    "Fix the race condition in our scheduler: two workers claim a job when its lease ends while "
+    "the collector pauses, and the second one writes over what the first one has written.",
+    "Build a full-stack app in which teams plan their shifts, with roles, payments and an audit "
+    "log, and deploy it to two regions without any downtime for those who use it.",
+    "Why does this deadlock only on two cores? The interrupt takes the lock while the tasklet "
+    "still holds the mutex, and the lock checker of our kernel build stays silent all the time.",
+]
+STYLE_LINES: Final = [
+    "Use bullet points.", "Please write it in plain English.", "More concise please",
+    "Sorry for the typos.", "no bullet points", "Don't summarize it.", "tl;dr first",
+    "Give key takeaways.", "Fasse dich kurz.", "Perdón por la ortografía.", "最后总结一下",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("line", STYLE_LINES)
+def test_a_line_about_style_after_a_hard_request_does_not_replace_it(line: str) -> None:
+    for body in HARD_BODIES:
+        assert asked(f"{body}\n{line}") == f"{body}\n{line}"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "TL;DR: my landlord ends the lease after 22 years. Can you draft the objection?",
+        "Make this work: a lock-free skip list that is linearizable",
+        "Grammar: write a LALR(1) parser generator in Go",
+        "Keywords: sheaf cohomology. Prove that it vanishes above the dimension",
+        "Do not summarize: prove that the series converges uniformly",
+        "Summarize and then do the following: prove it for all n",
+        "Translate the abstract into German\nI also need a full proof of lemma 4",
+        f"First translate the text. {NOTICE} Then prove its theorem.",
+    ],
+)
+def test_an_easy_word_that_asks_for_nothing_hides_no_request(text: str) -> None:
+    assert asked(text) == text
+
+
+def test_a_document_of_blanks_before_a_request_is_none() -> None:
+    for blank in ("\u00a0", "\u3000", "\n"):
+        assert asked(blank * 200 + "\nsummarize this") == "summarize this"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "build a chess engine", "write a compiler in Rust", "create a multi-tenant invoicing app",
+        "make a social network where only dogs can post", "baue einen Compiler in Rust",
+        "construye un compilador en Go", "напиши компилятор на Go", "用Rust写一个编译器",
+    ],
+)  # fmt: skip
+def test_a_whole_program_is_known_by_its_name_near_the_verb(text: str) -> None:
+    assert read(text, load()).counts["whole"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "what is a compiler?", "explain how a compiler works", "restart the emulator",
+        "write release notes for our iOS app", "write a LinkedIn post about our booking system",
+        "clone the repo, build it and run the tests", "Crea un post sobre nuestra tienda online",
+        "schreib einen Werbetext für unsere Plattform", "쇼핑몰 홍보 문구 만들어줘",
+    ],
+)  # fmt: skip
+def test_a_program_that_is_only_named_is_not_to_be_written(text: str) -> None:
+    assert not read(text, load()).counts["whole"]
 
 
 def test_the_size_of_a_document_adds_a_few_points_at_most() -> None:
