@@ -242,7 +242,8 @@ def _first_cells(rows: str) -> str:
 
 def test_a_setting_that_pages_name_exists() -> None:
     known = {one.name for one in settings_docs.settings()}
-    known |= {"HTTPS_PROXY", "HTTP_PROXY", "NO_PROXY", "NO_COLOR", "ENABLE_TOOL_SEARCH"}
+    known |= {"HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "NO_PROXY"}
+    known |= {"NO_COLOR", "ENABLE_TOOL_SEARCH"}
     known |= {"OTEL_EXPORTER_OTLP_HEADERS", "OTEL_TRACES_SAMPLER", "OTEL_SERVICE_NAME"}
     known.add("LLM_ROUTER_API_KEY")  # Zed makes it of the provider's name
     for page in PAGES:

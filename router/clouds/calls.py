@@ -62,8 +62,29 @@ def has_proxy(base_url: str) -> bool:
     return proxy_of(base_url) != ""
 
 
+def proxy_fault(base_url: str) -> str:
+    """Return why requests to this address cannot go through its proxy, "" if they can or have none.
+
+    Does not name the address of the proxy: a login may be in it.
+    """
+    proxy = proxy_of(base_url)
+    try:
+        parts = urlsplit(proxy)
+        usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:
+        usable = False
+    if not proxy or usable:
+        return ""
+    target = urlsplit(base_url)
+    return (
+        f"The proxy in {target.scheme.upper()}_PROXY or ALL_PROXY cannot be used: its address must"
+        f" start with http:// or https://. To connect without it, add {target.hostname} to"
+        " NO_PROXY."
+    )
+
+
 def proxy_of(base_url: str) -> str:
-    """Return the proxy of the environment for this address, "" for none."""
+    """Return the proxy of the environment for this address, with its scheme, "" for none."""
     try:
         parts = urlsplit(base_url)
         host = parts.hostname or ""
@@ -71,7 +92,9 @@ def proxy_of(base_url: str) -> str:
         return ""
     proxies = getproxies()
     proxy = proxies.get(parts.scheme) or proxies.get("all") or ""
-    return proxy if may_use_proxy(base_url) and not proxy_bypass(host) else ""
+    if not proxy or not may_use_proxy(base_url) or proxy_bypass(host):
+        return ""
+    return proxy if "://" in proxy else f"http://{proxy}"
 
 
 async def paced(
@@ -154,6 +177,9 @@ def connection_failure(error: Exception, *, backend: str, begun: bool = False) -
     import httpx2
 
     match error:
+        case aiohttp.ClientHttpProxyError():
+            said = f"{backend} could not be reached: the proxy refused it with HTTP {error.status}."
+            return BackendUnreachable(said, backend=backend)
         case httpx2.ConnectTimeout() | aiohttp.ConnectionTimeoutError():
             return BackendUnreachable(f"{backend} could not be reached in time.", backend=backend)
         case httpx2.TimeoutException() | TimeoutError():

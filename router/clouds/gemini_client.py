@@ -24,8 +24,9 @@ from router.clouds.calls import (
     connection_failure,
     for_whole,
     has_proxy,
-    may_use_proxy,
     paced,
+    proxy_fault,
+    proxy_of,
     too_slow,
 )
 from router.clouds.direct import DirectClient, Refused, WordForwarder
@@ -90,6 +91,7 @@ class GeminiBackend:
         self._model = model
         self._limits = limits
         self._base_url = _VERSION.sub("", base_url or BASE_URL)
+        self._proxy_fault = proxy_fault(self._base_url)
         self._vault = Vault() if vault is None else vault
         self._pictures = Pictures() if pictures is None else pictures
         self._models = GeminiModels(
@@ -104,7 +106,7 @@ class GeminiBackend:
 
     async def warm(self) -> None:
         """Prepare the client: import the SDK now, so that no request waits for it."""
-        if self._api_key is not None:
+        if self._api_key is not None and not self._proxy_fault:
             await self._connected()
 
     async def aclose(self) -> None:
@@ -174,6 +176,8 @@ class GeminiBackend:
         """
         if self._api_key is None:
             return Status("unconfigured", server=self.name, detail=_NO_KEY)
+        if self._proxy_fault:
+            return Status("down", server=self.name, detail=self._proxy_fault)
         if self._client is None:
             return Status("ready", Model(self._model), server=self.name)
         return await self._models.status()
@@ -339,6 +343,9 @@ class GeminiBackend:
     # The SDK
 
     async def _connected(self) -> "genai.Client":
+        """Return the SDK's client. Raises BackendMisconfigured."""
+        if self._proxy_fault:
+            raise BackendMisconfigured(self._proxy_fault, backend=self.name)
         async with self._building:
             if self._client is None:
                 # In a thread: the import takes a second or more.
@@ -353,9 +360,14 @@ class GeminiBackend:
 
         from router.clouds.gemini_transport import GeminiTransport
 
-        transport = GeminiTransport(self._limits.connect_s, may_use_proxy(self._base_url))
+        transport = GeminiTransport(self._limits.connect_s, proxy_of(self._base_url))
         http = httpx2.AsyncClient(transport=transport)
-        options = types.HttpOptions(base_url=self._base_url, httpx_async_client=http)
+        options = types.HttpOptions(
+            base_url=self._base_url,
+            httpx_async_client=http,
+            # The SDK also makes a client that is not used here. It refuses some ALL_PROXYs.
+            client_args={"trust_env": False},
+        )
         with self._errors.translating():
             client = genai.Client(enterprise=False, api_key=self._api_key, http_options=options)
         if not has_proxy(self._base_url):

@@ -9,6 +9,7 @@ from typing import Final
 
 import aiohttp
 import httpx2
+from aiohttp.helpers import netrc_from_env
 from yarl import URL
 
 from router.clouds.calls import was_stale
@@ -35,9 +36,10 @@ class GeminiTransport(httpx2.AsyncBaseTransport):
     A request is repeated only if its kept connection had been closed meanwhile.
     """
 
-    def __init__(self, connect_timeout_s: float, may_use_proxy: bool = True) -> None:
+    def __init__(self, connect_timeout_s: float, proxy: str = "") -> None:
+        """Open nothing. `proxy`: the http:// or https:// address of one for all requests."""
         self._connect_timeout_s = connect_timeout_s
-        self._may_use_proxy = may_use_proxy
+        self._proxy = _with_login(URL(proxy)) if proxy else None
         self._ssl = httpx2.create_ssl_context()
         self._session: aiohttp.ClientSession | None = None
 
@@ -89,6 +91,15 @@ class GeminiTransport(httpx2.AsyncBaseTransport):
                 # Only connecting is limited here; `paced` limits the answer.
                 timeout=aiohttp.ClientTimeout(total=None, connect=self._connect_timeout_s),
                 headers={"Accept-Encoding": "identity"},
-                trust_env=self._may_use_proxy,
+                # aiohttp ignores ALL_PROXY, and HTTPS_PROXY=https://…: it would connect directly.
+                proxy=self._proxy,
+                trust_env=False,
             )
         return self._session
+
+
+def _with_login(proxy: URL) -> URL:
+    """Return the address of a proxy with its login of ~/.netrc, if it has none itself."""
+    logins = netrc_from_env() if proxy.user is None else None
+    found = logins.authenticators(proxy.host or "") if logins is not None else None
+    return proxy.with_user(found[0]).with_password(found[2]) if found is not None else proxy

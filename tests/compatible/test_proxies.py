@@ -2,10 +2,7 @@
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import pytest
 
@@ -20,6 +17,7 @@ from router.http.proxy import Proxy
 from router.request import ChatRequest
 from tests.support.certificates import certificate
 from tests.support.local_backend import ANSWER, read, whole
+from tests.support.played_proxy import forget_proxies, proxy_before
 from tests.support.scripted import scripted
 
 KEY = "sk-test-of-the-openai-backend"
@@ -27,55 +25,9 @@ ASKED = ChatRequest({"model": "auto", "messages": [{"role": "user", "content": "
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi"
 
 
-class PlayedProxy:
-    """A proxy that knows one server, whatever name it is asked for."""
-
-    def __init__(self, server_port: int, refuses: str = "") -> None:
-        self.heads: list[str] = []
-        self.url = ""
-        self._server_port = server_port
-        self._refuses = refuses
-
-    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        head = (await reader.readuntil(b"\r\n\r\n")).decode()
-        self.heads.append(head)
-        if self._refuses:
-            writer.write(f"HTTP/1.1 {self._refuses}\r\n\r\n".encode())
-            writer.close()
-            return
-        from_server, to_server = await asyncio.open_connection("127.0.0.1", self._server_port)
-        if head.startswith("CONNECT "):
-            writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
-        else:
-            method, address, rest = head.split(" ", 2)
-            to_server.write(f"{method} {urlsplit(address).path} {rest}".encode())
-        await asyncio.gather(_copied(reader, to_server), _copied(from_server, writer))
-
-
-async def _copied(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    try:
-        while block := await reader.read(65_536):
-            writer.write(block)
-    except ConnectionError:
-        pass
-    finally:
-        writer.close()
-
-
-@asynccontextmanager
-async def proxy_before(port: int, refuses: str = "") -> AsyncIterator[PlayedProxy]:
-    proxy = PlayedProxy(port, refuses)
-    async with await asyncio.start_server(proxy.serve, "127.0.0.1", 0) as server:
-        proxy.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-        yield proxy
-        server.close()
-
-
 @pytest.fixture(autouse=True)
 def no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"):
-        monkeypatch.delenv(name, raising=False)
-        monkeypatch.delenv(name.lower(), raising=False)
+    forget_proxies(monkeypatch)
 
 
 def backend(url: str) -> OpenAIBackend:

@@ -1,6 +1,7 @@
 """A backend on a real socket whose answers a test scripts byte by byte."""
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -75,8 +76,11 @@ Script = Callable[[Connection, Request], Awaitable[None]]
 class ScriptedServer:
     """A server on loopback: `script` answers every request, `probe` every GET."""
 
-    def __init__(self, script: Script, probe: Script | None = None) -> None:
+    def __init__(
+        self, script: Script, probe: Script | None = None, tls: ssl.SSLContext | None = None
+    ) -> None:
         self.script = script
+        self._tls = tls
         self.probe = probe or _one_model
         self.requests: list[Request] = []
         self.asked = asyncio.Event()
@@ -93,7 +97,9 @@ class ScriptedServer:
         return f"http://127.0.0.1:{self.port}"
 
     async def start(self) -> None:
-        self._server = await asyncio.start_server(self._accept, "127.0.0.1", self.port)
+        self._server = await asyncio.start_server(
+            self._accept, "127.0.0.1", self.port, ssl=self._tls
+        )
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def stop(self) -> None:
@@ -196,8 +202,10 @@ async def _one_model(connection: Connection, request: Request) -> None:
 
 
 @asynccontextmanager
-async def scripted(script: Script, probe: Script | None = None) -> AsyncIterator[ScriptedServer]:
-    server = ScriptedServer(script, probe)
+async def scripted(
+    script: Script, probe: Script | None = None, tls: ssl.SSLContext | None = None
+) -> AsyncIterator[ScriptedServer]:
+    server = ScriptedServer(script, probe, tls)
     await server.start()
     try:
         yield server
