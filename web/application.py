@@ -120,7 +120,9 @@ class Application:
         self.earlier.append(before)
         retiring = self._retire(before, self._starting, parts, self._closing)
         self._closing = self._begin(retiring)
-        self._starting = self._begin(parts.announce(before.parts))
+        # Only the seats: the rest of the earlier router need not stay in memory meanwhile.
+        learned = tuple(before.parts.router.seats.values())
+        self._starting = self._begin(parts.announce(learned))
 
     async def _retire(self, old: Generation, starting: _Task, heir: Assembly, first: _Task) -> None:
         """Close the parts that only an earlier generation needs, after `first` has ended.

@@ -85,10 +85,10 @@ class Assembly:
         await self.router.sides()
         await asyncio.to_thread(self.start_tracing)
 
-    async def announce(self, before: "Assembly | None" = None) -> None:
+    async def announce(self, learned: Collection[Seat] = ()) -> None:
         """Log the state of the sides, and do the preparations that can wait.
 
-        `before`: the assembly of earlier settings, whose parts need no preparation.
+        `learned`: the seats of earlier settings, which know their speed already.
         """
         router = self.router
         self._warn()
@@ -110,7 +110,7 @@ class Assembly:
             await cloud_seat.backend.warm()
             await cloud_seat.watch.look()
         await asyncio.to_thread(self._look_up_prices)
-        await self._learn(before.router.seats.values() if before is not None else ())
+        await self._learn(learned)
 
     def _warn(self) -> None:
         settings = self.settings
