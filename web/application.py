@@ -1,8 +1,10 @@
 """The ASGI app whose settings can be exchanged while it answers."""
 
 import asyncio
+import logging
 from collections.abc import Callable, Collection, Coroutine
 from contextlib import AsyncExitStack
+from functools import partial
 from typing import Any
 
 from router.parts.assembly import Assembly
@@ -12,6 +14,8 @@ from web.events import Feed
 from web.memory import trim_memory
 from web.readiness import Readiness
 from web.reload import Reading, Reread, Source
+
+log = logging.getLogger("router")
 
 _Task = asyncio.Task[None] | None
 
@@ -119,10 +123,11 @@ class Application:
         self._feed.follow(parts)
         self.earlier.append(before)
         retiring = self._retire(before, self._starting, parts, self._closing)
-        self._closing = self._begin(retiring)
+        self._closing = self._begin(retiring, "while earlier settings were closed")
         # Only the seats: the rest of the earlier router need not stay in memory meanwhile.
         learned = tuple(before.parts.router.seats.values())
-        self._starting = self._begin(parts.announce(learned))
+        announcing = parts.announce(learned)
+        self._starting = self._begin(announcing, "after the settings were read again")
 
     async def _retire(self, old: Generation, starting: _Task, heir: Assembly, first: _Task) -> None:
         """Close the parts that only an earlier generation needs, after `first` has ended.
@@ -134,7 +139,11 @@ class Application:
         if first is not None:
             await asyncio.wait({first})
         await old.ended()
-        await old.parts.aclose(heir)
+        try:
+            await old.parts.aclose(heir)
+        except Exception:
+            self.earlier.remove(old)
+            raise
         self.earlier.remove(old)
 
     async def _live(self, receive: Receive, send: Send) -> None:
@@ -145,8 +154,8 @@ class Application:
         """
         await receive()
         self._readiness.starting()
-        self._starting = self._begin(self._start(self._now.parts))
-        self._begin(trim_memory())
+        self._starting = self._begin(self._start(self._now.parts), "at the start")
+        self._begin(trim_memory(), "while memory was given back")
         await send({"type": "lifespan.startup.complete"})
         try:
             await receive()
@@ -184,8 +193,19 @@ class Application:
                 for generation in reversed(self.earlier):
                     stack.push_async_callback(generation.parts.aclose, self._now.parts)
 
-    def _begin(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
+    def _begin(self, work: Coroutine[Any, Any, None], when: str) -> "asyncio.Task[None]":
+        """Begin work that nobody waits for. `when` stands in the log if it fails."""
         task = asyncio.create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(partial(self._end, when))
         return task
+
+    def _end(self, when: str, task: "asyncio.Task[None]") -> None:
+        """Log the error of a task, and drop the task: the error keeps earlier parts in memory."""
+        self._tasks.discard(task)
+        if self._starting is task:
+            self._starting = None
+        if self._closing is task:
+            self._closing = None
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("internal error %s", when, exc_info=error)

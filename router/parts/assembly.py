@@ -15,6 +15,7 @@ from router.clouds import claude_client, gemini_client
 from router.clouds.pictures import is_public
 from router.compatible import backend as compatible
 from router.embedded.backend import EmbeddedBackend
+from router.errors import BackendError
 from router.parts.parts import Parts
 from router.parts.sharing import Shared
 from router.privacy.redact import redact
@@ -107,7 +108,10 @@ class Assembly:
         if (cloud_seat := router.cloud) is not None and router.policy.threshold < 100:
             # At 100 hardly any prompt goes to the cloud, and its SDK would only take memory.
             assert isinstance(cloud_seat.backend, ClaudeBackend | GeminiBackend | OpenAIBackend)
-            await cloud_seat.backend.warm()
+            try:
+                await cloud_seat.backend.warm()
+            except BackendError as error:  # of a setting; each request to the cloud gets it too
+                log.warning("%s", error)
             await cloud_seat.watch.look()
         await asyncio.to_thread(self._look_up_prices)
         await self._learn(learned)

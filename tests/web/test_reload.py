@@ -13,6 +13,7 @@ import pytest
 
 from router.clouds.claude_client import ClaudeBackend
 from router.parts.assembly import Assembly
+from router.privacy.redact import RedactingFilter
 from tests.support.backend_answers import models
 from tests.support.journals import Opened
 from tests.support.keys import CANARIES
@@ -231,11 +232,22 @@ async def test_no_request_fails_while_settings_change_again_and_again() -> None:
     assert f'outcome="done",reason="simple",target="local"}} {len(statuses)}.0' in counted
 
 
-async def test_unchanged_parts_are_kept() -> None:
+async def test_unchanged_parts_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    closed: list[str] = []
+    close = ClaudeBackend.aclose
+
+    async def closes(self: ClaudeBackend) -> None:
+        closed.append(self.name)
+        await close(self)
+
+    monkeypatch.setattr(ClaudeBackend, "aclose", closes)
     async with running_app() as app:
         before = app.assembly
         await reload(app, complexity_threshold=20)
         after = app.assembly
+        await settled(lambda: not app.app.earlier, "earlier settings are still kept")
+        assert closed == []
+    assert closed == ["claude"]
     assert after.router is not before.router
     assert after.router.seats == before.router.seats
     assert after.ledger.journal is before.ledger.journal
@@ -314,6 +326,51 @@ async def test_earlier_routers_are_not_kept_in_memory(monkeypatch: pytest.Monkey
         await app.http.get("/stats")
         await reload(app, complexity_threshold=20)
         await settled(gone(first), "the first router is still in memory")
+
+
+async def test_an_error_after_a_reload_is_logged_without_keys_and_keeps_nothing_in_memory(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    key, filtering = "sk-ant-another-of-this-test", RedactingFilter()
+
+    def fails(self: Assembly) -> None:
+        raise OSError(f"cannot look up prices with {key}")
+
+    monkeypatch.setattr(Assembly, "_look_up_prices", fails)
+    log = logging.getLogger("router")
+    log.addFilter(filtering)  # as at the handler of the server; it also lets go of the exception
+    try:
+        async with running_app() as app:
+            app.source.hide = filtering.hide
+            router = weakref.ref(app.assembly.router)
+            cloud = weakref.ref(app.assembly.router.seats["claude"].backend)
+            await reload(app, anthropic_api_key=key)
+            await settled(lambda: "cannot look up prices" in caplog.text, "nothing is logged", 10)
+            await settled(gone(router), "the first router is still in memory")
+            await settled(gone(cloud), "the first cloud is still in memory")
+    finally:
+        log.removeFilter(filtering)
+    assert "internal error after the settings were read again" in caplog.text
+    assert "Traceback" in caplog.text
+    assert key not in caplog.text
+
+
+async def test_earlier_settings_that_do_not_close_are_logged_and_dropped(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with running_app() as app, scripted(local_side, models) as other:
+        old = app.assembly.router.locals[0].backend
+        close = old.aclose
+
+        async def fails() -> None:
+            await close()
+            raise OSError("the local server does not close")
+
+        monkeypatch.setattr(old, "aclose", fails)
+        await reload(app, local_base_url=f"{other.url}/v1")
+        await settled(lambda: not app.app.earlier, "earlier settings are still kept")
+        await settled(lambda: "does not close" in caplog.text, "nothing is logged")
+    assert "internal error while earlier settings were closed" in caplog.text
 
 
 def gone(part: weakref.ref[Any]) -> Callable[[], bool]:
