@@ -25,6 +25,7 @@ from router.clouds.calls import (
     for_whole,
     has_proxy,
     paced,
+    proxy_fault,
 )
 from router.clouds.claude_errors import ClaudeErrors
 from router.clouds.claude_models import ClaudeModels
@@ -87,6 +88,7 @@ class ClaudeBackend:
         self._max_tokens = max_tokens
         self._limits = limits
         self._base_url = (base_url or BASE_URL).rstrip("/").removesuffix("/v1")
+        self._proxy_fault = proxy_fault(self._base_url)
         self._vault = Vault() if vault is None else vault
         self._models = ClaudeModels(
             model, self._get, clock, AbilityCache(ability_file), is_default=is_default
@@ -98,7 +100,7 @@ class ClaudeBackend:
 
     async def warm(self) -> None:
         """Prepare the client: import the SDK now, so that no request waits for it."""
-        if self._api_key is not None:
+        if self._api_key is not None and not self._proxy_fault:
             await self._connected()
 
     async def aclose(self) -> None:
@@ -143,6 +145,8 @@ class ClaudeBackend:
         """
         if self._api_key is None:
             return Status("unconfigured", server="anthropic", detail=_NO_KEY)
+        if self._proxy_fault:
+            return Status("down", server="anthropic", detail=self._proxy_fault)
         if self._client is None:
             return Status("ready", Model(self._model), server="anthropic")
         return await self._models.status()
@@ -333,6 +337,9 @@ class ClaudeBackend:
         return header_lines(sent)
 
     async def _connected(self) -> "anthropic.AsyncAnthropic":
+        """Return the SDK's client. Raises BackendMisconfigured."""
+        if self._proxy_fault:
+            raise BackendMisconfigured(self._proxy_fault, backend=self.name)
         if self._client is None:
             async with self._building:
                 if self._client is None:
