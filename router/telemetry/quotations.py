@@ -12,12 +12,15 @@ SHORT_CHARS: Final = 3
 WORDS: Final = frozenset(
     {"arguments", "content", "input", "instructions", "prompt", "system", "text", "thinking"}
 )
-"""Fields that hold what was said."""
+"""Fields that hold what was said, which may begin with anything."""
 NO_WORDS: Final = frozenset(
     {"call_id", "data", "file_data", "id", "model", "name", "role", "tool_call_id", "tool_use_id"}
     | {"type"}
 )
 """Fields of names and files, which a message may repeat."""
+
+DATA_URL_HEAD_CHARS: Final = 200
+"""Where ";base64," stands in a data URL. One without it holds a readable text."""
 
 
 def quotes(message: str, *bodies: Mapping[str, Any]) -> bool:
@@ -40,7 +43,7 @@ def _texts(bodies: tuple[Mapping[str, Any], ...]) -> Iterator[tuple[str, str]]:
     while left:
         field, value = left.pop()
         match value:
-            case str() if not value.startswith("data:"):
+            case str() if field in WORDS or not _is_file(value):
                 yield field, value
                 if field == "arguments":
                     left.append(("", _parsed(value)))
@@ -48,6 +51,10 @@ def _texts(bodies: tuple[Mapping[str, Any], ...]) -> Iterator[tuple[str, str]]:
                 left += [pair for pair in value.items() if not _is_name(*pair)]
             case list():
                 left += [(field, item) for item in value]
+
+
+def _is_file(value: str) -> bool:
+    return value.startswith("data:") and ";base64," in value[:DATA_URL_HEAD_CHARS]
 
 
 def _is_name(field: str, value: Any) -> bool:

@@ -9,6 +9,7 @@ import pytest
 from router.telemetry.quotations import quotes
 
 DIARY = "Dear diary, today Grandmother sold the farm."
+EVENT = f'data: {{"delta": "{DIARY}"}}'
 
 
 def asking(**fields: Any) -> dict[str, Any]:
@@ -51,6 +52,12 @@ def offering(**schema: Any) -> dict[str, Any]:
         ),
         ({"prompt": DIARY}, f"cannot continue {DIARY}"),
         ({"input": ["?", DIARY]}, f"cannot embed {DIARY}"),
+        (asking(messages=[{"role": "user", "content": EVENT}]), f"cannot parse {EVENT}"),
+        ({"prompt": f"data:text/plain;base64, you say? {DIARY}"}, f"cannot continue {DIARY}"),
+        (
+            calling(json.dumps({"line": "data: Бабушка продала ферму."})),
+            "Как это: Бабушка продала ферму.?",
+        ),
     ],
 )
 def test_words_anywhere_in_a_request_are_quoted(body: dict[str, Any], message: str) -> None:
