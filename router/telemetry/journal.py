@@ -113,7 +113,7 @@ class Journal:
             record.prompt = None
         elif record.prompt is not None:
             record.prompt = record.prompt[:PROMPT_CHARS]
-        self._spending.add(record)
+        self._spending.add(record, self._clock())
         if record.question:
             self._notice_repeat(record)
         self._recent.append(record)

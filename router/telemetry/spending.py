@@ -28,11 +28,11 @@ class Spending:
         self._included: Mapping[str, float] = {}
         """The part of `_added` that `_stored` includes, by caller."""
 
-    def add(self, record: Record) -> None:
+    def add(self, record: Record, now: float) -> None:
         """Count the cost of a request, for the day on which it began."""
         if record.cost_usd:
             with self._lock:
-                self._turn_day(record.time)
+                self._turn_day(now)
                 if record.time >= self._since:
                     self._added[record.caller] += record.cost_usd
 
@@ -57,13 +57,17 @@ class Spending:
     def seen(self, rows: Iterable[tuple[str, float]], now: float) -> None:
         """Store the journal's figures of the day of `now`: the rows of Queries.spent."""
         with self._lock:
-            self._turn_day(now)
-            if now >= self._since:
+            if now >= self._until:
+                self._begin_day(now)
+            if now >= self._since:  # else they were read before midnight
                 self._stored, self._included = dict(rows), dict(self._written)
 
     def _turn_day(self, now: float) -> None:
+        """Begin a new day; where the clock was set back, go back without forgetting anything."""
         if now >= self._until:
             self._begin_day(now)
+        elif now < self._since:
+            self._since, self._until = day_of(now)
 
 
 def day_of(now: float) -> tuple[float, float]:

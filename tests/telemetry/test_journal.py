@@ -11,6 +11,7 @@ from router.events import Usage
 from router.telemetry.journal import BACKLOG, DAY_S, MEMORY, Attempt, Journal, Record
 from router.telemetry.journal_file import PURGE_ROWS
 from router.telemetry.journal_store import JournalStore, StoreError, Verdict
+from router.telemetry.spending import Spending
 from tests.support.journals import NOON, Opened, record
 
 FULL = record(
@@ -267,6 +268,44 @@ def test_a_row_that_is_written_after_midnight_counts_on_the_day_before(
     assert journal.spent_today_usd() == 1
     assert ids(journal.store) == ["late", "early"]
     journal.close()
+
+
+def test_what_is_spent_after_the_clock_was_set_back_counts(
+    opened: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("router.telemetry.journal.LOOK_S", 0)
+    earlier = Journal(opened(), clock=lambda: NOON)
+    earlier.add(record("before", target="cloud", cost_usd=8))
+    earlier.close()
+    now = NOON + 3 * DAY_S  # wrong, until the time server answers
+    journal = Journal(opened(), clock=lambda: now)
+    journal.add(record("ahead", target="cloud", cost_usd=4, time=now))
+    journal.flush()
+    now = NOON + 1
+    journal.add(record("right", target="cloud", cost_usd=2, time=now))
+    assert journal.spent_today_usd() >= 6
+    journal.flush()
+    journal.flush()  # it has looked since the row was written
+    assert journal.spent_today_usd() == 14
+    journal.close()
+
+
+def test_what_was_spent_still_counts_when_the_clock_goes_back_over_midnight() -> None:
+    now = NOON + 3 * DAY_S
+    journal = Journal(None, clock=lambda: now)
+    journal.add(record("ahead", target="cloud", cost_usd=4, time=now))
+    now = NOON
+    assert journal.spent_today_usd() == 4
+    now = NOON + DAY_S
+    assert journal.spent_today_usd() == 0
+    journal.close()
+
+
+def test_a_figure_that_was_read_before_midnight_does_not_count_after_it() -> None:
+    spending = Spending(NOON)
+    spending.add(record("new", cost_usd=1, time=NOON + DAY_S), NOON + DAY_S)
+    spending.seen([("", 8.0)], NOON)
+    assert spending.today_usd(NOON + DAY_S) == 1
 
 
 # ---- bounds
