@@ -34,6 +34,8 @@ AWAKE_S: Final = 2.0
 """How long it goes on looking after the last record."""
 LOOK_S: Final = 15.0
 """Greatest age of the figure for what other processes have spent."""
+CLOSE_S: Final = 5.0
+"""Longest wait for the last rows when the journal closes."""
 TIDY_S: Final = 3600.0
 MEMORY: Final = 500
 """Records kept in memory."""
@@ -181,6 +183,7 @@ class Journal:
         done = threading.Event()
         self._queue.put(done)
         self._hurry.set()
+        self._keep_running()
         return done.wait(timeout_s)
 
     def close(self) -> None:
@@ -192,14 +195,17 @@ class Journal:
 
     def _end_thread(self) -> bool:
         """Let the thread write the rest and end; False if that takes too long."""
+        if (thread := self._thread) is None:
+            return True
         self._closing = True
-        is_written = self.flush()
-        if is_written and self._thread is not None:
-            self._thread.join()
-        self._closing = False  # before `add` may start another thread
-        if is_written:
-            self._thread = None
-        return is_written
+        self._hurry.set()
+        thread.join(CLOSE_S)
+        has_ended = not thread.is_alive()
+        with self._starting:
+            self._closing = False  # before `add` may start another thread
+            if has_ended:
+                self._thread = None
+        return has_ended
 
     def _remembered(self, request_id: str) -> Record | None:
         return next((r for r in reversed(list(self._recent)) if r.id == request_id), None)
@@ -229,7 +235,11 @@ class Journal:
         self._queue.put(entry)
         if self._dozing:
             self._hurry.set()
-        if self._thread is None:
+        self._keep_running()
+
+    def _keep_running(self) -> None:
+        """Start the thread if it does not run; `close` does so for what comes meanwhile."""
+        if self._thread is None or not (self._thread.is_alive() or self._closing):
             self._start()
 
     def _drop_oldest(self) -> None:
@@ -250,9 +260,10 @@ class Journal:
 
     def _start(self) -> None:
         with self._starting:  # feedback comes from other threads
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._write, name="journal", daemon=True)
-                self._thread.start()
+            if self._thread is None or not self._thread.is_alive():
+                thread = threading.Thread(target=self._write, name="journal", daemon=True)
+                thread.start()
+                self._thread = thread
 
     def _write(self) -> None:
         """Commit records, and delete old ones every hour, until the journal closes.
@@ -263,12 +274,15 @@ class Journal:
         self._look()
         now = came_at = looked = tidy_at = time.monotonic()
         retry_at = 0.0
-        while not self._closing or not self._queue.empty():
-            has_nothing_to_do = not backlog and now < tidy_at and now - came_at > AWAKE_S
-            waiting = self._gather(backlog, doze=has_nothing_to_do)
+        closing = False
+        while not closing or not self._queue.empty():
+            closing = self._closing  # one round more, which tries to write all that waits
+            if not closing:
+                self._rest(doze=not backlog and now < tidy_at and now - came_at > AWAKE_S)
+            waiting = self._gather(backlog)
             now = time.monotonic()
             came_at = now if backlog else came_at
-            if backlog and (now >= retry_at or self._closing):
+            if backlog and (now >= retry_at or closing):
                 retry_at = 0.0 if self._committed(backlog) else now + self.store.retry_s
             if now - looked >= LOOK_S:
                 looked = now
@@ -280,17 +294,17 @@ class Journal:
         if backlog:
             log.warning("The last %d rows of the journal are lost.", len(backlog))
 
-    def _gather(self, backlog: deque[Record | Verdict], *, doze: bool) -> list[threading.Event]:
-        """Move queued entries to the backlog; returns the events of waiting flushes.
-
-        With `doze`, sleep until an entry comes or LOOK_S have passed.
-        """
+    def _rest(self, *, doze: bool) -> None:
+        """Wait for the next round. With `doze`, until an entry comes or LOOK_S have passed."""
         # Waking for each record would take the interpreter just when the caller's next request
         # comes.
         self._dozing = doze
         self._hurry.wait(LOOK_S if doze and self._queue.empty() else BATCH_S)
         self._dozing = False
         self._hurry.clear()
+
+    def _gather(self, backlog: deque[Record | Verdict]) -> list[threading.Event]:
+        """Move queued entries to the backlog; returns the events of waiting flushes."""
         waiting: list[threading.Event] = []
         while True:
             try:

@@ -390,9 +390,12 @@ def test_memory_is_bounded(journal: Journal) -> None:
 
 def test_of_the_rows_that_wait_for_a_slow_store_the_newest_are_kept() -> None:
     journal = Journal()
-    journal._thread = threading.Thread()  # one that writes nothing
+    is_over = threading.Event()
+    journal._thread = threading.Thread(target=is_over.wait)  # one that writes nothing
+    journal._thread.start()
     for i in range(BACKLOG + 10):
         journal.add(record(f"r{i}"))
+    is_over.set()
     assert journal._queue.qsize() == BACKLOG
     assert journal.dropped == 10
     first = journal._queue.get()
@@ -442,3 +445,65 @@ def test_a_second_close_does_not_wait_for_a_thread_that_has_ended(opened: Opened
     journal.close()
     second.join(2)
     assert not second.is_alive()
+
+
+class Observed(Journal):
+    """A journal in which something happens when it begins to close."""
+
+    happens: Callable[[], object] | None = None
+
+    def __setattr__(self, name: str, value: object) -> None:
+        super().__setattr__(name, value)
+        if name == "_closing" and value and self.happens is not None:
+            self.happens()
+
+
+def test_a_journal_whose_thread_wakes_at_the_moment_of_closing_ends_at_once(
+    opened: Opened,
+) -> None:
+    journal = Observed(opened(), clock=lambda: NOON)
+    journal.add(record("before", time=NOON - 1))
+    thread = journal._thread
+    assert thread is not None
+    journal.happens = lambda: thread.join(2)
+    began = time.monotonic()
+    journal.close()
+    assert time.monotonic() - began < 4
+    journal.add(record("after"))
+    journal.close()
+    assert ids(opened()) == ["before", "after"]
+
+
+def test_a_row_is_written_although_the_thread_has_died(opened: Opened) -> None:
+    journal = Journal(opened(), clock=lambda: NOON)
+    journal._thread = threading.Thread(target=int)
+    journal._thread.start()
+    journal._thread.join()
+    journal.add(record("late"))
+    assert journal.flush(2)
+    assert ids(opened()) == ["late"]
+    journal.close()
+
+
+def test_rows_that_wait_for_a_broken_store_are_tried_once_more_at_the_end(
+    opened: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("router.telemetry.journal.LOOK_S", 0)
+    journal = Observed(opened(), clock=lambda: NOON)
+    has_failed, is_closing = threading.Event(), threading.Event()
+    journal.happens = is_closing.set
+    write = journal.store.write
+
+    def look() -> None:  # the thread does so after it has tried to write
+        if journal.trouble:
+            monkeypatch.setattr(journal.store, "write", write)
+            has_failed.set()
+            is_closing.wait(5)
+
+    monkeypatch.setattr(journal, "_look", look)
+    monkeypatch.setattr(journal.store, "write", broken)
+    monkeypatch.setattr(journal.store, "retry_s", 60)
+    journal.add(record("one"))
+    assert has_failed.wait(5)
+    journal.close()
+    assert ids(opened()) == ["one"]
