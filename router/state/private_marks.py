@@ -15,6 +15,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
@@ -75,7 +76,9 @@ class PrivateMarks:
         self._writer = ThreadPoolExecutor(1, "private-marks") if path is not None else None
         self._complained = False
         self._unwritten: list[bytes] = []
-        """What the thread will write. It is asked once for all that comes until it does so."""
+        """What the thread will write, or could not. It is asked once for all that comes until it
+        does so."""
+        self._is_asked = False
         self._anew = False
         """Whether that replaces the file."""
         self._dropped: set[bytes] = set()
@@ -217,8 +220,10 @@ class PrivateMarks:
             self._allowed.popitem(last=False)
 
     def close(self) -> None:
-        """Write what is left."""
+        """Write what is left, also what could not be written before."""
         if self._writer is not None:
+            with suppress(RuntimeError):  # it is closed already
+                self._writer.submit(self._take_over)
             self._writer.shutdown()
 
     def _put(self, digest: bytes, alarm: str) -> str | None:
@@ -259,8 +264,8 @@ class PrivateMarks:
                 self._to_drop |= self._dropped
                 self._dropped = set()
             self._unwritten.append(data)
-            is_first = len(self._unwritten) == 1
-        if is_first:
+            is_asked, self._is_asked = self._is_asked, True
+        if not is_asked:
             self._writer.submit(self._take_over)
 
     def _take_over(self) -> None:
@@ -270,12 +275,19 @@ class PrivateMarks:
             self._dropping |= self._to_drop
             self._to_drop.clear()
             self._unwritten.clear()
-            self._anew = False
-        if data or anew:
-            self._write(data, anew=anew)
+            self._anew = self._is_asked = False
+        if (data or anew) and not self._write(data, anew=anew):
+            self._take_back(data, anew=anew)
 
-    def _write(self, data: bytes, *, anew: bool) -> None:
-        """Append to the file or replace it; runs in the thread."""
+    def _take_back(self, data: bytes, *, anew: bool) -> None:
+        """Let what could not be written go with what comes next; runs in the thread."""
+        with self._handing_over:
+            if not self._anew:  # else the file is replaced by all that is known
+                self._unwritten.insert(0, data)
+                self._anew = anew
+
+    def _write(self, data: bytes, *, anew: bool) -> bool:
+        """Append to the file or replace it; False if that fails. Runs in the thread."""
         path = self._path
         assert path is not None
         try:
@@ -287,6 +299,8 @@ class PrivateMarks:
                     _write_to(path, data, os.O_APPEND)
         except OSError as error:
             self._complain(error)
+            return False
+        return True
 
     def _replace(self, path: Path, data: bytes) -> None:
         """Replace the file by these marks and those of other processes; runs in the thread."""

@@ -5,6 +5,7 @@ import random
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
+from concurrent.futures import Future
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -163,7 +164,12 @@ def test_the_file_of_marks_is_rarely_written_anew(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     written: list[bool] = []
-    monkeypatch.setattr(PrivateMarks, "_write", lambda self, data, anew: written.append(anew))
+
+    def write(self: PrivateMarks, data: bytes, anew: bool) -> bool:
+        written.append(anew)
+        return True
+
+    monkeypatch.setattr(PrivateMarks, "_write", write)
     marks = PrivateMarks(tmp_path / "marks", limit=100)
     shared = [number.to_bytes(16, "big") for number in range(50)]
     for number in range(1000):
@@ -264,6 +270,81 @@ def test_a_write_waits_for_another_process(
         assert not path.exists()
     assert "cannot be kept over a restart" in caplog.text
     assert "marks.lock" in caplog.text
+
+
+def has_written(marks: PrivateMarks) -> Future[int]:
+    """Return what is done when the thread has tried to write all that was handed over."""
+    assert marks._writer is not None
+    return marks._writer.submit(int)
+
+
+@pytest.mark.parametrize("allows", [False, True])
+def test_marks_that_could_not_be_written_are_written_with_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, allows: bool
+) -> None:
+    path = tmp_path / "marks"
+    marks = PrivateMarks(path)
+    alarm = marks.raise_alarm([b"0" * 16], "finding", "a rule")
+    has_written(marks).result(5)
+    monkeypatch.setattr("router.state.file_lock.WAIT_S", 0.01)
+    with locked(path):
+        marks.raise_alarm([b"a" * 16], "finding", "a rule")
+        has_written(marks).result(5)
+        if allows:
+            marks.allow(alarm.id)  # replaces the file
+        marks.raise_alarm([b"b" * 16], "finding", "a rule")
+        has_written(marks).result(5)
+    marks.raise_alarm([b"c" * 16], "finding", "a rule")
+    has_written(marks).result(5)
+    again = PrivateMarks(path)
+    found = [letter for letter in "0abc" if again.alarms([letter.encode() * 16])]
+    assert found == (["a", "b", "c"] if allows else ["0", "a", "b", "c"])
+    marks.close()
+
+
+def test_marks_that_could_not_be_written_are_written_at_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "marks"
+    marks = PrivateMarks(path)
+    monkeypatch.setattr("router.state.file_lock.WAIT_S", 0.01)
+    with locked(path):
+        marks.raise_alarm([b"a" * 16], "finding", "a rule")
+        has_written(marks).result(5)
+    marks.close()
+    marks.close()
+    assert PrivateMarks(path).alarms([b"a" * 16])
+
+
+def test_an_alarm_that_is_allowed_while_its_marks_cannot_be_written_does_not_come_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "marks"
+    marks = PrivateMarks(path)
+    write, allowed = marks._write, list[bool]()
+
+    def failing_once(data: bytes, anew: bool) -> bool:
+        if not allowed:
+            allowed.append(marks.allow("aabbccdd"))
+            return False
+        return write(data, anew=anew)
+
+    monkeypatch.setattr(marks, "_write", failing_once)
+    marks.mark([b"a" * 16], "aabbccdd")
+    has_written(marks).result(5)
+    marks.close()
+    assert allowed == [True]
+    assert PrivateMarks(path).is_empty
+
+
+def test_marks_that_are_never_written_take_a_bounded_memory(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    marks = PrivateMarks(tmp_path / "file" / "marks", limit=10)
+    for number in range(100):
+        marks.raise_alarm([number.to_bytes(16, "big")], "finding", "a rule")
+        has_written(marks).result(5)
+    assert len(b"".join(marks._unwritten)) <= 21 * 20
+    marks.close()
 
 
 @pytest.mark.parametrize("content", [b"", b"short", bytes(1010)])
