@@ -47,6 +47,7 @@ class Entry:
         self.request: ChatRequest | None = None
         self.bodies: list[Mapping[str, Any]] = []
         """What the caller sent, in each form in which a backend may get it."""
+        self._quoting: dict[str, bool] = {}
         self.decision: Decision | None = None
         self.span: Span | None = None
         """The request's span, where requests are traced."""
@@ -99,6 +100,12 @@ class Entry:
         self.record.error = type(error).__name__
         self.record.message = error.message[:MESSAGE_CHARS]
 
+    def is_quoted_in(self, message: str) -> bool:
+        """Return whether an error message repeats some of the request; searches for it once."""
+        if message not in self._quoting:
+            self._quoting[message] = quotes(message, *self.bodies)
+        return self._quoting[message]
+
     def ended(self) -> None:
         """Note the time that the request took."""
         self.record.total_ms = self._elapsed_ms()
@@ -108,7 +115,10 @@ class Entry:
 
 
 class Ledger:
-    """Takes an entry when its request has ended. Costs microseconds; never fails the request.
+    """Takes an entry when its request has ended; never fails the request.
+
+    Costs microseconds. Without JOURNAL_PROMPTS, each error message of a failed request costs some
+    milliseconds for each MB that the caller sent: it is searched for quotations.
 
     Reading `journal` or `metrics` flushes pending entries first.
     """
@@ -199,7 +209,7 @@ class Ledger:
         record.threshold = self._threshold
         request, decision = entry.request, entry.decision
         quotable = decision is not None and self._may_quote(decision)
-        if record.message and not quotable and quotes(record.message, *entry.bodies):
+        if record.message and not quotable and entry.is_quoted_in(record.message):
             record.message = ""
         if request is not None and decision is not None:
             self._fill_in(entry, request, decision, call)
@@ -274,7 +284,7 @@ class Ledger:
 
     def _attempt(self, failed: FailedAttempt, entry: Entry, *, quotable: bool) -> Attempt:
         message = self._redact(failed.error.message)[:MESSAGE_CHARS]
-        if not quotable and quotes(message, *entry.bodies):
+        if not quotable and entry.is_quoted_in(message):
             message = ""
         candidate, error = failed.candidate, type(failed.error).__name__
         return Attempt(candidate.backend, candidate.model, error, message, failed.ms)

@@ -6,7 +6,10 @@ from typing import Any, Final
 import orjson
 
 QUOTED_CHARS: Final = 16
-"""A message that repeats this many characters of a request quotes it."""
+"""Size of the pieces of a message that are looked for, at steps of half of it.
+
+So 23 characters of a request are found wherever they stand, and 16 to 22 by chance.
+"""
 SHORT_CHARS: Final = 3
 """A text of WORDS is also recognised as a whole, from this length on."""
 WORDS: Final = frozenset(

@@ -1,6 +1,6 @@
 """The ledger: what of a request is written down, and what never is."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import SimpleNamespace
 from typing import Any
 
@@ -8,6 +8,7 @@ import orjson
 import pytest
 
 from router.events import Usage
+from router.request import ChatRequest
 from router.telemetry.ledger import Entry
 from router.telemetry.record import Record
 from tests.support.backend_answers import claude_answer, local_answer
@@ -98,6 +99,24 @@ async def test_a_message_that_quotes_a_tool_call_is_stored_only_with_journal_pro
         (attempt,) = h.last.attempts
     assert ("brown fox" in attempt.message) is kept
     assert attempt.error == "BackendBroken"
+
+
+async def test_a_message_of_several_attempts_is_searched_for_quotations_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    searched: list[str] = []
+
+    def searching(message: str, *bodies: Mapping[str, Any]) -> bool:
+        searched.append(message)
+        return "quick" in message
+
+    monkeypatch.setattr("router.telemetry.ledger.quotes", searching)
+    entry = Entry("request")
+    entry.asked(ChatRequest({"prompt": FOX}))
+    for _ in range(3):
+        assert not entry.is_quoted_in("out of memory")
+        assert entry.is_quoted_in(f"cannot parse {FOX!r}")
+    assert len(searched) == 2
 
 
 @pytest.mark.parametrize(

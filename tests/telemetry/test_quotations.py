@@ -6,7 +6,7 @@ from typing import Any
 import orjson
 import pytest
 
-from router.telemetry.quotations import quotes
+from router.telemetry.quotations import QUOTED_CHARS, quotes
 
 DIARY = "Dear diary, today Grandmother sold the farm."
 EVENT = f'data: {{"delta": "{DIARY}"}}'
@@ -95,3 +95,10 @@ def test_any_form_in_which_a_backend_gets_the_request_counts() -> None:
 def test_deep_arguments_are_read() -> None:
     deep = "[" * 900 + f'"{DIARY}"' + "]" * 900
     assert quotes(f"cannot read {DIARY}", calling(deep))
+
+
+@pytest.mark.parametrize("at", range(QUOTED_CHARS))
+def test_23_characters_are_found_wherever_they_stand(at: int) -> None:
+    said = "I have sold my grandmother's farm and the cows with it."
+    message = f"{'.' * at}{said[10:33]}{'.' * 40}"
+    assert quotes(message, {"prompt": said})
