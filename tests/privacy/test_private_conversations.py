@@ -258,7 +258,29 @@ def test_processes_that_write_one_file_lose_no_mark(tmp_path: Path) -> None:
     assert lost == []
 
 
-def test_a_write_waits_for_another_process(
+def has_written(marks: PrivateMarks) -> Future[int]:
+    """Return what is done when the thread has tried to write all that was handed over."""
+    assert marks._writer is not None
+    return marks._writer.submit(int)
+
+
+def test_a_mark_is_written_when_another_process_gives_the_lock_back(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "marks"
+    marks = PrivateMarks(path)
+    with locked(path):
+        marks.raise_alarm([b"a" * 16], "finding", "a rule")
+        writing = has_written(marks)
+        with pytest.raises(TimeoutError):
+            writing.result(0.2)
+    writing.result(5)
+    assert PrivateMarks(path).alarms([b"a" * 16])
+    assert not caplog.text
+    marks.close()
+
+
+def test_a_lock_that_another_process_keeps_causes_a_warning(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = tmp_path / "marks"
@@ -270,12 +292,6 @@ def test_a_write_waits_for_another_process(
         assert not path.exists()
     assert "cannot be kept over a restart" in caplog.text
     assert "marks.lock" in caplog.text
-
-
-def has_written(marks: PrivateMarks) -> Future[int]:
-    """Return what is done when the thread has tried to write all that was handed over."""
-    assert marks._writer is not None
-    return marks._writer.submit(int)
 
 
 @pytest.mark.parametrize("allows", [False, True])
