@@ -5,7 +5,9 @@ file beside the journal, so that a restart forgets none: 16 bytes of digest and 
 each, nothing else. What was allowed is kept in memory only.
 
 Several processes may use one file: each reads the marks of the others when it starts, and keeps
-them when it writes the file anew.
+them when it writes the file anew. They agree on no more than that: a mark that one gives up at
+the limit may be missing in the file although another still has it, and an alarm that was allowed
+in one comes back when another, which has read its marks, writes the file anew.
 """
 
 import logging
