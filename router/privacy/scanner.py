@@ -144,18 +144,33 @@ class PrivacyScanner:
     async def read_ahead(self, pieces: Iterable[tuple[str, str, Any]]) -> None:
         """Scan new pieces in a thread, if they are large, so that `findings` knows them.
 
-        One thread at a time: threads that compute only take turns.
+        One thread at a time: threads that compute only take turns. If the caller leaves, its thread
+        runs on to the end and the findings are kept, so that nothing is scanned again.
         """
         self._refresh()
-        known = self._known
-        new = {key: value for *_, value in pieces if (key := _key(value)) not in known}
-        if sum(abs(size) for size, _ in new) < LARGE_BYTES:
+        values = {_key(value): value for *_, value in pieces}
+        if not _is_large(self._new(values)):
             return
-        async with self._in_thread:
+        await self._in_thread.acquire()
+        new = self._new(values)  # an equal request may have been scanned in the meantime
+        if not _is_large(new):
+            self._in_thread.release()
+            return
+        await asyncio.shield(self._read(new))
+
+    def _new(self, values: Mapping[_Key, Any]) -> dict[_Key, Any]:
+        return {key: value for key, value in values.items() if key not in self._known}
+
+    async def _read(self, new: Mapping[_Key, Any]) -> None:
+        """Scan in a thread and keep the findings. Frees the lock once the thread has ended."""
+        try:
+            known = self._known
             found = await asyncio.to_thread(self._scanned, new)
-        if known is self._known:
-            for key, findings in found.items():
-                self._learn(key, findings)
+            if known is self._known:
+                for key, findings in found.items():
+                    self._learn(key, findings)
+        finally:
+            self._in_thread.release()
 
     def _scanned(self, new: Mapping[_Key, Any]) -> dict[_Key, tuple[Finding, ...]]:
         return {key: tuple(self._scan(text_in(value))) for key, value in new.items()}
@@ -237,6 +252,10 @@ def _key(value: Any) -> _Key:
         return len(value), hash(value)
     raw = orjson.dumps(value)
     return -len(raw), hash(raw)
+
+
+def _is_large(new: Iterable[_Key]) -> bool:
+    return sum(abs(size) for size, _ in new) >= LARGE_BYTES
 
 
 def _is_own_key(name: str, value: str) -> bool:

@@ -506,3 +506,37 @@ async def test_a_secret_that_is_new_while_a_large_text_is_scanned_is_found_in_it
     monkeypatch.setattr(PrivacyScanner, "_scan", lambda self, text: meanwhile(text))
     await scanner.read_ahead(pieces)
     assert [found.rule for found in scanner.findings(pieces)] == ["value of NEW_TOKEN in .env"]
+
+
+async def test_large_texts_are_scanned_one_at_a_time_and_once_even_if_their_callers_leave(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    begun, go_on = asyncio.Event(), threading.Event()
+    loop = asyncio.get_running_loop()
+    scanned: list[str] = []
+    at_once = [0]
+    scan = PrivacyScanner._scan
+
+    def slow(self: PrivacyScanner, text: str) -> Iterator[Finding]:
+        scanned.append(text[:5])
+        at_once.append(at_once[-1] + 1)
+        loop.call_soon_threadsafe(begun.set)
+        assert go_on.wait(5)
+        at_once.append(at_once[-1] - 1)
+        return scan(self, text)
+
+    monkeypatch.setattr(PrivacyScanner, "_scan", slow)
+    scanner = PrivacyScanner()
+    one, other = ([("messages[0]", "user", text * 60_000)] for text in ("one, ", "other"))
+    left = asyncio.create_task(scanner.read_ahead(one))
+    await asyncio.wait_for(begun.wait(), 5)
+    left.cancel()
+    await asyncio.wait({left}, timeout=5)
+    gone, *waiting = [asyncio.create_task(scanner.read_ahead(p)) for p in (other, one, other, one)]
+    await asyncio.sleep(0)
+    gone.cancel()
+    await asyncio.wait({gone}, timeout=5)
+    go_on.set()
+    await asyncio.wait_for(asyncio.gather(*waiting), 5)
+    assert sorted(scanned) == ["one, ", "other"]
+    assert max(at_once) == 1
