@@ -14,7 +14,7 @@ from router.classifier import Score, score
 from router.deciding.facts import Ask, Decision, Policy, Side
 from router.decision import UNKNOWN_PAST, decide
 from router.errors import InvalidRequest, NoBackend
-from router.privacy.scanner import LARGE_BYTES
+from router.privacy.scanner import Finding
 from router.request import ChatRequest, has_images, linked_pictures, size_tokens
 from router.scoring.background import background_kind
 from router.sides.ability import Ability
@@ -99,12 +99,11 @@ class Router:
         request: ChatRequest,
         force: str | None = None,
         member: Member | None = None,
-        size_bytes: int = 0,
     ) -> Decision:
         """Return the candidates and the reason.
 
         `force`: "local" or "cloud"; None: the model name or the score decides. `member`: the
-        owner of the key, if a team has keys. `size_bytes`: of the body it came in.
+        owner of the key, if a team has keys.
         Raises InvalidRequest on any other `force`, Forbidden and BudgetSpent for a member, and
         what decision.decide() raises.
         """
@@ -113,7 +112,7 @@ class Router:
                 "OFFLINE=true: nothing is fetched from the network. Send the picture or file"
                 " itself, as a data: URL."
             )
-        await self.read_ahead(request, size_bytes)
+        findings = await self._findings(request)
         locals_ = await self.local_sides()
         local, cloud = await self._sides(locals_)
         past, own = await self._past_and_score(request)
@@ -122,7 +121,7 @@ class Router:
             locals_ = self._with_smallest(request, own, memory, locals_, cloud)
             local = local if self._is_stand_in(local) else first_up(locals_)
         self._names.note(locals_, cloud)
-        ask = self._ask(request, own, past, force, local, cloud)
+        ask = self._ask(request, own, past, findings, force, local, cloud)
         if self.replicas is not None and ask.private:
             await self.replicas.written()  # its next turn may come to another router at once
         elif self.replicas is not None:
@@ -147,12 +146,7 @@ class Router:
             return decision
         return within_budget(decision, member, self._spent_by_usd)
 
-    async def read_ahead(self, request: ChatRequest, size_bytes: int) -> None:
-        """Do the work for a large request that would hold the event loop up."""
-        if size_bytes >= LARGE_BYTES and self.privacy is not None:
-            await self.privacy.read_ahead(request)
-
-    def what_if(self, request: ChatRequest, local_model: str, cloud_model: str) -> Decision:
+    async def what_if(self, request: ChatRequest, local_model: str, cloud_model: str) -> Decision:
         """Return the decision as if these models were loaded; no server is asked.
 
         An empty name means the configured model. Raises what decision.decide() raises.
@@ -166,7 +160,8 @@ class Router:
         local = Side("local", self.local.name, _supposed(local_model))
         cloud = Side("cloud", self.cloud.name if self.cloud else "cloud", _supposed(cloud_model))
         past = self._past(request)
-        ask = self._ask(request, score(request), past, None, local, cloud)
+        findings = await self._findings(request)
+        ask = self._ask(request, score(request), past, findings, None, local, cloud)
         return decide(ask, local, cloud, self.policy)
 
     def call(self, request: ChatRequest, decision: Decision) -> "Call":
@@ -293,13 +288,15 @@ class Router:
         request: ChatRequest,
         own: Score,
         past: Past,
+        findings: Sequence[Finding],
         force: str | None,
         local: Side,
         cloud: Side,
     ) -> Ask:
         """Return the facts for the decision.
 
-        `own`: the score without points for the model. `local`: the server whose model gives them.
+        `own`: the score without points for the model. `findings`: what is private in the request.
+        `local`: the server whose model gives the points.
         """
         target, model = self._names.demanded(request.model, force)
         memory = self._conversations.recall(past.prefixes)
@@ -319,7 +316,7 @@ class Router:
             has_tools=has_tools,
             force=target,
             force_model=model,
-            private=self._private(request, past),
+            private=self._private(request, past, findings),
             background=background_kind(request),
             purpose=request.purpose,
             last_target=last_target,
@@ -336,11 +333,14 @@ class Router:
     def _blocks(self, request: ChatRequest) -> Sequence[bytes]:
         return blocks_of(request) if self.balancer is not None else ()
 
-    def _private(self, request: ChatRequest, past: Past) -> str | None:
+    async def _findings(self, request: ChatRequest) -> list[Finding]:
+        return await self.privacy.read(request) if self.privacy is not None else []
+
+    def _private(self, request: ChatRequest, past: Past, findings: Sequence[Finding]) -> str | None:
         """Return what keeps a request on this machine."""
         if self.privacy is None:
             return None
-        if (finding := self.privacy.check(request, past.marks)) is not None:
+        if (finding := self.privacy.check(request, past.marks, findings)) is not None:
             return str(finding)
         if self.replicas is not None and self.replicas.may_be_private(request, past):
             return UNKNOWN_PAST

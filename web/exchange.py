@@ -151,7 +151,6 @@ class Exchange:
         self._send = send
         self._connection: Connection | None = scope.get("state", {}).get(CONNECTION)
         self._outlet: Sink[bytes] | None = scope.get("state", {}).get(OUTLET)
-        self._size_bytes = 0
         self._task = task
         self._loop = task.get_loop()
         self._work = Interruptible(task)
@@ -205,7 +204,6 @@ class Exchange:
             service.caller_pause_s,
             self._task,
         )
-        self._size_bytes = len(raw)
         headers = {
             key.decode("latin-1"): value.decode("latin-1")
             for key, value in self._scope["headers"]
@@ -224,8 +222,7 @@ class Exchange:
 
     async def _answer(self, request: ChatRequest) -> None:
         force = header(self._scope, b"x-force-route") or None
-        member, size_bytes = member_of(self._scope), self._size_bytes
-        async with await self._flow.decide(request, force, member, size_bytes) as call:
+        async with await self._flow.decide(request, force, member_of(self._scope)) as call:
             if call.decision.private is not None:
                 request = replace(request, is_private=True)
             self.state = State.WAITING

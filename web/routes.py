@@ -21,7 +21,7 @@ from router.errors import (
     RouterError,
     UnknownModel,
 )
-from router.request import ChatRequest, checked, parse_json
+from router.request import ChatRequest, checked
 from router.state.same_user import prove, read_key
 from router.telemetry.confidence_figures import confidence_json
 from router.telemetry.stats import (
@@ -52,9 +52,7 @@ Word = Annotated[str | None, Query(max_length=200)]
 
 async def count_tokens(request: Request, here: Here) -> Response:
     """Count the tokens of a Messages request; an estimate, unless Claude is asked for."""
-    raw = await here.body(request)
-    chat = messages.counting_request(parse_json(raw), request.headers)
-    await here.router.read_ahead(chat, len(raw))
+    chat = messages.counting_request(await here.json_body(request), request.headers)
     member = member_of(request.scope)
     return JSONResponse(
         {"input_tokens": await token_counts.count_tokens(here.router, chat, member)}
@@ -90,19 +88,17 @@ async def get_model(model_id: str, request: Request, here: Here) -> Response:
 
 async def classify(request: Request, here: Here) -> Response:
     """Decide where a prompt or a chat body would go, without calling a model."""
-    raw = await here.body(request)
-    body = parse_json(raw)
+    body = await here.json_body(request)
     if "messages" not in body:
         if not isinstance(body.get("prompt"), str):
             raise InvalidRequest("Send `prompt`, a string, or `messages`.", param="prompt")
         body = {**body, "messages": [{"role": "user", "content": body["prompt"]}]}
     local, cloud = (_supposed_model(body, f"{side}_model") for side in ("local", "cloud"))
     chat = ChatRequest(checked(body), purpose=purpose_of(request.scope))
-    await here.router.read_ahead(chat, len(raw))
     outcome: Decision | RouterError
     try:
         if local or cloud:
-            outcome = here.router.what_if(chat, local, cloud)
+            outcome = await here.router.what_if(chat, local, cloud)
         else:
             force, member = request.headers.get("x-force-route"), member_of(request.scope)
             outcome = await here.router.decide(chat, force, member)

@@ -54,6 +54,8 @@ _SWALLOWS: Final = b"\\%"
 _Key = tuple[int, int]
 """Size of a piece, negative if it is no text, and its hash. Python's hashes of text and bytes have
 a key that each process draws anew."""
+_Piece = tuple[str, str, Any]
+"""Place, role and value."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,15 +125,35 @@ class PrivacyScanner:
                 SHORTEST_OWN_KEY,
             )
 
-    def findings(self, pieces: Iterable[tuple[str, str, Any]]) -> Iterator[Finding]:
+    def findings(self, pieces: Iterable[_Piece]) -> Iterator[Finding]:
         """Find all that is private in a request, of which each piece is place, role and value.
 
         A conversation is sent again with each of its turns: a piece is scanned once while the
         rules are the same.
         """
         self._refresh()
-        for where, role, value in pieces:
-            key = _key(value)
+        yield from self._findings((_key(piece[2]), piece) for piece in pieces)
+
+    async def read(self, pieces: Iterable[_Piece]) -> list[Finding]:
+        """Return the findings in a request. Large new text is scanned in a thread, so that other
+        requests go on meanwhile.
+
+        One thread at a time: threads that compute only take turns. If the caller leaves, its thread
+        runs on to the end and the findings are kept, so that nothing is scanned again.
+        """
+        self._refresh()
+        keyed = [(_key(piece[2]), piece) for piece in pieces]
+        if self._large_new(keyed):
+            await self._in_thread.acquire()
+            if new := self._large_new(keyed):  # an equal request may have been scanned meanwhile
+                await asyncio.shield(self._scan_ahead(new))
+            else:
+                self._in_thread.release()
+            self._refresh()
+        return list(self._findings(keyed))
+
+    def _findings(self, keyed: Iterable[tuple[_Key, _Piece]]) -> Iterator[Finding]:
+        for key, (where, role, value) in keyed:
             found = self._known.get(key)
             if found is None:
                 found = tuple(self._scan(text_in(value)))
@@ -141,27 +163,12 @@ class PrivacyScanner:
             for finding in found:
                 yield replace(finding, where=where, role=role)
 
-    async def read_ahead(self, pieces: Iterable[tuple[str, str, Any]]) -> None:
-        """Scan new pieces in a thread, if they are large, so that `findings` knows them.
+    def _large_new(self, keyed: Iterable[tuple[_Key, _Piece]]) -> dict[_Key, Any]:
+        """Return the pieces that were not scanned yet; none if they are small together."""
+        new = {key: piece[2] for key, piece in keyed if key not in self._known}
+        return new if sum([abs(size) for size, _ in new]) >= LARGE_BYTES else {}
 
-        One thread at a time: threads that compute only take turns. If the caller leaves, its thread
-        runs on to the end and the findings are kept, so that nothing is scanned again.
-        """
-        self._refresh()
-        values = {_key(value): value for *_, value in pieces}
-        if not _is_large(self._new(values)):
-            return
-        await self._in_thread.acquire()
-        new = self._new(values)  # an equal request may have been scanned in the meantime
-        if not _is_large(new):
-            self._in_thread.release()
-            return
-        await asyncio.shield(self._read(new))
-
-    def _new(self, values: Mapping[_Key, Any]) -> dict[_Key, Any]:
-        return {key: value for key, value in values.items() if key not in self._known}
-
-    async def _read(self, new: Mapping[_Key, Any]) -> None:
+    async def _scan_ahead(self, new: Mapping[_Key, Any]) -> None:
         """Scan in a thread and keep the findings. Frees the lock once the thread has ended."""
         try:
             known = self._known
@@ -252,10 +259,6 @@ def _key(value: Any) -> _Key:
         return len(value), hash(value)
     raw = orjson.dumps(value)
     return -len(raw), hash(raw)
-
-
-def _is_large(new: Iterable[_Key]) -> bool:
-    return sum(abs(size) for size, _ in new) >= LARGE_BYTES
 
 
 def _is_own_key(name: str, value: str) -> bool:

@@ -1,7 +1,7 @@
 """Finds private content in a request or in the earlier messages of its conversation."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from router.privacy.scanner import Finding, PrivacyScanner
@@ -29,13 +29,23 @@ class PrivateConversations:
         """Write the remaining marks."""
         self.marks.close()
 
-    def check(self, request: ChatRequest, messages: Marks | None = None) -> Finding | None:
+    async def read(self, request: ChatRequest) -> list[Finding]:
+        """Return the findings in a request, without holding the event loop up for a large one."""
+        return [*await self._scanner.read(outgoing(request)), *self._private_summaries(request)]
+
+    def check(
+        self,
+        request: ChatRequest,
+        messages: Marks | None = None,
+        findings: Sequence[Finding] | None = None,
+    ) -> Finding | None:
         """Return the finding that makes a request private: one in it, or an earlier one in its
         conversation. Its messages are marked, so that later requests stay here too.
 
-        `messages`: its marks, where they were made before.
+        `messages`: its marks, and `findings`: what `read` returned, where they were made before.
         """
-        findings = list(self._findings(request))
+        if findings is None:
+            findings = [*self._findings(request)]
         marks = self.marks
         if not findings and marks.is_empty:
             return None
@@ -59,10 +69,6 @@ class PrivateConversations:
             first = Finding(rule, earlier[0], "an earlier message of this conversation")
         return first
 
-    async def read_ahead(self, request: ChatRequest) -> None:
-        """Scan what is large and new in a request without holding the event loop up."""
-        await self._scanner.read_ahead(outgoing(request))
-
     def finds_in(self, request: ChatRequest) -> bool:
         """Return whether the request itself holds something private. Marks nothing."""
         return any(True for _ in self._findings(request))
@@ -73,6 +79,9 @@ class PrivateConversations:
 
     def _findings(self, request: ChatRequest) -> Iterator[Finding]:
         yield from self._scanner.findings(outgoing(request))
+        yield from self._private_summaries(request)
+
+    def _private_summaries(self, request: ChatRequest) -> Iterator[Finding]:
         items = (request.original or {}).get("input")
         for at, item in enumerate(items if isinstance(items, list) else ()):
             if summary := private_summary_in(item):

@@ -35,14 +35,10 @@ class AnswerFlow:
         request: ChatRequest,
         force: str | None,
         member: Member | None = None,
-        size_bytes: int = 0,
     ) -> Call:
-        """Return the call that will try the candidates. Raises what Router.decide() raises.
-
-        `size_bytes`: of the body it came in.
-        """
+        """Return the call that will try the candidates. Raises what Router.decide() raises."""
         self.entry.asked(request)
-        decision = await self._router.decide(request, force, member, size_bytes)
+        decision = await self._router.decide(request, force, member)
         self.entry.decided(decision)
         self.call = self._router.call(request, decision)
         return self.call

@@ -461,10 +461,10 @@ def test_findings_beyond_the_limit_have_no_id() -> None:
     assert found[-1].id == ""
 
 
-@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/messages/count_tokens", "/classify"])
-async def test_other_requests_are_answered_while_a_large_body_is_scanned(
-    path: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def slow_scan_of_large_text(
+    monkeypatch: pytest.MonkeyPatch,
+) -> tuple[threading.Event, threading.Event]:
+    """Let a scan of a large text set the first event and wait for the second."""
     begun, answered = threading.Event(), threading.Event()
     scan = PrivacyScanner._scan
 
@@ -475,15 +475,48 @@ async def test_other_requests_are_answered_while_a_large_body_is_scanned(
         return scan(self, text)
 
     monkeypatch.setattr(PrivacyScanner, "_scan", slow)
+    return begun, answered
+
+
+@pytest.mark.parametrize(
+    ("path", "fields"),
+    [
+        ("/v1/chat/completions", {}),
+        ("/v1/messages/count_tokens", {}),
+        ("/classify", {}),
+        ("/classify", {"local_model": "qwen3:8b"}),
+    ],
+)
+async def test_other_requests_are_answered_while_a_large_body_is_scanned(
+    path: str, fields: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, answered = slow_scan_of_large_text(monkeypatch)
     words = f"{'word ' * 40_000}{CANARIES['GitHub']}"
     body = {"messages": [{"role": "user", "content": words}]}
     async with running_app() as app:
-        large = asyncio.create_task(app.http.post(path, json=body))
+        large = asyncio.create_task(app.http.post(path, json=body | fields))
         await asyncio.to_thread(begun.wait, 5)
         assert (await app.ask("Hi")).status_code == 200
         answered.set()
         assert (await large).status_code == 200
         assert (await app.ask("", body=body)).headers["x-router-reason"] == "private"
+
+
+async def test_other_requests_are_answered_while_the_large_past_of_a_small_one_is_scanned(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with running_app(unsure_target="local") as app:
+        first = await app.http.post("/v1/responses", json={"input": "word " * 40_000})
+        privacy = app.assembly.router.privacy
+        assert privacy is not None
+        privacy._scanner._known.clear()  # as if it were forgotten
+        begun, answered = slow_scan_of_large_text(monkeypatch)
+        follow_up = {"input": "And now?", "previous_response_id": first.json()["id"]}
+        second = asyncio.create_task(app.http.post("/v1/responses", json=follow_up))
+        assert await asyncio.to_thread(begun.wait, 5)
+        assert (await app.ask("Hi")).status_code == 200
+        answered.set()
+        assert (await second).status_code == 200
 
 
 async def test_a_secret_that_is_new_while_a_large_text_is_scanned_is_found_in_it(
@@ -504,8 +537,7 @@ async def test_a_secret_that_is_new_while_a_large_text_is_scanned_is_found_in_it
         return iter(found)
 
     monkeypatch.setattr(PrivacyScanner, "_scan", lambda self, text: meanwhile(text))
-    await scanner.read_ahead(pieces)
-    assert [found.rule for found in scanner.findings(pieces)] == ["value of NEW_TOKEN in .env"]
+    assert [found.rule for found in await scanner.read(pieces)] == ["value of NEW_TOKEN in .env"]
 
 
 async def test_large_texts_are_scanned_one_at_a_time_and_once_even_if_their_callers_leave(
@@ -528,11 +560,11 @@ async def test_large_texts_are_scanned_one_at_a_time_and_once_even_if_their_call
     monkeypatch.setattr(PrivacyScanner, "_scan", slow)
     scanner = PrivacyScanner()
     one, other = ([("messages[0]", "user", text * 60_000)] for text in ("one, ", "other"))
-    left = asyncio.create_task(scanner.read_ahead(one))
+    left = asyncio.create_task(scanner.read(one))
     await asyncio.wait_for(begun.wait(), 5)
     left.cancel()
     await asyncio.wait({left}, timeout=5)
-    gone, *waiting = [asyncio.create_task(scanner.read_ahead(p)) for p in (other, one, other, one)]
+    gone, *waiting = [asyncio.create_task(scanner.read(p)) for p in (other, one, other, one)]
     await asyncio.sleep(0)
     gone.cancel()
     await asyncio.wait({gone}, timeout=5)
