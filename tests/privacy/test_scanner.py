@@ -572,3 +572,22 @@ async def test_large_texts_are_scanned_one_at_a_time_and_once_even_if_their_call
     await asyncio.wait_for(asyncio.gather(*waiting), 5)
     assert sorted(scanned) == ["one, ", "other"]
     assert max(at_once) == 1
+
+
+async def test_text_from_16_kb_on_is_scanned_in_a_thread_and_shorter_text_in_place(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    threads: list[int] = []
+    scan = PrivacyScanner._scan
+
+    def noting(self: PrivacyScanner, text: str) -> Iterator[Finding]:
+        threads.append(threading.get_ident())
+        return scan(self, text)
+
+    monkeypatch.setattr(PrivacyScanner, "_scan", noting)
+    scanner = PrivacyScanner()
+    lines = [f"name_{i}_key={made_up(ALNUM, 20, str(i))}\n" for i in range(550)]
+    for text in ("".join(lines), "".join(lines[:400])):
+        await scanner.read([("messages[0]", "user", text)])
+    here = threading.get_ident()
+    assert [thread == here for thread in threads] == [False, True]
