@@ -78,9 +78,7 @@ def replicas(
     if privacy is not None:
         marks = privacy.marks
         make = partial(SharedMarks, shared.store, marks)
-        listener = marks.listener
         shared_marks = parts.get("shared marks", (shared, marks), make)
-        marks.listener = listener
     known = parts.get("known requests", shared, KnownRequests)
     return Replicas(shared.store, conversations, shared_marks, balancer, known)
 
@@ -106,8 +104,10 @@ def _listen(marks: PrivateMarks, listener: SharedMarks | None, shared: Shared | 
     if marks.listener is listener:
         return
     marks.listener = listener
-    if listener is not None and shared is not None and shared.store.up:
-        listener.renew()
+    if listener is not None and shared is not None:
+        shared.store.on_return("marks", listener.renew)
+        if shared.store.up:
+            listener.renew()
 
 
 def _shared_watches(settings: Settings, router: Router) -> dict[bytes, Watch]:

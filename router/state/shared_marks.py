@@ -21,15 +21,16 @@ _ALARM_BYTES: Final = 4
 
 
 class SharedMarks:
-    """Passes marks on to the store, and takes over those of other routers."""
+    """Passes marks on to the store, and takes over those of other routers.
+
+    It passes them on once it is the listener of the marks; `renew` is for the store's `on_return`.
+    """
 
     def __init__(self, store: Store, marks: PrivateMarks) -> None:
         self._store = store
         self._marks = marks
         self._allowed: dict[str, Alarm] = {}
         """Alarms that were allowed; their marks stay in the store until they expire."""
-        marks.listener = self
-        store.on_return("marks", self.renew)
 
     def keys(self, digests: Sequence[bytes]) -> list[bytes]:
         """Return the keys to read for a conversation; `learn` takes their values."""

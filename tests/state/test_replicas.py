@@ -7,7 +7,7 @@ import pytest
 
 from router.state import shared
 from tests.support.backend_answers import models
-from tests.support.replicas import HARD, SECRET, ask, replicas, until_up, user
+from tests.support.replicas import HARD, SECRET, ask, looked, replicas, until_up, user
 from tests.support.running_app import RunningApp, local_side, running_app
 from tests.support.scripted import scripted
 from tests.support.store import StoreServer
@@ -39,6 +39,21 @@ async def test_a_private_conversation_stays_local_on_another_router(store: Store
         refused = await one.ask("", body={"messages": moved}, headers={"x-force-route": "cloud"})
         assert refused.status_code == 409
         assert "GitHub" in refused.text
+
+
+async def test_private_marks_are_written_again_when_the_store_has_lost_them(
+    store: StoreServer,
+) -> None:
+    async with replicas(store) as (one, other):
+        asking = [user(f"What is {SECRET}?"), {"role": "assistant", "content": "No idea."}]
+        assert await ask(one, [*asking, user(HARD)]) == "local"
+        await looked(one)
+        assert one.assembly.store is not None
+        await one.assembly.store._client.flushall()
+        await looked(one)
+        then = [user("(removed)"), *asking[1:], user(HARD), user("Go on.")]
+        assert await ask(other, then) == "local"
+        assert other.last.private
 
 
 async def test_a_finding_allowed_on_one_router_is_allowed_on_the_other(

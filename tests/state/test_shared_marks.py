@@ -35,7 +35,9 @@ async def nodes(store: StoreServer) -> AsyncIterator[list[Node]]:
         for _ in range(3):
             one, marks = SharedStore(store.url), PrivateMarks()
             stack.push_async_callback(one.aclose)
-            found.append(Node(one, marks, SharedMarks(one, marks)))
+            shared = marks.listener = SharedMarks(one, marks)
+            one.on_return("marks", shared.renew)
+            found.append(Node(one, marks, shared))
             await one.start()
         yield found
 
@@ -85,3 +87,12 @@ async def test_marks_are_written_again_when_the_store_has_lost_them(nodes: list[
     await third.learn(DIGEST)
     assert third.marks.alarms([DIGEST]) == [alarm.id]
     assert third.marks.rule(alarm.id) == "rule"
+
+
+async def test_marks_go_to_the_store_in_use_while_another_is_prepared(nodes: list[Node]) -> None:
+    one, other, _ = nodes
+    SharedMarks(SharedStore("valkey://127.0.0.1:9"), one.marks)
+    alarm = one.marks.raise_alarm([DIGEST], "finding", "rule")
+    await one.store.written()
+    await other.learn(DIGEST)
+    assert other.marks.alarms([DIGEST]) == [alarm.id]
