@@ -29,11 +29,33 @@ def run(module: str) -> None:
         status = _status(module)
     except KeyboardInterrupt:
         status = INTERRUPTED
+    except SystemExit as ended:
+        if ended.code:
+            raise
+        status = 0
     except BrokenPipeError:
-        # Python flushes stdout once more at its end, and would complain.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if not _reader_is_gone("\n"):  # of stdout; the pipe or socket was another one
+            raise
         status = READER_GONE
-    sys.exit(status)
+    finally:
+        is_gone = _reader_is_gone()
+    sys.exit(READER_GONE if is_gone else status)
+
+
+def _reader_is_gone(more: str = "") -> bool:
+    """Write the rest of stdout, and more; return whether nobody reads it.
+
+    If so, it goes nowhere from now on: Python writes the rest again at its end, and would complain.
+    """
+    if sys.stdout is None or sys.stdout.closed:  # without a console on Windows it is None
+        return False
+    try:
+        sys.stdout.write(more)  # an unbuffered one has no rest
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return True
+    return False
 
 
 def _status(module: str) -> int:
@@ -49,8 +71,4 @@ def _status(module: str) -> int:
             missing + " is not installed. Run: make serve"
             " (or, in an environment of your own: pip install -r requirements.txt)"
         )
-    try:
-        return int(program.main())
-    finally:
-        if sys.stdout is not None:  # as it is without a console on Windows
-            sys.stdout.flush()
+    return int(program.main())

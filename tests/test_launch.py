@@ -82,6 +82,52 @@ def test_a_reader_that_leaves_early_ends_a_program_quietly(
     assert done.returncode in (launch.READER_GONE, 1)
 
 
+WORDS = "import sys\ndef main():\n    print('some words')\n    "
+SOCKET = (
+    "import socket\ndef main():\n"
+    "    here, there = socket.socketpair()\n    there.close()\n    here.send(b'x')"
+)
+
+
+@pytest.mark.parametrize(
+    ("program", "unbuffered", "is_read", "status", "said"),
+    [
+        (f"{WORDS}return 0", "", False, launch.READER_GONE, ""),
+        (f"{WORDS}return 0", "1", False, launch.READER_GONE, ""),
+        (f"{WORDS}sys.exit()", "", False, launch.READER_GONE, ""),
+        (f"{WORDS}sys.exit('Set X.')", "", False, 1, "Set X."),
+        (f"{WORDS}raise ValueError('The fault')", "", False, 1, "ValueError: The fault"),
+        (SOCKET, "", True, 1, "BrokenPipeError"),
+    ],
+    ids=["ends", "ends unbuffered", "exits", "message", "error", "socket"],
+)
+def test_only_a_stdout_that_nobody_reads_ends_a_program_quietly(
+    program: str, unbuffered: str, is_read: bool, status: int, said: str, tmp_path: Path
+) -> None:
+    (tmp_path / "program.py").write_text(program)
+    reader, writer = os.pipe()
+    if not is_read:
+        os.close(reader)
+    done = subprocess.run(
+        [sys.executable, "-c", "from launch import run; run('program')"],
+        cwd=ROOT,
+        env=os.environ
+        | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(tmp_path)])}
+        | {"PYTHONUNBUFFERED": unbuffered},
+        stdout=writer,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    os.close(writer)
+    if is_read:
+        os.close(reader)
+    assert done.returncode == status
+    assert said in done.stderr
+    assert bool(done.stderr) is bool(said)
+
+
 def test_ctrl_c_ends_a_program_quietly(monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted() -> int:
         raise KeyboardInterrupt
