@@ -127,8 +127,8 @@ async def _both(
     try:
         async with asyncio.TaskGroup() as group:
             first, second = group.create_task(one), group.create_task(other)
-    except* RouterError as failed:
-        raise failed.exceptions[0] from None
+    except BaseExceptionGroup as failed:
+        raise failed.exceptions[0] from failed
     return first.result(), second.result()
 
 

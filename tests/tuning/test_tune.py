@@ -510,6 +510,24 @@ async def test_a_comparison_that_was_stopped_goes_on_where_it_ended(
     assert "hard" not in state.read_text()
 
 
+@pytest.mark.parametrize("failure", [OSError("It fell."), BackendBroken("It fell.", backend="x")])
+async def test_of_two_sides_that_fail_at_once_the_first_failure_is_raised_as_it_is(
+    failure: Exception, both: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failures = [failure, ValueError("So did the other.")]
+
+    async def failing(*_: object) -> None:
+        raise failures.pop(0)
+
+    monkeypatch.setattr(compare, "_answer", failing)
+    parts = assemble(both)
+    try:
+        with pytest.raises(type(failure), match="It fell"):
+            await compare.compare(parts.router, "key", POOL[0], ("qwen", "x"), Prices())
+    finally:
+        await parts.aclose()
+
+
 async def test_asks_before_it_spends(sides: Sides, both: Settings, tmp_path: Path) -> None:
     console = Console(file=io.StringIO(), width=100)
     options = main.parser().parse_args(["compare", "--state", str(tmp_path / "s.jsonl")])
