@@ -211,10 +211,10 @@ def _gates(ask: Ask, local: Side, policy: Policy, broke: bool) -> tuple[Reason, 
         "compaction": ask.purpose == "compaction",
         "subagent": ask.purpose == "subagent" and policy.subagents != "auto",
         "too_long": ask.score.tokens > policy.max_local_tokens,
-        "budget": broke,
         "slow": 0 < policy.patience_s < (ask.first_word_s or 0),
         "local_cold": policy.cold_local == "cloud" and local.status.state == "cold",
         "local_busy": local.full,
+        "budget": broke,
     }
     return tuple([gate for gate, is_met in met.items() if is_met])
 

@@ -202,10 +202,10 @@ def test_settings_docs_are_written_from_config() -> None:
     )
 
 
-def test_every_reason_and_every_signal_is_explained() -> None:
+def test_every_reason_in_its_order_and_every_signal_is_explained() -> None:
     routing = (ROOT / "docs" / "routing.md").read_text("utf-8")
     rows = "\n".join(line for line in routing.splitlines() if line.startswith("| `"))
-    assert set(REASONS) == set(re.findall(r"`(\w+)`", _first_cells(rows)))
+    assert re.findall(r"`(\w+)`", _first_cells(rows)) == [*REASONS]
     scoring = (ROOT / "docs" / "scoring.md").read_text("utf-8")
     for signal in SIGNALS:
         assert f"| {signal.name.replace('_', ' ')} |" in scoring

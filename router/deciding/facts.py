@@ -20,22 +20,22 @@ Reason = Literal[
     "compaction",
     "subagent",
     "too_long",
-    "budget",
-    "slow",
-    "local_cold",
-    "local_busy",
     "inherited",
     "no_signal",
     "complex",
     "simple",
+    "slow",
+    "local_cold",
+    "local_busy",
+    "stalled",
+    "budget",
     "local_down",
     "cloud_down",
     "cloud_unconfigured",
     "escalated",
-    "stalled",
 ]
-"""Why a side answers; docs/routing.md has the order in which they decide. Of the last five, all but
-`stalled` mean that the preferred side could not answer."""
+"""Why a side answers, in the order of docs/routing.md. The last four mean that the preferred side
+could not answer."""
 
 REASONS: Final = get_args(Reason)
 ANSWER_TOKENS: Final = 1024
