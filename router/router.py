@@ -107,12 +107,12 @@ class Router:
         Raises InvalidRequest on any other `force`, Forbidden and BudgetSpent for a member, and
         what decision.decide() raises.
         """
+        findings = await self._findings(request)
         if self.offline and linked_pictures(request):
             raise InvalidRequest(
                 "OFFLINE=true: nothing is fetched from the network. Send the picture or file"
                 " itself, as a data: URL."
             )
-        findings = await self._findings(request)
         locals_ = await self.local_sides()
         local, cloud = await self._sides(locals_)
         past, own = await self._past_and_score(request)
@@ -255,6 +255,12 @@ class Router:
         if self.privacy.is_marked(request):
             return True
         return self.replicas is not None and self.replicas.was_unsure(prefixes_of(request))
+
+    def may_be_private(self, request: ChatRequest) -> bool:
+        """Return whether a request that was refused is, or may be, private; searches it."""
+        if self.privacy is None:
+            return False
+        return self.privacy.check(request) is not None or self.is_private(request)
 
     async def aclose(self, heir: "Router | None" = None) -> None:
         """Close every backend but those of the heir, the router of later settings."""

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any, Final, Generic, Protocol
@@ -12,7 +12,7 @@ import orjson
 
 from router.backend import Item, Items, Relayed, Reply, Translated
 from router.deadlines import Interruptible
-from router.errors import RouterError, UnknownResponse
+from router.errors import InvalidRequest, RouterError, UnknownResponse
 from router.events import Batch, Sink
 from router.request import ChatRequest, Dialect
 from router.router import Router
@@ -21,6 +21,7 @@ from router.telemetry.ledger import Entry, Ledger
 from router.wire import sse
 from router.wire.chat import completions
 from router.wire.encoded import EncodedStream
+from router.wire.fields import parse_body
 from web.asgi import (
     CONNECTION,
     JSON_HEADERS,
@@ -210,15 +211,23 @@ class Exchange:
             if key.startswith(b"anthropic-")
         }
         try:
-            request = self._wire.parse(raw, headers)
-        except UnknownResponse as unknown:
-            if not await service.fetch_response(unknown.response_id):
-                raise
-            request = self._wire.parse(raw, headers)
+            request = await self._parsed(raw, headers)
+        except InvalidRequest:
+            with suppress(InvalidRequest):
+                self._flow.entry.read(parse_body(raw))
+            raise
         if (purpose := purpose_of(self._scope)) is not None:
             request = replace(request, purpose=purpose)
         self.state = State.DECIDING
         return request
+
+    async def _parsed(self, raw: bytes, headers: Mapping[str, str]) -> ChatRequest:
+        try:
+            return self._wire.parse(raw, headers)
+        except UnknownResponse as unknown:
+            if not await self._service.fetch_response(unknown.response_id):
+                raise
+            return self._wire.parse(raw, headers)
 
     async def _answer(self, request: ChatRequest) -> None:
         force = header(self._scope, b"x-force-route") or None

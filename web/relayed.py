@@ -43,9 +43,7 @@ async def relayed(path: str, request: Request, here: Context) -> ClosingStream:
     record.target = "local"
     try:
         body = await here.json_body(request)
-        entry.bodies = [body]
-        record.stream = body.get("stream") is True
-        record.asked_model = str(body.get("model") or "")[:200]
+        entry.read(body)
         if (member := member_of(request.scope)) and (refusal := member.refusal("local")):
             raise Forbidden(refusal)
         server = await here.router.server_for(record.asked_model)

@@ -4,6 +4,7 @@ from collections.abc import AsyncGenerator
 
 from router.backend import Relayed, Reply
 from router.call import Call
+from router.errors import RouterError
 from router.events import Batch
 from router.request import ChatRequest
 from router.router import Router
@@ -38,7 +39,11 @@ class AnswerFlow:
     ) -> Call:
         """Return the call that will try the candidates. Raises what Router.decide() raises."""
         self.entry.asked(request)
-        decision = await self._router.decide(request, force, member)
+        try:
+            decision = await self._router.decide(request, force, member)
+        except RouterError:
+            self.entry.refused(is_private=self._router.may_be_private(request))
+            raise
         self.entry.decided(decision)
         self.call = self._router.call(request, decision)
         return self.call

@@ -48,6 +48,8 @@ class Entry:
         self.bodies: list[Mapping[str, Any]] = []
         """What the caller sent, in each form in which a backend may get it."""
         self._quoting: dict[str, bool] = {}
+        self.searched = False
+        """The request was searched for something private, whether or not it was decided."""
         self.decision: Decision | None = None
         self.span: Span | None = None
         """The request's span, where requests are traced."""
@@ -59,6 +61,13 @@ class Entry:
         """Why the model ended its answer; None where the answer's bytes passed unread."""
         self._began = time.perf_counter()
 
+    def read(self, body: Mapping[str, Any]) -> None:
+        """Note the body of a request that is no ChatRequest: relayed unchanged, or refused."""
+        model = body.get("model")
+        self.bodies = [body]
+        self.record.asked_model = model[:200] if isinstance(model, str) else ""
+        self.record.stream = body.get("stream") is True
+
     def asked(self, request: ChatRequest) -> None:
         """Note what the caller asked for."""
         self.request = request
@@ -66,8 +75,14 @@ class Entry:
         self.record.asked_model = request.model[:200]
         self.record.stream = request.stream
 
+    def refused(self, *, is_private: bool) -> None:
+        """Note that no side was chosen, and whether something private was found."""
+        self.searched = True
+        self.record.private = is_private
+
     def decided(self, decision: Decision) -> None:
         """Note the decision."""
+        self.searched = True
         self.decision = decision
 
     def opened(self, model: str = "") -> None:
@@ -213,10 +228,10 @@ class Ledger:
             record.message = ""
         if request is not None and decision is not None:
             self._fill_in(entry, request, decision, call)
-        if record.private or (decision is None and record.target is None):
-            # A request that failed before the decision may be private, for all that is known.
+        if record.private or (request is not None and not entry.searched):
+            # A request that ended before it was searched may be private, for all that is known.
             record.asked_model = record.user_agent = ""
-        elif request is not None:
+        elif request is not None and decision is not None:
             self._identify(record, request)
         self._take_out_private(record)
         self.prices.price(record)

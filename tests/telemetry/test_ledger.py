@@ -1,6 +1,7 @@
 """The ledger: what of a request is written down, and what never is."""
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 
 from router.events import Usage
 from router.request import ChatRequest
+from router.state import team
 from router.telemetry.ledger import Entry
 from router.telemetry.record import Record
 from tests.support.backend_answers import claude_answer, local_answer
@@ -160,6 +162,65 @@ async def test_nothing_of_a_private_request_is_kept(
     assert (record.asked_model, record.user_agent) == ("", "")
     assert (record.conversation, record.question) == ("", "")
     assert SECRET not in repr(record)
+
+
+@pytest.mark.parametrize(
+    ("settings", "body", "headers", "status"),
+    [
+        ({}, {"tools": "all"}, {}, 400),
+        ({}, {}, {"x-force-route": "moon"}, 400),
+        ({"anthropic_api_key": None}, {}, {"x-force-route": "cloud"}, 503),
+        ({"sides": ("local",)}, {}, {"x-force-route": "cloud"}, 403),
+    ],
+    ids=["wrong field", "wrong header", "no cloud", "side not allowed"],
+)
+async def test_a_refused_request_is_recorded_with_its_caller_client_and_model(
+    settings: dict[str, Any],
+    body: dict[str, Any],
+    headers: dict[str, str],
+    status: int,
+    tmp_path: Path,
+) -> None:
+    settings = dict(settings)
+    sides = settings.pop("sides", team.SIDES)
+    file = tmp_path / "keys.json"
+    key = team.add(file, "ana", budget_usd_per_day=None, sides=sides)
+    sent = {"authorization": f"Bearer {key}", "user-agent": "curl/8", **headers}
+    settings |= {"router_keys_file": str(file), "router_api_key": OWN_KEY}
+    async with running_app(**settings) as h:
+        answer = await h.ask(FOX, headers=sent, body={"model": "auto", **body})
+        record = h.last
+        as_admin = {"authorization": f"Bearer {OWN_KEY}"}
+        listed = await h.http.get("/decisions?client=curl", headers=as_admin)
+    assert (answer.status_code, record.target) == (status, None)
+    assert (record.caller, record.user_agent, record.asked_model) == ("ana", "curl/8", "auto")
+    assert (record.conversation, record.question) == ("", "")
+    assert [one["id"] for one in listed.json()["decisions"]] == [record.id]
+
+
+async def test_nothing_is_kept_of_a_private_request_that_is_refused_for_a_linked_picture() -> None:
+    picture = {"type": "image_url", "image_url": {"url": "https://example.org/a.png"}}
+    content = [{"type": "text", "text": f"Is {SECRET} in it?"}, picture]
+    async with running_app(offline=True) as h:
+        messages = [{"role": "user", "content": content}]
+        answer = await h.ask("", body={"model": "a-name", "messages": messages})
+        record = h.last
+    assert (answer.status_code, record.private) == (400, True)
+    assert (record.asked_model, record.user_agent) == ("", "")
+
+
+async def test_nothing_is_kept_of_a_request_that_failed_before_it_was_searched(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def broken(*_: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("router.router.Router.decide", broken)
+    async with running_app() as h:
+        answer = await h.ask(FOX, body={"model": "a-name"})
+        record = h.last
+    assert answer.status_code == 500
+    assert (record.asked_model, record.user_agent) == ("", "")
 
 
 async def test_a_failure_that_quotes_a_private_prompt_is_kept_without_its_words() -> None:
