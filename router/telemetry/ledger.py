@@ -31,7 +31,7 @@ log = logging.getLogger("router")
 SOON_S: Final = 0.01
 """Longest time between the end of a request and its record."""
 QUESTION_CHARS: Final = 4000
-MESSAGE_CHARS: Final = 200
+MESSAGE_CHARS: Final = 500
 
 
 class Entry:
@@ -113,7 +113,7 @@ class Entry:
         self.record.outcome = "failed"
         self.record.status = error.status
         self.record.error = type(error).__name__
-        self.record.message = error.message[:MESSAGE_CHARS]
+        self.record.message = _shortened(error.message)
 
     def is_quoted_in(self, message: str) -> bool:
         """Return whether an error message repeats some of the request; searches for it once."""
@@ -298,7 +298,7 @@ class Ledger:
         return self._journal.prompts and decision.private is None
 
     def _attempt(self, failed: FailedAttempt, entry: Entry, *, quotable: bool) -> Attempt:
-        message = self._redact(failed.error.message)[:MESSAGE_CHARS]
+        message = _shortened(self._redact(failed.error.message))
         if not quotable and entry.is_quoted_in(message):
             message = ""
         candidate, error = failed.candidate, type(failed.error).__name__
@@ -315,6 +315,11 @@ class Ledger:
             if len(said) > 1
             else record.conversation
         )
+
+
+def _shortened(message: str) -> str:
+    """Return a message in at most MESSAGE_CHARS characters; a cut one ends with an ellipsis."""
+    return message if len(message) <= MESSAGE_CHARS else f"{message[: MESSAGE_CHARS - 1]}…"
 
 
 def _said(request: ChatRequest) -> str | None:

@@ -12,7 +12,7 @@ Paint = Callable[[str, Colour], str]
 MOST_COLUMNS: Final = 92
 """Most columns of a line; the time and the level before it take the rest of 120."""
 DETAIL_COLUMNS: Final = 38
-MESSAGE_COLUMNS: Final = 300
+MESSAGE_COLUMNS: Final = 500
 """Of what went wrong, which says what to do: such a line may be longer."""
 CLIENT_COLUMNS: Final = 12
 SIDE_COLOURS: Final[dict[str, Colour]] = {"local": "green", "cloud": "cyan"}

@@ -8,10 +8,12 @@ from typing import Any
 import orjson
 import pytest
 
+from router.errors import RouterError
 from router.events import Usage
 from router.request import ChatRequest
 from router.state import team
 from router.telemetry.ledger import Entry
+from router.telemetry.log_line import request_line
 from router.telemetry.record import Record
 from tests.support.backend_answers import claude_answer, local_answer
 from tests.support.keys import CANARIES
@@ -237,6 +239,18 @@ async def test_a_key_in_a_servers_error_is_not_kept() -> None:
         (attempt,) = h.last.attempts
     assert "bad key" in attempt.message
     assert SECRET not in attempt.message
+
+
+@pytest.mark.parametrize(
+    ("message", "kept"),
+    [("a" * 500, "a" * 500), ("a" * 501, "a" * 499 + "…")],
+    ids=["fits", "too long"],
+)
+def test_a_message_is_kept_to_500_characters_and_a_cut_one_says_so(message: str, kept: str) -> None:
+    entry = Entry("request")
+    entry.failed(RouterError(message))
+    assert entry.record.message == kept
+    assert request_line(entry.record).endswith(kept)
 
 
 async def test_the_routers_own_key_in_a_servers_error_is_not_kept() -> None:
