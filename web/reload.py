@@ -34,6 +34,8 @@ class Reading:
     """Names of the settings that have a new value."""
     at_next_start: tuple[str, ...] = ()
     """Names of the settings whose new value counts from the next start on."""
+    warnings: tuple[str, ...] = ()
+    """One sentence for each oddity of the settings and of their file."""
     error: str = ""
     """Reasons why the new settings were refused, one a line; empty if they were not."""
 
@@ -80,7 +82,8 @@ class Source:
                 log.error("The settings stay as they were: %s", line)
             return None
         later = tuple(name for name in _differing(old, wanted) if name.lower() in AT_START)
-        return assembly, Reading(time.time(), _differing(old, settings), later)
+        changed = _differing(old, settings)
+        return assembly, Reading(time.time(), changed, later, settings.warnings)
 
     def accept(self, reading: Reading) -> None:
         """Note and log that settings which were read now count."""

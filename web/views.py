@@ -70,6 +70,7 @@ def reading(reading: Reading) -> Json:
         "read_at": reading.at,
         "changed": reading.changed,
         "at_next_start": reading.at_next_start,
+        "warnings": reading.warnings,
         "error": reading.error,
     }
 

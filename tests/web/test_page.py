@@ -286,7 +286,9 @@ async def test_a_new_request_appears_and_opens_to_its_signals(tab: Tab) -> None:
 
 
 @needs_browser
-async def test_the_settings_are_read_again_at_the_press_of_a_button(tab: Tab) -> None:
+async def test_the_settings_are_read_again_at_the_press_of_a_button(
+    tab: Tab, tmp_path: Path
+) -> None:
     async with running_app() as h, on_a_socket(h.app) as address:
         await tab.open(address)
         await tab.until("!document.querySelector('#reread').closest('.open').hidden")
@@ -295,6 +297,12 @@ async def test_the_settings_are_read_again_at_the_press_of_a_button(tab: Tab) ->
         await tab.until("document.querySelector('#reread-result').innerText.includes('Changed')")
         assert "COMPLEXITY_THRESHOLD" in await tab.text("#reread-result")
         await tab.until("document.querySelector('#tagline').innerText.includes('score 20')")
+        file = tmp_path / ".env"
+        file.write_text("COMPLEXITY_TRESHOLD=33\n")
+        h.source.env = file
+        await tab.click("#reread")
+        said = "Is COMPLEXITY_THRESHOLD meant?"
+        await tab.until(f"document.querySelector('#trouble').innerText.includes('{said}')")
         h.source.overrides = {**h.source.overrides, "complexity_threshold": "much"}
         await tab.click("#reread")
         said = "as they were. COMPLEXITY_THRESHOLD must be a valid number"

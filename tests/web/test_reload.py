@@ -124,6 +124,18 @@ async def test_a_file_that_is_gone_does_not_take_the_settings_with_it(
         assert (await app.ask(EASY)).status_code == 401
 
 
+async def test_the_answer_of_a_reload_names_a_misspelled_setting(tmp_path: Path) -> None:
+    file = tmp_path / ".env"
+    file.touch(mode=0o600)
+    file.write_text("COMPLEXITY_TRESHOLD=33\n")
+    async with running_app() as app:
+        app.source.env = file
+        answer = (await reload(app)).json()
+        shown = (await app.http.get("/info")).json()["settings"]["warnings"]
+    said = f"{file}, line 1: COMPLEXITY_TRESHOLD is no setting. Is COMPLEXITY_THRESHOLD meant?"
+    assert (answer["changed"], answer["warnings"], shown) == ([], [said], [said])
+
+
 async def test_a_file_that_is_good_again_clears_the_error(tmp_path: Path) -> None:
     file = tmp_path / ".env"
     file.write_text("MAX_LOCAL_TOKENS=none\n")

@@ -19,7 +19,7 @@ function showSides(health) {
 function showReading(reading) {
   const waiting = reading?.at_next_start || [];
   say("settings", reading?.error ? `The settings stay as they were. ${reading.error}`
-    : waiting.length ? `These settings count at the next start of the server: ${waiting.join(", ")}.` : "");
+    : [waiting.length && `These settings count at the next start of the server: ${waiting.join(", ")}.`, ...(reading?.warnings || [])].filter(Boolean).join(" "));
 }
 async function refreshInfo() {
   info = await ask("/info");
