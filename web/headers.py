@@ -13,7 +13,10 @@ MOST_DROPPED_CHARS: Final = 2000
 
 def decision_headers(flow: AnswerFlow, reply: Reply | None = None) -> Headers:
     """Return the request's id and, once the router has decided, who answers and why."""
-    headers: Headers = [(b"x-request-id", flow.entry.id.encode())]
+    request_id = flow.entry.id.encode()
+    headers: Headers = [(b"x-request-id", request_id)]
+    if flow.entry.record.dialect == "messages":  # Anthropic's name for it, which its SDKs read
+        headers.append((b"request-id", request_id))
     call = flow.call
     if call is None:
         return headers
