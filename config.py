@@ -30,7 +30,12 @@ LONGEST_SHOWN: Final = 40
 
 
 class SettingsError(Exception):
-    """Unusable settings. The message has a line for each fault, which says what to write."""
+    """Unusable settings. The message has a line for each fault, which says what to write.
+
+    First come the settings that cannot be used by themselves. If there are none, the first
+    contradiction between several; if there is none, the first pattern in PRIVATE_PATTERNS, which
+    `router.build` reads.
+    """
 
 
 class Settings(SettingsFields):
@@ -318,7 +323,7 @@ class Settings(SettingsFields):
 
 
 def load_settings(env: Path | Literal["find"] | None = "find", **overrides: Any) -> Settings:
-    """Read the settings. Raises SettingsError with one line for each fault.
+    """Read the settings. Raises SettingsError with a line for each that cannot be used by itself.
 
     `env`: a .env file, None for none, or "find" for the first that sets something.
     """

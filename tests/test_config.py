@@ -277,6 +277,15 @@ def test_all_wrong_settings_are_named_at_once_with_file_line_and_value(
     assert days.endswith(", not '0'")
 
 
+def test_the_first_contradiction_is_named_once_each_setting_can_be_used_by_itself() -> None:
+    contradiction = {"offline": True, "local_base_url": "http://gpu.lan:1/v1"}
+    another = {"cloud_provider": "openai"}
+    with pytest.raises(SettingsError, match=r"^PRICES must be JSON .*$"):
+        load_settings(None, prices="{bad", **contradiction)
+    with pytest.raises(SettingsError, match=r"^OFFLINE=true keeps everything .*$"):
+        load_settings(None, **contradiction, **another)
+
+
 @pytest.mark.parametrize(
     ("name", "value", "shown"),
     [

@@ -32,7 +32,9 @@ first of these files that sets one of them is read:
 the start, and [again](reliability.md#settings-at-run-time) on SIGHUP or from the status page. A
 file in UTF-8, UTF-16 or Latin-1 can be read. What is odd about it (a name that is nearly a
 setting's, a name that is set twice, curly quotes, a file that other users can read) is a warning;
-a value that cannot be used ends the start with one line for each.
+a value that cannot be used ends the start with one line for each. If each value can be used by
+itself, the first contradiction between settings ends it; if there is none, the first pattern in
+`PRIVATE_PATTERNS` that cannot be used.
 
 ```sh
 cp .env.example .env && chmod 600 .env
