@@ -5,7 +5,9 @@ Written for any Python 3, so that an old one can read it.
 
 import importlib
 import os
+import signal
 import sys
+from types import ModuleType
 
 OLDEST = (3, 11)
 INTERRUPTED = 130
@@ -58,10 +60,25 @@ def _reader_is_gone(more: str = "") -> bool:
     return False
 
 
+def imported(module: str) -> ModuleType:
+    """Import a module; Ctrl-C meanwhile ends the program at once, without a word.
+
+    As an exception it could be turned into another one, or be lost, within an import.
+    """
+    before = signal.getsignal(signal.SIGINT)
+    if before is not signal.default_int_handler:  # ignored, or the program's own
+        return importlib.import_module(module)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    try:
+        return importlib.import_module(module)
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def _status(module: str) -> int:
     """Run `main` of a module and return its status."""
     try:
-        program = importlib.import_module(module)
+        program = imported(module)
     except ModuleNotFoundError as error:
         missing = (error.name or "").split(".")[0]
         ours = os.path.join(ROOT, missing)

@@ -2,10 +2,11 @@
 
 import argparse
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 from config import VERSION
+from launch import imported
 
 COMMANDS: Final = {
     "serve": "start the server",
@@ -16,6 +17,19 @@ COMMANDS: Final = {
     "doctor": "check the installation, the settings and both sides",
     "service": "run the server in the background, from login on",
 }
+
+MODULES: Final = {
+    "serve": "web.main",
+    "chat": "chat.main",
+    "classify": "llm_router.classify",
+    "tune": "router.tuning.main",
+    "keys": "llm_router.keys",
+    "doctor": "llm_router.doctor",
+    "service": "llm_router.service",
+}
+"""Only the subcommand's own is imported: the server does without the chat's libraries."""
+OF_PROGRAMS: Final = frozenset({"serve", "chat", "tune"})
+"""Subcommands that are programs of a clone too, whose help has another name."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -32,58 +46,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for name, meaning in COMMANDS.items():
         commands.add_parser(name, help=meaning, add_help=False)
     options, _ = parser.parse_known_args(given[:1])
-    run: dict[str, Callable[[list[str]], int]] = {
-        "serve": _serve,
-        "chat": _chat,
-        "classify": _classify,
-        "tune": _tune,
-        "keys": _keys,
-        "doctor": _doctor,
-        "service": _service,
-    }
-    return run[options.command](given[1:])
-
-
-# Each imports what it needs itself: the server does without the chat's libraries.
-
-
-def _serve(arguments: list[str]) -> int:
-    from web.main import main
-
-    return main(arguments, prog="llm-router serve")
-
-
-def _chat(arguments: list[str]) -> int:
-    from chat.main import main
-
-    return main(arguments, prog="llm-router chat")
-
-
-def _tune(arguments: list[str]) -> int:
-    from router.tuning.main import main
-
-    return main(arguments, prog="llm-router tune")
-
-
-def _keys(arguments: list[str]) -> int:
-    from llm_router.keys import main
-
-    return main(arguments)
-
-
-def _doctor(arguments: list[str]) -> int:
-    from llm_router.doctor import main
-
-    return main(arguments)
-
-
-def _service(arguments: list[str]) -> int:
-    from llm_router.service import main
-
-    return main(arguments)
-
-
-def _classify(arguments: list[str]) -> int:
-    from llm_router.classify import main
-
-    return main(arguments)
+    arguments = given[1:]
+    program = imported(MODULES[options.command])
+    if options.command in OF_PROGRAMS:
+        return int(program.main(arguments, prog=f"llm-router {options.command}"))
+    return int(program.main(arguments))

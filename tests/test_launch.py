@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -136,6 +137,52 @@ def test_ctrl_c_ends_a_program_quietly(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(SystemExit) as stopped:
         launch.run("chat.main")
     assert stopped.value.code == launch.INTERRUPTED
+
+
+SLOW_IMPORT = """
+import os, signal
+
+class Field:
+    def __set_name__(self, owner, name):
+        try:
+            os.kill(os.getpid(), signal.SIGINT)
+            for _ in range(1000):
+                pass
+        finally:
+            print("goes on", flush=True)
+
+class Model:
+    field = Field()
+"""
+
+
+@pytest.mark.parametrize(
+    "start", ["launch.run('slow')", "import llm_router.cli as c; c.MODULES['keys'] = 'slow'; MAIN"]
+)
+def test_ctrl_c_during_an_import_ends_a_program_quietly(start: str, tmp_path: Path) -> None:
+    (tmp_path / "slow.py").write_text(SLOW_IMPORT)
+    start = start.replace("MAIN", "c.main(['keys'])")
+    done = subprocess.run(
+        [sys.executable, "-c", f"import launch; {start}"],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(tmp_path)])},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert (done.stdout, done.stderr) == ("", "")
+    assert done.returncode == -signal.SIGINT  # a shell reports it as 130
+
+
+@pytest.mark.parametrize("handler", [signal.SIG_IGN, signal.default_int_handler])
+def test_after_an_import_ctrl_c_does_what_it_did_before(handler: Any) -> None:
+    before = signal.signal(signal.SIGINT, handler)
+    try:
+        launch.imported("launch")
+        assert signal.getsignal(signal.SIGINT) is handler
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_ctrl_c_ends_the_set_up_with_one_line(tmp_path: Path) -> None:
