@@ -85,6 +85,7 @@ class Served:
         try:
             if answer.status != 200:
                 raise await _refusal(answer)
+            self._note(answer, outcome.record, began)
             chunks = sse.blocks(_pieces(answer))
             async with aclosing(completions.decode(chunks, "the server")) as batches:
                 async for event in each_of(batches):
@@ -121,6 +122,20 @@ class Served:
     async def aclose(self) -> None:
         """Close the connections; the server goes on."""
         await self._http.aclose()
+
+    def _note(self, answer: Answer, record: Record, began: float) -> None:
+        """Note what the headers say of an answer, in case the server ends before its record."""
+        said = {
+            name: answer.headers.get(b"x-router-" + name.encode(), b"").decode("latin-1")
+            for name in ("target", "backend", "model", "score", "reason")
+        }
+        record.target = "cloud" if said["target"] == "cloud" else "local"
+        record.backend, record.model, record.reason = said["backend"], said["model"], said["reason"]
+        record.score = float(said["score"])
+        record.threshold = self._settings.complexity_threshold
+        record.outcome = "failed"
+        record.first_byte_ms = (time.perf_counter() - began) * 1000
+        record.cost_usd = 0 if record.target == "local" else None
 
     async def _fill_in(self, outcome: Outcome, request_id: str) -> None:
         """Take the server's own record of a request, for its side, reason, cost and privacy."""

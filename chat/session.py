@@ -209,16 +209,13 @@ class Chat:
         if self.last is None:
             return ""
         record = self.last.record
-        took = f"{(record.total_ms or 0) / 1000:.1f} s"
-        if self.is_answered and record.target is None:  # the server has gone
-            return f"from an unknown side · {took}"
         usage = record.usage
         parts = [
             record.target or "unanswered",
             record.model,
             f"score {record.score:.0f}",
             record.reason,
-            took,
+            f"{(record.total_ms or 0) / 1000:.1f} s",
             f"{usage.prompt_tokens} + {usage.completion_tokens} tokens" if usage else "",
             "price unknown" if record.unpriced else money(record.cost_usd or 0),
         ]

@@ -21,7 +21,12 @@ MOST_ERROR_BYTES: Final = 64 * 1024
 LAST_BYTES_S: Final = 0.2
 """How long the end of the HTTP message may take after the end of the model's answer."""
 KEPT_HEADERS: Final = frozenset(
-    [b"content-length", b"content-type", b"retry-after", b"transfer-encoding", b"x-request-id"]
+    [
+        *(b"content-length", b"content-type", b"retry-after", b"transfer-encoding"),
+        b"x-request-id",
+        *(b"x-router-target", b"x-router-backend", b"x-router-model", b"x-router-score"),
+        b"x-router-reason",
+    ]
 )
 """The only headers that are used."""
 
