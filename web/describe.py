@@ -2,8 +2,9 @@
 
 examples.json has them by path: `group`, `summary`, the `request` body with its `required` fields,
 the `answer`, a `stream` of events or a plain `text` (of the type `media`); `forced` routes accept
-X-Force-Route; `method` is given for a route without a body that is not a GET. Schemas are derived
-from the examples; `types` names fields that may have other JSON types as well.
+X-Force-Route; `method` is given for a route without a body that is not a GET, `note` if the summary
+is not enough. Schemas are derived from the examples; `types` names fields that may have other JSON
+types as well.
 """
 
 from collections.abc import Iterable
@@ -114,7 +115,7 @@ def route(path: str) -> Json:
     entry = examples()[path]
     keywords: Json = {
         "summary": entry["summary"],
-        "description": "",
+        "description": entry.get("note", ""),
         "tags": [entry["group"]],
         "responses": {200: _answer(entry), "default": _failure(path)},
         "openapi_extra": _input(entry),

@@ -119,7 +119,9 @@ async def test_the_documented_events_are_the_real_ones() -> None:
         first, _ = await anext(heard)
         await h.ask("hi")
         await next_of(heard, "decision")
+        schema = (await h.http.get("/openapi.json")).json()
     assert shown == [first, "decision"]
+    assert "`curl -N`" in schema["paths"]["/events"]["get"]["description"]
 
 
 @pytest.mark.parametrize(
