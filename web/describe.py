@@ -78,7 +78,7 @@ OWN_GROUPS: Final = frozenset({"What there is", "Decisions", "State and figures"
 DECISION_HEADERS: Final[Json] = {
     "X-Router-Target": {"schema": {"type": "string", "enum": ["local", "cloud"]}},
     "X-Router-Backend": {
-        "description": "The local server's name, `claude`, `gemini` or `embedded`.",
+        "description": "The local server's name, `claude`, `gemini`, `openai` or `embedded`.",
         "schema": {"type": "string"},
     },
     "X-Router-Model": {"schema": {"type": "string"}},

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from router.telemetry.tracing import PROVIDERS
 from tests.support.browser import Tab, needs_browser
 from tests.support.keys import CANARIES
 from tests.support.running_app import RunningApp, on_a_socket, running_app
@@ -96,6 +97,13 @@ def shape(stream: str) -> list[tuple[str, list[str]]]:
         fields = sorted(json.loads(data)) if data.startswith("{") else [data]
         found.append((lines.get("event", "data"), fields))
     return found
+
+
+async def test_the_document_names_every_backend(h: RunningApp) -> None:
+    document = (await h.http.get("/openapi.json")).json()
+    answer = document["paths"]["/v1/chat/completions"]["post"]["responses"]["200"]
+    said = answer["headers"]["X-Router-Backend"]["description"]
+    assert [name for name in (*PROVIDERS, "embedded") if f"`{name}`" not in said] == []
 
 
 async def test_the_document_names_the_key(h: RunningApp) -> None:
