@@ -21,7 +21,7 @@ import pytest
 import yaml
 
 from router import errors
-from router.classifier import SIGNALS
+from router.classifier import SIGNALS, score_messages
 from router.deciding.facts import REASONS
 from router.events import Event, Finish, TextDelta, Usage
 from router.request import ChatRequest
@@ -178,6 +178,15 @@ def test_every_page_is_reached_from_the_readme() -> None:
     readme = (ROOT / "README.md").read_text("utf-8")
     pages = [name_of(page) for page in PAGES if page.parent.name == "docs"]
     assert [page for page in pages if f"({page})" not in readme] == []
+
+
+def test_the_readme_shows_the_score_of_its_question() -> None:
+    readme = (ROOT / "README.md").read_text("utf-8")
+    asked = re.search(r'"messages": (\[.*?\])', readme)
+    shown = re.search(r"^x-router-score: (\d+)$", readme, re.MULTILINE)
+    assert asked is not None
+    assert shown is not None
+    assert shown[1] == f"{score_messages(json.loads(asked[1])).total:.0f}"
 
 
 def test_the_readme_is_short() -> None:
