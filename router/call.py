@@ -156,7 +156,7 @@ class Call:
                     raise
         failure = _most_telling(self.attempts)
         if self.decision.private:
-            failure.message += f" {stays_here(self.decision.private)}"
+            failure.message += f" {stays_here(self.decision.ask)}"
         raise failure
 
     async def _try(self, candidate: Candidate) -> Reply:

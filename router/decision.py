@@ -55,7 +55,7 @@ def _decided(
 ) -> Decision:
     gates = _gates(ask, local, policy, broke)
     if ask.private:
-        return _kept_here(ask, ask.private, local, spares, gates)
+        return _kept_here(ask, local, spares, gates)
     if ask.force == "local":
         return _forced(ask, local, spares, gates)
     if ask.force == "cloud":
@@ -82,46 +82,49 @@ def _decided(
     )
 
 
-ALLOW: Final = 'A false alarm can be allowed on this machine: POST /privacy/allow {"id": "..."}.'
+def allow(finding_id: str) -> str:
+    """Return how a false alarm is allowed."""
+    body = f'{{"id": "{finding_id}"}}'
+    return f"A false alarm can be allowed on this machine: POST /privacy/allow {body}."
 
 
 UNKNOWN_PAST: Final = "perhaps something private: the shared store does not answer"
 """In place of a finding, where another router may have found something in the conversation."""
 
 
-def stays_here(finding: str) -> str:
+def stays_here(ask: Ask) -> str:
     """Return why no other side answers a private request, and what to do."""
-    if finding == UNKNOWN_PAST:
+    if ask.private == UNKNOWN_PAST:
         return (
             "Another router may have found something private in this conversation, and the shared"
             " store (STATE_URL) does not answer, so the request must stay on this machine. Start"
             " the store, or a new conversation."
         )
     return (
-        f"The request holds something private ({finding}), so it must stay on this machine."
-        f" Take it out. {ALLOW} PRIVACY=off would allow the cloud for all requests."
+        f"The request holds something private ({ask.private}), so it must stay on this machine."
+        f" Take it out. {allow(ask.finding_id)} PRIVACY=off would allow the cloud for all requests."
     )
 
 
 def _kept_here(
-    ask: Ask, rule: str, local: Side, spares: Sequence[Side], gates: tuple[Reason, ...]
+    ask: Ask, local: Side, spares: Sequence[Side], gates: tuple[Reason, ...]
 ) -> Decision:
-    if ask.force == "cloud" and rule == UNKNOWN_PAST:
-        raise Private(f"This request was forced to the cloud. {stays_here(rule)}")
+    if ask.force == "cloud" and ask.private == UNKNOWN_PAST:
+        raise Private(f"This request was forced to the cloud. {stays_here(ask)}")
     if ask.force == "cloud":
         raise Private(
-            f"This request was forced to the cloud, but holds something private ({rule})."
-            f" Take it out, or start the server with PRIVACY=off. {ALLOW}"
+            f"This request was forced to the cloud, but holds something private ({ask.private})."
+            f" Take it out, or start the server with PRIVACY=off. {allow(ask.finding_id)}"
         )
     if not local.up:
-        raise NoBackend(f"{local.why_not} {stays_here(rule)}")
+        raise NoBackend(f"{local.why_not} {stays_here(ask)}")
     if misfit := _first(gates, HARD_MISFITS):
-        raise NoBackend(f"{_misfit(misfit, ask, local)} {stays_here(rule)}")
+        raise NoBackend(f"{_misfit(misfit, ask, local)} {stays_here(ask)}")
     name = ask.force_model if ask.force else ""
     here = [side for side in (local, *spares) if not _is_remote(side, name)]
     if not here:
         raise NoBackend(
-            f"The local model does not run on this machine. {stays_here(rule)}"
+            f"The local model does not run on this machine. {stays_here(ask)}"
             " Set LOCAL_MODEL to a model that runs here."
         )
     return Decision(tuple([side.candidate(name) for side in here]), "private", ask, gates)

@@ -311,6 +311,7 @@ class Router:
         last_target = memory.target if memory and self._conversations.is_warm(memory) else None
         size = size_tokens(request)
         unread = new_tokens(request) if last_target == "local" else size
+        private, finding_id = self._private(request, past, findings)
         return Ask(
             self.ability.applied(own, *models, has_tools=has_tools),
             self.ability.reach(*models),
@@ -322,7 +323,8 @@ class Router:
             has_tools=has_tools,
             force=target,
             force_model=model,
-            private=self._private(request, past, findings),
+            private=private,
+            finding_id=finding_id,
             background=background_kind(request),
             purpose=request.purpose,
             last_target=last_target,
@@ -342,15 +344,17 @@ class Router:
     async def _findings(self, request: ChatRequest) -> list[Finding]:
         return await self.privacy.read(request) if self.privacy is not None else []
 
-    def _private(self, request: ChatRequest, past: Past, findings: Sequence[Finding]) -> str | None:
-        """Return what keeps a request on this machine."""
+    def _private(
+        self, request: ChatRequest, past: Past, findings: Sequence[Finding]
+    ) -> tuple[str | None, str]:
+        """Return what keeps a request on this machine, and the id of a finding."""
         if self.privacy is None:
-            return None
+            return None, ""
         if (finding := self.privacy.check(request, past.marks, findings)) is not None:
-            return str(finding)
+            return str(finding), finding.id
         if self.replicas is not None and self.replicas.may_be_private(request, past):
-            return UNKNOWN_PAST
-        return None
+            return UNKNOWN_PAST, ""
+        return None, ""
 
     def _placed(
         self, balancer: Balancer, own: Score, ask: Ask, locals_: Sequence[Side], cloud: Side

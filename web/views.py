@@ -6,7 +6,7 @@ from router.backend import Model
 from router.classifier import LOCAL_MODEL, Score, explain
 from router.classifier import score as score_of
 from router.deciding.facts import Decision, Policy, Side
-from router.decision import ALLOW
+from router.decision import allow
 from router.errors import RouterError
 from router.privacy.scanner import Finding
 from router.request import ChatRequest
@@ -188,5 +188,5 @@ def _finding(finding: Finding) -> Json:
         "where": finding.where,
         "role": finding.role,
         "id": finding.id,
-        "advice": f"Take it out of {finding.where}. {ALLOW.replace('...', finding.id)}",
+        "advice": f"Take it out of {finding.where}. {allow(finding.id)}",
     }

@@ -135,6 +135,7 @@ class Ask:
     force_model: str = ""
     private: str | None = None
     """Why it must stay on this machine: the rule, where it matched, and the id of the finding."""
+    finding_id: str = ""
     background: str | None = None
     """Why a program sent it by itself: "title", "tags"…"""
     purpose: Purpose | None = None

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -461,6 +462,9 @@ async def test_a_private_request_stays_local_wherever_the_secret_is(
         message = refused.json()["error"]["message"]
         assert "GitHub token" in message
         assert "PRIVACY=off" in message
+        named = re.search(r"finding (\w+)\)", message)
+        assert named is not None
+        assert f'POST /privacy/allow {{"id": "{named[1]}"}}' in message
         await h.local.stop()
         for _ in range(2):  # before the router knows it, and after
             gone = await h.post(path, body)
