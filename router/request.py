@@ -114,7 +114,9 @@ def checked(body: dict[str, Any]) -> dict[str, Any]:
     for name in ("max_tokens", "max_completion_tokens"):
         limit = body.get(name)
         if limit is not None and (type(limit) is not int or (limit < 1 and limit != NO_LIMIT)):
-            raise InvalidRequest(f"`{name}` must be a whole number from 1.", param=name)
+            raise InvalidRequest(
+                f"`{name}` must be a whole number from 1, or {NO_LIMIT} for no limit.", param=name
+            )
     return body
 
 

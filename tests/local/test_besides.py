@@ -64,8 +64,10 @@ async def test_no_limit_as_local_servers_write_it_reaches_them_and_means_none_el
             body = {**HI, "model": side, "max_tokens": -1}
             answer = await http.post("/v1/chat/completions", json=body)
             assert answer.status_code == 200, answer.text
+        refused = await http.post("/v1/chat/completions", json={**HI, "max_tokens": 0})
     to_local, to_cloud = (request.json["max_tokens"] for request in server.requests)
     assert (to_local, to_cloud) == (-1, 8192)
+    assert "from 1, or -1 for no limit" in refused.text
 
 
 def claude_client(http: httpx2.AsyncClient, **options: Any) -> anthropic.AsyncAnthropic:

@@ -550,6 +550,11 @@ def test_a_wrong_field_is_named(fields: dict[str, Any], param: str) -> None:
     assert f"`{param}`" in caught.value.message
 
 
+def test_a_wrong_system_is_told_both_forms_that_it_can_have() -> None:
+    with pytest.raises(InvalidRequest, match="`system` must be a string or a list of blocks"):
+        parsed(body_of(user("Hi")) | {"system": 5})
+
+
 def nest(depth: int) -> dict[str, Any]:
     block: dict[str, Any] = text("deep")
     for _ in range(depth):

@@ -61,6 +61,8 @@ class MessagesReader:
     def _system_text(self, system: Any, where: str) -> str:
         if system is None or isinstance(system, str):
             return system or ""
+        if not isinstance(system, list):
+            raise invalid(where, "must be a string or a list of blocks")
         texts = []
         for i, block in enumerate(objects(system, where)):
             if block.get("type") in (None, "text"):
