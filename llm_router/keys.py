@@ -42,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except team.BadKeysFile as error:
         print(error, file=sys.stderr)
         return 1
-    if not is_set:
+    if not is_set and options.command == "add":
         print(f"For the server to use it, set ROUTER_KEYS_FILE={path}", file=sys.stderr)
     return 0
 

@@ -77,3 +77,4 @@ def test_another_file_is_named_with_its_setting(
     other = tmp_path / "other.json"
     assert f"ROUTER_KEYS_FILE={other}" in run(capsys, "add", "ana", "--file", str(other))[2]
     assert Team(other).members[0].name == "ana"
+    assert "ROUTER_KEYS_FILE" not in run(capsys, "revoke", "ana", "--file", str(other))[2]
