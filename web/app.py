@@ -41,6 +41,7 @@ ROUTES: Final = (
     ("GET", "/identity", routes.identity),
     ("GET", "/", routes.page),
     ("GET", "/docs", routes.docs),
+    ("GET", "/favicon.ico", routes.no_icon),
     ("GET", "/stats", routes.stats),
     ("GET", "/decisions", routes.decisions),
     ("GET", "/decisions/{request_id}", routes.decision),

@@ -9,7 +9,7 @@ from web.asgi import Scope, header
 
 MEMBER: Final = "router.member"
 """The key of the team's `Member` in a request's scope, where one of their keys was sent."""
-OPEN_PATHS: Final = frozenset({"/", "/docs", "/health", "/identity", "/ready"})
+OPEN_PATHS: Final = frozenset({"/", "/docs", "/favicon.ico", "/health", "/identity", "/ready"})
 """Paths that need no key: a browser cannot send one for a page. Pages hold no data."""
 OPEN_FILES: Final = "/static-offline-docs/"
 """Begins the paths of the files that /docs loads."""

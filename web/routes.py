@@ -175,6 +175,11 @@ async def docs(here: Here) -> Response:
     return _html(load_docs())
 
 
+async def no_icon() -> Response:
+    """Return nothing to a browser that shows JSON and looks for an icon beside it."""
+    return Response(status_code=204, headers={"cache-control": "max-age=86400"})
+
+
 async def stats(here: Here, days: Days = 7) -> Response:
     """Return traffic, latency, tokens and money of the last days."""
     return JSONResponse(await asyncio.to_thread(stats_json, here.ledger.journal, days))

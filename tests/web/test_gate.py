@@ -164,6 +164,7 @@ async def test_without_the_key_only_health_and_the_pages_are_open(
         assert (await http.get("/health")).status_code == 200
         assert (await http.get("/")).status_code == 200
         assert (await http.get("/docs")).status_code == 200
+        assert (await http.get("/favicon.ico")).status_code == 200
         assert (await http.get("/static-offline-docs/swagger-ui.css")).status_code == 200
 
 
