@@ -245,7 +245,8 @@ class Commands:
         # A word can stand behind several counts of a signal.
         words: dict[str, dict[str, None]] = {name: {} for name in record.signals}
         for one in self._chat.evidence:
-            words.setdefault(one.signal, {}).update(dict.fromkeys(one.words))
+            if one.count != "base":  # it has a sentence in place of words
+                words.setdefault(one.signal, {}).update(dict.fromkeys(one.words))
         rows = [
             (name, f"{points:+5.1f}  {', '.join([*words[name]][:MOST_WORDS])}")
             for name, points in record.signals.items()

@@ -143,7 +143,12 @@ def classified(
         "error": outcome.message if isinstance(outcome, RouterError) else None,
         "signals": {name: round(points, 1) for name, points in score.signals.items()},
         "evidence": [
-            {"signal": e.signal, "count": e.count, "points": round(e.points, 1), "words": e.words}
+            {
+                "signal": e.signal,
+                "count": e.count,
+                "points": round(e.points, 1),
+                "words": () if e.count == "base" else e.words,  # it has a sentence
+            }
             for e in explain(request)
         ],
         "kind": score.kind,

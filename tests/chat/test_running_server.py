@@ -58,6 +58,7 @@ async def test_the_server_of_the_same_user_answers_with_everything_the_chat_show
             }.items():
                 await chat.enter(typed, said)
             local.script = talks_on
+            assert "every request starts" not in chat.text
             await chat.enter("tell me", "It all began")
             chat.type(CTRL_C)
             await chat.shows("stopped")

@@ -70,6 +70,14 @@ def test_an_installed_copy_scores_a_prompt(installed: Path) -> None:
     assert "ANTHROPIC_API_KEY" in found["error"]
 
 
+def test_the_points_that_every_request_has_are_not_listed_among_words() -> None:
+    found = json.loads(run("classify", "--json", HARD).stdout)
+    assert [one["words"] for one in found["evidence"] if one["count"] == "base"] == [[]]
+    said = run("classify", HARD).stdout
+    assert "prove" in said
+    assert "every request starts" not in said
+
+
 def test_an_installed_copy_reads_its_page_and_has_every_command(installed: Path) -> None:
     for command in COMMANDS:
         done = run(command, "--help", path=installed)
