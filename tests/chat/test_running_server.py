@@ -150,5 +150,5 @@ async def test_a_server_that_dies_in_an_answer_is_one_line_below_what_came(tmp_p
                 " start it again; /retry asks again.\nauto >"
             )
             asked = score_messages([{"role": "user", "content": "tell me"}]).total
-            came_from = rf"local · local-model · score {asked:.0f} · \w+ · 0\.\d s · \$0\n"
+            came_from = rf"local · local-model · score {asked:.0f} · \w+ · \d+\.\d s · \$0\n"
             assert re.search(f"tell me\nIt all began\n{came_from}", chat.text)
