@@ -148,8 +148,14 @@ def postgres() -> Iterator[Postgres]:
             check=True,
             capture_output=True,
         )
-        server = Postgres(folder, free_port())
-        server.start()
+        for attempt in range(3):
+            server = Postgres(folder, free_port())
+            try:
+                server.start()
+                break
+            except AssertionError:  # another test has taken the port meanwhile
+                if attempt == 2:
+                    raise
         try:
             yield server
         finally:
