@@ -45,9 +45,9 @@ def run(module: str) -> None:
 
 
 def _reader_is_gone(more: str = "") -> bool:
-    """Write the rest of stdout, and more; return whether nobody reads it.
+    """Write `more` to stdout and flush it; return whether its reader has left.
 
-    If so, it goes nowhere from now on: Python writes the rest again at its end, and would complain.
+    If so, stdout becomes the null device: Python flushes it again at exit, and would complain.
     """
     if sys.stdout is None or sys.stdout.closed:  # without a console on Windows it is None
         return False

@@ -95,10 +95,7 @@ class Router:
         self._names = Names(set_models, embedded, names)
 
     async def decide(
-        self,
-        request: ChatRequest,
-        force: str | None = None,
-        member: Member | None = None,
+        self, request: ChatRequest, force: str | None = None, member: Member | None = None
     ) -> Decision:
         """Return the candidates and the reason.
 

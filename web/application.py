@@ -194,7 +194,7 @@ class Application:
                     stack.push_async_callback(generation.parts.aclose, self._now.parts)
 
     def _begin(self, work: Coroutine[Any, Any, None], when: str) -> "asyncio.Task[None]":
-        """Begin work that nobody waits for. `when` stands in the log if it fails."""
+        """Start a background task. If it fails, the error is logged with `when`."""
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(partial(self._end, when))

@@ -25,7 +25,7 @@ _AROUND: Final = _STOPS + _COLONS + " \t\r()*-\u2013\u2014\u00a1\u00bf"
 def without_courtesy(text: str, lexicon: Lexicon) -> str:
     """Return a turn without the courtesies at its ends; as it is if it has nothing else."""
     start = _end_of_greetings(text[: (MOST + 1) * LONGEST], lexicon)
-    tail = text[start:][-(MOST + 1) * LONGEST :]
+    tail = text[max(start, len(text) - (MOST + 1) * LONGEST) :]
     end = len(text) - len(tail) + _start_of_closings(tail, lexicon)
     if (start or end < len(text)) and WORD.search(text, start, end):
         return text[start:end]

@@ -99,7 +99,7 @@ class Lexicon:
     pointing: frozenset[str]
     """Words by which a request means the text next to it: "this", "above"."""
     not_it: frozenset[str]
-    """Words by which such a request says that it is none: "don't", "sorry", "first"."""
+    """Words that show that a line is no request about a text: "don't", "sorry", "first"."""
     goes_on: frozenset[str]
     """Words by which a request continues the one before it: "then", "finally", "your"."""
     between: frozenset[str]

@@ -3,7 +3,7 @@
 import re
 from typing import Final
 
-from router.scoring.cues import HARD_TASKS, NO_SPACES, WORD, cues_in, names_any
+from router.scoring.cues import HARD_TASKS, NO_SPACES, WORD, Found, cues_in, names_any
 from router.scoring.lexicon import SPACELESS_FROM, Lexicon
 
 READ: Final = 2_000
@@ -74,25 +74,25 @@ def start_of_easy_tail(text: str, lexicon: Lexicon) -> int:
     return 0 if _has_request(body[: min(start, READ)], lexicon) else start
 
 
+def asks_for(ask: str, lexicon: Lexicon) -> tuple[bool, bool]:
+    """Return whether a text asks for an easy task and nothing hard, and whether for a hard one."""
+    words, _, cues = _cues_of(ask, lexicon)
+    is_hard = _is_hard(words, cues, lexicon)
+    return not is_hard and any(cue.is_easy_task for cue in cues), is_hard
+
+
 def _is_on_text(ask: str, lexicon: Lexicon, *, may_be_label: bool = False) -> bool:
     """Return whether a request is to do something easy with a text: "summarize this".
 
     `may_be_label`: a colon follows, so that "tl;dr" only announces what comes.
     """
-    low = ask.lower().replace("\u2019", "'")
-    words = WORD.findall(low)
+    words, runs, cues = _cues_of(ask.replace("\u2019", "'"), lexicon)
     if names_any(words, TLDR) and len(words) <= 3 and not may_be_label:
         return True
-    if not lexicon.not_it.isdisjoint(words) or names_any(words, lexicon.goes_on):
+    if _has_word(words, runs, lexicon.not_it) or names_any(words, lexicon.goes_on):
         return False
-    runs = [] if low.isascii() else NO_SPACES.findall(low)
-    if any(sign in run for run in runs for sign in lexicon.not_it if sign[0] >= SPACELESS_FROM):
-        return False
-    cues = cues_in(words, set(words), None, runs, lexicon)
-    return (
-        sum(cue.strength for cue in cues if cue.facet == "on_text") >= 1
-        and not asks_for(ask, lexicon)[1]
-    )
+    strength = sum(cue.strength for cue in cues if cue.facet == "on_text")
+    return strength >= 1 and not _is_hard(words, cues, lexicon)
 
 
 def _has_request(text: str, lexicon: Lexicon) -> bool:
@@ -100,37 +100,40 @@ def _has_request(text: str, lexicon: Lexicon) -> bool:
 
     A verb at its beginning asks ("prove that ..."), or a hard word after "I need you to".
     """
-    for sentence in _SENTENCES.split(text.lower(), MOST_SENTENCES):
-        words = WORD.findall(sentence)
+    for sentence in _SENTENCES.split(text, MOST_SENTENCES):
+        words, runs, cues = _cues_of(sentence, lexicon)
         verb = next((w for w in words if w not in lexicon.goes_on and w not in lexicon.wants), "")
         if verb in lexicon.work or verb in lexicon.demand:
             return True
-        runs = [] if sentence.isascii() else NO_SPACES.findall(sentence)
-        cues = cues_in(words, set(words), None, runs, lexicon)
         facets = {cue.facet for cue in cues}
         asks = {cue.facet for cue in cues if cue.word.split()[0] == verb}
         if "hard" in asks or ("makes" in asks and not facets.isdisjoint(BUILDS)):
             return True
-        wants = not lexicon.wants.isdisjoint(words) or any(
-            sign in run for run in runs for sign in lexicon.wants if sign[0] >= SPACELESS_FROM
-        )
-        if wants and not facets.isdisjoint(WORK):
+        if _has_word(words, runs, lexicon.wants) and not facets.isdisjoint(WORK):
             return True
     return False
 
 
-def asks_for(ask: str, lexicon: Lexicon) -> tuple[float, bool]:
-    """Return the strength of the easy task asked for (0: none), and whether a hard one is."""
-    low = ask.lower()
+def _cues_of(text: str, lexicon: Lexicon) -> tuple[list[str], list[str], list[Found]]:
+    """Return the words of a text, its parts without spaces, and its cues."""
+    low = text.lower()
     words = WORD.findall(low)
     runs = [] if low.isascii() else NO_SPACES.findall(low)
-    cues = cues_in(words, set(words), None, runs, lexicon)
-    easy = {cue.word: cue.strength for cue in cues if cue.is_easy_task}
+    return words, runs, cues_in(words, set(words), None, runs, lexicon)
+
+
+def _is_hard(words: list[str], cues: list[Found], lexicon: Lexicon) -> bool:
     # "Grammar" is a term of experts, too.
-    hard = any(cue.facet in HARD_TASKS and cue.word not in easy for cue in cues)
-    if hard or names_any(words, lexicon.demand):
-        return 0.0, True
-    return max(easy.values(), default=0.0), False
+    easy = {cue.word for cue in cues if cue.is_easy_task}
+    is_hard = any(cue.facet in HARD_TASKS and cue.word not in easy for cue in cues)
+    return is_hard or names_any(words, lexicon.demand)
+
+
+def _has_word(words: list[str], runs: list[str], entries: frozenset[str]) -> bool:
+    """Return whether a text has one of the words, which in scripts without spaces are parts."""
+    if not entries.isdisjoint(words):
+        return True
+    return any(entry in run for run in runs for entry in entries if entry[0] >= SPACELESS_FROM)
 
 
 def width(text: str) -> int:

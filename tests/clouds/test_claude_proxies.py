@@ -6,20 +6,12 @@ from router.backend import TimeLimits
 from router.clouds.claude_client import ClaudeBackend
 from router.errors import BackendMisconfigured
 from router.request import ChatRequest
-from tests.support.played_proxy import forget_proxies
+from tests.support.played_proxy import UNUSABLE, forget_proxies
 
 HOST = "claude.example"
 
 
-@pytest.mark.parametrize(
-    "proxy",
-    [
-        "socks5://me:secret@127.0.0.1:9",
-        "ftp://me:secret@127.0.0.1:9",
-        "http://me:secret@",
-        "http://127.0.0.1:secret",
-    ],
-)
+@pytest.mark.parametrize("proxy", UNUSABLE)
 @pytest.mark.parametrize("variable", ["HTTPS_PROXY", "ALL_PROXY"])
 async def test_a_proxy_that_cannot_be_used_is_a_wrong_setting(
     variable: str, proxy: str, monkeypatch: pytest.MonkeyPatch

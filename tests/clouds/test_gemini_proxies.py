@@ -13,7 +13,7 @@ from router.errors import BackendMisconfigured, BackendUnreachable
 from router.request import ChatRequest
 from tests.support.backend_answers import gemini_answer, models
 from tests.support.certificates import certificate
-from tests.support.played_proxy import forget_proxies, proxy_before
+from tests.support.played_proxy import UNUSABLE, forget_proxies, proxy_before
 from tests.support.scripted import Connection, Request, scripted
 
 MODEL = "gemini-3.8-flash"
@@ -127,15 +127,7 @@ async def test_https_goes_through_a_tunnel_that_the_proxy_cannot_read(
     assert looked_up == []
 
 
-@pytest.mark.parametrize(
-    "proxy",
-    [
-        "socks5://me:secret@127.0.0.1:9",
-        "ftp://me:secret@127.0.0.1:9",
-        "http://me:secret@",
-        "http://127.0.0.1:secret",
-    ],
-)
+@pytest.mark.parametrize("proxy", UNUSABLE)
 @pytest.mark.parametrize("variable", ["HTTPS_PROXY", "ALL_PROXY"])
 async def test_a_proxy_that_cannot_be_used_is_a_wrong_setting(
     variable: str, proxy: str, looked_up: list[str], monkeypatch: pytest.MonkeyPatch

@@ -8,6 +8,14 @@ from urllib.parse import urlsplit
 
 import pytest
 
+UNUSABLE = [
+    "socks5://me:secret@127.0.0.1:9",
+    "ftp://me:secret@127.0.0.1:9",
+    "http://me:secret@",
+    "http://127.0.0.1:secret",
+]
+"""Addresses of proxies that the clouds' clients cannot speak to."""
+
 
 class PlayedProxy:
     """A proxy that knows one server, whatever name it is asked for."""
